@@ -1,0 +1,71 @@
+/// A model of any type as one value: what the trainer, the evaluation, the checkpoints and the service know of it.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "models/module.h"
+#include "runtime/config.h"
+#include "runtime/ops/reduce.h"
+
+namespace trident {
+
+/// One batch of fields. All but `input` may be undefined.
+struct Fields {
+  Tensor input;       // (batch, channel, y, x)
+  Tensor time;        // (batch,) lead time over the problem's scale
+  Tensor pixel_mask;  // bool, (batch, channel) or (batch, channel or 1, y, x): true = not predicted
+  Tensor label;       // (batch, out channel, y, x): overwrites masked outputs, and the loss's target
+};
+
+/// What the loss of a model is, as its configuration says.
+struct LossDescription {
+  int p = 1;                         // 1: sums of |e|, 2: sums of e^2
+  std::vector<ChannelGroup> groups;  // empty: absolute loss (mean over all), else mean over groups of relative losses
+};
+
+/// What depends on the parameters alone (position biases), computed once a step or once per loaded model.
+using Prepared = std::vector<Tensor>;
+
+/// What every type of model implements; users hold a Model.
+class ModelInterface {
+ public:
+  virtual ~ModelInterface() = default;
+  virtual void visit(const ParameterVisitor& visitor) = 0;
+  virtual Prepared prepare() const = 0;
+  virtual Tensor call(const Fields& fields, const Prepared& prepared, const Pass& pass, std::vector<Tensor>* hidden) const = 0;
+  virtual ConfigValue config() const = 0;  // as the reference's config.json
+  virtual std::string type() const = 0;    // "scot", ...
+  virtual int num_channels() const = 0;
+  virtual int num_out_channels() const = 0;
+  virtual int image_size() const = 0;  // points per side that it was built for
+  virtual bool uses_time() const = 0;
+  virtual LossDescription loss() const = 0;
+  virtual double forward_flops(std::int64_t batch) const = 0;  // multiply-adds counted twice
+};
+
+class Model {
+ public:
+  Model() = default;
+  explicit Model(std::shared_ptr<ModelInterface> implementation) : implementation_(std::move(implementation)) {}
+
+  bool defined() const { return implementation_ != nullptr; }
+  ModelInterface* operator->() const { return implementation_.get(); }
+  /// (batch, out channel, y, x). `hidden` receives the intermediate states in the reference's order, if given.
+  Tensor operator()(const Fields& fields, const Prepared& prepared, const Pass& pass, std::vector<Tensor>* hidden = nullptr) const {
+    return implementation_->call(fields, prepared, pass, hidden);
+  }
+
+ private:
+  std::shared_ptr<ModelInterface> implementation_;
+};
+
+/// Describes the model that a configuration (`type`, and the reference's own keys) asks for: no memory yet. Throws ConfigError.
+Model describe_model(const ConfigValue& config, const Mesh& mesh);
+/// Gives it memory and initial values.
+ParameterList materialize(const Model& model, DType dtype, Use use, RandomKey key, const std::vector<std::string>& frozen = {},
+                          Device device = {});
+
+}  // namespace trident

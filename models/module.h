@@ -1,0 +1,61 @@
+/// How modules are written: a plain struct with a static `visit` that names its children in the order of the reference's state dict, and a
+/// const call operator. No base class, no registration, no caches in the call.
+#pragma once
+
+#include <string>
+#include <type_traits>
+#include <vector>
+
+#include "parallel/parameter.h"
+#include "runtime/tensor/random.h"
+
+namespace trident {
+
+enum class Mode { train, eval };
+
+/// What a call needs besides its inputs; passed by value.
+struct Pass {
+  Mode mode = Mode::eval;
+  RandomKey key;                  // of this step; call sites fold their names in
+  std::int64_t first_sample = 0;  // global index of the batch's first sample, for random numbers
+  DType precision = DType::f32;
+
+  Pass fold(std::uint64_t site) const {
+    Pass result = *this;
+    result.key = key.fold(site);
+    return result;
+  }
+};
+
+/// Walks modules: v("name", child) extends the dotted name for parameters, buffers, modules, and vectors of modules ("name.0", ...).
+class Walk {
+ public:
+  Walk(const ParameterVisitor& visitor, std::string path) : visitor_(visitor), path_(std::move(path)) {}
+
+  template <class Child>
+  void operator()(const std::string& name, Child& child) const {
+    const std::string path = name.empty() ? path_ : path_.empty() ? name : path_ + "." + name;
+    if constexpr (std::is_same_v<Child, Parameter>) {
+      visitor_.parameter(path, child);
+    } else if constexpr (std::is_same_v<Child, Buffer>) {
+      visitor_.buffer(path, child);
+    } else if constexpr (requires { child.begin(); }) {
+      std::size_t index = 0;
+      for (auto& element : child) Walk(visitor_, path)(std::to_string(index++), element);
+    } else {
+      const Walk inside(visitor_, path);
+      Child::visit(child, inside);
+    }
+  }
+
+ private:
+  const ParameterVisitor& visitor_;
+  std::string path_;
+};
+
+template <class Module>
+void walk(Module& module, const ParameterVisitor& visitor) {
+  Walk(visitor, "")("", module);
+}
+
+}  // namespace trident

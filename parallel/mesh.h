@@ -1,0 +1,65 @@
+/// The ranks of a job as a grid with named axes. Passed in, never global; one rank is a mesh of ones.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "parallel/communicator.h"
+
+namespace trident {
+
+enum class Axis : std::uint8_t { data, domain_y, domain_x, tensor };
+inline constexpr int kNumAxes = 4;
+const char* name_of(Axis axis);
+
+/// A set of axes: the ranks that differ in these coordinates alone.
+class AxisSet {
+ public:
+  constexpr AxisSet() = default;
+  constexpr AxisSet(Axis axis) : bits_(static_cast<std::uint8_t>(1U << static_cast<unsigned>(axis))) {}  // NOLINT: an axis is a set
+  constexpr bool contains(Axis axis) const { return (bits_ >> static_cast<unsigned>(axis) & 1U) != 0; }
+  constexpr AxisSet operator|(AxisSet other) const { return AxisSet(static_cast<std::uint8_t>(bits_ | other.bits_)); }
+  constexpr bool operator==(const AxisSet&) const = default;
+  constexpr std::uint8_t bits() const { return bits_; }
+  static constexpr AxisSet all() { return AxisSet(std::uint8_t{0xF}); }
+
+ private:
+  constexpr explicit AxisSet(std::uint8_t bits) : bits_(bits) {}
+  std::uint8_t bits_ = 0;
+};
+constexpr AxisSet operator|(Axis a, Axis b) { return AxisSet(a) | AxisSet(b); }
+
+using MeshSizes = std::array<int, kNumAxes>;  // by Axis
+
+/// A value handle: copies share the communicators. Used by one thread; a serving lane takes duplicate().
+class Mesh {
+ public:
+  /// One rank.
+  Mesh();
+  /// All ranks of `world`, `order` from the fastest axis to the slowest (tensor neighbours share a node). Collective.
+  /// Throws ConfigError, on every rank alike, if the product of the sizes is not the number of ranks.
+  Mesh(std::shared_ptr<Communicator> world, const MeshSizes& sizes,
+       const std::array<Axis, kNumAxes>& order = {Axis::tensor, Axis::domain_x, Axis::domain_y, Axis::data});
+  /// Sizes and coordinates only, for planning and inspecting: comm() throws CommunicationError.
+  static Mesh described(const MeshSizes& sizes, const MeshSizes& coordinates);
+
+  int size(Axis axis) const;
+  int coordinate(Axis axis) const;
+  int size(AxisSet axes) const;  // product
+  /// The ranks that share this rank's other coordinates. comm(AxisSet{}) is the identity.
+  Communicator& comm(AxisSet axes) const;
+  Communicator& world() const { return comm(AxisSet::all()); }
+  Mesh duplicate() const;  // collective
+
+ private:
+  struct State;
+  std::shared_ptr<State> state_;
+};
+
+/// "data 0 domain_y 1 tensor 1": this rank's coordinates on axes longer than 1.
+std::string to_string(const Mesh& mesh);
+
+}  // namespace trident

@@ -1,0 +1,126 @@
+/// Parameters: what the public references name, and how this rank holds it.
+///
+/// A physical tensor (one tape leaf) consists of named pieces with holes between them: query, key and value weights are one
+/// matrix here and three names on disk; the key bias, which the reference lacks, is a hole. Initialisation, optimiser groups, gradient
+/// sums, checkpoints, conversion and `inspect` read the pieces and nothing else.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "parallel/mesh.h"
+#include "runtime/tensor/random.h"
+#include "runtime/tensor/tensor.h"
+
+namespace trident {
+
+/// How a piece starts: each element from the global index of its own.
+struct Init {
+  enum class Kind { constant, normal, uniform };
+  Kind kind = Kind::constant;
+  double a = 0.0;  // constant: the value; normal: mean; uniform: lower bound
+  double b = 0.0;  // normal: standard deviation; uniform: upper bound
+
+  static Init constant(double value) { return {Kind::constant, value, 0.0}; }
+  static Init normal(double deviation) { return {Kind::normal, 0.0, deviation}; }
+  static Init uniform(double lower, double upper) { return {Kind::uniform, lower, upper}; }
+};
+
+/// Indices [first, last) of one dimension.
+struct Range {
+  std::int64_t first = 0, last = 0;
+  std::int64_t size() const { return last - first; }
+  bool operator==(const Range&) const = default;
+};
+
+/// One named tensor of the reference, or this rank's part of it, inside a physical tensor.
+struct Piece {
+  std::string name;          // relative to the module; empty if the parameter's own name is the whole name
+  Shape full_shape;          // as the reference stores it
+  std::vector<Range> owned;  // per dimension of full_shape: what this rank holds, row-major at `offset`
+  std::int64_t offset = 0;   // elements into the physical tensor
+  Init init;
+};
+
+/// A physical tensor: description first, memory after materialize().
+struct Parameter {
+  Shape shape;                // on this rank
+  std::vector<Piece> pieces;  // ascending offsets
+  AxisSet replicated = AxisSet::all();  // axes over which ranks hold the same: its gradient is summed over them
+  Tensor value;               // a tape leaf in training; undefined before materialize()
+
+  bool defined() const { return value.defined(); }
+};
+
+/// The common case: one piece that is the whole tensor, the same on every rank.
+Parameter whole_parameter(const Shape& shape, Init init);
+
+/// State that is saved but not trained (running statistics): same on every rank.
+struct Buffer {
+  Shape shape;
+  double initial = 0.0;
+  DType dtype = DType::f32;  // i64 buffers (num_batches_tracked) keep their type; others take the model's
+  Tensor value;
+};
+
+/// Walks a module tree and hands every parameter and buffer over with its full dotted name.
+struct ParameterVisitor {
+  std::function<void(const std::string& name, Parameter&)> parameter = [](const std::string&, Parameter&) {};
+  std::function<void(const std::string& name, Buffer&)> buffer = [](const std::string&, Buffer&) {};
+};
+
+/// One named tensor as checkpoints see it.
+struct NamedPiece {
+  std::string name;     // full, as in the public reference
+  Piece piece;
+  Tensor value;         // flat view (elements,) of this rank's part inside the physical tensor
+  Tensor gradient;      // likewise; undefined when not training
+};
+
+/// All parameters of a model in one flat buffer of values (and one of gradients when training). Sorted by the set of axes that sum the
+/// gradients, then in visiting order; keeps tensor handles only, never pointers into a module.
+class ParameterList {
+ public:
+  struct Entry {
+    std::string name;     // of the physical tensor: its module's path
+    Shape shape;
+    std::vector<NamedPiece> pieces;
+    AxisSet replicated;
+    std::int64_t offset = 0;  // elements into the flat buffers
+    Tensor value;         // the tape leaf
+    bool trainable = true;
+  };
+  struct NamedBuffer {
+    std::string name;
+    Tensor value;
+  };
+
+  const std::vector<Entry>& entries() const { return entries_; }
+  const std::vector<NamedBuffer>& buffers() const { return buffers_; }
+  const Tensor& values() const { return values_; }        // (n,)
+  const Tensor& gradients() const { return gradients_; }  // (n,), undefined when not training
+  /// All named pieces in visiting order (the order of the reference's state dict).
+  const std::vector<NamedPiece>& pieces() const { return pieces_; }
+  void zero_gradients() const;
+
+ private:
+  friend class Materializer;
+  std::vector<Entry> entries_;
+  std::vector<NamedPiece> pieces_;
+  std::vector<NamedBuffer> buffers_;
+  Tensor values_, gradients_;
+};
+
+enum class Use { inference, training };
+
+/// Gives every parameter that `visit` reaches its memory in `dtype`, on the device, and its initial values from `key` (by global element and
+/// name). For training they become tape leaves; names in `frozen` (shell patterns) do not.
+ParameterList materialize(const std::function<void(const ParameterVisitor&)>& visit, DType dtype, Use use, RandomKey key,
+                          const std::vector<std::string>& frozen = {}, Device device = {});
+
+/// A description of every named piece, without memory: (name, full shape), in visiting order; buffers after.
+std::vector<std::pair<std::string, Shape>> describe(const std::function<void(const ParameterVisitor&)>& visit);
+
+}  // namespace trident

@@ -1,0 +1,212 @@
+#include "runtime/autograd/tape.h"
+
+#include <algorithm>
+#include <queue>
+#include <unordered_map>
+#include <unordered_set>
+#include <utility>
+
+#include "runtime/error.h"
+#include "runtime/tensor/copy.h"
+#include "runtime/tensor/create.h"
+
+namespace trident {
+namespace {
+
+thread_local std::uint64_t next_number = 1;
+thread_local bool recording = true;
+
+struct Newest {
+  bool operator()(const std::shared_ptr<Node>& a, const std::shared_ptr<Node>& b) const { return a->number < b->number; }
+};
+
+/// One run backward. Gradients that meet are added in the order of arrival, which is the descending record order on every rank.
+class Run {
+ public:
+  explicit Run(const std::vector<Tensor>* stops) {
+    if (stops == nullptr) return;
+    collects_ = true;
+    for (const Tensor& stop : *stops) stops_.insert(stop.node().get());
+  }
+
+  void start(const std::shared_ptr<Node>& root, const Tensor& dy, const OnFinal& on_final) {
+    if (on_final) count_uses(root);
+    arrive(root, dy);
+    while (!queue_.empty()) {
+      const std::shared_ptr<Node> node = queue_.top();
+      queue_.pop();
+      if (stops_.contains(node.get())) continue;
+      if (node->leaf) continue;
+      run(node, on_final);
+    }
+  }
+
+  Tensor taken(const Node* node) {
+    const auto found = gradients_.find(node);
+    return found == gradients_.end() ? Tensor{} : found->second;
+  }
+
+ private:
+  void run(const std::shared_ptr<Node>& node, const OnFinal& on_final) {
+    const Tensor dy = std::move(gradients_[node.get()]);
+    gradients_.erase(node.get());
+    if (!node->backward) throw Error(concat("backward: \"", node->name, "\" has run backward already; record the forward again"));
+    Wanted wanted;
+    for (std::size_t i = 0; i < node->inputs.size(); ++i) {
+      if (node->inputs[i]) wanted.set(i);
+    }
+    std::vector<Tensor> results = [&] {
+      const Recording off(false);
+      return node->backward(dy, wanted);
+    }();
+    if (results.size() != node->inputs.size()) {
+      throw Error(concat("backward: \"", node->name, "\" returned ", results.size(), " gradients for ", node->inputs.size(), " inputs"));
+    }
+    node->backward = nullptr;  // what the closure holds is free from here on
+    const std::vector<std::shared_ptr<Node>> inputs = std::exchange(node->inputs, {});
+    for (std::size_t i = 0; i < inputs.size(); ++i) {
+      if (!inputs[i]) continue;
+      arrive(inputs[i], std::exchange(results[i], {}));
+      if (on_final && inputs[i]->leaf && --uses_[inputs[i].get()] == 0) on_final(*inputs[i]);
+    }
+  }
+
+  void arrive(const std::shared_ptr<Node>& node, Tensor dy) {
+    if (node->leaf && !collects_) {
+      if (!dy.defined()) return;
+      if (!node->gradient.defined()) node->gradient = zeros(dy.shape(), dy.dtype(), dy.device());
+      add_into(node->gradient, dy);
+      return;
+    }
+    if (collects_ && node->leaf && !stops_.contains(node.get())) return;
+    if (queued_.insert(node.get()).second) queue_.push(node);
+    Tensor& sum = gradients_[node.get()];
+    if (!dy.defined()) return;
+    if (!sum.defined()) {
+      sum = std::move(dy);
+    } else if (sum.storage().use_count() == 1 && sum.is_contiguous()) {
+      add_into(sum, dy);  // nobody else holds this memory
+    } else {
+      Tensor copy = empty(sum.shape(), sum.dtype(), sum.device());
+      copy_into(copy, sum);
+      add_into(copy, dy);
+      sum = std::move(copy);
+    }
+  }
+
+  void count_uses(const std::shared_ptr<Node>& root) {
+    std::vector<const Node*> todo{root.get()};
+    std::unordered_set<const Node*> seen{root.get()};
+    while (!todo.empty()) {
+      const Node* node = todo.back();
+      todo.pop_back();
+      for (const auto& input : node->inputs) {
+        if (!input) continue;
+        if (input->leaf) ++uses_[input.get()];
+        if (seen.insert(input.get()).second) todo.push_back(input.get());
+      }
+    }
+  }
+
+  bool collects_ = false;
+  std::unordered_set<const Node*> stops_;
+  std::unordered_set<const Node*> queued_;
+  std::unordered_map<const Node*, Tensor> gradients_;
+  std::unordered_map<const Node*, int> uses_;
+  std::priority_queue<std::shared_ptr<Node>, std::vector<std::shared_ptr<Node>>, Newest> queue_;
+};
+
+}  // namespace
+
+Node::~Node() {
+  // A tape that is dropped without a backward is a chain of thousands: take it apart in a loop, not by recursion.
+  std::vector<std::shared_ptr<Node>> dying = std::exchange(inputs, {});
+  backward = nullptr;
+  while (!dying.empty()) {
+    const std::shared_ptr<Node> node = std::move(dying.back());
+    dying.pop_back();
+    if (node && node.use_count() == 1) {
+      std::move(node->inputs.begin(), node->inputs.end(), std::back_inserter(dying));
+      node->inputs.clear();
+      node->backward = nullptr;
+    }
+  }
+}
+
+Tensor leaf(const Tensor& value, Tensor gradient) {
+  auto node = std::make_shared<Node>();
+  node->name = "leaf";
+  node->number = next_number++;
+  node->leaf = true;
+  node->gradient = std::move(gradient);
+  return value.with_node(std::move(node));
+}
+
+Tensor gradient_of(const Tensor& leaf) { return leaf.node() ? leaf.node()->gradient : Tensor{}; }
+
+Tensor record(const char* name, const Tensor& output, const std::vector<Tensor>& inputs, Backward backward) {
+  const bool any = std::any_of(inputs.begin(), inputs.end(), [](const Tensor& x) { return x.node() != nullptr; });
+  if (!recording || !any) return output.detached();
+  auto node = std::make_shared<Node>();
+  node->name = name;
+  node->number = next_number++;
+  node->inputs.reserve(inputs.size());
+  for (const Tensor& input : inputs) node->inputs.push_back(input.node());
+  node->backward = std::move(backward);
+  return output.with_node(std::move(node));
+}
+
+Recording::Recording(bool on) : before_(std::exchange(recording, on)) {}
+Recording::~Recording() { recording = before_; }
+bool Recording::is_on() { return recording; }
+
+void backward(const Tensor& share, const OnFinal& on_final) {
+  if (share.numel() != 1) throw ShapeError(concat("backward: starts from one number, got shape ", to_string(share.shape())));
+  if (!share.node()) throw ShapeError("backward: the loss does not depend on any leaf; was recording off?");
+  Run(nullptr).start(share.node(), full(share.shape(), 1.0, share.dtype(), share.device()), on_final);
+}
+
+std::vector<Tensor> gradients(const Tensor& y, const Tensor& dy, const std::vector<Tensor>& inputs) {
+  Run run(&inputs);
+  if (y.node()) run.start(y.node(), dy, {});
+  std::vector<Tensor> results;
+  results.reserve(inputs.size());
+  for (const Tensor& input : inputs) results.push_back(run.taken(input.node().get()));
+  return results;
+}
+
+TapeMark::TapeMark() : number_(next_number) {}
+
+std::vector<Tensor> TapeMark::inputs_of(const Tensor& y) const {
+  std::vector<Tensor> found;
+  if (!y.node()) return found;
+  std::unordered_set<const Node*> seen;
+  std::vector<std::shared_ptr<Node>> todo{y.node()};
+  while (!todo.empty()) {
+    const std::shared_ptr<Node> node = std::move(todo.back());
+    todo.pop_back();
+    if (!seen.insert(node.get()).second) continue;
+    if (node->number < number_ || node->leaf) {
+      found.push_back(Tensor{}.with_node(node));
+      continue;
+    }
+    for (const auto& input : node->inputs) {
+      if (input) todo.push_back(input);
+    }
+  }
+  // The order of discovery depends on the graph alone, but sorting makes it obvious that all ranks agree.
+  std::sort(found.begin(), found.end(), [](const Tensor& a, const Tensor& b) { return a.node()->number < b.node()->number; });
+  return found;
+}
+
+Tensor recompute(const std::function<Tensor()>& block) {
+  const TapeMark mark;
+  const Tensor y = block();
+  const std::vector<Tensor> inputs = mark.inputs_of(y);
+  return record("recompute", y.detached(), inputs, [block, inputs](const Tensor& dy, Wanted) {
+    const Recording on(true);
+    return gradients(block(), dy, inputs);
+  });
+}
+
+}  // namespace trident

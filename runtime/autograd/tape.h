@@ -1,0 +1,88 @@
+/// The tape: what was computed, in order, with what it takes to run it backward.
+///
+/// Conventions (docs/gradients.md): the objective is the sum of the ranks' loss shares; the gradient of a complex tensor is
+/// dL/dRe + i dL/dIm; a leaf's gradient is added to, never overwritten; nodes run backward in descending record number.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "runtime/tensor/tensor.h"
+
+namespace trident {
+
+/// Which inputs of a node want a gradient; frozen weights and data cost nothing.
+class Wanted {
+ public:
+  void set(std::size_t input) { bits_ |= std::uint64_t{1} << input; }
+  bool operator[](std::size_t input) const { return (bits_ >> input & 1U) != 0; }
+
+ private:
+  std::uint64_t bits_ = 0;
+};
+
+/// Given the gradient of a node's output, returns one gradient per input, in their order; undefined where not wanted or zero.
+using Backward = std::function<std::vector<Tensor>(const Tensor& dy, Wanted wanted)>;
+
+/// A computed value's place on the tape, or a leaf (no inputs; its gradient is kept).
+struct Node {
+  const char* name = "";
+  std::uint64_t number = 0;                   // in record order, per thread
+  std::vector<std::shared_ptr<Node>> inputs;  // null where no gradient flows
+  Backward backward;
+  bool leaf = false;
+  Tensor gradient;  // leaves only: what backward adds to
+
+  ~Node();  // releases long chains without recursion
+};
+
+/// Makes `value` a leaf whose gradient is added into `gradient` (same shape, zeroed by the caller; allocated if undefined).
+Tensor leaf(const Tensor& value, Tensor gradient = {});
+/// The gradient collected by a leaf; undefined if none has arrived.
+Tensor gradient_of(const Tensor& leaf);
+
+/// Puts `output` on the tape. Returns it unrecorded if recording is off or no input has a gradient.
+/// `backward` must not hold `output` itself as recorded (a cycle): capture it before this call.
+[[nodiscard]] Tensor record(const char* name, const Tensor& output, const std::vector<Tensor>& inputs, Backward backward);
+
+/// Switches recording for the current thread while it lives.
+class Recording {
+ public:
+  explicit Recording(bool on);
+  ~Recording();
+  Recording(const Recording&) = delete;
+  Recording& operator=(const Recording&) = delete;
+  static bool is_on();
+
+ private:
+  bool before_;
+};
+
+/// Called with a leaf whose gradient is final: its last use reachable from the loss has run backward.
+using OnFinal = std::function<void(const Node& leaf)>;
+
+/// Runs the tape backward from `share` (one element), adding to the gradients of all leaves below it. Closures are destroyed after
+/// running: a tape runs backward once.
+void backward(const Tensor& share, const OnFinal& on_final = {});
+
+/// The gradients of <y, dy> with respect to `inputs` (each on the tape); stops there and touches no other leaf.
+std::vector<Tensor> gradients(const Tensor& y, const Tensor& dy, const std::vector<Tensor>& inputs);
+
+/// Remembers how far the tape had got, to find what was recorded later.
+class TapeMark {
+ public:
+  TapeMark();
+  /// The older nodes and leaves directly under what was recorded between the mark and y, each once, as handles without memory.
+  std::vector<Tensor> inputs_of(const Tensor& y) const;
+
+ private:
+  std::uint64_t number_;
+};
+
+/// Computes block() without keeping its intermediate values; the backward runs it again (activation checkpointing).
+/// `block` captures its random keys by value, so random numbers repeat.
+Tensor recompute(const std::function<Tensor()>& block);
+
+}  // namespace trident

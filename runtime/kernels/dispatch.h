@@ -1,0 +1,32 @@
+/// The one place that knows which devices and number types kernels exist for.
+#pragma once
+
+#include "runtime/device/device.h"
+#include "runtime/error.h"
+#include "runtime/tensor/tensor.h"
+
+namespace trident {
+
+/// Tags that choose a kernel's overload. Both overloads are always declared; only those of the built devices are defined.
+struct Cpu {};
+struct Cuda {
+  void* stream;  // cudaStream_t
+};
+
+template <class Launch>
+void on_device_of(const char* op, const Tensor& x, Launch&& launch) {
+  if (!x.is_cuda()) return launch(Cpu{});
+  throw DeviceError(concat(op, ": tensor is on ", to_string(x.device()), " but this build has no CUDA; configure with --preset cuda"));
+}
+
+/// Calls launch(device, T{}) with the device and the number type of x: f32 or f64.
+template <class Launch>
+void launch(const char* op, const Tensor& x, Launch&& kernel) {
+  on_device_of(op, x, [&](auto device) {
+    if (x.dtype() == DType::f32) return kernel(device, float{});
+    if (x.dtype() == DType::f64) return kernel(device, double{});
+    throw ShapeError(concat(op, ": computes in f32 and f64, got ", name_of(x.dtype()), "; convert it with cast()"));
+  });
+}
+
+}  // namespace trident

@@ -1,0 +1,27 @@
+/// Element-wise operations. Operands broadcast by NumPy's rules; floating types only unless said. All are differentiable.
+#pragma once
+
+#include "runtime/tensor/tensor.h"
+
+namespace trident {
+
+Tensor operator+(const Tensor& a, const Tensor& b);
+Tensor operator-(const Tensor& a, const Tensor& b);
+Tensor operator*(const Tensor& a, const Tensor& b);
+Tensor operator/(const Tensor& a, const Tensor& b);
+
+/// a * x + b with numbers a and b.
+Tensor affine(const Tensor& x, double a, double b = 0.0);
+Tensor relu(const Tensor& x);
+/// Exact GELU: x * (1 + erf(x / sqrt 2)) / 2.
+Tensor gelu(const Tensor& x);
+Tensor sigmoid(const Tensor& x);
+Tensor exp(const Tensor& x);
+/// min(x, bound); the gradient is 0 where the bound is taken.
+Tensor minimum(const Tensor& x, double bound);
+/// `a` where the mask (bool) is true, else `b`. Mask and operands broadcast.
+Tensor where(const Tensor& mask, const Tensor& a, const Tensor& b);
+/// The same numbers in another floating type; the gradient comes back in x's type.
+Tensor cast(const Tensor& x, DType dtype);
+
+}  // namespace trident

@@ -1,0 +1,93 @@
+#include "runtime/tensor/create.h"
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "runtime/tensor/copy.h"
+#include "runtime/tensor/view.h"
+
+namespace trident {
+
+Tensor empty(const Shape& shape, DType dtype, Device device) {
+  auto storage = std::make_shared<Storage>();
+  storage->bytes = static_cast<std::size_t>(numel(shape)) * size_of(dtype);
+  storage->block = Block(storage->bytes, device);
+  storage->data = static_cast<std::byte*>(storage->block.data());
+  storage->device = device;
+  return Tensor(std::move(storage), 0, shape, contiguous_strides(shape), dtype);
+}
+
+Tensor empty_like(const Tensor& x) { return empty(x.shape(), x.dtype(), x.device()); }
+
+Tensor zeros(const Shape& shape, DType dtype, Device device) {
+  Tensor x = empty(shape, dtype, device);
+  set_zero(x);
+  return x;
+}
+
+Tensor zeros_like(const Tensor& x) { return zeros(x.shape(), x.dtype(), x.device()); }
+
+Tensor full(const Shape& shape, double value, DType dtype, Device device) {
+  Tensor x = empty(shape, dtype, device);
+  const Tensor number = from_values<double>({1}, std::vector{value});
+  copy_into(x, view::broadcast_to(number, shape));
+  return x;
+}
+
+template <class T>
+Tensor from_values(const Shape& shape, std::span<const T> values) {
+  if (numel(shape) != static_cast<std::int64_t>(values.size())) {
+    throw ShapeError(concat("from_values: shape ", to_string(shape), " takes ", numel(shape), " numbers, got ", values.size()));
+  }
+  Tensor x = empty(shape, dtype_of<T>);
+  if (!values.empty()) std::memcpy(x.bytes(), values.data(), values.size_bytes());
+  return x;
+}
+
+Tensor from_memory(void* data, const Shape& shape, DType dtype, std::shared_ptr<const void> owner) {
+  auto storage = std::make_shared<Storage>();
+  storage->owner = std::move(owner);
+  storage->data = static_cast<std::byte*>(data);
+  storage->bytes = static_cast<std::size_t>(numel(shape)) * size_of(dtype);
+  return Tensor(std::move(storage), 0, shape, contiguous_strides(shape), dtype);
+}
+
+void set_zero(const Tensor& x) {
+  if (x.is_contiguous()) {
+    if (x.numel() > 0) std::memset(x.bytes(), 0, static_cast<std::size_t>(x.num_bytes()));
+    return;
+  }
+  copy_into(x, view::broadcast_to(zeros({1}, x.dtype()), x.shape()));
+}
+
+template <class T>
+std::vector<T> to_host(const Tensor& x) {
+  const Tensor flat = packed(x);
+  const T* data = flat.data<T>();
+  return std::vector<T>(data, data + flat.numel());
+}
+
+double to_number(const Tensor& x) {
+  if (x.numel() != 1) throw ShapeError(concat("to_number: a tensor of one element is needed, got ", to_string(x.shape())));
+  double value = 0;
+  const Tensor number = from_memory(&value, x.shape(), DType::f64, nullptr);
+  copy_into(number, x);
+  return value;
+}
+
+template Tensor from_values(const Shape&, std::span<const float>);
+template Tensor from_values(const Shape&, std::span<const double>);
+template Tensor from_values(const Shape&, std::span<const std::int64_t>);
+template Tensor from_values(const Shape&, std::span<const std::int32_t>);
+template Tensor from_values(const Shape&, std::span<const bool>);
+template Tensor from_values(const Shape&, std::span<const c64>);
+template Tensor from_values(const Shape&, std::span<const c128>);
+template std::vector<float> to_host(const Tensor&);
+template std::vector<double> to_host(const Tensor&);
+template std::vector<std::int64_t> to_host(const Tensor&);
+template std::vector<std::int32_t> to_host(const Tensor&);
+template std::vector<c64> to_host(const Tensor&);
+template std::vector<c128> to_host(const Tensor&);
+
+}  // namespace trident

@@ -1,0 +1,78 @@
+#include "runtime/tensor/random.h"
+
+#include <cmath>
+#include <numbers>
+
+namespace trident {
+namespace {
+
+/// SplitMix64's finaliser: every input bit reaches every output bit.
+std::uint64_t mix(std::uint64_t x) {
+  x = (x ^ x >> 30) * 0xBF58476D1CE4E5B9U;
+  x = (x ^ x >> 27) * 0x94D049BB133111EBU;
+  return x ^ x >> 31;
+}
+
+}  // namespace
+
+RandomKey RandomKey::fold(std::uint64_t value) const { return RandomKey(mix(bits_ + 0x9E3779B97F4A7C15U * (mix(value) | 1U))); }
+
+RandomKey RandomKey::fold(std::string_view name) const {
+  std::uint64_t hash = 0xCBF29CE484222325U;  // FNV-1a 64
+  for (const char c : name) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001B3U;
+  return fold(hash);
+}
+
+std::array<std::uint32_t, 4> philox(RandomKey key, std::uint64_t index) {
+  // Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"; ten rounds, constants of the paper.
+  std::array<std::uint32_t, 4> x{static_cast<std::uint32_t>(index), static_cast<std::uint32_t>(index >> 32), 0, 0};
+  auto k0 = static_cast<std::uint32_t>(key.bits()), k1 = static_cast<std::uint32_t>(key.bits() >> 32);
+  for (int round = 0; round < 10; ++round) {
+    const std::uint64_t a = std::uint64_t{0xD2511F53U} * x[0], b = std::uint64_t{0xCD9E8D57U} * x[2];
+    x = {static_cast<std::uint32_t>(b >> 32) ^ x[1] ^ k0, static_cast<std::uint32_t>(b),
+         static_cast<std::uint32_t>(a >> 32) ^ x[3] ^ k1, static_cast<std::uint32_t>(a)};
+    k0 += 0x9E3779B9U;
+    k1 += 0xBB67AE85U;
+  }
+  return x;
+}
+
+namespace {
+
+double unit(std::uint32_t high, std::uint32_t low) {
+  return static_cast<double>((std::uint64_t{high} << 32 | low) >> 11) * 0x1.0p-53;
+}
+
+}  // namespace
+
+double uniform(RandomKey key, std::uint64_t index) {
+  const auto words = philox(key, index);
+  return unit(words[0], words[1]);
+}
+
+double normal(RandomKey key, std::uint64_t index) {
+  const auto words = philox(key, index);
+  const double radius = std::sqrt(-2.0 * std::log1p(-unit(words[0], words[1])));  // 1 - u is never 0
+  return radius * std::cos(2.0 * std::numbers::pi * unit(words[2], words[3]));
+}
+
+Permutation::Permutation(std::uint64_t size, RandomKey key) : size_(size), half_bits_(1), key_(key) {
+  while ((std::uint64_t{1} << 2 * half_bits_) < size) ++half_bits_;
+}
+
+std::uint64_t Permutation::operator()(std::uint64_t position) const {
+  const std::uint64_t mask = (std::uint64_t{1} << half_bits_) - 1;
+  std::uint64_t x = position;
+  do {  // the network permutes a power of four; walking until the range is met again permutes the range itself
+    std::uint64_t left = x >> half_bits_, right = x & mask;
+    for (std::uint64_t round = 0; round < 4; ++round) {
+      const std::uint64_t next = left ^ (mix(key_.fold(round).bits() + right) & mask);
+      left = right;
+      right = next;
+    }
+    x = left << half_bits_ | right;
+  } while (x >= size_);
+  return x;
+}
+
+}  // namespace trident
