@@ -50,6 +50,7 @@ class Run {
   void run(const std::shared_ptr<Node>& node, const OnFinal& on_final) {
     const Tensor dy = std::move(gradients_[node.get()]);
     gradients_.erase(node.get());
+    if (!dy.defined()) return pass_on_nothing(node, on_final);
     if (!node->backward) throw Error(concat("backward: \"", node->name, "\" has run backward already; record the forward again"));
     Wanted wanted;
     for (std::size_t i = 0; i < node->inputs.size(); ++i) {
@@ -62,6 +63,15 @@ class Run {
     if (results.size() != node->inputs.size()) {
       throw Error(concat("backward: \"", node->name, "\" returned ", results.size(), " gradients for ", node->inputs.size(), " inputs"));
     }
+    hand_on(node, std::move(results), on_final);
+  }
+
+  /// No gradient has reached the node: none reaches its inputs from here, but their uses are over.
+  void pass_on_nothing(const std::shared_ptr<Node>& node, const OnFinal& on_final) {
+    hand_on(node, std::vector<Tensor>(node->inputs.size()), on_final);
+  }
+
+  void hand_on(const std::shared_ptr<Node>& node, std::vector<Tensor> results, const OnFinal& on_final) {
     node->backward = nullptr;  // what the closure holds is free from here on
     const std::vector<std::shared_ptr<Node>> inputs = std::exchange(node->inputs, {});
     for (std::size_t i = 0; i < inputs.size(); ++i) {
