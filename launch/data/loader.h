@@ -1,0 +1,61 @@
+/// Batches of a data set: the same order, partition into global batches and numbers whatever the mesh, read ahead by one thread.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "launch/data/dataset.h"
+#include "models/model.h"
+
+namespace trident {
+
+struct LoaderOptions {
+  std::int64_t global_batch_size = 1;  // samples, over all ranks and micro-batches
+  int micro_batches = 1;               // of each rank: gradient accumulation
+  int rank = 0, num_ranks = 1;         // on the data axis
+  std::uint64_t seed = 0;
+  bool shuffle = false;
+  std::optional<std::int64_t> epochs;  // null: without end
+  DType dtype = DType::f32;            // of the batches; samples are f32 numbers
+  int batches_ahead = 2;               // read before they are asked for
+};
+
+/// What one rank computes of a global batch.
+struct MicroBatch {
+  Fields fields;                   // batch extent 0 where this rank has no part
+  std::int64_t first_sample = 0;   // its first sample's position in the global batch
+  std::vector<std::int64_t> samples;  // numbers in the data set
+};
+struct GlobalBatch {
+  std::vector<MicroBatch> micro_batches;
+  std::int64_t size = 0;  // samples over all ranks
+};
+
+/// Which global batch comes next; all that a resumed run needs.
+struct LoaderPosition {
+  std::int64_t epoch = 0, batch = 0;
+  static void visit(auto& self, auto& v) { v("epoch", self.epoch), v("batch", self.batch); }
+  bool operator==(const LoaderPosition&) const = default;
+};
+
+/// Samples [first, last) of a global batch that `part` of `parts` computes: contiguous, sizes differ by at most one.
+std::pair<std::int64_t, std::int64_t> part_of(std::int64_t size, std::int64_t part, std::int64_t parts);
+
+class Loader {
+ public:
+  Loader(std::shared_ptr<const Dataset> dataset, const LoaderOptions& options, LoaderPosition position = {});
+  ~Loader();
+
+  /// This rank's part of the next global batch; nothing after the last epoch. Rethrows what the reading thread met.
+  std::optional<GlobalBatch> next();
+  LoaderPosition position() const;  // of the batch that next() will return
+  std::int64_t batches_per_epoch() const;
+
+ private:
+  class Prefetch;
+  std::unique_ptr<Prefetch> prefetch_;
+};
+
+}  // namespace trident
