@@ -5,17 +5,26 @@
 ///       int image_size = 224;  // points per side
 ///       static void visit(auto& self, auto& v) { v("image_size", self.image_size); }
 ///     };
-/// read_config() fills it from a document; unknown keys, wrong types and lists of the wrong kind are ConfigErrors that name the file, the
-/// line, the full key, what was found, what is allowed, and the nearest valid key. write_config() is its inverse.
-/// Field types: bool, int, std::int64_t, double, std::string, enums (through `config_names(Enum)`, an overload found by argument-dependent
-/// lookup), other such structs, ConfigValue (taken as it is), std::optional, std::vector and std::array of these. null is accepted by std::optional alone.
+/// read_config<T>(document) makes one from a document; unknown keys, wrong types and lists of the wrong kind are ConfigErrors that name the
+/// file, the line, the full key, what was found, what is allowed, and the nearest valid key. write_config() is its inverse.
+/// Field types: bool, int, std::int64_t, std::uint64_t, double, std::string, enums, other such structs, ConfigValue (taken as it is),
+/// std::optional, std::vector and std::array of these. null is accepted by std::optional and ConfigValue alone.
+/// An enum needs an overload, found by argument-dependent lookup, that returns pairs of value and name:
+///     inline auto config_names(Schedule) { return std::array{std::pair{Schedule::cosine, "cosine"}, std::pair{Schedule::step, "step"}}; }
 #pragma once
 
+#include <array>
+#include <concepts>
 #include <cstdint>
+#include <limits>
+#include <optional>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 #include <vector>
+
+#include "runtime/error.h"
 
 namespace trident {
 
@@ -52,6 +61,8 @@ class ConfigValue {
 
   /// "run.yaml:12", for messages; empty for values that were not parsed.
   std::string where() const;
+  /// What was found, for messages: `"cosine"`, `12`, `a list of 3`.
+  std::string described() const;
 
  private:
   friend class ConfigParser;
@@ -69,8 +80,170 @@ class ConfigValue {
 /// Throws ConfigError with file and line on bad syntax, duplicate keys, or nesting deeper than 64.
 ConfigValue parse_yaml(std::string_view text, const std::string& file);
 ConfigValue parse_json(std::string_view text, const std::string& file);
-/// Numbers keep all digits (shortest form that reads back to the same double).
+/// Numbers keep all digits (shortest form that reads back to the same double). indent 0: one line. JSON has no word for NaN and infinity:
+/// they become null.
 std::string to_json(const ConfigValue& value, int indent = 2);
 std::string to_yaml(const ConfigValue& value);
+
+/// The value at a full key such as "training.steps" or "data.train[0].path", or null pointer.
+const ConfigValue* find_path(const ConfigValue& document, std::string_view path);
+/// An error about the value at `path`: `run.yaml:12: training.steps: WHAT`. The line is that of the deepest part of the path that is there.
+ConfigError config_error(const ConfigValue& document, std::string_view path, const std::string& what);
+
+template <class T>
+T read_config(const ConfigValue& value, const std::string& path = "");
+template <class T>
+ConfigValue write_config(const T& value);
+
+namespace config_detail {
+
+/// `run.yaml:12: training.steps: WHAT`, thrown.
+[[noreturn]] void fail(const ConfigValue& value, const std::string& path, const std::string& what);
+[[noreturn]] void fail_expected(const ConfigValue& value, const std::string& path, const std::string& expected);
+[[noreturn]] void fail_choice(const ConfigValue& value, const std::string& path, const std::vector<std::string>& names);
+void require_known_keys(const ConfigValue& map, const std::string& path, const std::vector<std::string>& known);
+std::string child_path(const std::string& path, std::string_view key);
+
+/// The `visit` argument that fills a struct from a map.
+class Reader {
+ public:
+  Reader(const ConfigValue& map, const std::string& path) : map_(map), path_(path) {}
+  template <class T>
+  void operator()(std::string_view key, T& field) {
+    known_.emplace_back(key);
+    if (const ConfigValue* value = map_.find(key)) field = read_config<T>(*value, child_path(path_, key));
+  }
+  const std::vector<std::string>& known() const { return known_; }
+
+ private:
+  const ConfigValue& map_;
+  const std::string& path_;
+  std::vector<std::string> known_;
+};
+
+/// The `visit` argument that collects the keys of a struct.
+struct KeyCollector {
+  std::vector<std::string> keys;
+  template <class T>
+  void operator()(std::string_view key, const T&) { keys.emplace_back(key); }
+};
+
+/// The `visit` argument that writes a struct into a map.
+struct Writer {
+  ConfigValue map = ConfigValue::map();
+  template <class T>
+  void operator()(std::string_view key, const T& field) { map.set(key, write_config(field)); }
+};
+
+template <class T> inline constexpr bool kIsOptional = false;
+template <class T> inline constexpr bool kIsOptional<std::optional<T>> = true;
+template <class T> inline constexpr bool kIsVector = false;
+template <class T> inline constexpr bool kIsVector<std::vector<T>> = true;
+template <class T> inline constexpr bool kIsArray = false;
+template <class T, std::size_t n> inline constexpr bool kIsArray<std::array<T, n>> = true;
+
+template <std::integral T>
+T read_integer(const ConfigValue& value, const std::string& path) {
+  if (value.kind() != ConfigValue::Kind::integer) fail_expected(value, path, "a whole number");
+  if (!std::in_range<T>(value.as_integer())) {
+    fail_expected(value, path, concat("a whole number from ", std::numeric_limits<T>::min(), " to ", std::numeric_limits<T>::max()));
+  }
+  return static_cast<T>(value.as_integer());
+}
+
+template <class T>
+T read_struct(const ConfigValue& value, const std::string& path) {
+  if (value.kind() != ConfigValue::Kind::map) fail_expected(value, path, "a map of keys");
+  T result;
+  // Unknown keys first: a misspelt key is the likelier reason of whatever else is wrong.
+  KeyCollector collector;
+  T::visit(std::as_const(result), collector);
+  require_known_keys(value, path, collector.keys);
+  Reader reader(value, path);
+  T::visit(result, reader);
+  return result;
+}
+
+template <class T>
+T read_list(const ConfigValue& value, const std::string& path) {
+  if (value.kind() != ConfigValue::Kind::list) fail_expected(value, path, "a list");
+  const std::vector<ConfigValue>& elements = value.elements();
+  T result{};
+  if constexpr (kIsArray<T>) {
+    if (elements.size() != result.size()) fail_expected(value, path, concat("a list of ", result.size()));
+  } else {
+    result.resize(elements.size());
+  }
+  for (std::size_t index = 0; index < elements.size(); ++index) {
+    result[index] = read_config<typename T::value_type>(elements[index], concat(path, "[", index, "]"));
+  }
+  return result;
+}
+
+template <class T>
+T read_choice(const ConfigValue& value, const std::string& path) {
+  std::vector<std::string> names;
+  for (const auto& [choice, name] : config_names(T{})) {
+    if (value.kind() == ConfigValue::Kind::string && value.as_string() == name) return choice;
+    names.emplace_back(name);
+  }
+  fail_choice(value, path, names);
+}
+
+}  // namespace config_detail
+
+template <class T>
+T read_config(const ConfigValue& value, const std::string& path) {
+  using namespace config_detail;
+  using Kind = ConfigValue::Kind;
+  if constexpr (std::is_same_v<T, ConfigValue>) {
+    return value;
+  } else if constexpr (kIsOptional<T>) {
+    if (value.is_null()) return std::nullopt;
+    return read_config<typename T::value_type>(value, path);
+  } else if constexpr (std::is_same_v<T, bool>) {
+    if (value.kind() != Kind::boolean) fail_expected(value, path, "true or false");
+    return value.as_bool();
+  } else if constexpr (std::integral<T>) {
+    return read_integer<T>(value, path);
+  } else if constexpr (std::floating_point<T>) {
+    if (value.kind() != Kind::number && value.kind() != Kind::integer) fail_expected(value, path, "a number");
+    return value.as_number();
+  } else if constexpr (std::is_same_v<T, std::string>) {
+    if (value.kind() != Kind::string) fail_expected(value, path, "text");
+    return value.as_string();
+  } else if constexpr (std::is_enum_v<T>) {
+    return read_choice<T>(value, path);
+  } else if constexpr (kIsVector<T> || kIsArray<T>) {
+    return read_list<T>(value, path);
+  } else {
+    return read_struct<T>(value, path);
+  }
+}
+
+template <class T>
+ConfigValue write_config(const T& value) {
+  using namespace config_detail;
+  if constexpr (std::is_same_v<T, ConfigValue> || std::is_same_v<T, bool> || std::is_same_v<T, double> || std::is_same_v<T, std::string>) {
+    return value;
+  } else if constexpr (kIsOptional<T>) {
+    return value ? write_config(*value) : ConfigValue();
+  } else if constexpr (std::integral<T>) {
+    return static_cast<std::int64_t>(value);
+  } else if constexpr (std::is_enum_v<T>) {
+    for (const auto& [choice, name] : config_names(value)) {
+      if (choice == value) return std::string(name);
+    }
+    return ConfigValue();
+  } else if constexpr (kIsVector<T> || kIsArray<T>) {
+    ConfigValue list = ConfigValue::list();
+    for (const auto& element : value) list.append(write_config(static_cast<const typename T::value_type&>(element)));
+    return list;
+  } else {
+    Writer writer;
+    T::visit(value, writer);
+    return std::move(writer.map);
+  }
+}
 
 }  // namespace trident
