@@ -1,0 +1,90 @@
+#!/usr/bin/env bash
+# The whole job once, on this machine: installs what is missing, builds, generates flow data, trains a small scOT on two ranks, evaluates
+# it, serves it, asks it for a roll-out through gRPC, and draws what came out.
+#   --no-install   leave the system's packages alone
+set -euo pipefail
+
+root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
+install=yes
+while (( $# )); do
+  case "$1" in
+    --no-install) install=no ;;
+    *) sed -n '2,4p' "${BASH_SOURCE[0]}" >&2; exit 1 ;;
+  esac
+  shift
+done
+
+cd "$root"
+out="$root/build/quickstart"
+trident="$root/build/release/bin/trident"
+export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+started=$SECONDS
+declare -A seconds
+part() { # NAME TEXT: closes the part before and opens this one
+  [[ -z "${current:-}" ]] || seconds[$current]=$(( SECONDS - part_started ))
+  current="$1" part_started=$SECONDS
+  printf '\n[%3d s] %s\n' $(( SECONDS - started )) "$2" >&2
+}
+
+part install "Packages"
+[[ "$install" == no ]] || bash launch/install.sh run
+
+part build "Building the program (build/release)"
+cmake --preset release -DTRIDENT_TESTS=OFF -DTRIDENT_PERF=OFF >/dev/null
+cmake --build --preset release --target trident -j "$(nproc)"
+
+rm -rf "$out"
+mkdir -p "$out"
+flow=(NS-Sines --resolution 64 --velocity-std 0.13 --viscosity 1e-3 --seed 7)
+part generate "Generating flow fields: 160 trajectories of 21 frames on 64x64 points"
+"$trident" generate "${flow[@]}" --trajectories 160 --output "$out/flow.nc"
+
+part train "Training a small scOT on two ranks (launch/runs/quickstart.yaml)"
+mpirun -n 2 --oversubscribe "$trident" train launch/runs/quickstart.yaml
+
+part evaluate "Evaluating on trajectories that it never saw"
+"$trident" evaluate --model "$out/run/model" --data launch/runs/quickstart.yaml --json >"$out/evaluation.json"
+"$trident" evaluate --model "$out/run/model" --data launch/runs/quickstart.yaml >&2
+
+part serve "Serving it, and asking for a roll-out of 7 steps through gRPC"
+mkdir -p "$out/models"
+ln -sfn ../run/model "$out/models/quickstart"
+"$trident" serve --model-repository "$out/models" --grpc-address 127.0.0.1:0 2>"$out/serve.log" &
+server=$!
+trap 'kill "$server" 2>/dev/null || true' EXIT
+for _ in $(seq 100); do
+  address="$(grep -oE '127\.0\.0\.1:[1-9][0-9]*' "$out/serve.log" | head -n 1 || true)"
+  [[ -z "$address" ]] || break
+  kill -0 "$server" 2>/dev/null || { cat "$out/serve.log" >&2; exit 1; }
+  sleep 0.1
+done
+question=(--input "$out/flow.nc" --trajectory 144 --frame 0 --problem NS-Sines --time 14 --steps 7)
+"$trident" predict --server "$address" --model quickstart "${question[@]}" --output "$out/served.safetensors"
+kill -TERM "$server"
+wait "$server"
+trap - EXIT
+"$trident" predict --model "$out/run/model" "${question[@]}" --output "$out/local.safetensors"
+served=false
+cmp -s "$out/served.safetensors" "$out/local.safetensors" && served=true
+
+part plot "Drawing input, truth, prediction and error"
+"$trident" plot "$out/served.safetensors" --truth "$out/flow.nc" --output "$out"
+"$trident" plot "$out/run" --output "$out"
+picture="$out/prediction.png"
+[[ -s "$picture" ]]
+
+part summary "Done"
+ratio="$(jq '.cases[] | select(.initial_time == 0 and .final_time == 14 and .ar_steps == 1)
+             | .model["uv/median_relative_l1_error"] / .persistence["uv/median_relative_l1_error"]' "$out/evaluation.json")"
+for name in install build generate train evaluate serve plot; do printf '%s %s\n' "$name" "${seconds[$name]}"; done |
+  jq -Rn --argjson ratio "$ratio" --argjson served "$served" --arg picture "$picture" --argjson total $(( SECONDS - started )) \
+    '{ratio: $ratio, served: $served, picture: $picture, seconds: ([inputs | split(" ") | {(.[0]): (.[1] | tonumber)}] | add + {total: $total})}' \
+    >"$out/summary.json"
+
+cat <<END
+error of velocity, frame 0 to 14, over persistence's: $(printf '%.3f' "$ratio") (summary: $out/summary.json)
+picture of the roll-out:  $picture
+trained model:            $out/run/model (curves: $out/curves.png)
+data set:                 $out/flow.nc
+program:                  $trident (serve it: trident serve --model-repository $out/models)
+END
