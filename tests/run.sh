@@ -24,7 +24,7 @@ done
 cd "$root"
 [[ "$install" == no ]] || bash launch/install.sh test
 
-configure=(--preset "$preset")
+configure=(--preset "$preset" -DTRIDENT_TESTS=ON)
 if [[ "$preset" == release ]]; then
   # Python's own gRPC client of the protocol, in the build folder alone.
   venv="$root/build/venv"

@@ -10,13 +10,14 @@ namespace trident {
 /// Names a stream of random numbers. Fold what distinguishes it: seed, step, call site; never rank or micro-batch.
 class RandomKey {
  public:
-  explicit RandomKey(std::uint64_t seed = 0) : bits_(seed) {}
+  RandomKey() = default;
+  explicit RandomKey(std::uint64_t seed) : bits_(seed) {}
   RandomKey fold(std::uint64_t value) const;
   RandomKey fold(std::string_view name) const;
   std::uint64_t bits() const { return bits_; }
 
  private:
-  std::uint64_t bits_;
+  std::uint64_t bits_ = 0;
 };
 
 /// Four 32-bit words of the stream `key` at `index`.
