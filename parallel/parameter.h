@@ -42,6 +42,9 @@ struct Piece {
   std::vector<Range> owned;  // per dimension of full_shape: what this rank holds, row-major at `offset`
   std::int64_t offset = 0;   // elements into the physical tensor
   Init init;
+  // Where fusing changes the reference's order (query.bias stands between query.weight and key.weight): neighbours in visiting order that
+  // have a place are listed by it. 0: listed where it is visited.
+  int place = 0;
 };
 
 /// A physical tensor: description first, memory after materialize().
@@ -101,7 +104,7 @@ class ParameterList {
   const std::vector<NamedBuffer>& buffers() const { return buffers_; }
   const Tensor& values() const { return values_; }        // (n,)
   const Tensor& gradients() const { return gradients_; }  // (n,), undefined when not training
-  /// All named pieces in visiting order (the order of the reference's state dict).
+  /// All named pieces in the order of the reference's state dict: visiting order, and Piece::place.
   const std::vector<NamedPiece>& pieces() const { return pieces_; }
   void zero_gradients() const;
 
@@ -120,7 +123,7 @@ enum class Use { inference, training };
 ParameterList materialize(const std::function<void(const ParameterVisitor&)>& visit, DType dtype, Use use, RandomKey key,
                           const std::vector<std::string>& frozen = {}, Device device = {});
 
-/// A description of every named piece, without memory: (name, full shape), in visiting order; buffers after.
+/// A description of every named piece, without memory: (name, full shape), in the order of ParameterList::pieces(); buffers after.
 std::vector<std::pair<std::string, Shape>> describe(const std::function<void(const ParameterVisitor&)>& visit);
 
 }  // namespace trident
