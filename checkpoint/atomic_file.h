@@ -1,0 +1,39 @@
+/// Files that a later run may read are never half-written: temporary name, fsync, rename, fsync of the directory.
+#pragma once
+
+#include <cstddef>
+#include <filesystem>
+#include <string>
+#include <string_view>
+
+namespace trident {
+
+/// A file that appears under its name complete or not at all. Until commit() it lies beside it as `.NAME.PID.N.tmp`; without one it is
+/// removed. Whatever had the name before stays until then. All functions throw CheckpointError with the path and the system's reason.
+class AtomicFile {
+ public:
+  explicit AtomicFile(std::filesystem::path path);
+  ~AtomicFile();
+  AtomicFile(const AtomicFile&) = delete;
+  AtomicFile& operator=(const AtomicFile&) = delete;
+
+  void write(const void* data, std::size_t bytes);
+  void write(std::string_view text) { write(text.data(), text.size()); }
+  /// Where the bytes are until commit(): a library that writes files itself (HDF5) may open it in place of write().
+  const std::filesystem::path& temporary() const { return temporary_; }
+  /// Returns once the file would survive a loss of power.
+  void commit();
+
+ private:
+  std::filesystem::path path_, temporary_;
+  int descriptor_ = -1;
+};
+
+void write_file_atomically(const std::filesystem::path& path, std::string_view contents);
+
+/// Makes the names in a directory (files made, renamed, removed) survive a loss of power.
+void sync_directory(const std::filesystem::path& directory);
+/// A whole text file. Throws CheckpointError if it cannot be read or is larger than `limit` bytes.
+std::string read_text_file(const std::filesystem::path& path, std::size_t limit = std::size_t{64} << 20);
+
+}  // namespace trident

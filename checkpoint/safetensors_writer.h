@@ -1,0 +1,24 @@
+/// Writing safetensors files.
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "runtime/tensor/tensor.h"
+
+namespace trident {
+
+struct NamedTensor {
+  std::string name;
+  Tensor tensor;  // any strides
+};
+
+/// Writes atomically, one tensor after the other, wide number types first (so that all are aligned), else in the given order. Nothing is
+/// copied but what is not contiguous, one tensor at a time. `metadata`: PyTorch's readers want "format".
+/// Throws CheckpointError on duplicate names, a number type that the format lacks (c128), and failing file operations.
+void write_safetensors(const std::filesystem::path& path, const std::vector<NamedTensor>& tensors,
+                       const std::map<std::string, std::string>& metadata = {{"format", "pt"}});
+
+}  // namespace trident

@@ -1,0 +1,56 @@
+#include "checkpoint/atomic_file.h"
+
+#include <gtest/gtest.h>
+
+#include "runtime/error.h"
+#include "tests/checkpoint/temporary_folder.h"
+
+namespace trident {
+namespace {
+
+namespace fs = std::filesystem;
+
+int num_files(const fs::path& folder) { return static_cast<int>(std::distance(fs::directory_iterator(folder), fs::directory_iterator())); }
+
+TEST(AtomicFile, KeepsTheOldFileUntilTheNewOneIsCommitted) {
+  const TemporaryFolder folder;
+  write_file_atomically(folder / "a", "old");
+  AtomicFile file(folder / "a");
+  file.write("new");
+  EXPECT_EQ(read_bytes(folder / "a"), "old");
+  EXPECT_EQ(read_bytes(file.temporary()), "new");
+  file.commit();
+  EXPECT_EQ(read_bytes(folder / "a"), "new");
+  EXPECT_EQ(num_files(folder.path()), 1);
+}
+
+TEST(AtomicFile, LeavesNothingBehindWithoutACommit) {
+  const TemporaryFolder folder;
+  { AtomicFile(folder / "a").write("half"); }
+  EXPECT_EQ(num_files(folder.path()), 0);
+}
+
+TEST(AtomicFile, TakesWhatAnotherWriterPutUnderTheTemporaryName) {
+  const TemporaryFolder folder;
+  AtomicFile file(folder / "a");
+  write_bytes(file.temporary(), "from a library");
+  file.commit();
+  EXPECT_EQ(read_bytes(folder / "a"), "from a library");
+}
+
+TEST(AtomicFile, NamesTheFolderThatIsNotThere) {
+  const TemporaryFolder folder;
+  EXPECT_THROW(AtomicFile(folder / "missing/a"), CheckpointError);
+  EXPECT_NE(message_of<CheckpointError>([&] { write_file_atomically(folder / "missing/a", ""); }).find("missing"), std::string::npos);
+}
+
+TEST(ReadTextFile, RefusesFilesThatAreMissingOrTooLarge) {
+  const TemporaryFolder folder;
+  write_bytes(folder / "a", "12345");
+  EXPECT_EQ(read_text_file(folder / "a"), "12345");
+  EXPECT_THROW(read_text_file(folder / "a", 4), CheckpointError);
+  EXPECT_THROW(read_text_file(folder / "b"), CheckpointError);
+}
+
+}  // namespace
+}  // namespace trident
