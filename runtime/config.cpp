@@ -145,20 +145,6 @@ std::size_t edit_distance(std::string_view a, std::string_view b) {
   return row.back();
 }
 
-/// `did you mean "steps"? `, or nothing if no name is close.
-std::string suggestion(std::string_view word, const std::vector<std::string>& names) {
-  const std::string* nearest = nullptr;
-  std::size_t smallest = std::max<std::size_t>(2, word.size() / 3) + 1;
-  for (const std::string& name : names) {
-    const std::size_t distance = edit_distance(word, name);
-    if (distance < smallest) {
-      smallest = distance;
-      nearest = &name;
-    }
-  }
-  return nearest == nullptr ? "" : concat("did you mean \"", *nearest, "\"? ");
-}
-
 std::string joined(const std::vector<std::string>& names) {
   std::string text;
   for (const std::string& name : names) text += (text.empty() ? "" : ", ") + name;
@@ -173,6 +159,19 @@ ConfigError located_error(const ConfigValue& value, std::string_view path, const
 }
 
 }  // namespace
+
+std::string suggestion(std::string_view word, const std::vector<std::string>& names) {
+  const std::string* nearest = nullptr;
+  std::size_t smallest = std::max<std::size_t>(2, word.size() / 3) + 1;
+  for (const std::string& name : names) {
+    const std::size_t distance = edit_distance(word, name);
+    if (distance < smallest) {
+      smallest = distance;
+      nearest = &name;
+    }
+  }
+  return nearest == nullptr ? "" : concat("did you mean \"", *nearest, "\"? ");
+}
 
 const ConfigValue* find_path(const ConfigValue& document, std::string_view path) {
   const ConfigValue* value = descend(document, path);

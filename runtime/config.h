@@ -90,6 +90,9 @@ const ConfigValue* find_path(const ConfigValue& document, std::string_view path)
 /// An error about the value at `path`: `run.yaml:12: training.steps: WHAT`. The line is that of the deepest part of the path that is there.
 ConfigError config_error(const ConfigValue& document, std::string_view path, const std::string& what);
 
+/// `did you mean "steps"? ` for a word that is close to one of the names, else nothing.
+std::string suggestion(std::string_view word, const std::vector<std::string>& names);
+
 template <class T>
 T read_config(const ConfigValue& value, const std::string& path = "");
 template <class T>

@@ -1,0 +1,7 @@
+#include "launch/commands.h"
+
+namespace trident {
+
+std::vector<Command> all_commands() { return {}; }
+
+}  // namespace trident

@@ -1,0 +1,11 @@
+/// The table of commands.
+#pragma once
+
+#include "launch/command_line.h"
+
+namespace trident {
+
+/// In the order of `trident --help`. A command is defined in the file of its name.
+std::vector<Command> all_commands();
+
+}  // namespace trident

@@ -1,0 +1,36 @@
+#include "launch/session.h"
+
+#include <algorithm>
+#include <thread>
+
+#include "launch/slurm/environment.h"
+#include "runtime/device/threads.h"
+#include "runtime/error.h"
+
+namespace trident {
+
+DType dtype_of_precision(Precision precision) {
+  switch (precision) {
+    case Precision::f32: return DType::f32;
+    case Precision::f64: return DType::f64;
+    case Precision::bf16: return DType::bf16;
+  }
+  return DType::f32;
+}
+
+void share_cores(Session& session) {
+  const LaunchedProcess process = launched_process();
+  const int cores = available_cores();
+  const int machine = std::max(cores, static_cast<int>(std::thread::hardware_concurrency()));
+  // A launcher that binds ranks has shared the cores out already; without binding every rank sees all of them.
+  const bool bound = process.size > 1 ? cores * process.local_size <= machine : cores < machine;
+  const int share = bound ? cores : std::max(1, cores / process.local_size);
+  const int threads = session.common.threads.value_or(share);
+  set_num_threads(threads);
+  session.threads = concat(threads, threads == 1 ? " thread" : " threads", process.local_size > 1 ? " a rank" : "");
+  if (bound && cores == 1 && machine > process.local_size) {
+    session.threads += concat(" (bound to one of ", machine, " cores: mpirun --bind-to none gives the ranks all of them)");
+  }
+}
+
+}  // namespace trident

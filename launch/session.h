@@ -1,0 +1,42 @@
+/// One run of the program on one rank: the flags that every command has, and the ranks of the job.
+#pragma once
+
+#include <array>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "runtime/tensor/dtype.h"
+
+namespace trident {
+
+class Communicator;
+
+enum class DeviceChoice { cpu, cuda };
+inline auto config_names(DeviceChoice) { return std::array{std::pair{DeviceChoice::cpu, "cpu"}, std::pair{DeviceChoice::cuda, "cuda"}}; }
+
+enum class Precision { f32, f64, bf16 };
+inline auto config_names(Precision) {
+  return std::array{std::pair{Precision::f32, "f32"}, std::pair{Precision::f64, "f64"}, std::pair{Precision::bf16, "bf16"}};
+}
+DType dtype_of_precision(Precision precision);
+
+/// Flags of every command; unset ones leave the choice to the run file, the model, or the machine.
+struct CommonOptions {
+  std::optional<DeviceChoice> device;
+  std::optional<Precision> precision;
+  std::optional<int> threads;
+  bool json = false;  // one JSON object on standard output
+};
+
+struct Session {
+  CommonOptions common;
+  std::shared_ptr<Communicator> world;  // all ranks of the job
+  std::string place;                    // this rank's coordinates on the mesh, for messages, once a command has made one
+  std::string threads;                  // "2 threads of 4 cores ...", for start lines
+};
+
+/// Gives this process --threads, or its share of the machine's cores among the ranks that run there.
+void share_cores(Session& session);
+
+}  // namespace trident
