@@ -5,7 +5,7 @@
 ///       return {"inspect", "says what is in a checkpoint, a data set or a run", [](Arguments& arguments) {
 ///         auto options = std::make_shared<InspectOptions>();
 ///         arguments.add("path", options->path, "model directory, data file or run", Presence::required);
-///         return [options](Session& session) { inspect(*options, session); };
+///         return [options](CommandContext& context) { inspect(*options, context); };
 ///       }};
 ///     }
 /// and one line in commands.cpp. This header spares them the parser's, which costs seconds to compile.
@@ -17,7 +17,7 @@
 #include <string>
 #include <vector>
 
-#include "launch/session.h"
+#include "launch/command_context.h"
 
 namespace CLI {
 class App;
@@ -50,7 +50,7 @@ class Arguments {
 };
 
 /// What runs a command whose arguments have been read.
-using RunCommand = std::function<void(Session&)>;
+using RunCommand = std::function<void(CommandContext&)>;
 
 struct Command {
   std::string name;

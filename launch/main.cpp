@@ -7,28 +7,28 @@
 namespace {
 
 using trident::LaunchedProcess;
-using trident::Session;
+using trident::CommandContext;
 
-void report(const std::exception& error, const Session& session) {
+void report(const std::exception& error, const CommandContext& context) {
   const LaunchedProcess process = trident::launched_process();
   std::string message = "trident: ";
-  if (process.size > 1) message = "[rank " + std::to_string(process.rank) + (session.place.empty() ? "" : " | " + session.place) + "] ";
+  if (process.size > 1) message = "[rank " + std::to_string(process.rank) + (context.place.empty() ? "" : " | " + context.place) + "] ";
   std::cerr << message + error.what() + '\n' << std::flush;
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  Session session;
+  CommandContext context;
   try {
     const trident::Invocation invocation = trident::parse_command_line(argc, argv, trident::all_commands());
     if (!invocation.run) return 0;
-    session.common = invocation.common;
-    trident::share_cores(session);
-    invocation.run(session);
+    context.common = invocation.common;
+    trident::share_cores(context);
+    invocation.run(context);
     return 0;
   } catch (const std::exception& error) {
-    report(error, session);
+    report(error, context);
     return 1;
   }
 }

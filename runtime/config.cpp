@@ -63,6 +63,9 @@ const ConfigValue* ConfigValue::find(std::string_view key) const {
   return entry == entries_.end() ? nullptr : &entry->second;
 }
 
+std::vector<ConfigValue>& ConfigValue::elements() { return const_cast<std::vector<ConfigValue>&>(std::as_const(*this).elements()); }
+ConfigValue* ConfigValue::find(std::string_view key) { return const_cast<ConfigValue*>(std::as_const(*this).find(key)); }
+
 void ConfigValue::set(std::string_view key, ConfigValue value) {
   if (kind_ != Kind::map) config_detail::fail_expected(*this, std::string(key), "a map of keys around it");
   const auto entry = std::ranges::find(entries_, key, &Entry::first);
@@ -176,6 +179,31 @@ std::string suggestion(std::string_view word, const std::vector<std::string>& na
 const ConfigValue* find_path(const ConfigValue& document, std::string_view path) {
   const ConfigValue* value = descend(document, path);
   return path.empty() ? value : nullptr;
+}
+
+void set_path(ConfigValue& document, std::string_view path, ConfigValue value) {
+  ConfigValue* target = &document;
+  for (std::string_view rest = path; !rest.empty();) {
+    const std::string_view part = next_part(rest);
+    if (target->kind() == ConfigValue::Kind::list) {
+      std::size_t index = target->elements().size();
+      std::from_chars(part.data(), part.data() + part.size(), index);
+      if (index >= target->elements().size()) {
+        throw located_error(*target, path, concat("there is no element ", part, " in ", target->described()));
+      }
+      target = &target->elements()[index];
+    } else {
+      if (target->is_null()) {
+        *target = ConfigValue::map();
+        target->file_ = value.file_;
+        target->line_ = value.line_;
+      }
+      if (target->kind() != ConfigValue::Kind::map) throw located_error(*target, path, concat(target->described(), " has no keys"));
+      if (target->find(part) == nullptr) target->set(part, {});
+      target = target->find(part);
+    }
+  }
+  *target = std::move(value);
 }
 
 ConfigError config_error(const ConfigValue& document, std::string_view path, const std::string& what) {

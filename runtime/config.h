@@ -53,8 +53,10 @@ class ConfigValue {
   const std::string& as_string() const;
   const std::vector<ConfigValue>& elements() const;  // of a list
   const std::vector<Entry>& entries() const;         // of a map, in the order of the file
+  std::vector<ConfigValue>& elements();
   /// The value of `key` in a map, or null pointer.
   const ConfigValue* find(std::string_view key) const;
+  ConfigValue* find(std::string_view key);
   /// Replaces or appends.
   void set(std::string_view key, ConfigValue value);
   void append(ConfigValue element);
@@ -66,6 +68,7 @@ class ConfigValue {
 
  private:
   friend class ConfigParser;
+  friend void set_path(ConfigValue& document, std::string_view path, ConfigValue value);
   Kind kind_ = Kind::null;
   bool boolean_ = false;
   std::int64_t integer_ = 0;
@@ -87,6 +90,8 @@ std::string to_yaml(const ConfigValue& value);
 
 /// The value at a full key such as "training.steps" or "data.train[0].path", or null pointer.
 const ConfigValue* find_path(const ConfigValue& document, std::string_view path);
+/// Replaces the value at a full key, making the maps on the way. Throws ConfigError where the path does not lead through maps and lists.
+void set_path(ConfigValue& document, std::string_view path, ConfigValue value);
 /// An error about the value at `path`: `run.yaml:12: training.steps: WHAT`. The line is that of the deepest part of the path that is there.
 ConfigError config_error(const ConfigValue& document, std::string_view path, const std::string& what);
 

@@ -198,7 +198,7 @@ ConfigValue parse_yaml(std::string_view text, const std::string& file) {
   try {
     std::istringstream stream{std::string(text)};
     YAML::Parser yaml(stream);
-    yaml.HandleNextDocument(events);
+    if (!yaml.HandleNextDocument(events)) parser.scalar({}, 1);
     ConfigParser second(file);
     YamlEvents surplus(second);
     if (yaml.HandleNextDocument(surplus)) throw ConfigError(concat(file, ": holds more than one YAML document; keep one"));

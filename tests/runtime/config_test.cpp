@@ -123,6 +123,15 @@ TEST(Config, JsonValuesKnowTheirLines) {
   EXPECT_STREQ(config_error(document, "b[1].d", "missing").what(), "c.json:5: b[1].d: missing");
 }
 
+TEST(Config, SetPathReplacesDeepValuesAndMakesTheMapsOnTheWay) {
+  ConfigValue document = parse_yaml("a: {b: [1, {c: 2}]}\nd: 3\n", "run.yaml");
+  set_path(document, "a.b[1].c", 5);
+  set_path(document, "x.y", "new");
+  EXPECT_EQ(to_json(document, 0), "{\"a\": {\"b\": [1, {\"c\": 5}]}, \"d\": 3, \"x\": {\"y\": \"new\"}}");
+  EXPECT_EQ(message_of([&] { set_path(document, "a.b[2]", 1); }), "run.yaml:1: a.b[2]: there is no element 2 in a list of 2");
+  EXPECT_EQ(message_of([&] { set_path(document, "d.e", 1); }), "run.yaml:2: d.e: 3 has no keys");
+}
+
 TEST(Config, YamlWordsFollowTheCoreSchema) {
   const auto kind = [](const std::string& word) { return parse_yaml(word, "").kind(); };
   using Kind = ConfigValue::Kind;

@@ -29,7 +29,7 @@ struct CommonOptions {
   bool json = false;  // one JSON object on standard output
 };
 
-struct Session {
+struct CommandContext {
   CommonOptions common;
   std::shared_ptr<Communicator> world;  // all ranks of the job
   std::string place;                    // this rank's coordinates on the mesh, for messages, once a command has made one
@@ -37,6 +37,6 @@ struct Session {
 };
 
 /// Gives this process --threads, or its share of the machine's cores among the ranks that run there.
-void share_cores(Session& session);
+void share_cores(CommandContext& context);
 
 }  // namespace trident

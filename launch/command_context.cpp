@@ -1,4 +1,4 @@
-#include "launch/session.h"
+#include "launch/command_context.h"
 
 #include <algorithm>
 #include <thread>
@@ -18,18 +18,18 @@ DType dtype_of_precision(Precision precision) {
   return DType::f32;
 }
 
-void share_cores(Session& session) {
+void share_cores(CommandContext& context) {
   const LaunchedProcess process = launched_process();
   const int cores = available_cores();
   const int machine = std::max(cores, static_cast<int>(std::thread::hardware_concurrency()));
   // A launcher that binds ranks has shared the cores out already; without binding every rank sees all of them.
   const bool bound = process.size > 1 ? cores * process.local_size <= machine : cores < machine;
   const int share = bound ? cores : std::max(1, cores / process.local_size);
-  const int threads = session.common.threads.value_or(share);
+  const int threads = context.common.threads.value_or(share);
   set_num_threads(threads);
-  session.threads = concat(threads, threads == 1 ? " thread" : " threads", process.local_size > 1 ? " a rank" : "");
+  context.threads = concat(threads, threads == 1 ? " thread" : " threads", process.local_size > 1 ? " a rank" : "");
   if (bound && cores == 1 && machine > process.local_size) {
-    session.threads += concat(" (bound to one of ", machine, " cores: mpirun --bind-to none gives the ranks all of them)");
+    context.threads += concat(" (bound to one of ", machine, " cores: mpirun --bind-to none gives the ranks all of them)");
   }
 }
 

@@ -1,0 +1,145 @@
+/// The run file: one document for training and evaluation. docs/configuration.md explains every key.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "launch/data/data_config.h"
+#include "launch/command_context.h"
+#include "runtime/config.h"
+
+namespace trident {
+
+enum class OptimizerChoice { adamw };
+inline auto config_names(OptimizerChoice) { return std::array{std::pair{OptimizerChoice::adamw, "adamw"}}; }
+
+enum class ScheduleChoice { cosine, step, constant };
+inline auto config_names(ScheduleChoice) {
+  return std::array{std::pair{ScheduleChoice::cosine, "cosine"}, std::pair{ScheduleChoice::step, "step"},
+                    std::pair{ScheduleChoice::constant, "constant"}};
+}
+
+enum class LossChoice { relative_l1, relative_l2 };
+inline auto config_names(LossChoice) {
+  return std::array{std::pair{LossChoice::relative_l1, "relative_l1"}, std::pair{LossChoice::relative_l2, "relative_l2"}};
+}
+
+struct TrainingConfig {
+  std::int64_t global_batch_size = 16;  // samples of one step, over all ranks and accumulation
+  int gradient_accumulation_steps = 1;
+  std::optional<std::int64_t> steps, epochs;  // one of them
+  OptimizerChoice optimizer = OptimizerChoice::adamw;
+  double learning_rate = 5e-4;
+  std::optional<double> learning_rate_embedding_recovery, learning_rate_time_embedding;
+  std::array<double, 2> betas{0.9, 0.999};
+  double eps = 1e-8;
+  double weight_decay = 0.0;
+  std::optional<double> max_grad_norm = 5.0;
+  ScheduleChoice lr_scheduler = ScheduleChoice::cosine;
+  std::int64_t warmup_steps = 0;
+  std::optional<std::int64_t> step_size;  // steps between two reductions of the rate (lr_scheduler: step)
+  double gamma = 0.5;                     // of each reduction
+  std::optional<LossChoice> loss;         // null: the model's own
+  Precision precision = Precision::f32;
+  bool activation_checkpointing = false;
+  std::optional<int> early_stopping_patience;  // evaluations without a better model
+  std::vector<std::string> freeze;             // shell patterns of parameter names
+  std::optional<std::string> max_wall_time;    // "11h30m"
+
+  static void visit(auto& self, auto& v) {
+    v("global_batch_size", self.global_batch_size), v("gradient_accumulation_steps", self.gradient_accumulation_steps);
+    v("steps", self.steps), v("epochs", self.epochs), v("optimizer", self.optimizer), v("learning_rate", self.learning_rate);
+    v("learning_rate_embedding_recovery", self.learning_rate_embedding_recovery);
+    v("learning_rate_time_embedding", self.learning_rate_time_embedding);
+    v("betas", self.betas), v("eps", self.eps), v("weight_decay", self.weight_decay), v("max_grad_norm", self.max_grad_norm);
+    v("lr_scheduler", self.lr_scheduler), v("warmup_steps", self.warmup_steps), v("step_size", self.step_size), v("gamma", self.gamma);
+    v("loss", self.loss), v("precision", self.precision), v("activation_checkpointing", self.activation_checkpointing);
+    v("early_stopping_patience", self.early_stopping_patience), v("freeze", self.freeze), v("max_wall_time", self.max_wall_time);
+  }
+};
+
+/// One comparison of frame `final_time`, reached from frame `initial_time`, with the data.
+struct EvaluationCase {
+  int initial_time = 0, final_time = 0;  // frames
+  ConfigValue ar_steps = 1;              // n equal steps, or a list of the frames of each
+  bool every_step = false;               // compare each step with the frame that it reaches
+
+  static void visit(auto& self, auto& v) {
+    v("initial_time", self.initial_time), v("final_time", self.final_time), v("ar_steps", self.ar_steps), v("every_step", self.every_step);
+  }
+};
+
+struct EvaluationConfig {
+  std::optional<std::int64_t> every;       // steps
+  std::optional<std::int64_t> batch_size;  // null: training.global_batch_size
+  std::vector<EvaluationCase> cases;
+
+  static void visit(auto& self, auto& v) { v("every", self.every), v("batch_size", self.batch_size), v("cases", self.cases); }
+};
+
+struct CheckpointConfig {
+  std::optional<std::int64_t> every;  // steps; null: at the end, and when the run is told to stop
+  int keep = 3;
+
+  static void visit(auto& self, auto& v) { v("every", self.every), v("keep", self.keep); }
+};
+
+struct ParallelConfig {
+  std::optional<int> data;  // null: the ranks that the other axes leave
+  int domain_y = 1, domain_x = 1, tensor = 1;
+  bool optimizer_sharding = false, sequence_parallel = false;
+  int timeout_seconds = 600;
+  std::vector<std::string> order{"tensor", "domain_x", "domain_y", "data"};
+
+  static void visit(auto& self, auto& v) {
+    v("data", self.data), v("domain_y", self.domain_y), v("domain_x", self.domain_x), v("tensor", self.tensor);
+    v("optimizer_sharding", self.optimizer_sharding), v("sequence_parallel", self.sequence_parallel);
+    v("timeout_seconds", self.timeout_seconds), v("order", self.order);
+  }
+};
+
+struct RunConfig {
+  std::string output;
+  std::uint64_t seed = 0;
+  DeviceChoice device = DeviceChoice::cpu;
+  ConfigValue model = ConfigValue::map();  // type and the reference's own keys, or from: DIR and what it overrides
+  DataConfig data;
+  TrainingConfig training;
+  EvaluationConfig evaluation;
+  CheckpointConfig checkpoint;
+  ParallelConfig parallel;
+
+  static void visit(auto& self, auto& v) {
+    v("output", self.output), v("seed", self.seed), v("device", self.device), v("model", self.model), v("data", self.data);
+    v("training", self.training), v("evaluation", self.evaluation), v("checkpoint", self.checkpoint), v("parallel", self.parallel);
+  }
+};
+
+/// A run file with its overrides: what it says, and where it says it.
+struct RunFile {
+  RunConfig config;      // paths are absolute
+  ConfigValue document;  // with the lines, for messages
+
+  /// An error about a key, with its line.
+  ConfigError error(std::string_view key, const std::string& what) const { return config_error(document, key, what); }
+};
+
+/// Reads a run file; `overrides` are key=value. Paths in the file are relative to its folder, in overrides to the current one.
+/// Throws ConfigError on what no run can mean; the two checks below add what training and evaluation need.
+RunFile read_run(const std::string& path, const std::vector<std::string>& overrides);
+void check_for_training(const RunFile& run);
+void check_for_evaluation(const RunFile& run);
+
+/// The flags of the command line as overrides of a run file.
+std::vector<std::string> overrides_of(const CommonOptions& options);
+
+/// Frames that each step of a case advances: whole ones if every step is compared. Throws ConfigError, naming `evaluation.cases[index]`, on steps that do not fit.
+std::vector<double> step_frames(const RunFile& run, std::size_t index);
+
+/// "11h30m", "90m", "45s", "2d" in seconds; nothing if it is not a duration.
+std::optional<double> seconds_of(std::string_view duration);
+
+}  // namespace trident
