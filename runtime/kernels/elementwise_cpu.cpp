@@ -1,0 +1,103 @@
+#include "runtime/kernels/activation.h"
+#include "runtime/kernels/elementwise.h"
+#include "runtime/kernels/strided_loop.h"
+
+namespace trident {
+namespace {
+
+/// y = f(a, b). Steps of 0 and 1 get loops of their own: they are the ones that vectorise.
+template <class T, class F>
+void apply_pair(const BroadcastPair& pair, const T* a, const T* b, T* y, F f) {
+  const StridedLoop<3> loop{pair.shape, {contiguous_strides(pair.shape), pair.a_strides, pair.b_strides}};
+  for_each_run(loop, [=](auto offsets, std::int64_t length, auto steps) {
+    T* out = y + offsets[0];
+    const T *left = a + offsets[1], *right = b + offsets[2];
+    const auto [out_step, a_step, b_step] = steps;
+    if (a_step == 1 && b_step == 1) {
+#pragma omp simd
+      for (std::int64_t i = 0; i < length; ++i) out[i] = f(left[i], right[i]);
+    } else if (a_step == 1 && b_step == 0) {
+      const T number = *right;
+#pragma omp simd
+      for (std::int64_t i = 0; i < length; ++i) out[i] = f(left[i], number);
+    } else if (a_step == 0 && b_step == 1) {
+      const T number = *left;
+#pragma omp simd
+      for (std::int64_t i = 0; i < length; ++i) out[i] = f(number, right[i]);
+    } else {
+      for (std::int64_t i = 0; i < length; ++i) out[i] = f(left[i * a_step], right[i * b_step]);
+    }
+  });
+}
+
+template <class T, class F>
+void apply(std::int64_t count, const T* x, T* y, F f) {
+#pragma omp parallel for simd schedule(static) if (count > kGrain)
+  for (std::int64_t i = 0; i < count; ++i) y[i] = f(x[i]);
+}
+
+template <class T, class F>
+void apply_gradient(std::int64_t count, const T* saved, const T* dy, T* dx, F slope) {
+#pragma omp parallel for simd schedule(static) if (count > kGrain)
+  for (std::int64_t i = 0; i < count; ++i) dx[i] = dy[i] * slope(saved[i]);
+}
+
+}  // namespace
+
+template <class T>
+void binary(Cpu, Binary kind, const BroadcastPair& pair, const T* a, const T* b, T* y) {
+  switch (kind) {
+    case Binary::add: return apply_pair(pair, a, b, y, [](T left, T right) { return left + right; });
+    case Binary::subtract: return apply_pair(pair, a, b, y, [](T left, T right) { return left - right; });
+    case Binary::multiply: return apply_pair(pair, a, b, y, [](T left, T right) { return left * right; });
+    case Binary::divide: return apply_pair(pair, a, b, y, [](T left, T right) { return left / right; });
+  }
+}
+
+template <class T>
+void select(Cpu, const BroadcastPair& pair, const Shape& mask_strides, const bool* mask, const T* a, const T* b, T* y) {
+  const StridedLoop<4> loop{pair.shape, {contiguous_strides(pair.shape), mask_strides, pair.a_strides, pair.b_strides}};
+  for_each_run(loop, [=](auto offsets, std::int64_t length, auto steps) {
+    T* out = y + offsets[0];
+    const bool* choose = mask + offsets[1];
+    const T *left = a + offsets[2], *right = b + offsets[3];
+    const auto [out_step, mask_step, a_step, b_step] = steps;
+    for (std::int64_t i = 0; i < length; ++i) out[i] = choose[i * mask_step] ? left[i * a_step] : right[i * b_step];
+  });
+}
+
+template <class T>
+void unary(Cpu, UnaryMap map, std::int64_t count, const T* x, T* y) {
+  const T a = static_cast<T>(map.a), b = static_cast<T>(map.b);
+  switch (map.kind) {
+    case Unary::affine: return apply(count, x, y, [=](T v) { return a * v + b; });
+    case Unary::relu: return apply(count, x, y, [](T v) { return v < T(0) ? T(0) : v; });
+    case Unary::gelu: return apply(count, x, y, [](T v) { return gelu(v); });
+    case Unary::sigmoid: return apply(count, x, y, [](T v) { return sigmoid(v); });
+    case Unary::exponential: return apply(count, x, y, [](T v) { return fast_exp(v); });
+    case Unary::minimum: return apply(count, x, y, [=](T v) { return v > a ? a : v; });
+  }
+}
+
+template <class T>
+void unary_gradient(Cpu, UnaryMap map, std::int64_t count, const T* saved, const T* dy, T* dx) {
+  const T a = static_cast<T>(map.a);
+  switch (map.kind) {
+    case Unary::affine: return apply_gradient(count, saved, dy, dx, [=](T) { return a; });
+    case Unary::relu: return apply_gradient(count, saved, dy, dx, [](T x) { return x > T(0) ? T(1) : T(0); });
+    case Unary::gelu: return apply_gradient(count, saved, dy, dx, [](T x) { return gelu_gradient(x); });
+    case Unary::sigmoid: return apply_gradient(count, saved, dy, dx, [](T y) { return y * (T(1) - y); });
+    case Unary::exponential: return apply_gradient(count, saved, dy, dx, [](T y) { return y; });
+    case Unary::minimum: return apply_gradient(count, saved, dy, dx, [=](T x) { return x > a ? T(0) : T(1); });
+  }
+}
+
+#define TRIDENT_ELEMENTWISE(T)                                                                                \
+  template void binary(Cpu, Binary, const BroadcastPair&, const T*, const T*, T*);                            \
+  template void select(Cpu, const BroadcastPair&, const Shape&, const bool*, const T*, const T*, T*);         \
+  template void unary(Cpu, UnaryMap, std::int64_t, const T*, T*);                                             \
+  template void unary_gradient(Cpu, UnaryMap, std::int64_t, const T*, const T*, T*);
+TRIDENT_ELEMENTWISE(float)
+TRIDENT_ELEMENTWISE(double)
+
+}  // namespace trident

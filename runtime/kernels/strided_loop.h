@@ -1,0 +1,96 @@
+/// Walks several arrays of any strides together, split over threads.
+#pragma once
+
+#include <omp.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdint>
+
+#include "runtime/tensor/shape.h"
+
+namespace trident {
+
+inline constexpr std::int64_t kGrain = 1 << 15;  // elements below which one thread is faster
+
+/// Extents, and each array's strides in elements (0 where it repeats).
+template <std::size_t N>
+struct StridedLoop {
+  Shape shape;
+  std::array<Shape, N> strides;
+};
+
+/// Merges dimensions that every array steps through evenly, so that the innermost run is as long as it can be. At least one remains.
+template <std::size_t N>
+StridedLoop<N> merged(const StridedLoop<N>& loop) {
+  StridedLoop<N> result;
+  for (int dim = 0; dim < loop.shape.rank(); ++dim) {
+    if (loop.shape[dim] == 1) continue;
+    const int last = result.shape.rank() - 1;
+    const bool even = last >= 0 && std::all_of(loop.strides.begin(), loop.strides.end(), [&](const Shape& strides) {
+      const auto array = static_cast<std::size_t>(&strides - loop.strides.data());
+      return result.strides[array][last] == strides[dim] * loop.shape[dim];
+    });
+    if (even) {
+      result.shape[last] *= loop.shape[dim];
+    } else {
+      result.shape.push_back(loop.shape[dim]);
+    }
+    for (std::size_t array = 0; array < N; ++array) {
+      if (even) {
+        result.strides[array][last] = loop.strides[array][dim];
+      } else {
+        result.strides[array].push_back(loop.strides[array][dim]);
+      }
+    }
+  }
+  if (result.shape.rank() > 0) return result;
+  result.shape = {1};
+  result.strides.fill({1});
+  return result;
+}
+
+/// Calls run(offsets, length, steps) for every innermost run, offsets and steps one per array; long runs come in pieces.
+template <std::size_t N, class Run>
+void for_each_run(const StridedLoop<N>& unmerged, Run&& run) {
+  using Offsets = std::array<std::int64_t, N>;
+  const StridedLoop<N> loop = merged(unmerged);
+  const int inner = loop.shape.rank() - 1;
+  const std::int64_t length = loop.shape[inner], total = numel(loop.shape);
+  if (total == 0) return;
+  const std::int64_t pieces = (length + kGrain - 1) / kGrain, units = total / length * pieces;
+  Offsets steps;
+  for (std::size_t array = 0; array < N; ++array) steps[array] = loop.strides[array][inner];
+#pragma omp parallel if (total > kGrain)
+  {
+    const std::int64_t threads = omp_get_num_threads(), thread = omp_get_thread_num();
+    const std::int64_t first = units * thread / threads, last = units * (thread + 1) / threads;
+    Shape position = loop.shape;
+    Offsets base{};
+    std::int64_t rest = first / pieces;
+    for (int dim = inner - 1; dim >= 0; --dim) {
+      position[dim] = rest % loop.shape[dim];
+      rest /= loop.shape[dim];
+      for (std::size_t array = 0; array < N; ++array) base[array] += position[dim] * loop.strides[array][dim];
+    }
+    std::int64_t begin = first % pieces * kGrain;
+    for (std::int64_t unit = first; unit < last; ++unit) {
+      Offsets offsets;
+      for (std::size_t array = 0; array < N; ++array) offsets[array] = base[array] + begin * steps[array];
+      run(offsets, std::min(kGrain, length - begin), steps);
+      begin += kGrain;
+      if (begin < length) continue;
+      begin = 0;
+      for (int dim = inner - 1; dim >= 0; --dim) {  // as an odometer
+        const bool wraps = ++position[dim] == loop.shape[dim];
+        for (std::size_t array = 0; array < N; ++array) {
+          base[array] += loop.strides[array][dim] * (wraps ? 1 - loop.shape[dim] : 1);
+        }
+        if (!wraps) break;
+        position[dim] = 0;
+      }
+    }
+  }
+}
+
+}  // namespace trident

@@ -1,0 +1,103 @@
+#include "runtime/ops/reduce.h"
+
+#include "runtime/autograd/tape.h"
+#include "runtime/kernels/reduce.h"
+#include "runtime/ops/elementwise.h"
+#include "runtime/tensor/copy.h"
+#include "runtime/tensor/create.h"
+#include "runtime/tensor/view.h"
+
+namespace trident {
+namespace {
+
+/// Neighbouring dimensions [first, last) of x summed, unrecorded; they stay as extents of 1.
+Tensor sum_neighbours(const Tensor& x, int first, int last) {
+  const Tensor in = packed(x);
+  SumExtents extents{1, 1, 1};
+  Shape shape = in.shape();
+  for (int dim = 0; dim < in.rank(); ++dim) {
+    (dim < first ? extents.outer : dim < last ? extents.count : extents.inner) *= in.size(dim);
+    if (dim >= first && dim < last) shape[dim] = 1;
+  }
+  const Tensor y = empty(shape, in.dtype(), in.device());
+  const Tensor workspace = empty({sum_workspace(extents)}, DType::f64, in.device());
+  launch("sum", in, [&](auto device, auto type) {
+    using T = decltype(type);
+    sum_middle(device, extents, in.data<T>(), workspace.data<double>(), y.data<T>());
+  });
+  return y;
+}
+
+}  // namespace
+
+Tensor sum(const Tensor& x) {
+  const Tensor y = view::reshape(sum_neighbours(x, 0, x.rank()), {1});
+  return record("sum", y, {x}, [shape = x.shape()](const Tensor& dy, Wanted) { return std::vector{view::broadcast_to(dy, shape)}; });
+}
+
+Tensor sum(const Tensor& x, const std::vector<int>& dims) {
+  std::vector<bool> summed(static_cast<std::size_t>(x.rank()), false);
+  for (const int dim : dims) {
+    const int axis = dim < 0 ? dim + x.rank() : dim;
+    if (axis < 0 || axis >= x.rank()) throw ShapeError(concat("sum: dimension ", dim, " is outside of ", to_string(x.shape())));
+    summed[static_cast<std::size_t>(axis)] = true;
+  }
+  Tensor y = x.detached();
+  for (int last = x.rank(); last > 0; --last) {  // from the back: the innermost sums read memory in order and leave least to do
+    if (!summed[static_cast<std::size_t>(last - 1)]) continue;
+    int first = last - 1;
+    while (first > 0 && summed[static_cast<std::size_t>(first - 1)]) --first;
+    y = sum_neighbours(y, first, last);
+    last = first + 1;
+  }
+  return record("sum", y, {x}, [shape = x.shape()](const Tensor& dy, Wanted) { return std::vector{view::broadcast_to(dy, shape)}; });
+}
+
+Tensor mean(const Tensor& x, const std::vector<int>& dims) {
+  const Tensor total = sum(x, dims);
+  return affine(total, static_cast<double>(total.numel()) / static_cast<double>(x.numel()));
+}
+
+Tensor error_sums(const Tensor& a, const Tensor& b, const std::vector<ChannelGroup>& groups, int p) {
+  if (a.rank() != 4) throw ShapeError(concat("error_sums: fields are (batch, channel, y, x), got ", to_string(a.shape())));
+  if (b.defined() && (b.shape() != a.shape() || b.dtype() != a.dtype())) {
+    throw ShapeError(concat("error_sums: ", name_of(a.dtype()), " ", to_string(a.shape()), " against ", name_of(b.dtype()), " ",
+                            to_string(b.shape()), "; shapes and number types must be equal"));
+  }
+  if (p != 1 && p != 2) throw ShapeError(concat("error_sums: p is ", p, "; it must be 1 or 2"));
+  for (const ChannelGroup& group : groups) {
+    if (group.first < 0 || group.last < group.first || group.last > a.size(1)) {
+      throw ShapeError(concat("error_sums: group [", group.first, ", ", group.last, ") is outside of the ", a.size(1), " channels"));
+    }
+  }
+  const Tensor left = packed(a), right = b.defined() ? packed(b) : Tensor{};
+  const auto extents = [left, p](const std::vector<ChannelGroup>& of) {
+    return ErrorExtents{left.size(0), left.size(1), left.size(2) * left.size(3), of.data(), static_cast<std::int64_t>(of.size()), p};
+  };
+  const Tensor sums = empty({static_cast<std::int64_t>(groups.size())}, a.dtype(), a.device());
+  const Tensor workspace = empty({error_workspace(extents(groups))}, DType::f64, a.device());
+  launch("error_sums", left, [&](auto device, auto type) {
+    using T = decltype(type);
+    error_sums(device, extents(groups), left.data<T>(), right.defined() ? right.data<T>() : nullptr, workspace.data<double>(), sums.data<T>());
+  });
+  return record("error_sums", sums, {a}, [left, right, groups, extents](const Tensor& dsums, Wanted) {
+    const Tensor da = empty_like(left), factors = packed(dsums);
+    launch("error_sums", left, [&](auto device, auto type) {
+      using T = decltype(type);
+      error_sums_gradient(device, extents(groups), left.data<T>(), right.defined() ? right.data<T>() : nullptr, factors.data<T>(), da.data<T>());
+    });
+    return std::vector{da};
+  });
+}
+
+bool all_finite(const Tensor& x) {
+  const Tensor in = packed(x);
+  bool finite = true;
+  launch("all_finite", in, [&](auto device, auto type) {
+    using T = decltype(type);
+    finite = all_finite(device, in.numel(), in.data<T>());
+  });
+  return finite;
+}
+
+}  // namespace trident
