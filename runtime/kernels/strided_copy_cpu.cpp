@@ -19,6 +19,10 @@ To convert(From value) {
     const auto bits = std::bit_cast<std::uint32_t>(convert<float>(value));
     if ((bits & 0x7fffffffU) > 0x7f800000U) return bf16{static_cast<std::uint16_t>(bits >> 16 | 0x40U)};  // a quiet NaN stays one
     return bf16{static_cast<std::uint16_t>((bits + 0x7fffU + (bits >> 16 & 1U)) >> 16)};                  // to nearest, ties to even
+  } else if constexpr (std::is_same_v<From, f16>) {
+    return convert<To>(static_cast<float>(std::bit_cast<_Float16>(value.bits)));
+  } else if constexpr (std::is_same_v<To, f16>) {
+    return f16{std::bit_cast<std::uint16_t>(static_cast<_Float16>(convert<float>(value)))};
   } else if constexpr (std::is_same_v<To, c64> || std::is_same_v<To, c128>) {
     if constexpr (std::is_same_v<From, c64> || std::is_same_v<From, c128>) {
       return To(static_cast<typename To::value_type>(value.real()), static_cast<typename To::value_type>(value.imag()));
@@ -73,12 +77,14 @@ void strided_add(Cpu, const StridedPair& pair, T* target, const T* source) {
   TRIDENT_COPY(To, float)                                                                                                        \
   TRIDENT_COPY(To, double)                                                                                                       \
   TRIDENT_COPY(To, bf16)                                                                                                         \
+  TRIDENT_COPY(To, f16)                                                                                                          \
   TRIDENT_COPY(To, std::int64_t)                                                                                                 \
   TRIDENT_COPY(To, std::int32_t)                                                                                                 \
   TRIDENT_COPY(To, bool)
 TRIDENT_COPY_TO(float)
 TRIDENT_COPY_TO(double)
 TRIDENT_COPY_TO(bf16)
+TRIDENT_COPY_TO(f16)
 TRIDENT_COPY_TO(std::int64_t)
 TRIDENT_COPY_TO(std::int32_t)
 TRIDENT_COPY_TO(bool)

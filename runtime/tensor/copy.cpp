@@ -13,6 +13,7 @@ void visit_real(const char* op, DType dtype, Visit&& visit) {
     case DType::f32: return visit(float{});
     case DType::f64: return visit(double{});
     case DType::bf16: return visit(bf16{});
+    case DType::f16: return visit(f16{});
     case DType::i64: return visit(std::int64_t{});
     case DType::i32: return visit(std::int32_t{});
     case DType::boolean: return visit(bool{});

@@ -1,0 +1,76 @@
+/// Walks Python pickles without executing anything: what a pickle would call is data here.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <span>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+namespace trident {
+
+/// A value of a pickle.
+struct PickleValue {
+  enum class Kind { none, boolean, integer, number, text, tuple, list, dict, global, call, persistent };
+  Kind kind = Kind::none;
+  std::int64_t integer = 0;  // boolean: 0 or 1
+  double number = 0.0;
+  std::string text;                    // text; global and call: "module.name"
+  std::vector<PickleValue*> elements;  // tuple, list, call: arguments; persistent: its id; dict: key, value, key, value, ...
+};
+
+/// One pickle of protocol 2 to 4, of the opcodes that tensors and their containers need. collections.OrderedDict is a dict.
+class PickleReader {
+ public:
+  /// `allowed`: the globals that may occur besides collections.OrderedDict. Throws CheckpointError that begins with `where` and names
+  /// the global or the opcode that is refused.
+  PickleReader(std::span<const std::byte> bytes, std::string where, std::span<const std::string_view> allowed);
+
+  const PickleValue& root() const { return *root_; }
+
+ private:
+  [[noreturn]] void reject(const std::string& what) const;
+  template <class T>
+  T number();
+  std::string text(std::uint64_t bytes);
+  std::string line();
+
+  PickleValue* make(PickleValue::Kind kind);
+  void push(PickleValue* value) { stack_.push_back(value); }
+  void push_integer(std::int64_t value);
+  void push_text(std::string value);
+  PickleValue* pop();
+  PickleValue* top();
+  std::vector<PickleValue*> pop_to_mark();
+
+  // Each executes `code` if it is one of its own and says whether it was.
+  bool step_scalar(std::uint8_t code);
+  bool step_container(std::uint8_t code);
+  bool step_memo(std::uint8_t code);
+  bool step_object(std::uint8_t code);
+
+  void push_tuple(std::size_t size);
+  void push_long();
+  void push_global(const std::string& module, const std::string& name);
+  void add_to_dict(const std::vector<PickleValue*>& pairs);
+  void add_to_list(const std::vector<PickleValue*>& values);
+  void remember(std::uint64_t index);
+  void recall(std::uint64_t index);
+  void reduce();
+  void build();
+
+  std::span<const std::byte> bytes_;
+  std::size_t position_ = 0;
+  std::string where_;
+  std::span<const std::string_view> allowed_;
+  std::deque<PickleValue> values_;  // owns them all: pickles may share and nest values in circles
+  std::vector<PickleValue*> stack_;
+  std::vector<std::size_t> marks_;
+  std::unordered_map<std::uint64_t, PickleValue*> memo_;
+  PickleValue* root_ = nullptr;
+};
+
+}  // namespace trident
