@@ -12,6 +12,8 @@
 namespace trident {
 
 enum class Mode { train, eval };
+/// What the forward keeps for the backward: everything it needs, or the inputs of blocks, which then run again.
+enum class Recompute { none, blocks };
 
 /// What a call needs besides its inputs; passed by value.
 struct Pass {
@@ -19,6 +21,7 @@ struct Pass {
   RandomKey key;                  // of this step; call sites fold their names in
   std::int64_t first_sample = 0;  // global index of the batch's first sample, for random numbers
   DType precision = DType::f32;
+  Recompute recompute = Recompute::none;
 
   Pass fold(std::uint64_t site) const {
     Pass result = *this;

@@ -1,0 +1,30 @@
+/// The affine layer of the public references.
+#pragma once
+
+#include <optional>
+
+#include "models/module.h"
+
+namespace trident {
+
+enum class Bias { none, zero };  // zero: it starts there
+
+/// x weight^T + bias; names and layout of torch.nn.Linear.
+struct Linear {
+  Parameter weight;  // (out, in)
+  std::optional<Parameter> bias;  // (out,)
+
+  /// Weights start normal with this deviation.
+  Linear(std::int64_t in, std::int64_t out, Bias with, double deviation);
+  /// (..., in) -> (..., out)
+  Tensor operator()(const Tensor& x) const;
+  /// Undefined if there is none.
+  Tensor bias_value() const { return bias ? bias->value : Tensor{}; }
+
+  static void visit(auto& self, auto& v) {
+    v("weight", self.weight);
+    if (self.bias) v("bias", *self.bias);
+  }
+};
+
+}  // namespace trident

@@ -1,0 +1,41 @@
+/// Layer normalisation: plain, or with scale and shift that depend on the sample's time.
+#pragma once
+
+#include <variant>
+
+#include "models/layers/linear.h"
+
+namespace trident {
+
+enum class Conditioning { none, time };
+
+/// What a branch of a block is multiplied by before it is added (drop-path): (batch, 1), or undefined for 1.
+using BranchFactor = Tensor;
+
+class Norm {
+ public:
+  Norm(Conditioning conditioning, std::int64_t width, double eps, double deviation);
+
+  /// residual + factor * (scale * (x - mean) / sqrt(var + eps) + shift) over the last axis.
+  /// x: (batch, ..., width); time: (batch,), read with conditioning only; residual and factor may be undefined.
+  Tensor operator()(const Tensor& x, const Tensor& time, const Tensor& residual = {}, const BranchFactor& factor = {}) const;
+
+  static void visit(auto& self, auto& v) {
+    std::visit([&](auto& affine) { affine.visit(affine, v); }, self.affine_);
+  }
+
+ private:
+  struct Plain {
+    Parameter weight, bias;  // (width,)
+    static void visit(auto& self, auto& v) { v("weight", self.weight), v("bias", self.bias); }
+  };
+  struct Conditional {
+    Linear weight, bias;  // time -> (batch, width)
+    static void visit(auto& self, auto& v) { v("weight", self.weight), v("bias", self.bias); }
+  };
+
+  std::variant<Plain, Conditional> affine_;
+  double eps_;
+};
+
+}  // namespace trident

@@ -1,0 +1,96 @@
+#include "models/layers/residual_conv.h"
+
+#include "runtime/autograd/tape.h"
+#include "runtime/ops/convolution.h"
+#include "runtime/ops/elementwise.h"
+#include "runtime/ops/layer_norm.h"
+#include "runtime/ops/matmul.h"
+#include "runtime/ops/shape.h"
+#include "runtime/tensor/copy.h"
+#include "runtime/tensor/create.h"
+
+namespace trident {
+namespace {
+
+constexpr std::int64_t kDepthwiseKernel = 7, kResNetKernel = 3, kExpansion = 4;
+constexpr double kInitialLayerScale = 1e-6;
+constexpr double kBatchNormEps = 1e-5, kMomentum = 0.1, kNegativeSlope = 0.01;  // PyTorch's defaults
+
+Tensor leaky_relu(const Tensor& x) { return relu(x) - affine(relu(affine(x, -1.0)), kNegativeSlope); }
+
+/// target = (1 - kMomentum) * target + kMomentum * scale * value
+void fold_in(const Tensor& target, const Tensor& value, double scale) {
+  const Recording off(false);
+  copy_into(target, affine(target, 1.0 - kMomentum) + affine(value, kMomentum * scale));
+}
+
+}  // namespace
+
+ConvNextBlock::ConvNextBlock(std::int64_t width, Conditioning conditioning, double eps, double deviation)
+    : scale(whole_parameter({width}, Init::constant(kInitialLayerScale))),
+      conv_weight(whole_parameter({width, 1, kDepthwiseKernel, kDepthwiseKernel}, Init::normal(deviation))),
+      conv_bias(whole_parameter({width}, Init::constant(0.0))),
+      norm(conditioning, width, eps, deviation),
+      up(width, kExpansion * width, Bias::zero, deviation),
+      down(kExpansion * width, width, Bias::zero, deviation) {}
+
+Tensor ConvNextBlock::operator()(const Tensor& x, const Tensor& time) const {
+  const Tensor mixed = norm(depthwise_conv(x, conv_weight.value, conv_bias.value, kDepthwiseKernel / 2), time);
+  const Tensor branch = mlp(mixed, up.weight.value, up.bias_value(), down.weight.value, down.bias_value());
+  return x + branch * scale.value;
+}
+
+double ConvNextBlock::flops(std::int64_t tokens) const {
+  const auto d = static_cast<double>(scale.shape[0]);
+  return 2.0 * static_cast<double>(tokens) * d * (kDepthwiseKernel * kDepthwiseKernel + 2.0 * kExpansion * d);
+}
+
+BatchNorm::BatchNorm(std::int64_t channels, const Mesh& mesh)
+    : weight(whole_parameter({channels}, Init::constant(1.0))),
+      bias(whole_parameter({channels}, Init::constant(0.0))),
+      running_mean{.shape = {channels}, .initial = 0.0, .value = {}},
+      running_var{.shape = {channels}, .initial = 1.0, .value = {}},
+      num_batches_tracked{.shape = {}, .dtype = DType::i64, .value = {}},
+      mesh(mesh) {}
+
+Tensor BatchNorm::operator()(const Tensor& x, Mode mode) const {
+  if (mode == Mode::eval) return batch_norm_eval(x, weight.value, bias.value, running_mean.value, running_var.value, kBatchNormEps);
+  Tensor mean, variance;
+  const Tensor y = batch_norm_train(x, weight.value, bias.value, kBatchNormEps, mean, variance);
+  const auto count = static_cast<double>(x.numel() / x.size(1));
+  fold_in(running_mean.value, mean, 1.0);
+  fold_in(running_var.value, variance, count / (count - 1.0));  // PyTorch keeps the unbiased one
+  *num_batches_tracked.value.data<std::int64_t>() += 1;
+  return y;
+}
+
+ResNetBlock::ResNetBlock(std::int64_t width, const Mesh& mesh, double deviation)
+    : conv1_weight(whole_parameter({width, width, kResNetKernel, kResNetKernel}, Init::normal(deviation))),
+      conv1_bias(whole_parameter({width}, Init::constant(0.0))),
+      conv2_weight(whole_parameter({width, width, kResNetKernel, kResNetKernel}, Init::normal(deviation))),
+      conv2_bias(whole_parameter({width}, Init::constant(0.0))),
+      norm1(width, mesh),
+      norm2(width, mesh) {}
+
+Tensor ResNetBlock::operator()(const Tensor& x, Mode mode) const {
+  const Tensor fields = contiguous(permute(x, {0, 3, 1, 2}));
+  const Tensor first = leaky_relu(norm1(conv2d(fields, conv1_weight.value, conv1_bias.value, kResNetKernel / 2), mode));
+  const Tensor second = norm2(conv2d(first, conv2_weight.value, conv2_bias.value, kResNetKernel / 2), mode);
+  return contiguous(permute(second, {0, 2, 3, 1})) + x;
+}
+
+double ResNetBlock::flops(std::int64_t tokens) const {
+  const auto d = static_cast<double>(conv1_bias.shape[0]);
+  return 2.0 * static_cast<double>(tokens) * 2.0 * kResNetKernel * kResNetKernel * d * d;
+}
+
+Tensor ResidualBlock::operator()(const Tensor& x, const Tensor& time, const Pass& pass) const {
+  if (const auto* convnext = std::get_if<ConvNextBlock>(&block)) return (*convnext)(x, time);
+  return std::get<ResNetBlock>(block)(x, pass.mode);
+}
+
+double ResidualBlock::flops(std::int64_t tokens) const {
+  return std::visit([&](const auto& block) { return block.flops(tokens); }, block);
+}
+
+}  // namespace trident

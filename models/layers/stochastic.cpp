@@ -1,0 +1,31 @@
+#include "models/layers/stochastic.h"
+
+#include <vector>
+
+#include "runtime/ops/elementwise.h"
+#include "runtime/ops/shape.h"
+#include "runtime/tensor/copy.h"
+#include "runtime/tensor/create.h"
+
+namespace trident {
+
+Tensor drop_elements(const Tensor& x, double probability, const Pass& pass, std::string_view site) {
+  if (pass.mode == Mode::eval || probability == 0.0 || x.numel() == 0) return x;
+  const std::int64_t elements_per_sample = x.numel() / x.size(0);
+  return dropout(x, probability, pass.key.fold(site), pass.first_sample * elements_per_sample);
+}
+
+Tensor drop_path_factor(std::int64_t batch, double probability, const Pass& pass, std::string_view site, Device device) {
+  if (pass.mode == Mode::eval || probability == 0.0) return {};
+  const RandomKey key = pass.key.fold(site);
+  std::vector<double> factors(static_cast<std::size_t>(batch));
+  for (std::int64_t sample = 0; sample < batch; ++sample) {
+    const bool dropped = uniform(key, static_cast<std::uint64_t>(pass.first_sample + sample)) < probability;
+    factors[static_cast<std::size_t>(sample)] = dropped ? 0.0 : 1.0 / (1.0 - probability);
+  }
+  const Tensor result = empty({batch, 1}, pass.precision, device);
+  copy_into(result, from_values<double>({batch, 1}, factors));
+  return result;
+}
+
+}  // namespace trident

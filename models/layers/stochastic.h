@@ -1,0 +1,16 @@
+/// Regularisation by chance. Random numbers are indexed by global sample, so they are the same however a batch is divided.
+#pragma once
+
+#include <string_view>
+
+#include "models/module.h"
+
+namespace trident {
+
+/// Dropout of the elements of x (batch, ...) in training; x itself otherwise. `site` tells apart the calls of one module.
+Tensor drop_elements(const Tensor& x, double probability, const Pass& pass, std::string_view site);
+
+/// Drop-path: per sample, 0 with the given probability, else 1 / (1 - probability). (batch, 1); undefined where nothing is dropped.
+Tensor drop_path_factor(std::int64_t batch, double probability, const Pass& pass, std::string_view site, Device device);
+
+}  // namespace trident

@@ -1,0 +1,129 @@
+#include "models/layers/window_attention.h"
+
+#include <cmath>
+#include <vector>
+
+#include "models/layers/stochastic.h"
+#include "runtime/ops/attention.h"
+#include "runtime/ops/elementwise.h"
+#include "runtime/ops/matmul.h"
+#include "runtime/ops/shape.h"
+#include "runtime/tensor/copy.h"
+#include "runtime/tensor/create.h"
+
+namespace trident {
+namespace {
+
+constexpr std::int64_t kBiasHidden = 512;
+constexpr double kBiasBound = 16.0;
+constexpr double kInitialScale = 10.0;
+
+// Places in the reference's state dict, where biases stand between the weights.
+enum Place { kQueryWeight = 1, kQueryBias, kKeyWeight, kValueWeight, kValueBias };
+
+Piece piece(const char* name, const Shape& shape, std::int64_t offset, Init init, Place place) {
+  Piece result{.name = name, .full_shape = shape, .owned = {}, .offset = offset, .init = init, .place = place};
+  for (const std::int64_t extent : shape) result.owned.push_back({0, extent});
+  return result;
+}
+
+Parameter qkv_weight(std::int64_t d, double deviation) {
+  const Init init = Init::normal(deviation);
+  return {.shape = {3 * d, d},
+          .pieces = {piece("query.weight", {d, d}, 0, init, kQueryWeight), piece("key.weight", {d, d}, d * d, init, kKeyWeight),
+                     piece("value.weight", {d, d}, 2 * d * d, init, kValueWeight)},
+          .value = {}};
+}
+
+Parameter qkv_bias(std::int64_t d) {
+  const Init init = Init::constant(0.0);
+  return {.shape = {3 * d},
+          .pieces = {piece("query.bias", {d}, 0, init, kQueryBias), piece("value.bias", {d}, 2 * d, init, kValueBias)},
+          .value = {}};
+}
+
+/// The offset of `steps` tokens in a window, as the reference spaces it. In f32 whatever the model computes in, as there: f64 runs agree
+/// to 1e-8 only otherwise.
+float log_spaced(std::int64_t steps, std::int64_t window) {
+  const float scaled = static_cast<float>(steps) / static_cast<float>(window - 1) * 8.0F;
+  // Through f64: the f32 logarithms of different libraries differ in the last place.
+  const auto magnitude = static_cast<float>(std::log2(static_cast<double>(std::fabs(scaled) + 1.0F)));
+  return std::copysign(magnitude / 3.0F, scaled);
+}
+
+}  // namespace
+
+RelativePositions relative_positions(std::int64_t window, DType dtype, Device device) {
+  const std::int64_t side = 2 * window - 1, tokens = window * window;
+  std::vector<float> coordinates;
+  coordinates.reserve(static_cast<std::size_t>(2 * side * side));
+  for (std::int64_t y = 1 - window; y < window; ++y) {
+    for (std::int64_t x = 1 - window; x < window; ++x) {
+      coordinates.push_back(log_spaced(y, window));
+      coordinates.push_back(log_spaced(x, window));
+    }
+  }
+  std::vector<std::int64_t> index;
+  index.reserve(static_cast<std::size_t>(tokens * tokens));
+  for (std::int64_t query = 0; query < tokens; ++query) {
+    for (std::int64_t key = 0; key < tokens; ++key) {
+      const std::int64_t dy = query / window - key / window + window - 1, dx = query % window - key % window + window - 1;
+      index.push_back(dy * side + dx);
+    }
+  }
+  RelativePositions result{empty({side * side, 2}, dtype, device), empty({tokens, tokens}, DType::i64, device)};
+  copy_into(result.coordinates, from_values<float>({side * side, 2}, coordinates));
+  copy_into(result.index, from_values<std::int64_t>({tokens, tokens}, index));
+  return result;
+}
+
+WindowAttention::WindowAttention(std::int64_t width, std::int64_t heads, WindowSettings windows, Bias bias, double dropout,
+                                 double deviation)
+    : width_(width),
+      heads_(heads),
+      windows_(windows),
+      dropout_(dropout),
+      logit_scale_(whole_parameter({heads, 1, 1}, Init::constant(std::log(kInitialScale)))),
+      bias_up_(2, kBiasHidden, Bias::zero, deviation),
+      bias_down_(kBiasHidden, heads, Bias::none, deviation),
+      qkv_weight_(qkv_weight(width, deviation)),
+      output_(width, width, Bias::zero, deviation) {
+  if (bias == Bias::zero) qkv_bias_ = qkv_bias(width);
+}
+
+Tensor WindowAttention::position_bias(const RelativePositions& positions) const {
+  const Tensor table = affine(sigmoid(bias_down_(relu(bias_up_(positions.coordinates)))), kBiasBound);
+  return contiguous(permute(gather_rows(table, positions.index), {2, 0, 1}));
+}
+
+Tensor WindowAttention::operator()(const Tensor& tokens, const Tensor& position_bias, const Pass& pass) const {
+  const std::int64_t batch = tokens.size(0), rows = tokens.size(1), columns = tokens.size(2);
+  const std::int64_t padded_rows = padded(rows), padded_columns = padded(columns);
+  Tensor x = tokens;
+  if (padded_rows != rows) x = pad(x, 1, 0, padded_rows - rows);
+  if (padded_columns != columns) x = pad(x, 2, 0, padded_columns - columns);
+
+  const Tensor qkv = linear(x, qkv_weight_.value, qkv_bias_ ? qkv_bias_->value : Tensor{});
+  const WindowGrid grid{.window = windows_.window,
+                        .roll = windows_.shift,
+                        .mask_shift = windows_.shift,
+                        .global_rows = padded_rows,
+                        .global_columns = padded_columns};
+  const AttentionDropout dropout{.probability = pass.mode == Mode::train ? dropout_ : 0.0,
+                                 .key = pass.key.fold("attention"),
+                                 .first_sample = pass.first_sample};
+  Tensor attended = window_attention(reshape(qkv, {batch, padded_rows, padded_columns, 3, heads_, width_ / heads_}),
+                                     reshape(logit_scale_.value, {heads_}), position_bias, grid, dropout);
+  if (padded_rows != rows) attended = slice(attended, 1, 0, rows);
+  if (padded_columns != columns) attended = slice(attended, 2, 0, columns);
+  return drop_elements(output_(contiguous(attended)), dropout_, pass, "attention output");
+}
+
+double WindowAttention::flops(std::int64_t rows, std::int64_t columns) const {
+  const double padded_tokens = static_cast<double>(padded(rows) * padded(columns)), tokens = static_cast<double>(rows * columns);
+  const auto d = static_cast<double>(width_);
+  const double window_tokens = static_cast<double>(windows_.window * windows_.window);
+  return 2.0 * (3.0 * d * d * padded_tokens + 2.0 * d * window_tokens * padded_tokens + d * d * tokens);
+}
+
+}  // namespace trident

@@ -1,0 +1,57 @@
+/// Swin v2's attention as a layer: projections, continuous position bias, shifted windows on a padded grid.
+#pragma once
+
+#include "models/layers/linear.h"
+
+namespace trident {
+
+struct WindowSettings {
+  std::int64_t window = 0;  // tokens per side
+  std::int64_t shift = 0;   // tokens
+};
+
+/// Of every pair of tokens in a window: where they stand to each other.
+struct RelativePositions {
+  Tensor coordinates;  // ((2 window - 1)^2, 2): log-spaced offsets
+  Tensor index;        // i64 (window^2, window^2): row of `coordinates` for query and key
+};
+RelativePositions relative_positions(std::int64_t window, DType dtype, Device device);
+
+/// Names of transformers' Swinv2Attention. Query, key and value are one product; the key has no bias (a hole).
+class WindowAttention {
+ public:
+  WindowAttention(std::int64_t width, std::int64_t heads, WindowSettings windows, Bias qkv_bias, double dropout, double deviation);
+
+  const WindowSettings& windows() const { return windows_; }
+  DType dtype() const { return qkv_weight_.value.dtype(); }
+  Device device() const { return qkv_weight_.value.device(); }
+  /// (heads, window^2, window^2): depends on the parameters alone.
+  Tensor position_bias(const RelativePositions& positions) const;
+  /// tokens (batch, y, x, width), any grid: zeros fill it up to whole windows and take part as keys, as in the reference.
+  Tensor operator()(const Tensor& tokens, const Tensor& position_bias, const Pass& pass) const;
+  /// Multiply-adds counted twice, for one sample on a grid of rows x columns.
+  double flops(std::int64_t rows, std::int64_t columns) const;
+
+  static void visit(auto& self, auto& v) {
+    v("self.logit_scale", self.logit_scale_);
+    v("self.continuous_position_bias_mlp.0", self.bias_up_);
+    v("self.continuous_position_bias_mlp.2", self.bias_down_);
+    v("self", self.qkv_weight_);
+    if (self.qkv_bias_) v("self", *self.qkv_bias_);
+    v("output.dense", self.output_);
+  }
+
+ private:
+  std::int64_t padded(std::int64_t tokens) const { return (tokens + windows_.window - 1) / windows_.window * windows_.window; }
+
+  std::int64_t width_, heads_;
+  WindowSettings windows_;
+  double dropout_;
+  Parameter logit_scale_;            // (heads, 1, 1)
+  Linear bias_up_, bias_down_;       // offsets -> hidden -> heads
+  Parameter qkv_weight_;             // (3 width, width)
+  std::optional<Parameter> qkv_bias_;  // (3 width,)
+  Linear output_;
+};
+
+}  // namespace trident

@@ -1,0 +1,85 @@
+#include "models/losses.h"
+
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+#include "runtime/autograd/tape.h"
+#include "runtime/error.h"
+#include "runtime/ops/elementwise.h"
+#include "runtime/tensor/copy.h"
+#include "runtime/tensor/create.h"
+#include "runtime/tensor/view.h"
+
+namespace trident {
+namespace {
+
+constexpr double kSmallest = 1e-10;  // added to the mean of |label|^p by the reference
+
+constexpr AxisSet kBatchAxes = (Axis::data | Axis::domain_y) | Axis::domain_x;
+constexpr AxisSet kDomainAxes = Axis::domain_y | Axis::domain_x;
+
+}  // namespace
+
+Loss::Loss(LossDescription description, int num_out_channels, LossScope scope, const Mesh& mesh)
+    : description_(std::move(description)), groups_(description_.groups), scope_(scope), mesh_(mesh) {
+  for (const ChannelGroup& group : groups_) {
+    if (group.first < 0 || group.first >= group.last || group.last > num_out_channels) {
+      throw ConfigError(concat("loss: channels [", group.first, ", ", group.last, ") do not fit a model of ", num_out_channels,
+                               " output channels; change channel_slice_list_normalized_loss or num_out_channels"));
+    }
+  }
+  if (groups_.empty()) groups_.push_back({0, num_out_channels});
+}
+
+Tensor Loss::local_sums(const Tensor& label) const {
+  const auto groups = static_cast<std::int64_t>(groups_.size());
+  const Tensor sums = zeros({groups + 1}, DType::f64, label.device());
+  copy_into(view::slice(sums, 0, 0, groups), error_sums(label, {}, groups_, description_.p));
+  const auto points = static_cast<double>(label.size(0) * label.size(2) * label.size(3));
+  copy_into(view::slice(sums, 0, groups, groups + 1), full({1}, points, DType::f64, label.device()));
+  return sums;
+}
+
+LossTotals Loss::totals(std::span<const Tensor> labels) const {
+  LossTotals totals{.sums = {}, .micro_batches = static_cast<std::int64_t>(labels.size())};
+  if (scope_ == LossScope::per_rank) return totals;
+  const Recording off(false);
+  totals.sums = zeros({static_cast<std::int64_t>(groups_.size()) + 1}, DType::f64, labels.front().device());
+  for (const Tensor& label : labels) add_into(totals.sums, local_sums(label));
+  mesh_.comm(kBatchAxes).all_reduce(totals.sums, ReduceOp::sum);
+  return totals;
+}
+
+/// (groups,): what each group's error sum is multiplied by to be its term of the loss.
+Tensor Loss::weights(const Tensor& sums) const {
+  const auto groups = static_cast<std::int64_t>(groups_.size());
+  std::vector<double> channels;
+  for (const ChannelGroup& group : groups_) channels.push_back(group.last - group.first);
+  const Tensor channels_of = empty({groups}, DType::f64, sums.device());
+  copy_into(channels_of, from_values<double>({groups}, channels));
+  const Tensor elements = view::slice(sums, 0, groups, groups + 1) * channels_of;
+  const Tensor divisors = description_.groups.empty() ? elements : view::slice(sums, 0, 0, groups) + affine(elements, kSmallest);
+  return full({groups}, 1.0 / static_cast<double>(groups), DType::f64, sums.device()) / divisors;
+}
+
+Tensor Loss::share(const Tensor& output, const Tensor& label, const LossTotals& totals) const {
+  double divisor = mesh_.size(Axis::tensor);  // every rank of the tensor axis computes the same loss
+  Tensor factors;
+  {
+    const Recording off(false);
+    Tensor sums = totals.sums;
+    if (scope_ == LossScope::per_rank) {
+      if (label.size(0) == 0) {
+        throw ConfigError("loss: per_rank needs samples on every rank in every micro-batch; choose a global_batch_size that all ranks divide");
+      }
+      sums = local_sums(label);
+      mesh_.comm(kDomainAxes).all_reduce(sums, ReduceOp::sum);
+      divisor *= static_cast<double>(mesh_.size(Axis::data)) * static_cast<double>(totals.micro_batches);
+    }
+    factors = cast(affine(weights(sums), 1.0 / divisor), output.dtype());
+  }
+  return sum(error_sums(output, label, groups_, description_.p) * factors);
+}
+
+}  // namespace trident

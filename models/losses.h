@@ -1,0 +1,41 @@
+/// The loss of a training step: ratios of sums over the *global* batch, so that it does not depend on how the batch is divided over ranks and
+/// micro-batches. Without groups: the mean error over all channels.
+#pragma once
+
+#include <span>
+
+#include "models/model.h"
+
+namespace trident {
+
+/// global: relative to the labels of the global batch. per_rank: to those of each rank's micro-batch, then the mean over ranks and
+/// micro-batches, as the reference does under data parallelism; its numbers depend on the mesh.
+enum class LossScope { global, per_rank };
+
+/// What the errors are divided by. Made from labels alone, before the forward.
+struct LossTotals {
+  Tensor sums;                      // f64 (groups + 1,): sums of |label|^p per group, and the number of points of a channel. Undefined: per_rank
+  std::int64_t micro_batches = 0;
+};
+
+class Loss {
+ public:
+  /// Throws ConfigError if a group reaches past the channels.
+  Loss(LossDescription description, int num_out_channels, LossScope scope, const Mesh& mesh);
+
+  /// `labels`: (batch, channel, y, x) of each micro-batch of this rank; some may be empty. Collective over data and domain.
+  LossTotals totals(std::span<const Tensor> labels) const;
+  /// This rank's share: the sum over ranks and micro-batches is the loss. On the tape of `output`.
+  Tensor share(const Tensor& output, const Tensor& label, const LossTotals& totals) const;
+
+ private:
+  Tensor local_sums(const Tensor& label) const;
+  Tensor weights(const Tensor& sums) const;
+
+  LossDescription description_;
+  std::vector<ChannelGroup> groups_;  // one of all channels if the loss is absolute
+  LossScope scope_;
+  Mesh mesh_;
+};
+
+}  // namespace trident

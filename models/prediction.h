@@ -1,0 +1,31 @@
+/// Fields in, fields out: what `trident predict` and the service do, in one function, so that their answers are the same bits.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "models/model.h"
+
+namespace trident {
+
+struct Problem;  // models/problem.h
+
+struct PredictionRequest {
+  Tensor input;       // (batch, channel, y, x), f32 or f64
+  Tensor time;        // (batch,) or (batch, 1): the whole lead time; needed by models conditioned on time, refused by others
+  Tensor pixel_mask;  // bool (batch, channel), optional: true keeps the input's values
+  std::optional<std::int64_t> steps;  // roll-out; each step advances time / steps
+  std::string problem;                // of the model's problems; empty: fields and time are the model's own numbers
+};
+
+/// (batch, out channel, y, x), or (batch, steps, out channel, y, x) with `steps`, also if it is 1.
+/// Throws ShapeError or ConfigError that says what was expected.
+Shape answer_shape(const Model& model, const PredictionRequest& request);
+
+/// The answer, in the number type of the input; computed in `precision`, the model's.
+/// `problem`: what request.problem names, or null. With it fields are physical and time is in frames; the channels that it masks are its
+/// constants in every output and feedback. Throws ShapeError, ConfigError, or DataError on numbers that are not finite.
+Tensor predict(const Model& model, const Prepared& prepared, const PredictionRequest& request, const Problem* problem, DType precision);
+
+}  // namespace trident

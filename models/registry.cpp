@@ -1,0 +1,42 @@
+#include <functional>
+
+#include "models/model.h"
+#include "models/scot/scot.h"
+#include "runtime/error.h"
+
+namespace trident {
+namespace {
+
+constexpr const char* kTypes = "scot";
+
+std::string type_of(const ConfigValue& config) {
+  if (is_hugging_face_config(config)) return "scot";
+  const ConfigValue* type = config.kind() == ConfigValue::Kind::map ? config.find("type") : nullptr;
+  if (type == nullptr) {
+    throw config_error(config, "type", concat("is missing; it says which model the other keys describe. Allowed: ", kTypes));
+  }
+  return type->as_string();
+}
+
+ConfigValue without_type(const ConfigValue& config) {
+  std::vector<ConfigValue::Entry> entries;
+  for (const ConfigValue::Entry& entry : config.entries()) {
+    if (entry.first != "type") entries.push_back(entry);
+  }
+  return ConfigValue::map(std::move(entries));
+}
+
+}  // namespace
+
+Model describe_model(const ConfigValue& config, const Mesh& mesh) {
+  const std::string type = type_of(config);
+  if (type != "scot") throw config_error(config, "type", concat("\"", type, "\" is not a model; allowed: ", kTypes));
+  const ConfigValue own = without_type(config);
+  return Model(std::make_shared<Scot>(read_scot_config(own), own, mesh));
+}
+
+ParameterList materialize(const Model& model, DType dtype, Use use, RandomKey key, const std::vector<std::string>& frozen, Device device) {
+  return materialize([&](const ParameterVisitor& visitor) { model->visit(visitor); }, dtype, use, key, frozen, device);
+}
+
+}  // namespace trident

@@ -1,0 +1,106 @@
+/// scOT, the operator transformer of Poseidon (Herde et al. 2024): a Swin v2 encoder and decoder with convolutional skip connections,
+/// conditioned on lead time. Names, shapes and arithmetic are the reference's.
+#pragma once
+
+#include <map>
+#include <optional>
+#include <vector>
+
+#include "models/layers/mlp.h"
+#include "models/layers/norm.h"
+#include "models/layers/patches.h"
+#include "models/layers/residual_conv.h"
+#include "models/layers/window_attention.h"
+#include "models/model.h"
+#include "models/scot/scot_config.h"
+
+namespace trident {
+
+/// One transformer block: attention and MLP, each normalised before it is added.
+struct ScotBlock {
+  WindowAttention attention;
+  Norm norm_before;
+  Mlp mlp;
+  Norm norm_after;
+  double drop_path, hidden_dropout;
+  std::size_t number;  // among all blocks, in the order of prepare(); also names its random numbers
+
+  Tensor operator()(const Tensor& tokens, const Tensor& time, const Tensor& position_bias, const Pass& pass) const;
+
+  static void visit(auto& self, auto& v) {
+    v("attention", self.attention), v("layernorm_before", self.norm_before), v("", self.mlp), v("layernorm_after", self.norm_after);
+  }
+};
+
+struct EncoderLevel {
+  std::vector<ScotBlock> blocks;
+  std::optional<PatchMerging> downsample;
+
+  static void visit(auto& self, auto& v) {
+    v("blocks", self.blocks);
+    if (self.downsample) v("downsample", *self.downsample);
+  }
+};
+
+struct DecoderLevel {
+  std::vector<ScotBlock> blocks;
+  std::optional<PatchUnmerging> upsample;
+
+  static void visit(auto& self, auto& v) {
+    v("blocks", self.blocks);
+    if (self.upsample) v("upsample", *self.upsample);
+  }
+};
+
+struct ScotEmbeddings {
+  std::optional<Parameter> position;  // (1, tokens, width)
+  PatchEmbedding patches;
+  Norm norm;
+
+  static void visit(auto& self, auto& v) {
+    if (self.position) v("position_embeddings", *self.position);
+    v("patch_embeddings", self.patches), v("norm", self.norm);
+  }
+};
+
+class Scot final : public ModelInterface {
+ public:
+  /// `document`: what the configuration was read from, kept for config().
+  Scot(ScotConfig config, ConfigValue document, const Mesh& mesh);
+
+  void visit(const ParameterVisitor& visitor) override;
+  Prepared prepare() const override;
+  Tensor call(const Fields& fields, const Prepared& prepared, const Pass& pass, std::vector<Tensor>* hidden) const override;
+  ConfigValue config() const override { return hugging_face_config(config_, document_); }
+  std::string type() const override { return "scot"; }
+  int num_channels() const override { return config_.num_channels; }
+  int num_out_channels() const override { return config_.num_out_channels; }
+  int image_size() const override { return config_.image_size; }
+  bool uses_time() const override { return config_.use_conditioning; }
+  LossDescription loss() const override;
+  double forward_flops(std::int64_t batch) const override;
+
+  static void visit(auto& self, auto& v) {
+    v("embeddings", self.embeddings_), v("encoder.layers", self.encoder_), v("decoder.layers", self.decoder_);
+    v("patch_recovery", self.recovery_), v("residual_blocks", self.residual_blocks_);
+  }
+
+ private:
+  void check(const Fields& fields) const;
+  Tensor embed(const Tensor& input, const Tensor& time, const Pass& pass) const;
+  std::vector<Tensor> encode(Tensor tokens, const Tensor& time, const Prepared& prepared, const Pass& pass) const;
+  Tensor decode(const std::vector<Tensor>& skips, const Tensor& time, const Prepared& prepared, const Pass& pass,
+                std::vector<Tensor>* hidden) const;
+  template <class Visit>
+  void for_each_block(const Visit& visit) const;
+
+  ScotConfig config_;
+  ConfigValue document_;
+  ScotEmbeddings embeddings_;
+  std::vector<EncoderLevel> encoder_;
+  std::vector<DecoderLevel> decoder_;  // deepest first
+  PatchRecovery recovery_;
+  std::vector<std::vector<ResidualBlock>> residual_blocks_;  // per level
+};
+
+}  // namespace trident
