@@ -96,9 +96,6 @@ void check_training(const RunFile& run) {
   require_at_least(run, "training.steps", training.steps, std::int64_t{1});
   require_at_least(run, "training.epochs", training.epochs, std::int64_t{1});
   require_at_least(run, "training.early_stopping_patience", training.early_stopping_patience, 1);
-  if (training.activation_checkpointing) {
-    throw run.error("training.activation_checkpointing", "no model of this version can recompute its blocks; leave it false");
-  }
   if (training.max_wall_time && !seconds_of(*training.max_wall_time)) {
     throw run.error("training.max_wall_time", concat("expected a duration such as 11h30m, 90m or 45s, found \"", *training.max_wall_time, "\""));
   }

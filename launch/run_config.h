@@ -27,6 +27,12 @@ inline auto config_names(LossChoice) {
   return std::array{std::pair{LossChoice::relative_l1, "relative_l1"}, std::pair{LossChoice::relative_l2, "relative_l2"}};
 }
 
+/// What relative losses are divided by: sums over the global batch, or over each rank's own, as the reference does under data parallelism.
+enum class LossScopeChoice { global, per_rank };
+inline auto config_names(LossScopeChoice) {
+  return std::array{std::pair{LossScopeChoice::global, "global"}, std::pair{LossScopeChoice::per_rank, "per_rank"}};
+}
+
 struct TrainingConfig {
   std::int64_t global_batch_size = 16;  // samples of one step, over all ranks and accumulation
   int gradient_accumulation_steps = 1;
@@ -43,6 +49,7 @@ struct TrainingConfig {
   std::optional<std::int64_t> step_size;  // steps between two reductions of the rate (lr_scheduler: step)
   double gamma = 0.5;                     // of each reduction
   std::optional<LossChoice> loss;         // null: the model's own
+  LossScopeChoice loss_scope = LossScopeChoice::global;
   Precision precision = Precision::f32;
   bool activation_checkpointing = false;
   std::optional<int> early_stopping_patience;  // evaluations without a better model
@@ -56,7 +63,7 @@ struct TrainingConfig {
     v("learning_rate_time_embedding", self.learning_rate_time_embedding);
     v("betas", self.betas), v("eps", self.eps), v("weight_decay", self.weight_decay), v("max_grad_norm", self.max_grad_norm);
     v("lr_scheduler", self.lr_scheduler), v("warmup_steps", self.warmup_steps), v("step_size", self.step_size), v("gamma", self.gamma);
-    v("loss", self.loss), v("precision", self.precision), v("activation_checkpointing", self.activation_checkpointing);
+    v("loss", self.loss), v("loss_scope", self.loss_scope), v("precision", self.precision), v("activation_checkpointing", self.activation_checkpointing);
     v("early_stopping_patience", self.early_stopping_patience), v("freeze", self.freeze), v("max_wall_time", self.max_wall_time);
   }
 };
