@@ -1,5 +1,9 @@
 /// Ranks that exchange tensors. Calls are collective, run in stream order, and return when the result may be read by the caller's
 /// stream; the non-blocking form is to call them on a communication stream. One rank is the identity: no caller asks.
+///
+/// Sums are added in rank order, element by element: all ranks get the same bits, and how an exchange is cut into buckets or chunks
+/// does not change them. Tensors are contiguous; every rank passes the same number type, and where no counts say otherwise the same size.
+/// Each call throws ShapeError for tensors that do not fit, and CommunicationError when another rank has not answered in time.
 #pragma once
 
 #include <cstdint>
@@ -19,7 +23,7 @@ class Communicator {
   virtual int rank() const = 0;
   virtual int size() const = 0;
 
-  /// In place, contiguous. All ranks get the same bits.
+  /// In place. f32, f64, i64; bool with max (any) and min (all); complex numbers with sum.
   virtual void all_reduce(const Tensor& x, ReduceOp op) = 0;
   /// Rank r's `counts[r]` elements, concatenated in rank order into `target`.
   virtual void all_gather(const Tensor& source, const Tensor& target, const std::vector<std::int64_t>& counts) = 0;
@@ -36,10 +40,22 @@ class Communicator {
   /// The same ranks with a message space of their own.
   virtual std::unique_ptr<Communicator> duplicate() = 0;
 
+  /// What errors call these ranks: "data", "domain_y domain_x"; taken over by duplicate().
+  const std::string& name() const { return name_; }
+  void set_name(std::string name) { name_ = std::move(name); }
+  /// How long a call waits for another rank before it throws; taken over by split() and duplicate().
+  void set_timeout(double seconds) { timeout_seconds_ = seconds; }
+
   /// Bytes that this rank has sent so far (ring algorithms: 2(n-1)/n of an all-reduced buffer), for the closed formulas of docs.
   std::int64_t bytes_sent() const { return bytes_sent_; }
 
  protected:
+  /// Throws ShapeError unless x is contiguous and holds the sum of the counts, one for each rank.
+  void require_counts(const char* call, const Tensor& x, const std::vector<std::int64_t>& counts) const;
+  void require_contiguous(const char* call, const Tensor& x) const;
+
+  std::string name_ = "all ranks";
+  double timeout_seconds_ = 600.0;
   std::int64_t bytes_sent_ = 0;
 };
 

@@ -3,11 +3,11 @@
 
 #include <array>
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <string>
 
 #include "parallel/communicator.h"
+#include "runtime/device/stream.h"
 
 namespace trident {
 
@@ -33,6 +33,11 @@ class AxisSet {
 constexpr AxisSet operator|(Axis a, Axis b) { return AxisSet(a) | AxisSet(b); }
 
 using MeshSizes = std::array<int, kNumAxes>;  // by Axis
+using MeshOrder = std::array<Axis, kNumAxes>;
+inline constexpr MeshOrder kDefaultOrder{Axis::tensor, Axis::domain_x, Axis::domain_y, Axis::data};
+
+/// overlapped: communication runs on a worker thread beside the computing one; serialised: inline, for debugging. Same bits either way.
+enum class StreamMode { overlapped, serialised };
 
 /// A value handle: copies share the communicators. Used by one thread; a serving lane takes duplicate().
 class Mesh {
@@ -41,18 +46,21 @@ class Mesh {
   Mesh();
   /// All ranks of `world`, `order` from the fastest axis to the slowest (tensor neighbours share a node). Collective.
   /// Throws ConfigError, on every rank alike, if the product of the sizes is not the number of ranks.
-  Mesh(std::shared_ptr<Communicator> world, const MeshSizes& sizes,
-       const std::array<Axis, kNumAxes>& order = {Axis::tensor, Axis::domain_x, Axis::domain_y, Axis::data});
+  Mesh(std::shared_ptr<Communicator> world, const MeshSizes& sizes, const MeshOrder& order = kDefaultOrder,
+       StreamMode mode = StreamMode::overlapped);
   /// Sizes and coordinates only, for planning and inspecting: comm() throws CommunicationError.
   static Mesh described(const MeshSizes& sizes, const MeshSizes& coordinates);
 
   int size(Axis axis) const;
   int coordinate(Axis axis) const;
   int size(AxisSet axes) const;  // product
-  /// The ranks that share this rank's other coordinates. comm(AxisSet{}) is the identity.
+  /// The ranks that share this rank's other coordinates, numbered row-major over `axes` in the order of Axis, whatever the order of the
+  /// mesh: closed formulas know who is who. comm(AxisSet{}) is the identity.
   Communicator& comm(AxisSet axes) const;
   Communicator& world() const { return comm(AxisSet::all()); }
-  Mesh duplicate() const;  // collective
+  /// The stream of all communication of this mesh: while work is on it, no other thread calls a communicator. One rank: inline.
+  Stream& stream() const;
+  Mesh duplicate() const;  // collective; communicators and a stream of its own
 
  private:
   struct State;

@@ -7,10 +7,13 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "parallel/mesh.h"
+#include "parallel/range.h"
 #include "runtime/tensor/random.h"
 #include "runtime/tensor/tensor.h"
 
@@ -28,13 +31,6 @@ struct Init {
   static Init uniform(double lower, double upper) { return {Kind::uniform, lower, upper}; }
 };
 
-/// Indices [first, last) of one dimension.
-struct Range {
-  std::int64_t first = 0, last = 0;
-  std::int64_t size() const { return last - first; }
-  bool operator==(const Range&) const = default;
-};
-
 /// One named tensor of the reference, or this rank's part of it, inside a physical tensor.
 struct Piece {
   std::string name;          // relative to the module; empty if the parameter's own name is the whole name
@@ -49,10 +45,11 @@ struct Piece {
 
 /// A physical tensor: description first, memory after materialize().
 struct Parameter {
-  Shape shape;                // on this rank
-  std::vector<Piece> pieces;  // ascending offsets
+  Shape shape;                          // on this rank
+  std::vector<Piece> pieces;            // ascending offsets
   AxisSet replicated = AxisSet::all();  // axes over which ranks hold the same: its gradient is summed over them
-  Tensor value;               // a tape leaf in training; undefined before materialize()
+  bool prepared = false;  // read by prepare() alone, so its gradient is final last: kept apart, it delays no other gradient's sum
+  Tensor value;           // a tape leaf in training; undefined before materialize()
 
   bool defined() const { return value.defined(); }
 };
@@ -76,34 +73,39 @@ struct ParameterVisitor {
 
 /// One named tensor as checkpoints see it.
 struct NamedPiece {
-  std::string name;     // full, as in the public reference
+  std::string name;  // full, as in the public reference
   Piece piece;
-  Tensor value;         // flat view (elements,) of this rank's part inside the physical tensor
-  Tensor gradient;      // likewise; undefined when not training
+  Tensor value;             // flat view (elements,) of this rank's part inside the physical tensor
+  Tensor gradient;          // likewise; undefined when not trained
+  std::int64_t offset = 0;  // of the first element in the flat buffers
+  AxisSet replicated;       // axes over which ranks hold the same part
+  bool trainable = true;
 };
 
-/// All parameters of a model in one flat buffer of values (and one of gradients when training). Sorted by the set of axes that sum the
-/// gradients, then in visiting order; keeps tensor handles only, never pointers into a module.
+/// All parameters of a model in one flat buffer of values (and one of gradients when training), each at a multiple of 64 bytes. What is
+/// trained comes first, sorted by the set of axes that sum its gradients, then in visiting order; then what is frozen. Holes and gaps are
+/// 0. Keeps tensor handles only, never pointers into a module.
 class ParameterList {
  public:
   struct Entry {
-    std::string name;     // of the physical tensor: its module's path
+    std::string name;  // of the physical tensor: its module's path
     Shape shape;
     std::vector<NamedPiece> pieces;
     AxisSet replicated;
+    bool prepared = false;
     std::int64_t offset = 0;  // elements into the flat buffers
-    Tensor value;         // the tape leaf
-    bool trainable = true;
+    Tensor value;             // the tape leaf
+    bool trainable = true;    // false if all its pieces are frozen
   };
   struct NamedBuffer {
     std::string name;
     Tensor value;
   };
 
-  const std::vector<Entry>& entries() const { return entries_; }
+  const std::vector<Entry>& entries() const { return entries_; }  // ascending offsets
   const std::vector<NamedBuffer>& buffers() const { return buffers_; }
   const Tensor& values() const { return values_; }        // (n,)
-  const Tensor& gradients() const { return gradients_; }  // (n,), undefined when not training
+  const Tensor& gradients() const { return gradients_; }  // (m,): the trained first m elements; undefined when not training
   /// All named pieces in the order of the reference's state dict: visiting order, and Piece::place.
   const std::vector<NamedPiece>& pieces() const { return pieces_; }
   void zero_gradients() const;
@@ -117,13 +119,18 @@ class ParameterList {
 };
 
 enum class Use { inference, training };
+using Visit = std::function<void(const ParameterVisitor&)>;
 
-/// Gives every parameter that `visit` reaches its memory in `dtype`, on the device, and its initial values from `key` (by global element and
-/// name). For training they become tape leaves; names in `frozen` (shell patterns) do not.
-ParameterList materialize(const std::function<void(const ParameterVisitor&)>& visit, DType dtype, Use use, RandomKey key,
+/// Gives every parameter that `visit` reaches its memory in `dtype`, on the device, and its initial values from `key` (by global element
+/// and name); without a key they are 0, for a caller who reads them from a file. For training they become tape leaves; pieces that match a
+/// pattern of `frozen` ("encoder.*") are not trained. Throws ConfigError for a pattern that matches nothing.
+ParameterList materialize(const Visit& visit, DType dtype, Use use, std::optional<RandomKey> key,
                           const std::vector<std::string>& frozen = {}, Device device = {});
 
-/// A description of every named piece, without memory: (name, full shape), in the order of ParameterList::pieces(); buffers after.
-std::vector<std::pair<std::string, Shape>> describe(const std::function<void(const ParameterVisitor&)>& visit);
+/// Writes a piece's initial values: each from its global index and the stream of its name.
+void initialize(const NamedPiece& piece, RandomKey key);
+
+/// A description of every named piece, without memory: (name, full shape), in visiting order; buffers after.
+std::vector<std::pair<std::string, Shape>> describe(const Visit& visit);
 
 }  // namespace trident

@@ -1,0 +1,209 @@
+#include "parallel/parameter.h"
+
+#include <fnmatch.h>
+
+#include <algorithm>
+#include <set>
+#include <tuple>
+#include <utility>
+
+#include "runtime/autograd/tape.h"
+#include "runtime/error.h"
+#include "runtime/tensor/create.h"
+#include "runtime/tensor/view.h"
+
+namespace trident {
+namespace {
+
+constexpr std::int64_t kAlignment = 64;  // bytes: a cache line, so that no two entries share one
+
+std::string full_name(const std::string& path, const std::string& name) {
+  if (path.empty() || name.empty()) return path + name;
+  return path + "." + name;
+}
+
+std::int64_t owned_size(const Piece& piece) {
+  std::int64_t size = 1;
+  for (const Range& range : piece.owned) size *= range.size();
+  return size;
+}
+
+void require_fitting(const std::string& path, const Parameter& parameter) {
+  std::int64_t end = 0;
+  for (const Piece& piece : parameter.pieces) {
+    const std::string name = full_name(path, piece.name);
+    if (static_cast<int>(piece.owned.size()) != piece.full_shape.rank()) {
+      throw ShapeError(concat("parameter \"", name, "\": ", piece.owned.size(), " owned ranges for shape ", to_string(piece.full_shape)));
+    }
+    for (std::size_t dim = 0; dim < piece.owned.size(); ++dim) {
+      const Range& range = piece.owned[dim];
+      if (range.first < 0 || range.last < range.first || range.last > piece.full_shape[static_cast<int>(dim)]) {
+        throw ShapeError(concat("parameter \"", name, "\": owns [", range.first, ", ", range.last, ") of dimension ", dim, " of shape ",
+                                to_string(piece.full_shape)));
+      }
+    }
+    if (piece.offset < end || piece.offset + owned_size(piece) > numel(parameter.shape)) {
+      throw ShapeError(concat("parameter \"", name, "\": its elements [", piece.offset, ", ", piece.offset + owned_size(piece),
+                              ") overlap another piece or leave the physical tensor ", to_string(parameter.shape)));
+    }
+    end = piece.offset + owned_size(piece);
+  }
+}
+
+}  // namespace
+
+Parameter whole_parameter(const Shape& shape, Init init) {
+  Piece piece{.name = "", .full_shape = shape, .owned = {}, .offset = 0, .init = init};
+  for (const std::int64_t extent : shape) piece.owned.push_back({0, extent});
+  return Parameter{.shape = shape, .pieces = {piece}, .replicated = AxisSet::all(), .prepared = false, .value = {}};
+}
+
+void ParameterList::zero_gradients() const {
+  if (gradients_.defined()) set_zero(gradients_);
+}
+
+/// Collects what a visit reaches, orders it, and lays it out.
+class Materializer {
+ public:
+  Materializer(const Visit& visit, DType dtype, Device device) : dtype_(dtype), device_(device) {
+    if (dtype != DType::f32 && dtype != DType::f64) {
+      throw ConfigError(concat("parameters: kept in f32 or f64, not in ", name_of(dtype), "; choose training.precision accordingly"));
+    }
+    ParameterVisitor visitor;
+    visitor.parameter = [this](const std::string& path, Parameter& parameter) { collect(path, parameter); };
+    visitor.buffer = [this](const std::string& path, Buffer& buffer) { collect(path, buffer); };
+    visit(visitor);
+  }
+
+  void freeze(const std::vector<std::string>& patterns) {
+    for (const std::string& pattern : patterns) {
+      bool any = false;
+      for (Found& found : found_) {
+        for (NamedPiece& piece : found.entry.pieces) {
+          if (fnmatch(pattern.c_str(), piece.name.c_str(), 0) != 0) continue;
+          piece.trainable = false;
+          any = true;
+        }
+      }
+      if (!any) throw ConfigError(concat("training.freeze: no parameter is called \"", pattern, "\"; `trident inspect` lists the names"));
+    }
+    for (Found& found : found_) {
+      const auto& pieces = found.entry.pieces;
+      found.entry.trainable = std::any_of(pieces.begin(), pieces.end(), [](const NamedPiece& piece) { return piece.trainable; });
+    }
+  }
+
+  ParameterList lay_out(Use use) {
+    std::vector<Found*> order = sorted();
+    const std::int64_t step = kAlignment / static_cast<std::int64_t>(size_of(dtype_));
+    std::int64_t size = 0, trained = 0;
+    for (Found* found : order) {
+      found->entry.offset = size;
+      size += (numel(found->entry.shape) + step - 1) / step * step;
+      if (found->entry.trainable) trained = size;
+    }
+    list_.values_ = zeros({size}, dtype_, device_);
+    if (use == Use::training) list_.gradients_ = zeros({trained}, dtype_, device_);
+    for (Found& found : found_) place(found);
+    for (const Found& found : found_) list_.pieces_.insert(list_.pieces_.end(), found.entry.pieces.begin(), found.entry.pieces.end());
+    for (Found* found : order) list_.entries_.push_back(std::move(found->entry));
+    return std::move(list_);
+  }
+
+ private:
+  struct Found {
+    Parameter* parameter;
+    ParameterList::Entry entry;
+  };
+
+  void collect(const std::string& path, Parameter& parameter) {
+    require_fitting(path, parameter);
+    ParameterList::Entry entry;
+    entry.name = path;
+    entry.shape = parameter.shape;
+    entry.replicated = parameter.replicated;
+    entry.prepared = parameter.prepared;
+    for (const Piece& piece : parameter.pieces) {
+      NamedPiece named;
+      named.name = full_name(path, piece.name);
+      named.piece = piece;
+      named.replicated = parameter.replicated;
+      require_new(named.name);
+      entry.pieces.push_back(std::move(named));
+    }
+    found_.push_back({&parameter, std::move(entry)});
+  }
+
+  void collect(const std::string& path, Buffer& buffer) {
+    require_new(path);
+    buffer.value = buffer.dtype == DType::i64
+                       ? from_values<std::int64_t>(buffer.shape, std::vector<std::int64_t>(static_cast<std::size_t>(numel(buffer.shape)),
+                                                                                           static_cast<std::int64_t>(buffer.initial)))
+                       : full(buffer.shape, buffer.initial, dtype_, device_);
+    list_.buffers_.push_back({path, buffer.value});
+  }
+
+  void require_new(const std::string& name) {
+    if (!names_.insert(name).second) throw Error(concat("parameter \"", name, "\": the model lists this name twice"));
+  }
+
+  std::vector<Found*> sorted() {
+    std::vector<Found*> order;
+    for (Found& found : found_) order.push_back(&found);
+    std::stable_sort(order.begin(), order.end(), [](const Found* a, const Found* b) {
+      const auto rank = [](const ParameterList::Entry& entry) {
+        return std::tuple(!entry.trainable, entry.replicated.bits(), !entry.prepared);
+      };
+      return rank(a->entry) < rank(b->entry);
+    });
+    return order;
+  }
+
+  void place(Found& found) const {
+    ParameterList::Entry& entry = found.entry;
+    const std::int64_t size = numel(entry.shape);
+    const auto window = [&](const Tensor& flat) { return view::slice(flat, 0, entry.offset, entry.offset + size); };
+    const Tensor values = window(list_.values_);
+    const Tensor gradients = entry.trainable && list_.gradients_.defined() ? window(list_.gradients_) : Tensor{};
+    entry.value = view::reshape(values, entry.shape);
+    if (gradients.defined()) entry.value = leaf(entry.value, view::reshape(gradients, entry.shape));
+    found.parameter->value = entry.value;
+    for (NamedPiece& piece : entry.pieces) {
+      const std::int64_t begin = piece.piece.offset, end = begin + owned_size(piece.piece);
+      piece.value = view::slice(values, 0, begin, end);
+      if (gradients.defined() && piece.trainable) piece.gradient = view::slice(gradients, 0, begin, end);
+      piece.offset = entry.offset + begin;
+    }
+  }
+
+  DType dtype_;
+  Device device_;
+  std::vector<Found> found_;
+  std::set<std::string> names_;
+  ParameterList list_;
+};
+
+ParameterList materialize(const Visit& visit, DType dtype, Use use, std::optional<RandomKey> key, const std::vector<std::string>& frozen,
+                          Device device) {
+  Materializer materializer(visit, dtype, device);
+  materializer.freeze(frozen);
+  ParameterList parameters = materializer.lay_out(use);
+  if (key) {
+    for (const NamedPiece& piece : parameters.pieces()) initialize(piece, *key);
+  }
+  return parameters;
+}
+
+std::vector<std::pair<std::string, Shape>> describe(const Visit& visit) {
+  std::vector<std::pair<std::string, Shape>> names, buffers;
+  ParameterVisitor visitor;
+  visitor.parameter = [&](const std::string& path, Parameter& parameter) {
+    for (const Piece& piece : parameter.pieces) names.emplace_back(full_name(path, piece.name), piece.full_shape);
+  };
+  visitor.buffer = [&](const std::string& path, Buffer& buffer) { buffers.emplace_back(path, buffer.shape); };
+  visit(visitor);
+  names.insert(names.end(), buffers.begin(), buffers.end());
+  return names;
+}
+
+}  // namespace trident

@@ -1,0 +1,74 @@
+#include "parallel/session.h"
+
+#include <chrono>
+#include <cstdlib>
+#include <iostream>
+#include <thread>
+
+#include "parallel/mpi_communicator.h"
+#include "runtime/error.h"
+
+namespace trident {
+namespace {
+
+#ifdef TRIDENT_WITH_MPI
+constexpr bool kHasMpi = true;
+#else
+constexpr bool kHasMpi = false;
+#endif
+
+int number_from(const char* variable) {
+  const char* text = std::getenv(variable);
+  return text == nullptr ? 0 : std::atoi(text);
+}
+
+/// mpirun sets the first, srun --mpi=pmix the second, other MPI libraries' launchers the third.
+bool is_launched() {
+  return std::getenv("OMPI_COMM_WORLD_SIZE") != nullptr || std::getenv("PMIX_RANK") != nullptr ||
+         (!mpi::needs_pmix() && std::getenv("PMI_RANK") != nullptr);
+}
+
+}  // namespace
+
+Session::Session() {
+  if constexpr (kHasMpi) {
+    if (is_launched()) {
+      mpi::start();
+      world_ = mpi::world();
+      const auto host = mpi::ranks_of_this_host();
+      host_rank_ = host->rank();
+      host_size_ = host->size();
+      return;
+    }
+  }
+  const int tasks = std::max(number_from("SLURM_STEP_NUM_TASKS"), number_from("OMPI_COMM_WORLD_SIZE"));
+  if (tasks > 1) {
+    throw CommunicationError(concat("job: the launcher started ", tasks, " processes that cannot reach each other; ",
+                                    kHasMpi ? "use srun --mpi=pmix, or mpirun" : "this build has no MPI: configure with -DTRIDENT_MPI=ON"));
+  }
+  world_ = make_self_communicator();
+}
+
+Session::~Session() {
+  if constexpr (kHasMpi) {
+    world_ = nullptr;
+    mpi::finish();
+  }
+}
+
+std::string Session::prefix() const {
+  if (world_->size() == 1) return "";
+  return concat("[rank ", world_->rank(), place_.empty() ? "" : " | ", place_, "] ");
+}
+
+int Session::fail(const std::exception& error, int code) const {
+  // An error of the run file is met by all ranks at once: the others give rank 0 a moment to say it once and end the job.
+  if (world_->rank() != 0) std::this_thread::sleep_for(std::chrono::milliseconds(300));
+  std::cerr << concat(prefix(), "error: ", error.what(), "\n") << std::flush;
+  if constexpr (kHasMpi) {
+    if (world_->size() > 1) mpi::abort(code);
+  }
+  return code;
+}
+
+}  // namespace trident

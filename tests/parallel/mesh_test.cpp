@@ -1,0 +1,84 @@
+#include "parallel/mesh.h"
+
+#include <gtest/gtest.h>
+
+#include "runtime/error.h"
+#include "runtime/tensor/create.h"
+#include "tests/support/test_world.h"
+
+namespace trident {
+namespace {
+
+using testing::world;
+
+double sum_over(const Mesh& mesh, AxisSet axes, double number) {
+  const Tensor x = full({1}, number, DType::f64);
+  mesh.comm(axes).all_reduce(x, ReduceOp::sum);
+  return to_number(x);
+}
+
+TEST(Mesh, OneRankIsAMeshOfOnes) {
+  const Mesh mesh;
+  EXPECT_EQ(mesh.size(AxisSet::all()), 1);
+  EXPECT_EQ(mesh.world().size(), 1);
+  EXPECT_EQ(to_string(mesh), "");
+}
+
+TEST(Mesh, AllRanksOnTheDataAxis) {
+  const Mesh mesh(world(), {world()->size(), 1, 1, 1});
+  EXPECT_EQ(mesh.coordinate(Axis::data), world()->rank());
+  EXPECT_EQ(sum_over(mesh, Axis::data, 1.0), world()->size());
+  EXPECT_EQ(sum_over(mesh, AxisSet{}, 1.0), 1.0);
+  EXPECT_EQ(sum_over(mesh, Axis::domain_y | Axis::tensor, 1.0), 1.0);
+  EXPECT_EQ(&mesh.comm(Axis::data), &mesh.comm(Axis::data | Axis::tensor));
+  EXPECT_EQ(to_string(mesh), world()->size() == 1 ? "" : concat("data ", world()->rank()));
+}
+
+TEST(Mesh, TwoAxesHaveTheirOwnSumsAndAProduct) {
+  const int ranks = world()->size();
+  if (ranks % 2 != 0) GTEST_SKIP() << "needs an even number of ranks";
+  const Mesh mesh(world(), {ranks / 2, 1, 1, 2});
+  EXPECT_EQ(mesh.coordinate(Axis::tensor), world()->rank() % 2);  // tensor neighbours are consecutive ranks
+  const double number = 10.0 * mesh.coordinate(Axis::data) + mesh.coordinate(Axis::tensor);
+  EXPECT_EQ(sum_over(mesh, Axis::tensor, number), 20.0 * mesh.coordinate(Axis::data) + 1.0);
+  EXPECT_EQ(sum_over(mesh, Axis::data | Axis::tensor, 1.0), ranks);
+  EXPECT_EQ(mesh.comm(Axis::data | Axis::tensor).rank(), mesh.coordinate(Axis::data) * 2 + mesh.coordinate(Axis::tensor));
+}
+
+TEST(Mesh, RanksOfASetAreRowMajorWhateverTheOrder) {
+  const int ranks = world()->size();
+  if (ranks % 2 != 0) GTEST_SKIP() << "needs an even number of ranks";
+  const Mesh mesh(world(), {1, 2, ranks / 2, 1}, {Axis::domain_y, Axis::domain_x, Axis::data, Axis::tensor});
+  EXPECT_EQ(mesh.coordinate(Axis::domain_y), world()->rank() % 2);
+  EXPECT_EQ(mesh.comm(Axis::domain_y | Axis::domain_x).rank(),
+            mesh.coordinate(Axis::domain_y) * (ranks / 2) + mesh.coordinate(Axis::domain_x));
+  const Mesh copy = mesh.duplicate();
+  EXPECT_EQ(copy.coordinate(Axis::domain_x), mesh.coordinate(Axis::domain_x));
+  EXPECT_EQ(sum_over(copy, AxisSet::all(), 1.0), ranks);
+}
+
+TEST(Mesh, WorkOnItsStreamIsDoneAfterSynchronising) {
+  for (const StreamMode mode : {StreamMode::overlapped, StreamMode::serialised}) {
+    const Mesh mesh(world(), {world()->size(), 1, 1, 1}, kDefaultOrder, mode);
+    const Tensor x = full({3}, 1.0, DType::f64);
+    mesh.stream().enqueue([&] { mesh.world().all_reduce(x, ReduceOp::sum); });
+    mesh.stream().synchronize();
+    EXPECT_EQ(to_host<double>(x), std::vector<double>(3, world()->size()));
+  }
+}
+
+TEST(Mesh, RefusesSizesThatDoNotMakeTheJob) {
+  EXPECT_THROW(Mesh(world(), {world()->size() + 1, 1, 1, 1}), ConfigError);
+  EXPECT_THROW(Mesh(world(), {world()->size(), 0, 1, 1}), ConfigError);
+  EXPECT_THROW(Mesh(world(), {world()->size(), 1, 1, 1}, {Axis::data, Axis::data, Axis::domain_x, Axis::tensor}), ConfigError);
+}
+
+TEST(Mesh, ADescribedOneHasNoRanks) {
+  const Mesh mesh = Mesh::described({4, 2, 2, 3}, {1, 1, 0, 2});
+  EXPECT_EQ(mesh.size(Axis::domain_y | Axis::tensor), 6);
+  EXPECT_EQ(to_string(mesh), "data 1 domain_y 1 domain_x 0 tensor 2");
+  EXPECT_THROW(mesh.comm(Axis::data), CommunicationError);
+}
+
+}  // namespace
+}  // namespace trident
