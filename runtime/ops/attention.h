@@ -11,17 +11,18 @@ struct WindowGrid {
   std::int64_t window = 0;  // tokens per side
   std::int64_t roll = 0;    // tokens by which the grid is rolled up and left before it is cut: row j of the rolled grid is (j + roll) mod ny
   // Shifted windows do not mix tokens of different regions (Swin's 3x3 slicing) of the *global* rolled grid, of which these tokens
-  // are the rectangle that starts at (first_row, first_column).
+  // are the rectangle that starts at (first_row, first_column), multiples of the window.
   std::int64_t mask_shift = 0;  // tokens; 0: no mask
   std::int64_t first_row = 0, first_column = 0;
   std::int64_t global_rows = 0, global_columns = 0;  // extents of the global padded grid; used only with a mask
 };
 
-/// Dropout of attention probabilities; numbers are indexed by global window, head, query and key.
+/// Dropout of attention probabilities; numbers are indexed by global sample, window, head, query and key.
 struct AttentionDropout {
   double probability = 0.0;
-  RandomKey key;
+  RandomKey key{};
   std::int64_t first_sample = 0;  // global index of the first sample of the batch
+  std::int64_t first_head = 0;    // global index of the first head
 };
 
 /// softmax(cosine(q, k) * exp(min(logit_scale, ln 100)) + position_bias + mask) v in every window, never holding the scores of all

@@ -1,0 +1,40 @@
+#include <cblas.h>
+#include <dnnl.h>
+
+#include <algorithm>
+
+#include "runtime/error.h"
+#include "runtime/kernels/gemm.h"
+
+namespace trident::cpu {
+namespace {
+
+/// The libraries do not agree on what an empty sum does to c, so it never reaches them.
+template <class T>
+bool is_empty_sum(const Gemm& size, T* c) {
+  if (size.m == 0 || size.n == 0) return true;
+  if (size.k > 0) return false;
+  for (std::int64_t row = 0; row < size.m && size.beta == 0.0; ++row) std::fill_n(c + row * size.ldc, size.n, T(0));
+  return true;
+}
+
+}  // namespace
+
+void gemm(const Gemm& size, const float* a, const float* b, float* c) {
+  if (is_empty_sum(size, c)) return;
+  const auto status = dnnl_sgemm(size.transpose_a ? 'T' : 'N', size.transpose_b ? 'T' : 'N', size.m, size.n, size.k, 1.0F, a, size.lda, b,
+                                 size.ldb, static_cast<float>(size.beta), c, size.ldc);
+  if (status != dnnl_success) {
+    throw DeviceError(concat("matmul: oneDNN refused a product of (", size.m, ", ", size.k, ") and (", size.k, ", ", size.n,
+                             ") with status ", static_cast<int>(status), "; is there memory left?"));
+  }
+}
+
+void gemm(const Gemm& size, const double* a, const double* b, double* c) {
+  if (is_empty_sum(size, c)) return;
+  cblas_dgemm(CblasRowMajor, size.transpose_a ? CblasTrans : CblasNoTrans, size.transpose_b ? CblasTrans : CblasNoTrans,
+              static_cast<blasint>(size.m), static_cast<blasint>(size.n), static_cast<blasint>(size.k), 1.0, a,
+              static_cast<blasint>(size.lda), b, static_cast<blasint>(size.ldb), size.beta, c, static_cast<blasint>(size.ldc));
+}
+
+}  // namespace trident::cpu

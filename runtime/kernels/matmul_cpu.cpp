@@ -1,0 +1,82 @@
+#include "runtime/kernels/matmul.h"
+
+#include <omp.h>
+
+#include <algorithm>
+
+#include "runtime/kernels/gemm.h"
+#include "runtime/kernels/row_blocks.h"
+
+namespace trident {
+namespace {
+
+cpu::Gemm one_of(const Products& size) {
+  return {.m = size.m,
+          .n = size.n,
+          .k = size.k,
+          .lda = size.transpose_a ? size.m : size.k,
+          .ldb = size.transpose_b ? size.k : size.n,
+          .ldc = size.n,
+          .transpose_a = size.transpose_a,
+          .transpose_b = size.transpose_b};
+}
+
+template <class T>
+void add_bias(std::int64_t rows, std::int64_t width, const T* bias, T* y) {
+  for (std::int64_t row = 0; row < rows; ++row) {
+#pragma omp simd
+    for (std::int64_t i = 0; i < width; ++i) y[row * width + i] += bias[i];
+  }
+}
+
+}  // namespace
+
+template <class T>
+void multiply(Cpu, const Products& size, const T* a, const T* b, T* c) {
+  cpu::Gemm one = one_of(size);
+  if (size.stride_c == 0) {
+    if (size.count == 0) std::fill_n(c, size.m * size.n, T(0));
+    for (std::int64_t i = 0; i < size.count; ++i) {
+      cpu::gemm(one, a + i * size.stride_a, b + i * size.stride_b, c);
+      one.beta = 1.0;
+    }
+    return;
+  }
+  // Few products: each on all threads. Many: each on one thread.
+#pragma omp parallel for schedule(static) if (size.count >= omp_get_max_threads())
+  for (std::int64_t i = 0; i < size.count; ++i) cpu::gemm(one, a + i * size.stride_a, b + i * size.stride_b, c + i * size.stride_c);
+}
+
+template <class T>
+void linear_forward(Cpu, LinearSize size, const T* x, const T* weight, const T* bias, T* y) {
+  cpu::for_each_row_block({.rows = size.rows, .bytes_per_row = (size.in + size.out) * static_cast<std::int64_t>(sizeof(T))},
+                          [&](std::int64_t first, std::int64_t rows, int) {
+                            T* target = y + first * size.out;
+                            cpu::gemm({.m = rows, .n = size.out, .k = size.in, .lda = size.in, .ldb = size.in, .ldc = size.out, .transpose_b = true},
+                                      x + first * size.in, weight, target);
+                            if (bias != nullptr) add_bias(rows, size.out, bias, target);
+                          });
+}
+
+template <class T>
+void linear_backward_input(Cpu, LinearSize size, const T* dy, const T* weight, T* dx) {
+  cpu::gemm({.m = size.rows, .n = size.in, .k = size.out, .lda = size.out, .ldb = size.in, .ldc = size.in}, dy, weight, dx);
+}
+
+template <class T>
+void linear_backward_weight(Cpu, LinearSize size, const T* x, const T* dy, T* dweight, T* dbias) {
+  if (dweight != nullptr) {
+    cpu::gemm({.m = size.out, .n = size.in, .k = size.rows, .lda = size.out, .ldb = size.in, .ldc = size.in, .transpose_a = true}, dy, x, dweight);
+  }
+  if (dbias != nullptr) cpu::column_sums(size.rows, size.out, dy, dbias);
+}
+
+#define TRIDENT_MATMUL(T)                                                                        \
+  template void multiply<T>(Cpu, const Products&, const T*, const T*, T*);                       \
+  template void linear_forward<T>(Cpu, LinearSize, const T*, const T*, const T*, T*);            \
+  template void linear_backward_input<T>(Cpu, LinearSize, const T*, const T*, T*);               \
+  template void linear_backward_weight<T>(Cpu, LinearSize, const T*, const T*, T*, T*);
+TRIDENT_MATMUL(float)
+TRIDENT_MATMUL(double)
+
+}  // namespace trident

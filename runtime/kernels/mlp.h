@@ -1,0 +1,37 @@
+/// Two linear layers with an activation between them.
+#pragma once
+
+#include "runtime/kernels/dispatch.h"
+#include "runtime/ops/matmul.h"
+
+namespace trident {
+
+struct MlpSize {
+  std::int64_t rows = 0, in = 0, hidden = 0, out = 0;
+  Activation activation = Activation::gelu;
+};
+/// Row-major, layout of torch.nn.Linear; biases may be null.
+template <class T>
+struct MlpWeights {
+  const T* up = nullptr;         // (hidden, in)
+  const T* up_bias = nullptr;    // (hidden,)
+  const T* down = nullptr;       // (out, hidden)
+  const T* down_bias = nullptr;  // (out,)
+};
+/// Where gradients go; null where not wanted.
+template <class T>
+struct MlpGradients {
+  T* x = nullptr;          // (rows, in)
+  T* up = nullptr;         // (hidden, in)
+  T* up_bias = nullptr;    // (hidden,)
+  T* down = nullptr;       // (out, hidden)
+  T* down_bias = nullptr;  // (out,)
+};
+
+/// y (rows, out); `before` (rows, hidden) receives the values before the activation unless null.
+template <class T> void mlp_forward(Cpu, MlpSize, const T* x, MlpWeights<T>, T* before, T* y);
+template <class T> void mlp_forward(Cuda, MlpSize, const T* x, MlpWeights<T>, T* before, T* y);
+template <class T> void mlp_backward(Cpu, MlpSize, const T* x, const T* before, const T* dy, MlpWeights<T>, MlpGradients<T>);
+template <class T> void mlp_backward(Cuda, MlpSize, const T* x, const T* before, const T* dy, MlpWeights<T>, MlpGradients<T>);
+
+}  // namespace trident

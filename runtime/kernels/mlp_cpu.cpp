@@ -1,0 +1,193 @@
+#include "runtime/kernels/mlp.h"
+
+#include <algorithm>
+
+#include "runtime/kernels/activation.h"
+#include "runtime/kernels/gemm.h"
+#include "runtime/kernels/row_blocks.h"
+
+namespace trident {
+namespace {
+
+/// Calls work(i) for i in [0, count), on all threads unless inside a parallel region; vectorised.
+template <class Work>
+void for_each_element(std::int64_t count, Work&& work) {
+#pragma omp parallel for simd schedule(static) if (count > (1 << 14) && !omp_in_parallel())
+  for (std::int64_t i = 0; i < count; ++i) work(i);
+}
+
+template <class T>
+void add_bias(std::int64_t rows, std::int64_t width, const T* bias, T* y) {
+  if (bias == nullptr) return;
+#pragma omp parallel for schedule(static) if (rows * width > (1 << 14) && !omp_in_parallel())
+  for (std::int64_t row = 0; row < rows; ++row) {
+#pragma omp simd
+    for (std::int64_t i = 0; i < width; ++i) y[row * width + i] += bias[i];
+  }
+}
+
+template <class T>
+void activate(Activation activation, std::int64_t count, const T* before, T* after) {
+  if (activation == Activation::gelu) {
+    for_each_element(count, [=](std::int64_t i) { after[i] = gelu(before[i]); });
+  } else {
+    for_each_element(count, [=](std::int64_t i) { after[i] = before[i] > T(0) ? before[i] : T(0); });
+  }
+}
+
+/// gradient *= activation'(before), and after = activation(before).
+template <class T>
+void activate_backward(Activation activation, std::int64_t count, const T* before, T* after, T* gradient) {
+  if (activation == Activation::gelu) {
+    for_each_element(count, [=](std::int64_t i) {
+      const T x = before[i];
+      after[i] = gelu(x);
+      gradient[i] *= gelu_gradient(x);
+    });
+  } else {
+    for_each_element(count, [=](std::int64_t i) {
+      const bool on = before[i] > T(0);
+      after[i] = on ? before[i] : T(0);
+      gradient[i] = on ? gradient[i] : T(0);
+    });
+  }
+}
+
+/// Weight gradients of one thread, added up over its blocks.
+template <class T>
+struct PartialGradients {
+  T *up, *up_bias, *down, *down_bias;
+  static std::int64_t numbers(MlpSize size) { return size.hidden * (size.in + size.out + 1) + size.out; }
+  PartialGradients(MlpSize size, T* memory)
+      : up(memory), up_bias(up + size.hidden * size.in), down(up_bias + size.hidden), down_bias(down + size.hidden * size.out) {}
+};
+
+template <class T>
+void add_column_sums(std::int64_t rows, std::int64_t width, const T* x, T* sums) {
+  for (std::int64_t row = 0; row < rows; ++row) {
+#pragma omp simd
+    for (std::int64_t i = 0; i < width; ++i) sums[i] += x[row * width + i];
+  }
+}
+
+/// Adds what `parts` threads have summed, in their order.
+template <class T>
+void add_parts(std::int64_t parts, std::int64_t stride, std::int64_t count, const T* first, T* total) {
+  if (total == nullptr) return;
+  for_each_element(count, [=](std::int64_t i) {
+    T sum = first[i];
+    for (std::int64_t part = 1; part < parts; ++part) sum += first[part * stride + i];
+    total[i] = sum;
+  });
+}
+
+/// One block of rows backward. `after` and `gradient` are scratch of (rows, hidden).
+template <class T>
+struct BackwardBlock {
+  MlpSize size;
+  const T *x, *before, *dy;
+  MlpWeights<T> weights;
+  T* dx;
+  T *after, *gradient;
+
+  void hidden_and_input(std::int64_t rows) const {
+    cpu::gemm({.m = rows, .n = size.hidden, .k = size.out, .lda = size.out, .ldb = size.hidden, .ldc = size.hidden}, dy, weights.down, gradient);
+    activate_backward(size.activation, rows * size.hidden, before, after, gradient);
+    if (dx == nullptr) return;
+    cpu::gemm({.m = rows, .n = size.in, .k = size.hidden, .lda = size.hidden, .ldb = size.in, .ldc = size.in}, gradient, weights.up, dx);
+  }
+
+  void up(std::int64_t rows, double beta, T* target) const {
+    cpu::gemm({.m = size.hidden, .n = size.in, .k = rows, .lda = size.hidden, .ldb = size.in, .ldc = size.in, .transpose_a = true, .beta = beta},
+              gradient, x, target);
+  }
+
+  void down(std::int64_t rows, double beta, T* target) const {
+    cpu::gemm({.m = size.out, .n = size.hidden, .k = rows, .lda = size.out, .ldb = size.hidden, .ldc = size.hidden, .transpose_a = true, .beta = beta},
+              dy, after, target);
+  }
+};
+
+/// The threads share every product: for few rows and large weights.
+template <class T>
+void backward_together(MlpSize size, const BackwardBlock<T>& block, const MlpGradients<T>& to) {
+  block.hidden_and_input(size.rows);
+  if (to.up != nullptr) block.up(size.rows, 0.0, to.up);
+  if (to.up_bias != nullptr) cpu::column_sums(size.rows, size.hidden, block.gradient, to.up_bias);
+  if (to.down != nullptr) block.down(size.rows, 0.0, to.down);
+  if (to.down_bias != nullptr) cpu::column_sums(size.rows, size.out, block.dy, to.down_bias);
+}
+
+template <class T>
+cpu::RowBlocks blocks_of(MlpSize size, std::int64_t hidden_copies) {
+  return {.rows = size.rows, .bytes_per_row = (hidden_copies * size.hidden + size.in + size.out) * static_cast<std::int64_t>(sizeof(T))};
+}
+
+}  // namespace
+
+template <class T>
+void mlp_forward(Cpu, MlpSize size, const T* x, MlpWeights<T> weights, T* before, T* y) {
+  const cpu::RowBlocks blocks = blocks_of<T>(size, before == nullptr ? 1 : 2);
+  const std::int64_t scratch_rows = blocks.fill_threads() ? blocks.rows_per_block() * omp_get_max_threads() : size.rows;
+  const Block scratch(static_cast<std::size_t>(scratch_rows * size.hidden) * sizeof(T), {});
+  cpu::for_each_row_block(blocks, [&](std::int64_t first, std::int64_t rows, int thread) {
+    T* after = static_cast<T*>(scratch.data()) + thread * blocks.rows_per_block() * size.hidden;
+    T* hidden = before == nullptr ? after : before + first * size.hidden;
+    T* target = y + first * size.out;
+    cpu::gemm({.m = rows, .n = size.hidden, .k = size.in, .lda = size.in, .ldb = size.in, .ldc = size.hidden, .transpose_b = true},
+              x + first * size.in, weights.up, hidden);
+    add_bias(rows, size.hidden, weights.up_bias, hidden);
+    activate(size.activation, rows * size.hidden, hidden, after);
+    cpu::gemm({.m = rows, .n = size.out, .k = size.hidden, .lda = size.hidden, .ldb = size.hidden, .ldc = size.out, .transpose_b = true},
+              after, weights.down, target);
+    add_bias(rows, size.out, weights.down_bias, target);
+  });
+}
+
+template <class T>
+void mlp_backward(Cpu, MlpSize size, const T* x, const T* before, const T* dy, MlpWeights<T> weights, MlpGradients<T> to) {
+  const cpu::RowBlocks blocks = blocks_of<T>(size, 3);
+  const bool apart = blocks.fill_threads() && omp_get_max_threads() * size.hidden <= size.rows;  // else partial sums cost more than they save
+  const std::int64_t threads = omp_get_max_threads(), block_rows = apart ? blocks.rows_per_block() : size.rows;
+  const std::int64_t numbers = PartialGradients<T>::numbers(size), per_thread = 2 * block_rows * size.hidden + (apart ? numbers : 0);
+  const Block scratch(static_cast<std::size_t>((apart ? threads : 1) * per_thread) * sizeof(T), {});
+  T* memory = static_cast<T*>(scratch.data());
+  if (!apart) {
+    backward_together(size, BackwardBlock<T>{size, x, before, dy, weights, to.x, memory, memory + block_rows * size.hidden}, to);
+    return;
+  }
+  std::int64_t team = 1;
+#pragma omp parallel
+  {
+#pragma omp single
+    team = omp_get_num_threads();
+    T* mine = memory + omp_get_thread_num() * per_thread;
+    const PartialGradients<T> part(size, mine);
+    std::fill_n(mine, numbers, T(0));
+    T *after = mine + numbers, *gradient = after + block_rows * size.hidden;
+#pragma omp for schedule(static)
+    for (std::int64_t block = 0; block < blocks.count(); ++block) {
+      const std::int64_t first = block * block_rows, rows = std::min(block_rows, size.rows - first);
+      const BackwardBlock<T> one{size, x + first * size.in, before + first * size.hidden, dy + first * size.out, weights,
+                                 to.x == nullptr ? nullptr : to.x + first * size.in, after, gradient};
+      one.hidden_and_input(rows);
+      if (to.up != nullptr) one.up(rows, 1.0, part.up);
+      if (to.up_bias != nullptr) add_column_sums(rows, size.hidden, gradient, part.up_bias);
+      if (to.down != nullptr) one.down(rows, 1.0, part.down);
+      if (to.down_bias != nullptr) add_column_sums(rows, size.out, one.dy, part.down_bias);
+    }
+  }
+  const PartialGradients<T> parts(size, memory);
+  add_parts(team, per_thread, size.hidden * size.in, parts.up, to.up);
+  add_parts(team, per_thread, size.hidden, parts.up_bias, to.up_bias);
+  add_parts(team, per_thread, size.hidden * size.out, parts.down, to.down);
+  add_parts(team, per_thread, size.out, parts.down_bias, to.down_bias);
+}
+
+#define TRIDENT_MLP(T)                                                                 \
+  template void mlp_forward<T>(Cpu, MlpSize, const T*, MlpWeights<T>, T*, T*);         \
+  template void mlp_backward<T>(Cpu, MlpSize, const T*, const T*, const T*, MlpWeights<T>, MlpGradients<T>);
+TRIDENT_MLP(float)
+TRIDENT_MLP(double)
+
+}  // namespace trident

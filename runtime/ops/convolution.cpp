@@ -1,0 +1,102 @@
+#include "runtime/ops/convolution.h"
+
+#include <algorithm>
+
+#include "runtime/autograd/tape.h"
+#include "runtime/kernels/convolution.h"
+#include "runtime/tensor/copy.h"
+#include "runtime/tensor/create.h"
+
+namespace trident {
+namespace {
+
+[[noreturn]] void refuse(const char* op, const Tensor& x, const Tensor& weight, const char* why) {
+  throw ShapeError(concat(op, ": input ", to_string(x.shape()), " ", name_of(x.dtype()), " and weight ", to_string(weight.shape()), " ",
+                          name_of(weight.dtype()), ": ", why));
+}
+
+void check(const char* op, const Tensor& x, const Tensor& weight, const Tensor& bias, std::int64_t ny, std::int64_t nx, std::int64_t padding) {
+  if (weight.size(2) != weight.size(3) || weight.size(2) < 1) refuse(op, x, weight, "the kernel must be square");
+  if (x.dtype() != weight.dtype() || x.device() != weight.device()) refuse(op, x, weight, "number types and devices must be equal");
+  if (padding < 0 || std::min(ny, nx) + 2 * padding < weight.size(2)) {
+    throw ShapeError(concat(op, ": a kernel of ", weight.size(2), " points does not fit ", ny, " x ", nx, " points padded by ", padding));
+  }
+  if (bias.defined() && (bias.shape() != Shape{weight.size(0)} || bias.dtype() != weight.dtype())) {
+    refuse(op, bias, weight, "the bias needs one number per output channel, of the weight's type");
+  }
+}
+
+template <class T>
+T* data_or_null(const Tensor& x) { return x.defined() ? x.data<T>() : nullptr; }
+
+/// The row-major operands off the tape.
+struct Operands {
+  Tensor x, weight, bias;
+  Operands(const Tensor& x, const Tensor& weight, const Tensor& bias)
+      : x(packed(x).detached()), weight(packed(weight).detached()), bias(bias.defined() ? packed(bias).detached() : Tensor{}) {}
+};
+
+/// Undefined where not wanted.
+std::vector<Tensor> empty_gradients(const Shape& x, const Shape& weight, const Tensor& like, Wanted wanted) {
+  const Shape shapes[3] = {x, weight, {weight[0]}};
+  std::vector<Tensor> result(3);
+  for (std::size_t i = 0; i < 3; ++i) {
+    if (wanted[i]) result[i] = empty(shapes[i], like.dtype(), like.device());
+  }
+  return result;
+}
+
+}  // namespace
+
+Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, std::int64_t padding) {
+  if (x.rank() != 4 || weight.rank() != 4 || x.size(1) != weight.size(1)) {
+    refuse("conv2d", x, weight, "needs (batch, in, ny, nx) and (out, in, k, k)");
+  }
+  check("conv2d", x, weight, bias, x.size(2), x.size(3), padding);
+  const Operands in(x, weight, bias);
+  const Conv2dSize size{.batch = x.size(0), .in = x.size(1), .out = weight.size(0), .ny = x.size(2), .nx = x.size(3), .kernel = weight.size(2),
+                        .padding = padding};
+  const Tensor y = empty({size.batch, size.out, size.out_ny(), size.out_nx()}, x.dtype(), x.device());
+  launch("conv2d", x, [&](auto device, auto number) {
+    using T = decltype(number);
+    conv2d_forward<T>(device, size, in.x.data<T>(), in.weight.data<T>(), data_or_null<T>(in.bias), y.data<T>());
+  });
+  return record("conv2d", y, {x, weight, bias}, [size, in](const Tensor& gradient, Wanted wanted) {
+    const Tensor dy = packed(gradient);
+    std::vector<Tensor> result = empty_gradients(in.x.shape(), in.weight.shape(), dy, wanted);
+    launch("conv2d", dy, [&](auto device, auto number) {
+      using T = decltype(number);
+      if (wanted[0]) conv2d_backward_input<T>(device, size, dy.data<T>(), in.weight.data<T>(), result[0].data<T>());
+      if (!wanted[1] && !wanted[2]) return;
+      conv2d_backward_weight<T>(device, size, in.x.data<T>(), dy.data<T>(), data_or_null<T>(result[1]), data_or_null<T>(result[2]));
+    });
+    return result;
+  });
+}
+
+Tensor depthwise_conv(const Tensor& x, const Tensor& weight, const Tensor& bias, std::int64_t padding) {
+  if (x.rank() != 4 || weight.rank() != 4 || weight.size(1) != 1 || x.size(3) != weight.size(0)) {
+    refuse("depthwise_conv", x, weight, "needs (batch, ny, nx, d) and (d, 1, k, k)");
+  }
+  check("depthwise_conv", x, weight, bias, x.size(1), x.size(2), padding);
+  const Operands in(x, weight, bias);
+  const DepthwiseSize size{.batch = x.size(0), .ny = x.size(1), .nx = x.size(2), .channels = x.size(3), .kernel = weight.size(2), .padding = padding};
+  const Tensor y = empty({size.batch, size.out_ny(), size.out_nx(), size.channels}, x.dtype(), x.device());
+  launch("depthwise_conv", x, [&](auto device, auto number) {
+    using T = decltype(number);
+    depthwise_forward<T>(device, size, in.x.data<T>(), in.weight.data<T>(), data_or_null<T>(in.bias), y.data<T>());
+  });
+  return record("depthwise_conv", y, {x, weight, bias}, [size, in](const Tensor& gradient, Wanted wanted) {
+    const Tensor dy = packed(gradient);
+    std::vector<Tensor> result = empty_gradients(in.x.shape(), in.weight.shape(), dy, wanted);
+    launch("depthwise_conv", dy, [&](auto device, auto number) {
+      using T = decltype(number);
+      if (wanted[0]) depthwise_backward_input<T>(device, size, dy.data<T>(), in.weight.data<T>(), result[0].data<T>());
+      if (!wanted[1] && !wanted[2]) return;
+      depthwise_backward_weight<T>(device, size, in.x.data<T>(), dy.data<T>(), data_or_null<T>(result[1]), data_or_null<T>(result[2]));
+    });
+    return result;
+  });
+}
+
+}  // namespace trident
