@@ -1,22 +1,23 @@
-/// Physical fields <-> the model's numbers. Not recorded on the tape.
+/// Physical fields <-> the model's numbers. Nothing here is recorded on the tape.
 #pragma once
 
 #include <span>
+#include <vector>
 
 #include "models/problem.h"
 #include "runtime/tensor/tensor.h"
 
 namespace trident {
 
-/// (x - shift - mean) / std per channel, in the number type of x (f32 or f64), as a new tensor.
+/// (x - shift - mean) / std per channel, as a new tensor on the host in the number type of x (f32 or f64).
 /// x: (..., channel, y, x). Throws ShapeError if the channels do not fit.
 Tensor normalize(const Tensor& x, const std::vector<Channel>& channels);
 /// The inverse.
 Tensor denormalize(const Tensor& x, const std::vector<Channel>& channels);
-/// The same, in place on one field of `points` f32 values: what the data loader does.
-void normalize_field(const Channel& channel, std::span<float> values);
+/// normalize() of one channel's values, in place.
+void normalize_values(const Channel& channel, std::span<float> values);
 
-/// Masked channels of physical fields (..., channel, y, x), in place, become the constant that the loader gives them.
+/// Masked channels of contiguous physical fields (..., channel, y, x) become the constant that the data loader gives them, in place.
 void fill_masked_channels(const Tensor& x, const std::vector<Channel>& channels);
 
 }  // namespace trident

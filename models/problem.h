@@ -2,7 +2,7 @@
 ///
 /// Every published set is one entry of the table in problem_table.cpp; data of a user's own become a Problem too (launch/data).
 /// A name may end in `.tracer` (one more channel), `.time` (a steady problem with lead time 1), `.out` (time settings that reach past the
-/// training horizon).
+/// training horizon), in any order.
 #pragma once
 
 #include <array>
@@ -31,9 +31,9 @@ inline auto config_names(Source) {
 
 /// One channel, and how its physical values become the model's numbers: (value - shift - mean) / std.
 struct Channel {
-  std::string name;
+  std::string name{};
   Source source = Source::file;
-  std::string variable;  // of the file
+  std::string variable{};  // of the file
   int index = 0;         // on the variable's channel axis
   double value = 0.0;    // of a constant channel, physical
   double shift = 0.0;    // removed from the data before they are normalised (the mean pressure of the compressible sets)
@@ -46,10 +46,11 @@ struct Channel {
   }
 };
 
-/// One variable of a file and the meaning of its axes: n trajectory, t frame, c channel, x and y space, in the order of the file.
+/// One variable of a file and the meaning of its axes, in the order of the file: n trajectory, t frame, c channel, y and x the axes -2 and
+/// -1 of our fields. PDEgym calls our y "x" and our x "y"; "ntcxy" is a set that is transposed when it is read.
 struct Variable {
-  std::string name;
-  std::string axes;  // "ntcxy"; "" for a number
+  std::string name{};
+  std::string axes{};  // "ntcyx"; "" for a number
 
   static void visit(auto& self, auto& v) { v("name", self.name), v("axes", self.axes); }
 };
@@ -58,8 +59,8 @@ struct Variable {
 struct TimeSettings {
   int max_num_time_steps = 7;
   int time_step_size = 2;  // frames
-  std::optional<std::vector<int>> allowed_time_transitions;
-  std::optional<int> fix_input_to_time_step;
+  std::optional<std::vector<int>> allowed_time_transitions{};
+  std::optional<int> fix_input_to_time_step{};
 
   static void visit(auto& self, auto& v) {
     v("max_num_time_steps", self.max_num_time_steps), v("time_step_size", self.time_step_size);
@@ -106,22 +107,21 @@ inline auto config_names(MaskRule) {
 }
 
 struct Problem {
-  std::string name;
-  std::vector<Variable> variables;
-  std::string sample_groups;           // "Sample_": trajectory i lies in the HDF5 group Sample_i; empty: variables lie at the root
-  std::vector<Channel> input, output;  // of the model
-  std::vector<int> group_sizes;        // channels of each group of the loss, in order
+  std::string name{};
+  std::vector<Variable> variables{};
+  std::string sample_groups{};           // "Sample_": trajectory i lies in the HDF5 group Sample_i; empty: variables lie at the root
+  std::vector<Channel> input{}, output{};  // of the model
+  std::vector<int> group_sizes{};        // channels of each group of the loss, in order
   MaskRule mask = MaskRule::none;
-  bool transposed = false;  // the file's two space axes are exchanged when read
   bool steady = false;      // no frames: one sample a trajectory
-  std::optional<double> time_scale;  // frames; the model's time is lead time / scale. A steady problem has none, or lead time 1
-  TimeSettings times;
-  Splits splits;  // zeros: not a published set
+  std::optional<double> time_scale{};  // frames; the model's time is lead time / scale. A steady problem has none, or lead time 1
+  TimeSettings times{};
+  Splits splits{};  // zeros: not a published set
 
   static void visit(auto& self, auto& v) {
     v("name", self.name), v("variables", self.variables), v("sample_groups", self.sample_groups);
     v("input", self.input), v("output", self.output), v("group_sizes", self.group_sizes), v("mask", self.mask);
-    v("transposed", self.transposed), v("steady", self.steady), v("time_scale", self.time_scale), v("times", self.times);
+    v("steady", self.steady), v("time_scale", self.time_scale), v("times", self.times);
     v("splits", self.splits);
   }
 };

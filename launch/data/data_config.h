@@ -19,7 +19,7 @@ struct DataEntry {
   std::optional<std::string> problem;
   std::string path;  // a file, or a folder of chunk files
   ChunkOrder chunk_order = ChunkOrder::number;
-  std::optional<std::array<std::int64_t, 2>> trajectories;  // [first, past the last); default: the problem's split
+  std::optional<std::array<std::int64_t, 2>> trajectories;  // [first, past last); default: the split, or all of the user's own
   std::optional<Split> split;                               // default: the list that the entry stands in
   std::optional<std::int64_t> num_trajectories;             // of the training split: a number, or -1 all, -2 half, -8 an eighth
   std::optional<double> weight;                             // sampling probability, normalised over entries
@@ -28,7 +28,7 @@ struct DataEntry {
   // Override the section's settings.
   std::optional<int> max_num_time_steps, time_step_size, fix_input_to_time_step;
   std::optional<std::vector<int>> allowed_time_transitions;
-  // Data of the user's own: variables (trajectory, [frame], [channel], y, x).
+  // Data of the user's own: variables (trajectory, [channel], y, x), with the frames at axis `time_axis`.
   std::optional<std::string> input, output;  // variables; output defaults to input
   std::optional<int> time_axis;              // null: steady
   std::vector<std::string> channels;         // names, of the output
@@ -36,7 +36,7 @@ struct DataEntry {
   std::vector<double> mean, std;                 // of the output's channels; default: 0 and 1
   std::vector<std::string> input_channels;       // default: as the output's
   std::vector<double> input_mean, input_std;
-  double time_scale = 1.0;  // frames
+  std::optional<double> time_scale;  // frames, default 1; of a steady set: given, every sample has the lead time 1
 
   static void visit(auto& self, auto& v) {
     v("problem", self.problem), v("path", self.path), v("chunk_order", self.chunk_order), v("trajectories", self.trajectories);

@@ -3,7 +3,6 @@
 
 #include <memory>
 #include <optional>
-#include <span>
 #include <string>
 #include <vector>
 
@@ -16,11 +15,12 @@ class FieldSource;
 
 /// Trajectories of one data set and the pairs of frames that are its samples.
 struct DatasetMember {
-  Problem problem;  // with the time settings in use
-  std::shared_ptr<const FieldSource> source;
-  TrajectoryRange trajectories;
-  std::vector<FramePair> pairs;  // steady: one, unused
-  std::optional<double> weight;
+  Problem problem{};  // with the time settings in use
+  std::shared_ptr<const FieldSource> source{};
+  TrajectoryRange trajectories{};
+  std::vector<FramePair> pairs{};          // of a steady problem one, unused
+  std::optional<int> resolution{};         // points per side after Fourier downsampling
+  std::optional<double> weight{};
 
   std::int64_t size() const { return (trajectories.last - trajectories.first) * static_cast<std::int64_t>(pairs.size()); }
 };
@@ -35,9 +35,9 @@ struct SampleIndex {
 
 /// Where one sample is written, normalised.
 struct SampleTarget {
-  float* input;   // (in channels, y, x)
-  float* label;   // (out channels, y, x)
-  bool* mask;     // as Dataset::mask() says; null if none
+  float* input;  // (in channels, y, x)
+  float* label;  // (out channels, y, x)
+  bool* mask;    // (out channels) or (1, y, x) as Dataset::mask() says; null if there is none
 };
 
 class Dataset {
@@ -47,10 +47,10 @@ class Dataset {
 
   /// Throws ConfigError if the members do not fit each other: channels, resolution, time.
   explicit Dataset(std::vector<DatasetMember> members);
-  /// One entry's set with other samples, for evaluation: every trajectory with each of `pairs`. Throws ConfigError past the last frame.
+  /// The same trajectories with other samples, for evaluation: each with every one of `pairs`. Throws ConfigError past the last frame.
   Dataset with_pairs(const std::vector<FramePair>& pairs) const;
 
-  std::int64_t size() const { return size_; }
+  std::int64_t size() const { return first_.back(); }
   const std::vector<DatasetMember>& members() const { return members_; }
   int in_channels() const;
   int out_channels() const;
@@ -58,22 +58,32 @@ class Dataset {
   std::int64_t nx() const;
   Mask mask() const { return mask_; }
   bool has_time() const;
-  /// The groups of the loss, from the first member.
-  std::vector<ChannelGroup> groups() const { return channel_groups(members_.front().problem); }
+  /// The first member's problem: channels and groups are as many in all members.
+  const Problem& problem() const { return members_.front().problem; }
+  /// One line for the log: files, the order of chunks, trajectories, samples.
+  std::string description() const;
 
   SampleIndex index(std::int64_t sample) const;
   /// Throws DataError with file, variable, trajectory and frame on damaged or non-finite data.
   void read(std::int64_t sample, const SampleTarget& target) const;
 
  private:
+  struct Reading;  // what a member needs to be read, worked out once
+
   std::vector<DatasetMember> members_;
+  std::vector<std::shared_ptr<const Reading>> readings_;
   std::vector<std::int64_t> first_;  // sample of each member, and the end
-  std::int64_t size_ = 0;
   Mask mask_ = Mask::none;
 };
 
-/// Opens the sets of `data.train` or `data.validation`. `default_split` is what entries without `trajectories` and `split` take.
-/// Everything is checked before a sample is read. Throws ConfigError, DataError.
-Dataset open_dataset(const DataConfig& config, const std::vector<DataEntry>& entries, Split default_split);
+/// The problem of an entry with the time settings in use: the table's, or the user's own, whose axes are those of its file. Throws ConfigError, DataError.
+Problem problem_of(const DataConfig& config, const DataEntry& entry);
+/// One set of its own. `default_split` is what an entry without `trajectories` and `split` takes. Throws ConfigError, DataError.
+DatasetMember open_member(Problem problem, const DataEntry& entry, Split default_split);
+/// The sets of `entries`, which are those of `data.train` or `data.validation`. Everything is checked before a sample is read. `key` names
+/// the list in messages. Throws ConfigError, DataError.
+Dataset open_dataset(const DataConfig& config, const std::vector<DataEntry>& entries, Split default_split, const std::string& key);
+/// Checks what can be checked without a file. Throws ConfigError with the line in `document`, the run file, whose key `data` the section is.
+void check_data_config(const DataConfig& config, const ConfigValue& document);
 
 }  // namespace trident

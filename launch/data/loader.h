@@ -40,9 +40,6 @@ struct LoaderPosition {
   bool operator==(const LoaderPosition&) const = default;
 };
 
-/// Samples [first, last) of a global batch that `part` of `parts` computes: contiguous, sizes differ by at most one.
-std::pair<std::int64_t, std::int64_t> part_of(std::int64_t size, std::int64_t part, std::int64_t parts);
-
 class Loader {
  public:
   Loader(std::shared_ptr<const Dataset> dataset, const LoaderOptions& options, LoaderPosition position = {});

@@ -10,7 +10,7 @@ namespace trident {
 /// is folded into them by the caller); residual: shape of x, or undefined. Keeps x and two numbers a row.
 Tensor layer_norm(const Tensor& x, const Tensor& scale, const Tensor& shift, double eps, const Tensor& residual = {});
 
-/// Batch normalisation of x (batch, channel, y, x) by its own statistics; `count`, `mean` and `variance` (channel,) receive them
+/// Batch normalisation of x (batch, channel, y, x) by its own statistics; `mean` and `variance` (channel,) receive them
 /// (variance biased), to be folded into running statistics. weight, bias: (channel,).
 Tensor batch_norm_train(const Tensor& x, const Tensor& weight, const Tensor& bias, double eps, Tensor& mean, Tensor& variance);
 /// By given statistics.

@@ -1,0 +1,187 @@
+#include "launch/data/dataset.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numbers>
+
+#include "launch/data/field_source.h"
+#include "models/normalization.h"
+#include "runtime/error.h"
+#include "runtime/ops/fft.h"
+#include "runtime/tensor/create.h"
+
+namespace trident {
+namespace {
+
+/// Channels that lie side by side in the file and in the sample, read at once.
+struct PlacedRun {
+  ChannelRun run{};
+  int channel = 0;  // of the sample
+};
+
+std::size_t variable_index(const Problem& problem, const std::string& name) {
+  const auto is_it = [&](const Variable& variable) { return variable.name == name; };
+  return static_cast<std::size_t>(std::find_if(problem.variables.begin(), problem.variables.end(), is_it) - problem.variables.begin());
+}
+
+std::vector<PlacedRun> runs_of(const Problem& problem, const std::vector<Channel>& channels) {
+  std::vector<PlacedRun> runs;
+  for (std::size_t index = 0; index < channels.size(); ++index) {
+    if (channels[index].source != Source::file) continue;
+    const std::size_t variable = variable_index(problem, channels[index].variable);
+    if (!runs.empty()) {
+      auto& [run, channel] = runs.back();
+      if (run.variable == variable && run.first + run.count == channels[index].index && channel + run.count == static_cast<int>(index)) {
+        ++run.count;
+        continue;
+      }
+    }
+    runs.push_back({{variable, channels[index].index, 1}, static_cast<int>(index)});
+  }
+  return runs;
+}
+
+/// 0.1 sin(2 pi (x + y)) on points that include both ends of the unit interval.
+std::vector<float> kolmogorov_forcing(std::int64_t ny, std::int64_t nx) {
+  std::vector<float> values;
+  for (std::int64_t j = 0; j < ny; ++j) {
+    for (std::int64_t i = 0; i < nx; ++i) {
+      const double sum = static_cast<double>(j) / static_cast<double>(ny - 1) + static_cast<double>(i) / static_cast<double>(nx - 1);
+      values.push_back(static_cast<float>(0.1 * std::sin(2.0 * std::numbers::pi * sum)));
+    }
+  }
+  return values;
+}
+
+}  // namespace
+
+struct Dataset::Reading {
+  explicit Reading(const DatasetMember& member)
+      : problem(member.problem), source(member.source), points(source->ny() * source->nx()),
+        input_runs(runs_of(problem, problem.input)), output_runs(runs_of(problem, problem.output)) {
+    const auto forced = [](const Channel& channel) { return channel.source == Source::kolmogorov_forcing; };
+    if (std::any_of(problem.input.begin(), problem.input.end(), forced)) forcing = kolmogorov_forcing(source->ny(), source->nx());
+    // Frequencies -n/2 <= k <= n/2 - 1 are kept: an odd n gives n - 1 points.
+    const std::int64_t kept = member.resolution ? *member.resolution / 2 * 2 : 0;
+    ny = member.resolution ? kept : source->ny();
+    nx = member.resolution ? kept : source->nx();
+  }
+
+  /// One frame's channels at the source's resolution, normalised.
+  void read_frame(const std::vector<Channel>& channels, const std::vector<PlacedRun>& runs, std::int64_t trajectory, int frame,
+                  float* target) const {
+    for (const auto& [run, channel] : runs) source->read(run, trajectory, frame, target + channel * points);
+    for (std::size_t index = 0; index < channels.size(); ++index) {
+      const std::span<float> values(target + static_cast<std::int64_t>(index) * points, static_cast<std::size_t>(points));
+      if (channels[index].source == Source::constant) std::fill(values.begin(), values.end(), static_cast<float>(channels[index].value));
+      if (channels[index].source == Source::kolmogorov_forcing) std::copy(forcing.begin(), forcing.end(), values.begin());
+      normalize_values(channels[index], values);
+    }
+  }
+
+  void read(const std::vector<Channel>& channels, const std::vector<PlacedRun>& runs, std::int64_t trajectory, int frame, float* target) const {
+    if (ny == source->ny() && nx == source->nx()) return read_frame(channels, runs, trajectory, frame, target);
+    const Tensor fields = empty({static_cast<std::int64_t>(channels.size()), source->ny(), source->nx()}, DType::f32);
+    read_frame(channels, runs, trajectory, frame, fields.data<float>());
+    const Tensor small = spectral_resample(fields, ny, nx);
+    std::copy_n(small.data<float>(), small.numel(), target);
+  }
+
+  Problem problem;
+  std::shared_ptr<const FieldSource> source;
+  std::int64_t points = 0, ny = 0, nx = 0;
+  std::vector<PlacedRun> input_runs, output_runs;
+  std::vector<float> forcing{};
+};
+
+Dataset::Dataset(std::vector<DatasetMember> members) : members_(std::move(members)), first_{0} {
+  if (members_.empty()) throw ConfigError("data: the list of data sets is empty; name at least one");
+  for (const DatasetMember& member : members_) {
+    readings_.push_back(std::make_shared<Reading>(member));
+    first_.push_back(first_.back() + member.size());
+    if (member.problem.mask == MaskRule::input_is_one) mask_ = Mask::points;
+    else if (member.problem.mask == MaskRule::channels && mask_ == Mask::none) mask_ = Mask::channels;
+  }
+  for (std::size_t index = 1; index < members_.size(); ++index) {
+    const Problem &a = members_.front().problem, &b = members_[index].problem;
+    const Reading &one = *readings_.front(), &other = *readings_[index];
+    const auto differ = [&](const char* what, const auto& x, const auto& y, const char* advice) {
+      throw ConfigError(concat("data: \"", a.name, "\" and \"", b.name, "\" cannot share batches: ", what, " ", x, " and ", y, "; ", advice));
+    };
+    if (a.input.size() != b.input.size()) differ("input channels", a.input.size(), b.input.size(), "train on one of them");
+    if (a.output.size() != b.output.size()) differ("output channels", a.output.size(), b.output.size(), "train on one of them");
+    if (one.ny != other.ny || one.nx != other.nx) {
+      differ("resolutions", concat(one.ny, "x", one.nx), concat(other.ny, "x", other.nx), "set `resolution` to the smaller one");
+    }
+    if (a.time_scale.has_value() != b.time_scale.has_value()) {
+      differ("lead times", a.time_scale ? "given" : "none", b.time_scale ? "given" : "none", "add the ending .time to the steady one's name");
+    }
+    if (members_.front().weight.has_value() != members_[index].weight.has_value()) {
+      differ("weights", members_.front().weight ? "given" : "none", members_[index].weight ? "given" : "none", "give all of them or none");
+    }
+  }
+}
+
+Dataset Dataset::with_pairs(const std::vector<FramePair>& pairs) const {
+  std::vector<DatasetMember> members = members_;
+  for (DatasetMember& member : members) {
+    for (const FramePair& pair : pairs) {
+      const int last = std::max(pair.first, pair.second);
+      if (pair.first < 0 || pair.second < 0 || last >= member.source->num_frames()) {
+        throw ConfigError(concat("data: \"", member.problem.name, "\" has frames 0 to ", member.source->num_frames() - 1, ", not ", last,
+                                 "; choose initial and final times among them"));
+      }
+    }
+    member.pairs = pairs;
+  }
+  return Dataset(std::move(members));
+}
+
+int Dataset::in_channels() const { return static_cast<int>(problem().input.size()); }
+int Dataset::out_channels() const { return static_cast<int>(problem().output.size()); }
+std::int64_t Dataset::ny() const { return readings_.front()->ny; }
+std::int64_t Dataset::nx() const { return readings_.front()->nx; }
+bool Dataset::has_time() const { return problem().time_scale.has_value(); }
+
+std::string Dataset::description() const {
+  std::string text;
+  for (const DatasetMember& member : members_) {
+    text += concat(text.empty() ? "" : "; ", member.problem.name, " (", member.source->description(), "), trajectories ", member.trajectories.first,
+                   " to ", member.trajectories.last - 1, ", ", member.size(), " samples");
+  }
+  return text;
+}
+
+SampleIndex Dataset::index(std::int64_t sample) const {
+  if (sample < 0 || sample >= size()) throw ConfigError(concat("data: sample ", sample, " is outside of 0 to ", size() - 1));
+  const auto next = std::upper_bound(first_.begin(), first_.end(), sample);
+  SampleIndex result;
+  result.member = static_cast<std::size_t>(next - first_.begin()) - 1;
+  const DatasetMember& member = members_[result.member];
+  const auto pairs = static_cast<std::int64_t>(member.pairs.size());
+  const std::int64_t position = sample - first_[result.member];
+  result.trajectory = member.trajectories.first + position / pairs;
+  result.frames = member.pairs[static_cast<std::size_t>(position % pairs)];
+  if (!member.problem.time_scale) return result;
+  const double lead = member.problem.steady ? *member.problem.time_scale : result.frames.second - result.frames.first;
+  result.time = lead / *member.problem.time_scale;
+  return result;
+}
+
+void Dataset::read(std::int64_t sample, const SampleTarget& target) const {
+  const SampleIndex at = index(sample);
+  const Reading& reading = *readings_[at.member];
+  const Problem& problem = reading.problem;
+  reading.read(problem.input, reading.input_runs, at.trajectory, at.frames.first, target.input);
+  reading.read(problem.output, reading.output_runs, at.trajectory, at.frames.second, target.label);
+  const std::int64_t points = reading.ny * reading.nx;
+  for (int channel = 0; mask_ == Mask::channels && channel < out_channels(); ++channel) {
+    target.mask[channel] = problem.mask == MaskRule::channels && problem.output[static_cast<std::size_t>(channel)].masked;
+  }
+  for (std::int64_t point = 0; mask_ == Mask::points && point < points; ++point) {
+    target.mask[point] = problem.mask == MaskRule::input_is_one && target.input[point] == 1.0F;
+    if (target.mask[point]) target.label[point] = 1.0F;
+  }
+}
+
+}  // namespace trident

@@ -1,0 +1,180 @@
+#include "launch/data/field_source.h"
+
+#include <algorithm>
+#include <charconv>
+#include <filesystem>
+#include <optional>
+#include <utility>
+
+#include "launch/data/stored_variable.h"
+#include "runtime/error.h"
+
+namespace trident {
+namespace {
+
+/// What all layouts share: extents that the variables of a problem must agree on.
+struct Extents {
+  std::int64_t trajectories = -1, frames = 1, ny = -1, nx = -1;
+};
+
+/// Takes an extent from the first variable that has it, and compares the others.
+void agree(const StoredVariable& variable, const std::string& name, const char* what, std::int64_t found, std::int64_t& agreed) {
+  if (agreed < 0) agreed = found;
+  if (agreed == found) return;
+  throw DataError(concat(variable.path(), ": variable \"", name, "\" has ", found, " ", what, ", expected ", agreed,
+                         " as the set's other variables and files; check that all of them belong to one set"));
+}
+
+void agree_on_space(const StoredVariable& variable, const std::string& name, Extents& extents) {
+  if (!variable.has('x')) return;
+  agree(variable, name, "points along y", variable.extent('y'), extents.ny);
+  agree(variable, name, "points along x", variable.extent('x'), extents.nx);
+}
+
+void require_channels(const Problem& problem, std::size_t index, const StoredVariable& variable) {
+  int needed = 0;
+  for (const auto* channels : {&problem.input, &problem.output}) {
+    for (const Channel& channel : *channels) {
+      if (channel.source == Source::file && channel.variable == problem.variables[index].name) needed = std::max(needed, channel.index + 1);
+    }
+  }
+  if (variable.extent('c') >= needed) return;
+  throw DataError(concat(variable.path(), ": variable \"", problem.variables[index].name, "\" has ", variable.extent('c'),
+                         " channels, expected at least ", needed, " for problem \"", problem.name, "\"; check the problem's name"));
+}
+
+/// Variables at the root of a file, or of chunk files that continue each other.
+class RootSource final : public FieldSource {
+ public:
+  RootSource(const Problem& problem, const std::string& path, ChunkOrder order) {
+    const bool chunked = std::filesystem::is_directory(path);
+    std::optional<Hdf5File> whole;
+    if (!chunked) whole = Hdf5File::open(path);
+    std::int64_t frames = -1;
+    for (std::size_t index = 0; index < problem.variables.size(); ++index) {
+      const Variable& variable = problem.variables[index];
+      Pieces& pieces = variables_.emplace_back();
+      const auto add = [&](const Hdf5File& file) {
+        const StoredVariable& piece = pieces.files.emplace_back(file, variable.name, variable);
+        pieces.first.push_back(pieces.first.back() + piece.extent('n'));
+        require_channels(problem, index, piece);
+        agree_on_space(piece, variable.name, extents_);
+        if (piece.has('t')) agree(piece, variable.name, "frames", piece.extent('t'), frames);
+      };
+      if (whole) add(*whole);
+      else for (const std::string& file : chunk_files(path, variable.name, order)) add(Hdf5File::open(file));
+      agree(pieces.files.back(), variable.name, "trajectories", pieces.first.back(), extents_.trajectories);
+      if (chunked) describe(variable.name, pieces.files.size(), order);
+    }
+    if (frames > 0) extents_.frames = frames;
+    if (!chunked) description_ = path;
+  }
+
+  std::int64_t num_trajectories() const override { return extents_.trajectories; }
+  int num_frames() const override { return static_cast<int>(extents_.frames); }
+  std::int64_t ny() const override { return extents_.ny; }
+  std::int64_t nx() const override { return extents_.nx; }
+  std::string description() const override { return description_; }
+
+  void read(const ChannelRun& run, std::int64_t trajectory, int frame, float* target) const override {
+    const Pieces& pieces = variables_[run.variable];
+    const auto next = std::upper_bound(pieces.first.begin(), pieces.first.end(), trajectory);
+    const auto file = static_cast<std::size_t>(next - pieces.first.begin()) - 1;
+    pieces.files[file].read(trajectory - pieces.first[file], {trajectory, frame}, run.first, run.count, target);
+  }
+
+ private:
+  struct Pieces {
+    std::vector<StoredVariable> files;
+    std::vector<std::int64_t> first{0};  // trajectory of each file, and the end
+  };
+
+  void describe(const std::string& variable, std::size_t files, ChunkOrder order) {
+    description_ += concat(description_.empty() ? "" : ", ", variable, ": ", files, files == 1 ? " file" : " files",
+                           order == ChunkOrder::number ? " in the order of their numbers" : " in the order of their names");
+  }
+
+  std::vector<Pieces> variables_;
+  Extents extents_;
+  std::string description_;
+};
+
+/// One HDF5 group per trajectory; a field, or one number that fills a field, for each variable.
+class GroupSource final : public FieldSource {
+ public:
+  GroupSource(const Problem& problem, const std::string& path) : problem_(problem), file_(Hdf5File::open(path)) {
+    const auto in_series = [&](const std::string& name) { return name.starts_with(problem.sample_groups); };
+    const std::vector<std::string> names = file_.names();
+    extents_.trajectories = std::count_if(names.begin(), names.end(), in_series);
+    if (extents_.trajectories == 0) {
+      throw DataError(concat(path, ": has no group \"", problem.sample_groups, "0\"; check that the file belongs to problem \"", problem.name, "\""));
+    }
+    for (std::size_t index = 0; index < problem.variables.size(); ++index) agree_on_space(open(index, 0), problem.variables[index].name, extents_);
+  }
+
+  std::int64_t num_trajectories() const override { return extents_.trajectories; }
+  int num_frames() const override { return 1; }
+  std::int64_t ny() const override { return extents_.ny; }
+  std::int64_t nx() const override { return extents_.nx; }
+  std::string description() const override { return file_.path(); }
+
+  void read(const ChannelRun& run, std::int64_t trajectory, int frame, float* target) const override {
+    const StoredVariable variable = open(run.variable, trajectory);
+    Extents expected = extents_;
+    agree_on_space(variable, concat(problem_.sample_groups, trajectory, "/", problem_.variables[run.variable].name), expected);
+    variable.read(0, {trajectory, frame}, run.first, run.count, target);
+    if (!variable.has('x')) std::fill(target + 1, target + extents_.ny * extents_.nx, target[0]);
+  }
+
+ private:
+  StoredVariable open(std::size_t index, std::int64_t trajectory) const {
+    const Variable& variable = problem_.variables[index];
+    return {file_, concat(problem_.sample_groups, trajectory, "/", variable.name), variable};
+  }
+
+  Problem problem_;
+  Hdf5File file_;
+  Extents extents_;
+};
+
+/// 12 of "velocity_12.nc".
+std::optional<std::int64_t> chunk_number(const std::string& name, const std::string& variable) {
+  if (!name.starts_with(variable + "_")) return std::nullopt;
+  const char* begin = name.data() + variable.size() + 1;
+  std::int64_t number = 0;
+  const auto [end, error] = std::from_chars(begin, name.data() + name.size(), number);
+  const std::string_view ending(end, static_cast<std::size_t>(name.data() + name.size() - end));
+  if (error != std::errc() || (ending != ".nc" && ending != ".h5" && ending != ".hdf5")) return std::nullopt;
+  return number;
+}
+
+}  // namespace
+
+std::vector<std::string> chunk_files(const std::string& folder, const std::string& variable, ChunkOrder order) {
+  std::vector<std::pair<std::int64_t, std::string>> found;
+  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
+    const std::string name = entry.path().filename().string();
+    if (const auto number = chunk_number(name, variable)) found.emplace_back(*number, name);
+  }
+  if (found.empty()) {
+    throw DataError(concat(folder, ": has no chunk file of variable \"", variable, "\" (", variable, "_0.nc, ", variable,
+                           "_1.nc, ...); check the path and the problem"));
+  }
+  std::sort(found.begin(), found.end());
+  for (std::size_t index = 0; index < found.size(); ++index) {
+    if (found[index].first == static_cast<std::int64_t>(index)) continue;
+    throw DataError(concat(folder, ": ", found[index].second, " follows where ", variable, "_", index,
+                           ".nc was expected; chunk files are numbered from 0 without gaps: fetch the missing one"));
+  }
+  if (order == ChunkOrder::name) std::sort(found.begin(), found.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
+  std::vector<std::string> paths;
+  for (const auto& [number, name] : found) paths.push_back((std::filesystem::path(folder) / name).string());
+  return paths;
+}
+
+std::unique_ptr<FieldSource> open_field_source(const Problem& problem, const std::string& path, ChunkOrder order) {
+  if (!problem.sample_groups.empty()) return std::make_unique<GroupSource>(problem, path);
+  return std::make_unique<RootSource>(problem, path, order);
+}
+
+}  // namespace trident

@@ -1,0 +1,277 @@
+#include "launch/data/hdf5_file.h"
+
+#include <hdf5.h>
+#include <hdf5_hl.h>
+
+#include <algorithm>
+#include <array>
+#include <filesystem>
+#include <mutex>
+#include <utility>
+
+#include "runtime/error.h"
+
+namespace trident {
+namespace {
+
+/// Debian's serial HDF5 keeps unguarded global state, so one thread at a time may be inside. The library also prints every error by
+/// itself; ours carry its words instead.
+class Hdf5Lock {
+ public:
+  Hdf5Lock() : lock_(mutex()) { H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr); }
+
+ private:
+  static std::mutex& mutex() {
+    static std::mutex instance;
+    return instance;
+  }
+  std::lock_guard<std::mutex> lock_;
+};
+
+/// The library's innermost description of what failed.
+std::string reason() {
+  std::string text;
+  const auto keep_first = [](unsigned, const H5E_error2_t* error, void* target) -> herr_t {
+    auto& result = *static_cast<std::string*>(target);
+    if (result.empty() && error->desc != nullptr) result = error->desc;
+    return 0;
+  };
+  H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, keep_first, &text);
+  return text.empty() ? "unknown reason" : text;
+}
+
+/// An open object of the library. Made and destroyed under the lock.
+class Id {
+ public:
+  using Close = herr_t (*)(hid_t);
+  Id(hid_t id, Close close) : id_(id), close_(close) {}
+  Id(Id&& other) noexcept : id_(std::exchange(other.id_, -1)), close_(other.close_) {}
+  Id& operator=(Id&&) = delete;
+  ~Id() { close(); }
+
+  herr_t close() {
+    const hid_t id = std::exchange(id_, -1);
+    return id < 0 ? 0 : close_(id);
+  }
+  bool valid() const { return id_ >= 0; }
+  hid_t get() const { return id_; }
+
+ private:
+  hid_t id_;
+  Close close_;
+};
+
+template <class T> hid_t native_type();
+template <> hid_t native_type<float>() { return H5T_NATIVE_FLOAT; }
+template <> hid_t native_type<double>() { return H5T_NATIVE_DOUBLE; }
+template <> hid_t native_type<std::int64_t>() { return H5T_NATIVE_INT64; }
+
+std::vector<hsize_t> extents_of(const Shape& shape) { return {shape.begin(), shape.end()}; }
+
+[[noreturn]] void fail(const std::string& path, const std::string& what) {
+  throw DataError(concat(path, ": ", what, " (", reason(), "); check that the file is complete and readable"));
+}
+
+void check(herr_t status, const std::string& path, const std::string& what) {
+  if (status < 0) fail(path, what);
+}
+
+}  // namespace
+
+/// A file, or a variable that keeps its file open.
+struct Hdf5Object {
+  Hdf5Object(Id opened, std::string location, std::shared_ptr<Hdf5Object> file)
+      : id(std::move(opened)), path(std::move(location)), owner(std::move(file)) {}
+  ~Hdf5Object() {
+    const Hdf5Lock lock;
+    id.close();
+  }
+  Id id;
+  std::string path;
+  std::shared_ptr<Hdf5Object> owner;
+};
+
+Hdf5File Hdf5File::open(const std::string& path) {
+  if (!std::filesystem::exists(path)) throw DataError(concat(path, ": no such file; check the path"));
+  const Hdf5Lock lock;
+  const Id access(H5Pcreate(H5P_FILE_ACCESS), H5Pclose);
+  // Shared file systems of clusters often have no locks; readers need none.
+  H5Pset_file_locking(access.get(), false, true);
+  Id id(H5Fopen(path.c_str(), H5F_ACC_RDONLY, access.get()), H5Fclose);
+  if (!id.valid()) {
+    throw DataError(concat(path, ": not a complete HDF5 or netCDF-4 file of ", std::filesystem::file_size(path), " bytes (", reason(),
+                           "); download or generate it again"));
+  }
+  Hdf5File file;
+  file.path_ = path;
+  file.object_ = std::make_shared<Hdf5Object>(std::move(id), path, nullptr);
+  return file;
+}
+
+Hdf5File Hdf5File::create(const std::string& path) {
+  const Hdf5Lock lock;
+  const Id access(H5Pcreate(H5P_FILE_ACCESS), H5Pclose);
+  H5Pset_file_locking(access.get(), false, true);
+  const Id creation(H5Pcreate(H5P_FILE_CREATE), H5Pclose);
+  // netCDF-4 finds its dimensions and variables by the order of their creation.
+  H5Pset_link_creation_order(creation.get(), H5P_CRT_ORDER_TRACKED | H5P_CRT_ORDER_INDEXED);
+  Id id(H5Fcreate(path.c_str(), H5F_ACC_TRUNC, creation.get(), access.get()), H5Fclose);
+  if (!id.valid()) throw DataError(concat(path, ": cannot be created (", reason(), "); check the folder and its permissions"));
+  Hdf5File file;
+  file.path_ = path;
+  file.object_ = std::make_shared<Hdf5Object>(std::move(id), path, nullptr);
+  return file;
+}
+
+std::vector<std::string> Hdf5File::names() const {
+  const Hdf5Lock lock;
+  std::vector<std::string> result;
+  const auto collect = [](hid_t, const char* name, const H5L_info_t*, void* target) -> herr_t {
+    static_cast<std::vector<std::string>*>(target)->emplace_back(name);
+    return 0;
+  };
+  check(H5Literate(object_->id.get(), H5_INDEX_NAME, H5_ITER_INC, nullptr, collect, &result), path_, "its contents cannot be listed");
+  return result;
+}
+
+bool Hdf5File::contains(const std::string& name) const {
+  const Hdf5Lock lock;
+  // The library insists that every group on the way exists.
+  for (std::size_t slash = name.find('/'); slash != std::string::npos; slash = name.find('/', slash + 1)) {
+    if (H5Lexists(object_->id.get(), name.substr(0, slash).c_str(), H5P_DEFAULT) <= 0) return false;
+  }
+  return H5Lexists(object_->id.get(), name.c_str(), H5P_DEFAULT) > 0;
+}
+
+namespace {
+
+std::string listed(const std::vector<std::string>& names) {
+  std::string text;
+  for (const std::string& name : names) {
+    if (text.size() > 200) return text + ", ...";
+    text += (text.empty() ? "" : ", ") + name;
+  }
+  return text.empty() ? "nothing" : text;
+}
+
+}  // namespace
+
+Hdf5Dataset Hdf5File::dataset(const std::string& name) const {
+  if (!contains(name)) {
+    throw DataError(concat(path_, ": has no variable \"", name, "\", but ", listed(names()), "; check the problem and the file"));
+  }
+  const Hdf5Lock lock;
+  Id id(H5Dopen2(object_->id.get(), name.c_str(), H5P_DEFAULT), H5Dclose);
+  if (!id.valid()) fail(path_, concat("variable \"", name, "\" cannot be opened"));
+  const Id type(H5Dget_type(id.get()), H5Tclose), space(H5Dget_space(id.get()), H5Sclose);
+  const H5T_class_t kind = H5Tget_class(type.get());
+  const int rank = H5Sget_simple_extent_ndims(space.get());
+  if ((kind != H5T_FLOAT && kind != H5T_INTEGER) || rank < 0 || rank > Shape::kMaxRank) {
+    throw DataError(concat(path_, ": variable \"", name, "\" is not an array of numbers with at most ", Shape::kMaxRank, " axes"));
+  }
+  std::array<hsize_t, Shape::kMaxRank> extents{};
+  H5Sget_simple_extent_dims(space.get(), extents.data(), nullptr);
+  Hdf5Dataset result;
+  for (int dim = 0; dim < rank; ++dim) result.shape_.push_back(static_cast<std::int64_t>(extents[static_cast<std::size_t>(dim)]));
+  result.dtype_ = kind == H5T_INTEGER ? DType::i64 : H5Tget_size(type.get()) <= 4 ? DType::f32 : DType::f64;
+  result.name_ = name;
+  result.object_ = std::make_shared<Hdf5Object>(std::move(id), path_, object_);
+  return result;
+}
+
+Hdf5Dataset Hdf5File::create_dataset(const std::string& name, const Shape& shape, DType dtype, const Shape& chunks) {
+  const Hdf5Lock lock;
+  const hid_t type = dtype == DType::f32 ? H5T_IEEE_F32LE : dtype == DType::f64 ? H5T_IEEE_F64LE : H5T_STD_I64LE;
+  const std::vector<hsize_t> extents = extents_of(shape), chunk_extents = extents_of(chunks);
+  const Id space(H5Screate_simple(shape.rank(), extents.data(), nullptr), H5Sclose), creation(H5Pcreate(H5P_DATASET_CREATE), H5Pclose);
+  // netCDF-4 adds attributes in an order that it relies on.
+  H5Pset_attr_creation_order(creation.get(), H5P_CRT_ORDER_TRACKED | H5P_CRT_ORDER_INDEXED);
+  if (chunks.rank() > 0) H5Pset_chunk(creation.get(), chunks.rank(), chunk_extents.data());
+  Id id(H5Dcreate2(object_->id.get(), name.c_str(), type, space.get(), H5P_DEFAULT, creation.get(), H5P_DEFAULT), H5Dclose);
+  if (!id.valid()) fail(path_, concat("variable \"", name, "\" cannot be created"));
+  Hdf5Dataset result;
+  result.shape_ = shape;
+  result.dtype_ = dtype;
+  result.name_ = name;
+  result.object_ = std::make_shared<Hdf5Object>(std::move(id), path_, object_);
+  return result;
+}
+
+void Hdf5File::attach_dimensions(const Hdf5Dataset& dataset, const std::vector<std::string>& dimensions) {
+  const Hdf5Lock lock;
+  for (std::size_t axis = 0; axis < dimensions.size(); ++axis) {
+    const auto extent = static_cast<hsize_t>(dataset.shape()[static_cast<int>(axis)]);
+    const Id space(H5Screate_simple(1, &extent, nullptr), H5Sclose), creation(H5Pcreate(H5P_DATASET_CREATE), H5Pclose);
+    H5Pset_attr_creation_order(creation.get(), H5P_CRT_ORDER_TRACKED | H5P_CRT_ORDER_INDEXED);
+    const Id scale(H5Dcreate2(object_->id.get(), dimensions[axis].c_str(), H5T_IEEE_F32BE, space.get(), H5P_DEFAULT, creation.get(), H5P_DEFAULT),
+                   H5Dclose);
+    // The words by which the netCDF library knows a dimension that has no values; the extent is padded to ten places.
+    const std::string digits = std::to_string(extent);
+    const std::string padding(10 - std::min<std::size_t>(digits.size(), 10), ' ');
+    const std::string mark = "This is a netCDF dimension but not a netCDF variable." + padding + digits;
+    const std::string what = concat("dimension \"", dimensions[axis], "\" cannot be written");
+    check(H5DSset_scale(scale.get(), mark.c_str()), path_, what);
+    const int number = static_cast<int>(axis);
+    const Id scalar(H5Screate(H5S_SCALAR), H5Sclose);
+    const Id id(H5Acreate2(scale.get(), "_Netcdf4Dimid", H5T_STD_I32LE, scalar.get(), H5P_DEFAULT, H5P_DEFAULT), H5Aclose);
+    check(H5Awrite(id.get(), H5T_NATIVE_INT, &number), path_, what);
+    check(H5DSattach_scale(dataset.object_->id.get(), scale.get(), static_cast<unsigned>(axis)), path_, what);
+  }
+}
+
+void Hdf5File::write_attribute(const std::string& name, const std::string& value) {
+  const Hdf5Lock lock;
+  const Id type(H5Tcopy(H5T_C_S1), H5Tclose), scalar(H5Screate(H5S_SCALAR), H5Sclose);
+  H5Tset_size(type.get(), value.size() + 1);
+  const Id id(H5Acreate2(object_->id.get(), name.c_str(), type.get(), scalar.get(), H5P_DEFAULT, H5P_DEFAULT), H5Aclose);
+  check(H5Awrite(id.get(), type.get(), value.c_str()), path_, concat("attribute \"", name, "\" cannot be written"));
+}
+
+void Hdf5File::close() {
+  const Hdf5Lock lock;
+  check(H5Fflush(object_->id.get(), H5F_SCOPE_GLOBAL), path_, "cannot be written");
+  check(object_->id.close(), path_, "cannot be closed");
+}
+
+namespace {
+
+Id block_of(const Id& dataset, const Shape& start, const Shape& count, const std::string& path) {
+  Id space(H5Dget_space(dataset.get()), H5Sclose);
+  if (count.rank() == 0) return space;
+  const std::vector<hsize_t> first = extents_of(start), extents = extents_of(count);
+  check(H5Sselect_hyperslab(space.get(), H5S_SELECT_SET, first.data(), nullptr, extents.data(), nullptr), path, "a block cannot be selected");
+  return space;
+}
+
+Id memory_of(const Shape& count) {
+  const std::vector<hsize_t> extents = extents_of(count);
+  return Id(count.rank() == 0 ? H5Screate(H5S_SCALAR) : H5Screate_simple(count.rank(), extents.data(), nullptr), H5Sclose);
+}
+
+}  // namespace
+
+template <class T>
+void Hdf5Dataset::read(const Shape& start, const Shape& count, T* target) const {
+  const Hdf5Lock lock;
+  const Id block = block_of(object_->id, start, count, object_->path), memory = memory_of(count);
+  if (H5Dread(object_->id.get(), native_type<T>(), memory.get(), block.get(), H5P_DEFAULT, target) < 0) {
+    fail(object_->path, concat("variable \"", name_, "\" cannot be read at ", to_string(start)));
+  }
+}
+
+template <class T>
+void Hdf5Dataset::write(const Shape& start, const Shape& count, const T* values) const {
+  const Hdf5Lock lock;
+  const Id block = block_of(object_->id, start, count, object_->path), memory = memory_of(count);
+  if (H5Dwrite(object_->id.get(), native_type<T>(), memory.get(), block.get(), H5P_DEFAULT, values) < 0) {
+    fail(object_->path, concat("variable \"", name_, "\" cannot be written at ", to_string(start)));
+  }
+}
+
+template void Hdf5Dataset::read(const Shape&, const Shape&, float*) const;
+template void Hdf5Dataset::read(const Shape&, const Shape&, double*) const;
+template void Hdf5Dataset::read(const Shape&, const Shape&, std::int64_t*) const;
+template void Hdf5Dataset::write(const Shape&, const Shape&, const float*) const;
+template void Hdf5Dataset::write(const Shape&, const Shape&, const double*) const;
+
+}  // namespace trident

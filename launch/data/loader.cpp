@@ -1,0 +1,156 @@
+#include "launch/data/loader.h"
+
+#include <algorithm>
+#include <condition_variable>
+#include <deque>
+#include <exception>
+#include <mutex>
+#include <thread>
+
+#include "launch/data/epoch_order.h"
+#include "parallel/range.h"
+#include "runtime/device/threads.h"
+#include "runtime/error.h"
+#include "runtime/tensor/copy.h"
+#include "runtime/tensor/create.h"
+
+namespace trident {
+namespace {
+
+Tensor converted(const Tensor& x, DType dtype) {
+  if (dtype == x.dtype()) return x;
+  const Tensor result = empty(x.shape(), dtype);
+  copy_into(result, x);
+  return result;
+}
+
+Shape mask_shape(const Dataset& dataset, std::int64_t batch) {
+  if (dataset.mask() == Dataset::Mask::channels) return {batch, dataset.out_channels()};
+  return {batch, 1, dataset.ny(), dataset.nx()};
+}
+
+MicroBatch read_samples(const Dataset& dataset, std::vector<std::int64_t> samples, std::int64_t first_sample, DType dtype) {
+  const auto batch = static_cast<std::int64_t>(samples.size());
+  const Tensor input = empty({batch, dataset.in_channels(), dataset.ny(), dataset.nx()}, DType::f32);
+  const Tensor label = empty({batch, dataset.out_channels(), dataset.ny(), dataset.nx()}, DType::f32);
+  const Tensor time = dataset.has_time() ? empty({batch}, DType::f32) : Tensor();
+  const Tensor mask = dataset.mask() == Dataset::Mask::none ? Tensor() : empty(mask_shape(dataset, batch), DType::boolean);
+  const std::int64_t points = dataset.ny() * dataset.nx(), mask_size = mask.defined() && batch > 0 ? mask.numel() / batch : 0;
+  for (std::int64_t k = 0; k < batch; ++k) {
+    const std::int64_t sample = samples[static_cast<std::size_t>(k)];
+    dataset.read(sample, {input.data<float>() + k * dataset.in_channels() * points, label.data<float>() + k * dataset.out_channels() * points,
+                          mask.defined() ? mask.data<bool>() + k * mask_size : nullptr});
+    if (time.defined()) time.data<float>()[k] = static_cast<float>(*dataset.index(sample).time);
+  }
+  MicroBatch result;
+  result.fields = {converted(input, dtype), time.defined() ? converted(time, dtype) : Tensor(), mask, converted(label, dtype)};
+  result.first_sample = first_sample;
+  result.samples = std::move(samples);
+  return result;
+}
+
+}  // namespace
+
+/// The reading thread and the queue between it and next(). It alone touches `reading_`; the rest is behind the mutex.
+class Loader::Prefetch {
+ public:
+  Prefetch(std::shared_ptr<const Dataset> dataset, const LoaderOptions& options, LoaderPosition position)
+      : dataset_(std::move(dataset)), options_(options), order_(*dataset_, options.shuffle, options.seed), reading_(position), next_(position) {
+    if (options.global_batch_size < 1 || options.micro_batches < 1 || options.batches_ahead < 1) {
+      throw ConfigError(concat("data: global batch size ", options.global_batch_size, ", micro-batches ", options.micro_batches,
+                               ", batches ahead ", options.batches_ahead, "; all must be 1 or more"));
+    }
+    thread_ = std::thread([this] { read_ahead(); });
+  }
+
+  ~Prefetch() {
+    {
+      const std::lock_guard lock(mutex_);
+      stopped_ = true;
+    }
+    changed_.notify_all();
+    thread_.join();
+  }
+
+  std::optional<GlobalBatch> next() {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [this] { return !queue_.empty() || finished_; });
+    if (queue_.empty()) {
+      if (error_) std::rethrow_exception(error_);
+      return std::nullopt;
+    }
+    GlobalBatch batch = std::move(queue_.front());
+    queue_.pop_front();
+    next_ = after(next_);
+    changed_.notify_all();
+    return batch;
+  }
+
+  LoaderPosition position() const {
+    const std::lock_guard lock(mutex_);
+    return next_;
+  }
+
+  std::int64_t batches_per_epoch() const { return (order_.size() + options_.global_batch_size - 1) / options_.global_batch_size; }
+
+ private:
+  LoaderPosition after(LoaderPosition position) const {
+    if (++position.batch == batches_per_epoch()) position = {position.epoch + 1, 0};
+    return position;
+  }
+
+  void read_ahead() {
+    set_num_threads(1);  // of this thread alone: a second pool would take the cores from the one that computes
+    try {
+      for (; !options_.epochs || reading_.epoch < *options_.epochs; reading_ = after(reading_)) {
+        GlobalBatch batch = read_batch();
+        std::unique_lock lock(mutex_);
+        changed_.wait(lock, [this] { return stopped_ || queue_.size() < static_cast<std::size_t>(options_.batches_ahead); });
+        if (stopped_) return;
+        queue_.push_back(std::move(batch));
+        changed_.notify_all();
+      }
+    } catch (...) {
+      const std::lock_guard lock(mutex_);
+      error_ = std::current_exception();
+    }
+    const std::lock_guard lock(mutex_);
+    finished_ = true;
+    changed_.notify_all();
+  }
+
+  GlobalBatch read_batch() const {
+    const std::int64_t first = reading_.batch * options_.global_batch_size;
+    GlobalBatch result;
+    result.size = std::min(options_.global_batch_size, order_.size() - first);
+    const auto [begin, end] = part_of(result.size, options_.num_ranks, options_.rank);
+    for (int part = 0; part < options_.micro_batches; ++part) {
+      const auto [from, to] = part_of(end - begin, options_.micro_batches, part);
+      std::vector<std::int64_t> samples;
+      for (std::int64_t k = begin + from; k < begin + to; ++k) samples.push_back(order_.sample(reading_.epoch, first + k));
+      result.micro_batches.push_back(read_samples(*dataset_, std::move(samples), begin + from, options_.dtype));
+    }
+    return result;
+  }
+
+  std::shared_ptr<const Dataset> dataset_;
+  LoaderOptions options_;
+  EpochOrder order_;
+  LoaderPosition reading_;
+  mutable std::mutex mutex_;
+  std::condition_variable changed_;
+  std::deque<GlobalBatch> queue_;
+  LoaderPosition next_;
+  std::exception_ptr error_;
+  bool stopped_ = false, finished_ = false;
+  std::thread thread_;
+};
+
+Loader::Loader(std::shared_ptr<const Dataset> dataset, const LoaderOptions& options, LoaderPosition position)
+    : prefetch_(std::make_unique<Prefetch>(std::move(dataset), options, position)) {}
+Loader::~Loader() = default;
+std::optional<GlobalBatch> Loader::next() { return prefetch_->next(); }
+LoaderPosition Loader::position() const { return prefetch_->position(); }
+std::int64_t Loader::batches_per_epoch() const { return prefetch_->batches_per_epoch(); }
+
+}  // namespace trident

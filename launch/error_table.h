@@ -1,0 +1,59 @@
+/// Errors of samples, one row each: all that an evaluation reports follows from this table, so it does not depend on how samples were
+/// divided over ranks and batches.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "models/model.h"
+#include "parallel/communicator.h"
+#include "runtime/config.h"
+
+namespace trident {
+
+/// summary: statistics of the relative errors. full: also of the absolute ones, and the errors of every sample.
+enum class MetricsDetail { summary, full };
+
+class ErrorTable {
+ public:
+  struct Options {
+    std::vector<ChannelGroup> groups;      // reported
+    std::vector<std::string> group_names;  // "rho", "uv", "p"
+    LossDescription loss;
+    std::int64_t out_channels = 1;
+    std::int64_t points = 1;  // of a channel
+  };
+  explicit ErrorTable(Options options);
+
+  /// One row a sample: `samples` are their numbers in the data set. prediction, label: (batch, channel, y, x).
+  void add(const std::vector<std::int64_t>& samples, const Tensor& prediction, const Tensor& label);
+  /// Every rank's rows on every rank, in the order of the samples. Collective.
+  void gather(Communicator& ranks);
+
+  std::int64_t num_samples() const { return static_cast<std::int64_t>(rows_.size()); }
+  /// The training loss of all samples as one batch.
+  double loss() const { return loss_of(0, rows_.size()); }
+  /// The mean over batches of consecutive samples, weighted by their size.
+  double loss_of_batches(std::int64_t batch_size) const;
+  /// In percent, by the names of the reference: "mean_relative_l1_error", "uv/median_relative_l1_error", ...
+  ConfigValue metrics(MetricsDetail detail) const;
+
+ private:
+  /// Sums over a group of channels.
+  struct Sums {
+    double error = 0.0, label = 0.0;
+  };
+  struct Row {
+    std::int64_t sample = 0;
+    std::vector<Sums> sums;  // per group reported: of magnitudes; then per group of the loss: of their p-th powers
+  };
+  double loss_of(std::size_t first, std::size_t last) const;
+  std::vector<double> errors(std::size_t group, bool relative) const;
+
+  Options options_;
+  std::vector<ChannelGroup> loss_groups_;  // one of all channels if the loss is absolute
+  std::vector<Row> rows_;
+};
+
+}  // namespace trident

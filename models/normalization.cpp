@@ -1,0 +1,89 @@
+#include "models/normalization.h"
+
+#include <algorithm>
+
+#include "runtime/error.h"
+#include "runtime/tensor/copy.h"
+#include "runtime/tensor/create.h"
+
+namespace trident {
+namespace {
+
+/// In the number type of the values, as the reference computes: its rounding is part of the published models' inputs.
+template <class T>
+void normalize_in_place(const Channel& channel, std::span<T> values) {
+  const T shift = static_cast<T>(channel.shift), mean = static_cast<T>(channel.mean), std = static_cast<T>(channel.std);
+  for (T& value : values) value = ((value - shift) - mean) / std;
+}
+
+template <class T>
+void denormalize_in_place(const Channel& channel, std::span<T> values) {
+  const T shift = static_cast<T>(channel.shift), mean = static_cast<T>(channel.mean), std = static_cast<T>(channel.std);
+  for (T& value : values) value = value * std + mean + shift;
+}
+
+void require_channels(const char* where, const Tensor& x, const std::vector<Channel>& channels) {
+  if (x.rank() >= 3 && x.size(-3) == static_cast<std::int64_t>(channels.size())) return;
+  throw ShapeError(concat(where, ": fields ", to_string(x.shape()), " do not have the problem's ", channels.size(),
+                          " channels on axis -3; give all of them, (..., channel, y, x)"));
+}
+
+/// Calls body(channel, its values in one sample) over contiguous fields.
+template <class T, class Body>
+void for_each_plane(const Tensor& x, const std::vector<Channel>& channels, Body body) {
+  const auto points = static_cast<std::size_t>(x.size(-2) * x.size(-1));
+  const auto planes = points == 0 ? 0 : static_cast<std::size_t>(x.numel()) / points;
+  T* data = x.data<T>();
+  for (std::size_t plane = 0; plane < planes; ++plane) body(channels[plane % channels.size()], std::span<T>(data + plane * points, points));
+}
+
+/// Calls work(T{}) with the number type of x.
+template <class Work>
+void in_type_of(const char* where, const Tensor& x, Work work) {
+  if (x.dtype() == DType::f32) return work(float{});
+  if (x.dtype() == DType::f64) return work(double{});
+  throw ShapeError(concat(where, ": fields are ", name_of(x.dtype()), "; convert them to f32 or f64"));
+}
+
+Tensor copy_of(const Tensor& x) {
+  Tensor result = empty(x.shape(), x.dtype(), x.device());
+  copy_into(result, x);
+  return result;
+}
+
+}  // namespace
+
+void normalize_values(const Channel& channel, std::span<float> values) { normalize_in_place(channel, values); }
+
+Tensor normalize(const Tensor& x, const std::vector<Channel>& channels) {
+  require_channels("normalize", x, channels);
+  const Tensor result = copy_of(x);
+  in_type_of("normalize", x, [&](auto type) {
+    using T = decltype(type);
+    for_each_plane<T>(result, channels, normalize_in_place<T>);
+  });
+  return result;
+}
+
+Tensor denormalize(const Tensor& x, const std::vector<Channel>& channels) {
+  require_channels("denormalize", x, channels);
+  const Tensor result = copy_of(x);
+  in_type_of("denormalize", x, [&](auto type) {
+    using T = decltype(type);
+    for_each_plane<T>(result, channels, denormalize_in_place<T>);
+  });
+  return result;
+}
+
+void fill_masked_channels(const Tensor& x, const std::vector<Channel>& channels) {
+  require_channels("fill_masked_channels", x, channels);
+  if (!x.is_contiguous()) throw ShapeError(concat("fill_masked_channels: fields ", to_string(x.shape()), " are not contiguous; pack them first"));
+  in_type_of("fill_masked_channels", x, [&](auto type) {
+    using T = decltype(type);
+    for_each_plane<T>(x, channels, [](const Channel& channel, std::span<T> values) {
+      if (channel.masked) std::fill(values.begin(), values.end(), static_cast<T>(channel.value));
+    });
+  });
+}
+
+}  // namespace trident

@@ -1,0 +1,122 @@
+#include <algorithm>
+#include <cmath>
+
+#include "runtime/kernels/layer_norm.h"
+#include "runtime/kernels/strided_loop.h"
+
+namespace trident {
+namespace {
+
+constexpr std::int64_t kBlockRows = 64;  // rows whose contributions to dscale and dshift are added up by themselves
+
+std::int64_t blocks_of(const NormRows& extents) { return (extents.rows + kBlockRows - 1) / kBlockRows; }
+
+/// The mean of a row, and 1 / sqrt(var + eps): two passes, so that a large mean costs no digits.
+template <class T>
+void statistics(std::int64_t width, T eps, const T* x, T& mean, T& rstd) {
+  T total = 0, squares = 0;
+#pragma omp simd reduction(+ : total)
+  for (std::int64_t i = 0; i < width; ++i) total += x[i];
+  const T center = total / static_cast<T>(width);
+#pragma omp simd reduction(+ : squares)
+  for (std::int64_t i = 0; i < width; ++i) squares += (x[i] - center) * (x[i] - center);
+  mean = center;
+  rstd = T(1) / std::sqrt(squares / static_cast<T>(width) + eps);
+}
+
+/// One row of dx, and its addition to the sums over rows; adds nothing where the sums are null.
+template <class T>
+void row_gradient(std::int64_t width, const NormGradient<T>& g, std::int64_t row, const T* scale, T* scale_sum, T* shift_sum) {
+  const T *x = g.x + row * width, *dy = g.dy + row * width;
+  const T mean = g.mean[row], rstd = g.rstd[row];
+  if (scale_sum != nullptr) {
+#pragma omp simd
+    for (std::int64_t i = 0; i < width; ++i) {
+      scale_sum[i] += dy[i] * ((x[i] - mean) * rstd);
+      shift_sum[i] += dy[i];
+    }
+  }
+  if (g.dx == nullptr) return;
+  T total = 0, along = 0;  // of the gradient of the normalised row; of its product with that row
+#pragma omp simd reduction(+ : total, along)
+  for (std::int64_t i = 0; i < width; ++i) {
+    const T slope = dy[i] * scale[i];
+    total += slope;
+    along += slope * (x[i] - mean);
+  }
+  const T offset = total / static_cast<T>(width), factor = along * rstd * rstd / static_cast<T>(width);
+  T* dx = g.dx + row * width;
+#pragma omp simd
+  for (std::int64_t i = 0; i < width; ++i) dx[i] = rstd * (dy[i] * scale[i] - offset - (x[i] - mean) * factor);
+}
+
+/// dscale and dshift: the blocks' sums added in order.
+template <class T>
+void add_blocks(const NormRows& extents, const T* workspace, T* dscale, T* dshift) {
+  constexpr std::int64_t kColumns = 64;
+  const std::int64_t width = extents.width, blocks = blocks_of(extents), pieces = (width + kColumns - 1) / kColumns;
+#pragma omp parallel for schedule(static) if (extents.samples * blocks * width > kGrain)
+  for (std::int64_t task = 0; task < extents.samples * 2 * pieces; ++task) {
+    const std::int64_t sample = task / pieces / 2, which = task / pieces % 2, column = task % pieces * kColumns;
+    const std::int64_t columns = std::min(kColumns, width - column);
+    double sums[kColumns] = {};
+    for (std::int64_t block = 0; block < blocks; ++block) {
+      const T* source = workspace + ((sample * blocks + block) * 2 + which) * width + column;
+#pragma omp simd
+      for (std::int64_t i = 0; i < columns; ++i) sums[i] += static_cast<double>(source[i]);
+    }
+    T* target = (which == 0 ? dscale : dshift) + sample * width + column;
+    for (std::int64_t i = 0; i < columns; ++i) target[i] = static_cast<T>(sums[i]);
+  }
+}
+
+}  // namespace
+
+template <class T>
+void layer_norm(Cpu, const NormRows& extents, double eps, const T* x, const T* scale, const T* shift, const T* residual, T* y, T* mean, T* rstd) {
+  const std::int64_t width = extents.width, rows = extents.samples * extents.rows;
+#pragma omp parallel for schedule(static) if (rows * width > kGrain)
+  for (std::int64_t row = 0; row < rows; ++row) {
+    const T *in = x + row * width, *gain = scale + row / extents.rows * width, *bias = shift + row / extents.rows * width;
+    T* out = y + row * width;
+    statistics(width, static_cast<T>(eps), in, mean[row], rstd[row]);
+    const T center = mean[row], factor = rstd[row];
+    if (residual == nullptr) {
+#pragma omp simd
+      for (std::int64_t i = 0; i < width; ++i) out[i] = (in[i] - center) * factor * gain[i] + bias[i];
+    } else {
+      const T* base = residual + row * width;
+#pragma omp simd
+      for (std::int64_t i = 0; i < width; ++i) out[i] = base[i] + ((in[i] - center) * factor * gain[i] + bias[i]);
+    }
+  }
+}
+
+std::int64_t layer_norm_workspace(const NormRows& extents) { return extents.samples * blocks_of(extents) * 2 * extents.width; }
+
+template <class T>
+void layer_norm_gradient(Cpu, const NormRows& extents, const NormGradient<T>& gradient, T* workspace) {
+  const std::int64_t width = extents.width, blocks = blocks_of(extents);
+#pragma omp parallel for schedule(static) if (extents.samples * extents.rows * width > kGrain)
+  for (std::int64_t task = 0; task < extents.samples * blocks; ++task) {
+    const std::int64_t sample = task / blocks, first = task % blocks * kBlockRows;
+    T *scale_sum = nullptr, *shift_sum = nullptr;
+    if (gradient.dscale != nullptr) {
+      scale_sum = workspace + task * 2 * width;
+      shift_sum = scale_sum + width;
+      std::fill(scale_sum, scale_sum + 2 * width, T(0));
+    }
+    for (std::int64_t row = first; row < std::min(extents.rows, first + kBlockRows); ++row) {
+      row_gradient(width, gradient, sample * extents.rows + row, gradient.scale + sample * width, scale_sum, shift_sum);
+    }
+  }
+  if (gradient.dscale != nullptr) add_blocks(extents, workspace, gradient.dscale, gradient.dshift);
+}
+
+#define TRIDENT_LAYER_NORM(T)                                                                                                     \
+  template void layer_norm(Cpu, const NormRows&, double, const T*, const T*, const T*, const T*, T*, T*, T*);                     \
+  template void layer_norm_gradient(Cpu, const NormRows&, const NormGradient<T>&, T*);
+TRIDENT_LAYER_NORM(float)
+TRIDENT_LAYER_NORM(double)
+
+}  // namespace trident

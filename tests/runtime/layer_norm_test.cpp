@@ -1,0 +1,136 @@
+#include "runtime/ops/layer_norm.h"
+
+#include <cmath>
+
+#include "runtime/autograd/tape.h"
+#include "runtime/device/threads.h"
+#include "runtime/error.h"
+#include "runtime/ops/elementwise.h"
+#include "runtime/ops/reduce.h"
+#include "runtime/ops/shape.h"
+#include "runtime/tensor/create.h"
+#include "tests/support/gradcheck.h"
+#include "tests/support/random_tensor.h"
+#include "tests/support/tensor_near.h"
+
+namespace trident {
+namespace {
+
+using testing::gradcheck;
+using testing::random_tensor;
+
+TEST(LayerNorm, NormalisesEveryRow) {
+  const Tensor x = from_values<double>({2, 2}, {1, 3, 10, 4});  // means 2 and 7, variances 1 and 9
+  const Tensor scale = from_values<double>({2}, {1, 10}), shift = from_values<double>({2}, {0, 5});
+  EXPECT_TENSOR_NEAR(layer_norm(x, scale, shift, 0.0), from_values<double>({2, 2}, {-1, 15, 1, -5}), 1e-15);
+  EXPECT_TENSOR_NEAR(layer_norm(x, scale, shift, 0.0, x), from_values<double>({2, 2}, {0, 18, 11, -1}), 1e-15);
+  EXPECT_TENSOR_NEAR(layer_norm(x, scale, shift, 3.0), from_values<double>({2, 2}, {-0.5, 10, 3 / std::sqrt(12.0), 5 - 30 / std::sqrt(12.0)}), 1e-15);
+}
+
+/// The same from operations that are checked by themselves.
+Tensor composed(const Tensor& x, const Tensor& scale, const Tensor& shift, double eps, const Tensor& residual) {
+  Shape shape = x.shape();
+  for (int dim = scale.rank() == 2 ? 1 : 0; dim < x.rank() - 1; ++dim) shape[dim] = 1;
+  if (scale.rank() == 1) shape[0] = 1;
+  const Tensor centred = x - mean(x, {-1}), variance = mean(centred * centred, {-1});
+  std::vector<double> roots = to_host<double>(variance);
+  for (double& value : roots) value = std::sqrt(value + eps);
+  return residual + centred / from_values(variance.shape(), roots) * reshape(scale, shape) + reshape(shift, shape);
+}
+
+TEST(LayerNorm, AgreesWithElementwiseOperationsOnManyRows) {
+  // Several blocks of rows with a tail, several threads.
+  const Tensor x = random_tensor({3, 67, 7, 48}, 1), residual = random_tensor({3, 67, 7, 48}, 2);
+  for (const Shape& shape : {Shape{48}, Shape{3, 48}}) {
+    const Tensor scale = random_tensor(shape, 3), shift = random_tensor(shape, 4);
+    EXPECT_TENSOR_NEAR(layer_norm(x, scale, shift, 1e-5, residual), composed(x, scale, shift, 1e-5, residual), 1e-14);
+  }
+}
+
+TEST(LayerNorm, Gradients) {
+  const Tensor x = random_tensor({2, 3, 5}, 1), residual = random_tensor({2, 3, 5}, 2);
+  for (const Shape& shape : {Shape{5}, Shape{2, 5}}) {
+    const Tensor scale = random_tensor(shape, 3), shift = random_tensor(shape, 4);
+    EXPECT_TRUE(gradcheck([](const auto& in) { return layer_norm(in[0], in[1], in[2], 1e-5); }, {x, scale, shift}));
+    EXPECT_TRUE(gradcheck([](const auto& in) { return layer_norm(in[0], in[1], in[2], 1e-5, in[3]); }, {x, scale, shift, residual}));
+  }
+  // More rows than one block.
+  EXPECT_TRUE(gradcheck([](const auto& in) { return layer_norm(in[0], in[1], in[2], 1e-5); },
+                        {random_tensor({2, 70, 3}, 5), random_tensor({2, 3}, 6), random_tensor({2, 3}, 7)}));
+}
+
+TEST(LayerNorm, SinglePrecisionKeepsItsDigitsUnderALargeMean) {
+  const Tensor noise = random_tensor({64, 1536}, 1), scale = full({1536}, 1.0, DType::f64), shift = zeros({1536}, DType::f64);
+  const Tensor single = cast(affine(noise, 1.0, 100.0), DType::f32);
+  const Tensor y = layer_norm(single, cast(scale, DType::f32), cast(shift, DType::f32), 1e-5);
+  EXPECT_TENSOR_NEAR(cast(y, DType::f64), layer_norm(cast(single, DType::f64), scale, shift, 1e-5), 1e-5);
+}
+
+TEST(LayerNorm, TheNumberOfThreadsDoesNotChangeABit) {
+  const int before = num_threads();
+  const Tensor x = random_tensor({2, 1000, 48}, 1, DType::f32), dy = random_tensor({2, 1000, 48}, 2, DType::f32);
+  std::vector<std::vector<Tensor>> results;
+  for (const int threads : {1, 2, 3}) {
+    set_num_threads(threads);
+    const Tensor in = leaf(x), scale = leaf(random_tensor({48}, 3, DType::f32)), shift = leaf(random_tensor({48}, 4, DType::f32));
+    results.push_back(gradients(layer_norm(in, scale, shift, 1e-5), dy, {in, scale, shift}));
+  }
+  set_num_threads(before);
+  for (std::size_t run = 1; run < results.size(); ++run) {
+    for (std::size_t i = 0; i < 3; ++i) EXPECT_TENSOR_NEAR(results[run][i], results[0][i], 0);
+  }
+}
+
+TEST(LayerNorm, NoRowsAreLegal) {
+  const Tensor x = leaf(zeros({0, 3, 4}, DType::f32)), scale = leaf(zeros({4}, DType::f32)), shift = zeros({4}, DType::f32);
+  const Tensor y = layer_norm(x, scale, shift, 1e-5);
+  EXPECT_TENSOR_NEAR(gradients(y, zeros({0, 3, 4}, DType::f32), {scale})[0], zeros({4}, DType::f32), 0);
+}
+
+TEST(LayerNorm, WhatDoesNotFitIsNamed) {
+  const Tensor x = zeros({2, 3, 4}, DType::f32), scale = zeros({4}, DType::f32);
+  try {
+    layer_norm(x, zeros({3, 4}, DType::f32), zeros({3, 4}, DType::f32), 1e-5);
+    FAIL();
+  } catch (const ShapeError& error) {
+    EXPECT_STREQ(error.what(), "layer_norm: x (2, 3, 4) takes a scale of shape (4,) or one row per sample, got (3, 4)");
+  }
+  EXPECT_THROW(layer_norm(x, scale, zeros({2, 4}, DType::f32), 1e-5), ShapeError);
+  EXPECT_THROW(layer_norm(x, scale, scale, 1e-5, zeros({2, 3, 5}, DType::f32)), ShapeError);
+  EXPECT_THROW(layer_norm(x, zeros({4}, DType::f64), zeros({4}, DType::f64), 1e-5), ShapeError);
+}
+
+TEST(BatchNorm, UsesItsOwnStatisticsAndHandsThemOut) {
+  const Tensor x = from_values<double>({2, 2, 1, 2}, {1, 3, 10, 20, 5, 7, 10, 20});  // channel 0: mean 4, variance 5; 1: mean 15, variance 25
+  const Tensor weight = from_values<double>({2}, {1, 2}), bias = from_values<double>({2}, {0, 1});
+  Tensor mean, variance;
+  const Tensor y = batch_norm_train(x, weight, bias, 0.0, mean, variance);
+  EXPECT_TENSOR_NEAR(mean, from_values<double>({2}, {4, 15}), 1e-15);
+  EXPECT_TENSOR_NEAR(variance, from_values<double>({2}, {5, 25}), 1e-15);
+  const double r = 1 / std::sqrt(5.0);
+  EXPECT_TENSOR_NEAR(y, from_values<double>({2, 2, 1, 2}, {-3 * r, -r, -1, 3, r, 3 * r, -1, 3}), 1e-15);
+  EXPECT_TENSOR_NEAR(batch_norm_eval(x, weight, bias, mean, variance, 0.0), y, 0);
+}
+
+TEST(BatchNorm, Gradients) {
+  const Tensor x = random_tensor({2, 3, 2, 4}, 1), weight = random_tensor({3}, 2), bias = random_tensor({3}, 3);
+  EXPECT_TRUE(gradcheck(
+      [](const auto& in) {
+        Tensor mean, variance;
+        return batch_norm_train(in[0], in[1], in[2], 1e-5, mean, variance);
+      },
+      {x, weight, bias}));
+  const Tensor mean = random_tensor({3}, 4), variance = exp(random_tensor({3}, 5));
+  EXPECT_TRUE(gradcheck([&](const auto& in) { return batch_norm_eval(in[0], in[1], in[2], mean, variance, 1e-5); }, {x, weight, bias}));
+}
+
+TEST(BatchNorm, WhatDoesNotFitIsNamed) {
+  const Tensor x = zeros({2, 3, 4, 4}, DType::f32), right = zeros({3}, DType::f32), wrong = zeros({4}, DType::f32);
+  Tensor mean, variance;
+  EXPECT_THROW(batch_norm_train(x, wrong, right, 1e-5, mean, variance), ShapeError);
+  EXPECT_THROW(batch_norm_train(right, right, right, 1e-5, mean, variance), ShapeError);
+  EXPECT_THROW(batch_norm_eval(x, right, right, wrong, right, 1e-5), ShapeError);
+}
+
+}  // namespace
+}  // namespace trident
