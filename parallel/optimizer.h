@@ -1,0 +1,52 @@
+/// The optimiser: updates ranges of the flat parameter buffer. Which numbers an element gets is a table over the pieces, so a physical
+/// tensor may hold pieces of several groups, and holes are never touched.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "parallel/mesh.h"
+#include "parallel/parameter.h"
+#include "runtime/kernels/adamw.h"
+
+namespace trident {
+
+/// The 2-norm of the gradients of all trained pieces of the model, f64, shape (1,): the same bits on every rank. Parts that several ranks
+/// hold alike count once. Collective; call it when the sums over ranks are complete.
+Tensor global_norm(const ParameterList& parameters, const Mesh& mesh);
+
+struct AdamWOptions {
+  double beta1 = 0.9, beta2 = 0.999;
+  double eps = 1e-8;
+  double max_grad_norm = 0.0;  // 0: no clipping
+};
+
+/// torch.optim.AdamW with torch.nn.utils.clip_grad_norm_ before it.
+class AdamW {
+ public:
+  /// `weight_decays`: one per group; `group_of`: the group of a piece, by its full name. Throws ConfigError for a group that does not
+  /// exist.
+  AdamW(const ParameterList& parameters, const AdamWOptions& options, std::vector<double> weight_decays,
+        const std::function<int(const std::string& name)>& group_of);
+
+  /// Update number `step` (1 for the first) with a rate for each group. `norm`: of global_norm(). If it is not finite nothing is written;
+  /// whoever reads the norm raises the error.
+  void update(std::int64_t step, std::span<const double> learning_rates, const Tensor& norm);
+
+  /// The moments of every trained piece as tensors to save and to restore in place: "NAME.exp_avg", "NAME.exp_avg_sq", shaped and owned as
+  /// the piece.
+  std::vector<NamedPiece> state() const;
+
+ private:
+  AdamWOptions options_;
+  std::vector<AdamWGroup> groups_;
+  std::vector<FlatBlock> blocks_;
+  std::vector<NamedPiece> pieces_;  // trained ones, in visiting order
+  Tensor values_, gradients_;       // flat, trained elements
+  Tensor first_, second_;           // moments
+};
+
+}  // namespace trident
