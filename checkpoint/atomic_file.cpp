@@ -81,6 +81,12 @@ void sync_directory(const fs::path& directory) {
   sync_path(directory, O_RDONLY | O_DIRECTORY, "the files are complete, but may not survive a loss of power");
 }
 
+void make_folder(const fs::path& folder) {
+  std::error_code error;
+  fs::create_directories(folder, error);
+  if (error) throw CheckpointError(concat(folder.string(), ": cannot be made (", error.message(), "); choose another folder"));
+}
+
 std::string read_text_file(const fs::path& path, std::size_t limit) {
   std::error_code error;
   const auto bytes = fs::file_size(path, error);

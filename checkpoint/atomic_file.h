@@ -33,6 +33,8 @@ void write_file_atomically(const std::filesystem::path& path, std::string_view c
 
 /// Makes the names in a directory (files made, renamed, removed) survive a loss of power.
 void sync_directory(const std::filesystem::path& directory);
+/// Makes a folder and those above it, where they are missing.
+void make_folder(const std::filesystem::path& folder);
 /// A whole text file. Throws CheckpointError if it cannot be read or is larger than `limit` bytes.
 std::string read_text_file(const std::filesystem::path& path, std::size_t limit = std::size_t{64} << 20);
 

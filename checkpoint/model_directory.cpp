@@ -1,0 +1,170 @@
+#include "checkpoint/model_directory.h"
+
+#include <algorithm>
+#include <set>
+
+#include "checkpoint/atomic_file.h"
+#include "checkpoint/box.h"
+#include "checkpoint/safetensors_writer.h"
+#include "checkpoint/weight_files.h"
+#include "parallel/messages.h"
+#include "runtime/error.h"
+#include "runtime/tensor/copy.h"
+#include "runtime/tensor/view.h"
+
+namespace trident {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr const char* kConfig = "config.json";
+constexpr const char* kDescription = "trident.json";
+constexpr const char* kWeights = "model.safetensors";
+
+/// Constants that older versions of the reference saved with the weights, and that newer ones do not read.
+bool is_passed_over(std::string_view name) {
+  return name.ends_with(".relative_coords_table") || name.ends_with(".relative_position_index");
+}
+
+/// What has another shape when the number of channels changes.
+bool depends_on_channels(std::string_view name) {
+  return name.starts_with("embeddings.patch_embeddings.projection.") || name.starts_with("patch_recovery.");
+}
+
+std::string described(const std::vector<std::int64_t>& shape) {
+  std::string text;
+  for (const std::int64_t extent : shape) text += concat(text.empty() ? "" : ", ", extent);
+  return "(" + text + ")";
+}
+
+/// Matches the tensors of a file with those of a model, collecting what does not fit.
+class WeightLoader {
+ public:
+  WeightLoader(const WeightFiles& files, Fit fit, RandomKey key) : files_(files), fit_(fit), key_(key) {}
+
+  void load(const NamedPiece& piece) {
+    const bool may_start_anew = fit_ == Fit::fine_tuning && depends_on_channels(piece.name);
+    if (const StoredTensor* stored = match(piece.name, piece.piece.full_shape, piece.value.dtype(), may_start_anew ? anew_ : problems_)) {
+      actions_.push_back(
+          [stored, piece] { copy_overlap(piece.value.detached(), piece.piece.owned, stored->load(), whole_box(piece.piece.full_shape)); });
+    } else if (may_start_anew) {
+      actions_.push_back([key = key_, piece] { initialize(piece, key); });
+    }
+  }
+
+  void load(const ParameterList::NamedBuffer& buffer) {
+    if (const StoredTensor* stored = match(buffer.name, buffer.value.shape(), buffer.value.dtype(), problems_)) {
+      actions_.push_back([stored, buffer] { copy_into(buffer.value, stored->load()); });
+    }
+  }
+
+  /// Throws if anything did not fit; else copies, and returns what started anew.
+  std::vector<std::string> finish(const fs::path& folder) {
+    for (const StoredTensor& stored : files_.tensors()) {
+      if (!known_.contains(stored.name) && !is_passed_over(stored.name)) {
+        problems_.push_back(concat("surplus: ", stored.name, ' ', described(stored.shape)));
+      }
+    }
+    if (!problems_.empty()) {
+      std::string lines;
+      for (const std::string& problem : problems_) lines += "\n  " + problem;
+      throw CheckpointError(concat(folder.string(), ": its tensors are not those that its configuration asks for:", lines,
+                                   "\ngive the config.json that belongs to the weights"));
+    }
+    for (const auto& action : actions_) action();
+    return std::move(anew_);
+  }
+
+ private:
+  /// The stored tensor if it fits; else null, and a line in `differences`. What is missing is a problem in any case.
+  const StoredTensor* match(const std::string& name, const Shape& shape, DType dtype, std::vector<std::string>& differences) {
+    known_.insert(name);
+    const StoredTensor* stored = files_.find(name);
+    if (stored == nullptr) {
+      problems_.push_back(concat("missing: ", name, ' ', to_string(shape)));
+    } else if (!std::ranges::equal(stored->shape, shape)) {
+      differences.push_back(concat(name, ": ", described(stored->shape), " in the file, ", to_string(shape), " in the model"));
+      stored = nullptr;
+    } else if (!stored->dtype || is_floating(*stored->dtype) != is_floating(dtype) || is_complex(*stored->dtype) != is_complex(dtype)) {
+      problems_.push_back(concat(name, ": numbers of type ", stored->type, " in the file, ", name_of(dtype), " in the model"));
+      stored = nullptr;
+    }
+    return stored;
+  }
+
+  const WeightFiles& files_;
+  Fit fit_;
+  RandomKey key_;
+  std::set<std::string> known_;
+  std::vector<std::string> problems_, anew_;
+  std::vector<std::function<void()>> actions_;
+};
+
+/// Hugging Face's name of the number type that the weights are saved in.
+std::string torch_dtype(DType dtype) { return dtype == DType::f64 ? "float64" : "float32"; }
+
+std::string config_text(const Model& model, DType dtype) {
+  ConfigValue config = model->config();
+  config.set("torch_dtype", torch_dtype(dtype));
+  auto entries = config.entries();
+  std::ranges::sort(entries, {}, &ConfigValue::Entry::first);
+  return to_json(ConfigValue::map(std::move(entries))) + "\n";
+}
+
+}  // namespace
+
+ConfigValue read_model_config(const fs::path& folder) {
+  const fs::path path = folder / kConfig;
+  if (!fs::exists(path))
+    throw CheckpointError(concat(folder.string(), ": is no model directory: it has no config.json; give the path of one"));
+  return parse_json(read_text_file(path), path.string());
+}
+
+std::optional<ConfigValue> read_model_description(const fs::path& folder) {
+  const fs::path path = folder / kDescription;
+  if (!fs::exists(path)) return std::nullopt;
+  return parse_json(read_text_file(path), path.string());
+}
+
+std::vector<std::string> load_weights(const fs::path& folder, const ParameterList& parameters, Fit fit, RandomKey key) {
+  const WeightFiles files(folder);
+  WeightLoader loader(files, fit, key);
+  for (const NamedPiece& piece : parameters.pieces()) loader.load(piece);
+  for (const auto& buffer : parameters.buffers()) loader.load(buffer);
+  return loader.finish(folder);
+}
+
+LoadedModel load_model(const fs::path& folder, const Mesh& mesh, const LoadOptions& options) {
+  ConfigValue config = read_model_config(folder);
+  for (const auto& [key, value] : options.overrides.entries()) config.set(key, value);
+  LoadedModel loaded;
+  loaded.model = describe_model(config, mesh);
+  // No initial values: every one is read from the file.
+  const auto visit = [&](const ParameterVisitor& visitor) { loaded.model->visit(visitor); };
+  loaded.parameters = materialize(visit, options.dtype, options.use, std::nullopt, options.frozen, options.device);
+  loaded.started_anew = load_weights(folder, loaded.parameters, options.fit, options.key);
+  loaded.description = read_model_description(folder);
+  return loaded;
+}
+
+void save_model(const fs::path& folder, const Model& model, const ParameterList& parameters, const Mesh& mesh,
+                const std::optional<ConfigValue>& description) {
+  Communicator& world = mesh.world();
+  if (world.rank() == 0) {
+    std::vector<NamedTensor> tensors;
+    for (const NamedPiece& piece : parameters.pieces()) {
+      if (piece.piece.owned != whole_box(piece.piece.full_shape)) {
+        throw CheckpointError(concat(folder.string(), ": \"", piece.name, "\" is split over ranks; save a training checkpoint instead"));
+      }
+      tensors.push_back({piece.name, view::reshape(piece.value.detached(), piece.piece.full_shape)});
+    }
+    for (const auto& buffer : parameters.buffers()) tensors.push_back({buffer.name, buffer.value});
+    make_folder(folder);
+    write_file_atomically(folder / kConfig, config_text(model, parameters.values().dtype()));
+    if (description) write_file_atomically(folder / kDescription, to_json(*description) + "\n");
+    write_safetensors(folder / kWeights, tensors);
+  }
+  barrier(world);
+}
+
+}  // namespace trident
