@@ -91,6 +91,10 @@ if(TRIDENT_GRPC)
     trident_missing("gRPC and Protobuf (or configure with -DTRIDENT_GRPC=OFF)"
       "libgrpc++-dev libprotobuf-dev protobuf-compiler protobuf-compiler-grpc")
   endif()
+  find_package(prometheus-cpp CONFIG QUIET)
+  if(NOT prometheus-cpp_FOUND)
+    trident_missing("prometheus-cpp (or configure with -DTRIDENT_GRPC=OFF)" prometheus-cpp-dev)
+  endif()
 endif()
 
 if(TRIDENT_TESTS)

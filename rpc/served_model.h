@@ -1,0 +1,32 @@
+/// A model as the engine sees it: what it takes and gives, and how to compute it.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "models/prediction.h"
+#include "rpc/statistics.h"
+
+namespace trident {
+
+/// What clients are told of a model.
+struct ServedDescription {
+  std::string name;
+  int num_channels = 0, num_out_channels = 0;
+  bool uses_time = false;
+  std::int64_t max_batch_size = 256;
+};
+
+/// A value of functions, so that the engine is tested without a network.
+struct ServedModel {
+  ServedDescription description;
+  /// The shape of the answer, from shapes alone. Throws ShapeError or ConfigError where the request does not fit the model.
+  std::function<Shape(const PredictionRequest&)> answer_shape;
+  /// Called by the computing thread alone.
+  std::function<Tensor(const PredictionRequest&)> predict;
+  std::shared_ptr<Statistics> statistics = std::make_shared<Statistics>();
+};
+
+}  // namespace trident

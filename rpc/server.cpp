@@ -1,0 +1,53 @@
+#include "rpc/server.h"
+
+#include <google/protobuf/stubs/logging.h>
+#include <grpcpp/grpcpp.h>
+#include <grpcpp/health_check_service_interface.h>
+#include <grpcpp/impl/service_type.h>
+
+#include <chrono>
+#include <cstdlib>
+#include <limits>
+
+#include "rpc/service.h"
+#include "runtime/error.h"
+
+namespace trident {
+
+struct Server::Implementation {
+  std::unique_ptr<grpc::Service> service;
+  std::unique_ptr<grpc::Server> server;
+  std::string address;
+};
+
+Server::Server(Engine& engine, const std::string& address) : implementation_(std::make_unique<Implementation>()) {
+  // Peers could fill the log with their own mistakes; what we do wrong is reported by exceptions. GRPC_VERBOSITY, when set, stands.
+  ::setenv("GRPC_VERBOSITY", "NONE", /*overwrite=*/0);
+  google::protobuf::SetLogHandler(nullptr);
+  grpc::EnableDefaultHealthCheckService(true);
+  implementation_->service = make_service(engine);
+  grpc::ServerBuilder builder;
+  int port = 0;
+  builder.AddListeningPort(address, grpc::InsecureServerCredentials(), &port);
+  builder.RegisterService(implementation_->service.get());
+  builder.SetMaxReceiveMessageSize(std::numeric_limits<int>::max());
+  // Two servers on one port would share its connections; the second shall fail instead.
+  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+  // Clients on networks that drop silent connections ping; by default they would be cut off for more than one ping in five minutes.
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 10'000);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
+  implementation_->server = builder.BuildAndStart();
+  if (implementation_->server == nullptr || port == 0) {
+    throw ConfigError(concat("grpc-address \"", address, "\": cannot listen there; give HOST:PORT of this machine with a free port"));
+  }
+  const std::size_t colon = address.rfind(':');
+  implementation_->address = address.starts_with("unix:") ? address : address.substr(0, colon + 1) + std::to_string(port);
+}
+
+Server::~Server() { implementation_->server->Shutdown(std::chrono::system_clock::now() + std::chrono::seconds(5)); }
+
+const std::string& Server::address() const { return implementation_->address; }
+
+void Server::stop_serving() { implementation_->server->GetHealthCheckService()->SetServingStatus(false); }
+
+}  // namespace trident
