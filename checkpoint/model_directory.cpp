@@ -31,12 +31,6 @@ bool depends_on_channels(std::string_view name) {
   return name.starts_with("embeddings.patch_embeddings.projection.") || name.starts_with("patch_recovery.");
 }
 
-std::string described(const std::vector<std::int64_t>& shape) {
-  std::string text;
-  for (const std::int64_t extent : shape) text += concat(text.empty() ? "" : ", ", extent);
-  return "(" + text + ")";
-}
-
 /// Matches the tensors of a file with those of a model, collecting what does not fit.
 class WeightLoader {
  public:
@@ -62,7 +56,7 @@ class WeightLoader {
   std::vector<std::string> finish(const fs::path& folder) {
     for (const StoredTensor& stored : files_.tensors()) {
       if (!known_.contains(stored.name) && !is_passed_over(stored.name)) {
-        problems_.push_back(concat("surplus: ", stored.name, ' ', described(stored.shape)));
+        problems_.push_back(concat("surplus: ", stored.name, ' ', to_string(stored.shape)));
       }
     }
     if (!problems_.empty()) {
@@ -82,8 +76,8 @@ class WeightLoader {
     const StoredTensor* stored = files_.find(name);
     if (stored == nullptr) {
       problems_.push_back(concat("missing: ", name, ' ', to_string(shape)));
-    } else if (!std::ranges::equal(stored->shape, shape)) {
-      differences.push_back(concat(name, ": ", described(stored->shape), " in the file, ", to_string(shape), " in the model"));
+    } else if (stored->shape != shape) {
+      differences.push_back(concat(name, ": ", to_string(stored->shape), " in the file, ", to_string(shape), " in the model"));
       stored = nullptr;
     } else if (!stored->dtype || is_floating(*stored->dtype) != is_floating(dtype) || is_complex(*stored->dtype) != is_complex(dtype)) {
       problems_.push_back(concat(name, ": numbers of type ", stored->type, " in the file, ", name_of(dtype), " in the model"));

@@ -18,9 +18,9 @@ struct LoadOptions {
   Use use = Use::inference;
   Fit fit = Fit::exact;
   ConfigValue overrides = ConfigValue::map();  // keys of config.json with another value
-  RandomKey key;                               // of the initial values of what starts anew
-  std::vector<std::string> frozen;             // name patterns
-  Device device;
+  RandomKey key{};                             // of the initial values of what starts anew
+  std::vector<std::string> frozen{};           // name patterns
+  Device device{};
 };
 
 struct LoadedModel {

@@ -42,7 +42,7 @@ class HeaderParser : public nlohmann::json_sax<nlohmann::json> {
   bool number_unsigned(number_unsigned_t value) override {
     if (place_ == Place::shape) {
       if (value > static_cast<std::uint64_t>(INT64_MAX)) return complain("an extent is too large");
-      if (entries.back().shape.size() == static_cast<std::size_t>(Shape::kMaxRank)) return complain("a shape has more than 8 dimensions");
+      if (entries.back().shape.rank() == Shape::kMaxRank) return complain("a shape has more than 8 dimensions");
       entries.back().shape.push_back(static_cast<std::int64_t>(value));
       return true;
     }
@@ -138,7 +138,7 @@ class HeaderParser : public nlohmann::json_sax<nlohmann::json> {
 };
 
 /// Bytes of `shape` numbers of `size` bytes, or nothing if they do not fit in 63 bits. Strides must fit too, so extents of 0 do not help.
-std::optional<std::uint64_t> checked_bytes(const std::vector<std::int64_t>& shape, std::size_t size) {
+std::optional<std::uint64_t> checked_bytes(const Shape& shape, std::size_t size) {
   auto total = static_cast<std::int64_t>(size);
   bool empty = false;
   for (const std::int64_t extent : shape) {
@@ -218,11 +218,10 @@ Tensor SafetensorsReader::tensor(std::string_view name) const {
   if (entry->dtype == DType::boolean && std::any_of(data, data + entry->bytes, [](std::byte b) { return b > std::byte{1}; })) {
     throw CheckpointError(concat(path_.string(), ": tensor \"", name, "\" is BOOL but has bytes other than 0 and 1; the file is damaged"));
   }
-  const Shape shape(entry->shape);
   if (reinterpret_cast<std::uintptr_t>(data) % std::min<std::size_t>(size_of(*entry->dtype), 8) == 0) {
-    return from_memory(const_cast<std::byte*>(data), shape, *entry->dtype, file_);
+    return from_memory(const_cast<std::byte*>(data), entry->shape, *entry->dtype, file_);
   }
-  const Tensor aligned = empty(shape, *entry->dtype);
+  const Tensor aligned = empty(entry->shape, *entry->dtype);
   std::memcpy(aligned.bytes(), data, entry->bytes);
   return aligned;
 }

@@ -21,7 +21,7 @@ struct SafetensorsEntry {
   std::string name;
   std::string type;            // as the format spells it: "F32", "BOOL", ...
   std::optional<DType> dtype;  // empty: a type of the format that Trident cannot hold (U8, F8_E4M3, ...)
-  std::vector<std::int64_t> shape;
+  Shape shape;
   std::uint64_t offset = 0;  // bytes into the data part of the file
   std::uint64_t bytes = 0;
 };

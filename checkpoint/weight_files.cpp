@@ -65,9 +65,7 @@ void WeightFiles::add_file(const fs::path& path) {
   } else {
     const auto reader = std::make_shared<TorchReader>(path);
     for (const TorchEntry& entry : reader->entries()) {
-      add({entry.name, entry.type, entry.dtype, {entry.shape.begin(), entry.shape.end()}, [reader, name = entry.name] {
-             return reader->tensor(name);
-           }});
+      add({entry.name, entry.type, entry.dtype, entry.shape, [reader, name = entry.name] { return reader->tensor(name); }});
     }
   }
 }

@@ -18,7 +18,7 @@ struct StoredTensor {
   std::string name;
   std::string type;            // as the file spells it: "F32", "FloatStorage"
   std::optional<DType> dtype;  // empty: Trident cannot hold it
-  std::vector<std::int64_t> shape;
+  Shape shape;
   std::function<Tensor()> load;  // any strides, a view of the mapped file where it can be; read only
 };
 

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <thread>
 
-#include "launch/slurm/environment.h"
+#include "parallel/session.h"
 #include "runtime/device/threads.h"
 #include "runtime/error.h"
 
@@ -19,16 +19,16 @@ DType dtype_of_precision(Precision precision) {
 }
 
 void share_cores(CommandContext& context) {
-  const LaunchedProcess process = launched_process();
+  const int ranks_here = context.session.host().size();
   const int cores = available_cores();
   const int machine = std::max(cores, static_cast<int>(std::thread::hardware_concurrency()));
   // A launcher that binds ranks has shared the cores out already; without binding every rank sees all of them.
-  const bool bound = process.size > 1 ? cores * process.local_size <= machine : cores < machine;
-  const int share = bound ? cores : std::max(1, cores / process.local_size);
+  const bool bound = cores < machine && cores * ranks_here <= machine;
+  const int share = bound ? cores : std::max(1, cores / ranks_here);
   const int threads = context.common.threads.value_or(share);
   set_num_threads(threads);
-  context.threads = concat(threads, threads == 1 ? " thread" : " threads", process.local_size > 1 ? " a rank" : "");
-  if (bound && cores == 1 && machine > process.local_size) {
+  context.threads = concat(threads, threads == 1 ? " thread" : " threads", ranks_here > 1 ? " a rank" : "");
+  if (bound && cores == 1 && machine > ranks_here) {
     context.threads += concat(" (bound to one of ", machine, " cores: mpirun --bind-to none gives the ranks all of them)");
   }
 }

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <array>
-#include <memory>
 #include <optional>
 #include <string>
 
@@ -10,7 +9,7 @@
 
 namespace trident {
 
-class Communicator;
+class Session;
 
 enum class DeviceChoice { cpu, cuda };
 inline auto config_names(DeviceChoice) { return std::array{std::pair{DeviceChoice::cpu, "cpu"}, std::pair{DeviceChoice::cuda, "cuda"}}; }
@@ -31,9 +30,8 @@ struct CommonOptions {
 
 struct CommandContext {
   CommonOptions common;
-  std::shared_ptr<Communicator> world;  // all ranks of the job
-  std::string place;                    // this rank's coordinates on the mesh, for messages, once a command has made one
-  std::string threads;                  // "2 threads of 4 cores ...", for start lines
+  Session& session;     // the ranks of the job
+  std::string threads;  // "2 threads a rank", for start lines
 };
 
 /// Gives this process --threads, or its share of the machine's cores among the ranks that run there.

@@ -9,6 +9,7 @@
 
 #include "launch/data/data_config.h"
 #include "launch/command_context.h"
+#include "models/losses.h"
 #include "runtime/config.h"
 
 namespace trident {
@@ -27,12 +28,6 @@ inline auto config_names(LossChoice) {
   return std::array{std::pair{LossChoice::relative_l1, "relative_l1"}, std::pair{LossChoice::relative_l2, "relative_l2"}};
 }
 
-/// What relative losses are divided by: sums over the global batch, or over each rank's own, as the reference does under data parallelism.
-enum class LossScopeChoice { global, per_rank };
-inline auto config_names(LossScopeChoice) {
-  return std::array{std::pair{LossScopeChoice::global, "global"}, std::pair{LossScopeChoice::per_rank, "per_rank"}};
-}
-
 struct TrainingConfig {
   std::int64_t global_batch_size = 16;  // samples of one step, over all ranks and accumulation
   int gradient_accumulation_steps = 1;
@@ -49,7 +44,7 @@ struct TrainingConfig {
   std::optional<std::int64_t> step_size;  // steps between two reductions of the rate (lr_scheduler: step)
   double gamma = 0.5;                     // of each reduction
   std::optional<LossChoice> loss;         // null: the model's own
-  LossScopeChoice loss_scope = LossScopeChoice::global;
+  LossScope loss_scope = LossScope::global;  // per_rank: as the reference under data parallelism
   Precision precision = Precision::f32;
   bool activation_checkpointing = false;
   std::optional<int> early_stopping_patience;  // evaluations without a better model

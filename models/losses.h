@@ -2,7 +2,9 @@
 /// micro-batches. Without groups: the mean error over all channels.
 #pragma once
 
+#include <array>
 #include <span>
+#include <utility>
 
 #include "models/model.h"
 
@@ -11,6 +13,9 @@ namespace trident {
 /// global: relative to the labels of the global batch. per_rank: to those of each rank's micro-batch, then the mean over ranks and
 /// micro-batches, as the reference does under data parallelism; its numbers depend on the mesh.
 enum class LossScope { global, per_rank };
+inline auto config_names(LossScope) {
+  return std::array{std::pair{LossScope::global, "global"}, std::pair{LossScope::per_rank, "per_rank"}};
+}
 
 /// What the errors are divided by. Made from labels alone, before the forward.
 struct LossTotals {

@@ -64,8 +64,8 @@ class Model {
 
 /// Describes the model that a configuration (`type`, and the reference's own keys) asks for: no memory yet. Throws ConfigError.
 Model describe_model(const ConfigValue& config, const Mesh& mesh);
-/// Gives it memory and initial values.
-ParameterList materialize(const Model& model, DType dtype, Use use, RandomKey key, const std::vector<std::string>& frozen = {},
-                          Device device = {});
+/// Gives it memory, and initial values from `key`; without one they are 0, for a caller who reads them from a file.
+ParameterList materialize(const Model& model, DType dtype, Use use, std::optional<RandomKey> key,
+                          const std::vector<std::string>& frozen = {}, Device device = {});
 
 }  // namespace trident

@@ -1,32 +1,24 @@
 #include "models/model_description.h"
 
-#include <algorithm>
-
 #include "runtime/error.h"
 
 namespace trident {
-namespace {
 
-const Problem* find(const std::vector<Problem>& problems, std::string_view name) {
-  const auto found = std::ranges::find(problems, name, &Problem::name);
-  return found == problems.end() ? nullptr : &*found;
+ModelDescription read_model_description(const std::optional<ConfigValue>& document) {
+  return document ? read_config<ModelDescription>(*document) : ModelDescription{};
 }
 
-}  // namespace
-
-ConfigValue to_config(const ModelDescription& description) { return write_config(description); }
-ModelDescription model_description_from_config(const ConfigValue& value) { return read_config<ModelDescription>(value); }
-
-Problem find_problem(const ModelDescription& description, std::string_view name) {
-  if (const Problem* own = find(description.problems, name)) return *own;
+Problem problem_named(const ModelDescription& description, const std::string& name) {
+  std::string names;
+  for (const Problem& problem : description.problems) {
+    if (problem.name == name) return problem;
+    names += (names.empty() ? "" : ", ") + problem.name;
+  }
   try {
-    const Problem published = find_problem(name);
-    const Problem* const own = find(description.problems, published.name);  // asked for by the reference's name
-    return own != nullptr ? *own : published;
+    return find_problem(name);
   } catch (const ConfigError& error) {
-    std::string names;
-    for (const Problem& problem : description.problems) names += (names.empty() ? "; the model was trained on " : ", ") + problem.name;
-    throw ConfigError(error.what() + names);
+    if (names.empty()) throw;
+    throw ConfigError(concat(error.what(), "; the model was trained on ", names));
   }
 }
 

@@ -23,6 +23,11 @@ bool in_norm(std::string_view name) {
 
 }  // namespace
 
+std::string_view name_of(OptimizerGroup group) {
+  const auto names = config_names(group);
+  return std::ranges::find(names, group, [](const auto& entry) { return entry.first; })->second;
+}
+
 OptimizerGroup optimizer_group(std::string_view name, FineTuningGroups fine_tuning) {
   if (fine_tuning.embedding_recovery && (contains(name, "embeddings") || contains(name, "patch_recovery"))) {
     return OptimizerGroup::embedding_recovery;

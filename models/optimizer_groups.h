@@ -19,6 +19,8 @@ inline auto config_names(OptimizerGroup) {
                     std::pair{OptimizerGroup::time_conditioning, "time_conditioning"}};
 }
 
+std::string_view name_of(OptimizerGroup group);
+
 /// The groups of fine-tuning that have a learning rate of their own; without them their parameters fall to decay and no_decay.
 struct FineTuningGroups {
   bool embedding_recovery = false, time_conditioning = false;

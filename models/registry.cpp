@@ -35,7 +35,8 @@ Model describe_model(const ConfigValue& config, const Mesh& mesh) {
   return Model(std::make_shared<Scot>(read_scot_config(own), own, mesh));
 }
 
-ParameterList materialize(const Model& model, DType dtype, Use use, RandomKey key, const std::vector<std::string>& frozen, Device device) {
+ParameterList materialize(const Model& model, DType dtype, Use use, std::optional<RandomKey> key, const std::vector<std::string>& frozen,
+                          Device device) {
   return materialize([&](const ParameterVisitor& visitor) { model->visit(visitor); }, dtype, use, key, frozen, device);
 }
 

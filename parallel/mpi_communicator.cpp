@@ -385,7 +385,9 @@ std::unique_ptr<Communicator> world() {
 std::unique_ptr<Communicator> ranks_of_this_host() {
   MPI_Comm local = MPI_COMM_NULL;
   check(MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &local), "MPI_Comm_split_type");
-  return std::make_unique<MpiCommunicator>(local);
+  auto host = std::make_unique<MpiCommunicator>(local);
+  host->set_name("this host");
+  return host;
 }
 
 }  // namespace mpi

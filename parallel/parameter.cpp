@@ -50,6 +50,17 @@ void require_fitting(const std::string& path, const Parameter& parameter) {
   }
 }
 
+/// Sorts every run of neighbours that have a place.
+template <class Element, class PlaceOf>
+void put_in_place(std::vector<Element>& elements, const PlaceOf& place_of) {
+  auto first = elements.begin();
+  while (first != elements.end()) {
+    const auto end = std::find_if(first, elements.end(), [&](const Element& element) { return place_of(element) == 0; });
+    std::stable_sort(first, end, [&](const Element& a, const Element& b) { return place_of(a) < place_of(b); });
+    first = end == elements.end() ? end : end + 1;
+  }
+}
+
 }  // namespace
 
 Parameter whole_parameter(const Shape& shape, Init init) {
@@ -106,6 +117,7 @@ class Materializer {
     if (use == Use::training) list_.gradients_ = zeros({trained}, dtype_, device_);
     for (Found& found : found_) place(found);
     for (const Found& found : found_) list_.pieces_.insert(list_.pieces_.end(), found.entry.pieces.begin(), found.entry.pieces.end());
+    put_in_place(list_.pieces_, [](const NamedPiece& piece) { return piece.piece.place; });
     for (Found* found : order) list_.entries_.push_back(std::move(found->entry));
     return std::move(list_);
   }
@@ -195,13 +207,16 @@ ParameterList materialize(const Visit& visit, DType dtype, Use use, std::optiona
 }
 
 std::vector<std::pair<std::string, Shape>> describe(const Visit& visit) {
+  std::vector<std::pair<std::string, Piece>> pieces;
   std::vector<std::pair<std::string, Shape>> names, buffers;
   ParameterVisitor visitor;
   visitor.parameter = [&](const std::string& path, Parameter& parameter) {
-    for (const Piece& piece : parameter.pieces) names.emplace_back(full_name(path, piece.name), piece.full_shape);
+    for (const Piece& piece : parameter.pieces) pieces.emplace_back(full_name(path, piece.name), piece);
   };
   visitor.buffer = [&](const std::string& path, Buffer& buffer) { buffers.emplace_back(path, buffer.shape); };
   visit(visitor);
+  put_in_place(pieces, [](const auto& named) { return named.second.place; });
+  for (const auto& [name, piece] : pieces) names.emplace_back(name, piece.full_shape);
   names.insert(names.end(), buffers.begin(), buffers.end());
   return names;
 }

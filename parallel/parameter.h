@@ -130,7 +130,7 @@ ParameterList materialize(const Visit& visit, DType dtype, Use use, std::optiona
 /// Writes a piece's initial values: each from its global index and the stream of its name.
 void initialize(const NamedPiece& piece, RandomKey key);
 
-/// A description of every named piece, without memory: (name, full shape), in visiting order; buffers after.
+/// A description of every named piece, without memory: (name, full shape), in the order of ParameterList::pieces(); buffers after.
 std::vector<std::pair<std::string, Shape>> describe(const Visit& visit);
 
 }  // namespace trident

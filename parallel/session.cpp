@@ -35,9 +35,7 @@ Session::Session() {
     if (is_launched()) {
       mpi::start();
       world_ = mpi::world();
-      const auto host = mpi::ranks_of_this_host();
-      host_rank_ = host->rank();
-      host_size_ = host->size();
+      host_ = mpi::ranks_of_this_host();
       return;
     }
   }
@@ -47,18 +45,21 @@ Session::Session() {
                                     kHasMpi ? "use srun --mpi=pmix, or mpirun" : "this build has no MPI: configure with -DTRIDENT_MPI=ON"));
   }
   world_ = make_self_communicator();
+  host_ = make_self_communicator();
 }
 
 Session::~Session() {
   if constexpr (kHasMpi) {
+    mesh_.reset();
     world_ = nullptr;
+    host_ = nullptr;
     mpi::finish();
   }
 }
 
 std::string Session::prefix() const {
   if (world_->size() == 1) return "";
-  return concat("[rank ", world_->rank(), place_.empty() ? "" : " | ", place_, "] ");
+  return concat("[rank ", world_->rank(), mesh_ ? " | " + to_string(*mesh_) : "", "] ");
 }
 
 int Session::fail(const std::exception& error, int code) const {
@@ -69,6 +70,20 @@ int Session::fail(const std::exception& error, int code) const {
     if (world_->size() > 1) mpi::abort(code);
   }
   return code;
+}
+
+int run_job(const std::function<int(Session&)>& job) {
+  try {
+    Session session;
+    try {
+      return job(session);
+    } catch (const std::exception& error) {
+      return session.fail(error);
+    }
+  } catch (const std::exception& error) {  // of the session itself
+    std::cerr << "error: " << error.what() << std::endl;
+    return 1;
+  }
 }
 
 }  // namespace trident

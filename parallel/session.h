@@ -2,14 +2,16 @@
 #pragma once
 
 #include <exception>
+#include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
-#include "parallel/communicator.h"
+#include "parallel/mesh.h"
 
 namespace trident {
 
-/// Held by main for as long as the program runs. Initialises MPI if a launcher started this process, and only then: MPI costs a third of
+/// Held for as long as the program runs. Initialises MPI if a launcher started this process, and only then: MPI costs a third of
 /// a second and files that a single process does not need. Throws CommunicationError when started by a launcher that this build cannot
 /// join.
 class Session {
@@ -21,12 +23,12 @@ class Session {
 
   /// All ranks of the job; one rank when no launcher started it.
   const std::shared_ptr<Communicator>& world() const { return world_; }
-  /// Ranks of this job on this host, and which of them this is.
-  int host_rank() const { return host_rank_; }
-  int host_size() const { return host_size_; }
+  /// The ranks of this job on this host.
+  Communicator& host() const { return *host_; }
 
-  /// What errors say of this rank besides its number: its mesh coordinates, once they are known.
-  void set_place(std::string place) { place_ = std::move(place); }
+  /// The mesh of the job, once it is known. Errors name its coordinates; and it lives until the job ends, because a rank that fails
+  /// must not wait, while its error travels up, for communication that is still under way.
+  void set_mesh(Mesh mesh) { mesh_ = std::move(mesh); }
   /// "[rank 3 | data 1 tensor 1] "; empty for one rank.
   std::string prefix() const;
   /// Prints the error, with the rank that it belongs to, and ends the whole job: with several ranks it does not return, else it
@@ -35,9 +37,11 @@ class Session {
 
  private:
   std::shared_ptr<Communicator> world_;
-  int host_rank_ = 0;
-  int host_size_ = 1;
-  std::string place_;
+  std::unique_ptr<Communicator> host_;
+  std::optional<Mesh> mesh_;
 };
+
+/// What main does: runs `job` in a session and returns its exit status; an error is printed once, with its rank, and ends the whole job.
+int run_job(const std::function<int(Session&)>& job);
 
 }  // namespace trident

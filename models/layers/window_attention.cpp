@@ -89,6 +89,7 @@ WindowAttention::WindowAttention(std::int64_t width, std::int64_t heads, WindowS
       qkv_weight_(qkv_weight(width, deviation)),
       output_(width, width, Bias::zero, deviation) {
   if (bias == Bias::zero) qkv_bias_ = qkv_bias(width);
+  bias_up_.weight.prepared = bias_up_.bias->prepared = bias_down_.weight.prepared = true;
 }
 
 Tensor WindowAttention::position_bias(const RelativePositions& positions) const {

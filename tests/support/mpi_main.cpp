@@ -13,7 +13,7 @@
 namespace trident::testing {
 namespace {
 
-std::shared_ptr<Communicator> the_world;
+const Session* the_session = nullptr;
 
 class RankPrinter final : public ::testing::EmptyTestEventListener {
  public:
@@ -36,28 +36,23 @@ class RankPrinter final : public ::testing::EmptyTestEventListener {
 
 }  // namespace
 
-const std::shared_ptr<Communicator>& world() { return the_world; }
+const Session& session() { return *the_session; }
 
 int run(const Session& session) {
-  the_world = session.world();
+  the_session = &session;
   auto& listeners = ::testing::UnitTest::GetInstance()->listeners();
-  if (the_world->rank() != 0) delete listeners.Release(listeners.default_result_printer());
+  if (world()->rank() != 0) delete listeners.Release(listeners.default_result_printer());
   listeners.Append(new RankPrinter(session));
   const bool failed = RUN_ALL_TESTS() != 0;
-  const bool any_failed = any_of(*the_world, failed);
-  the_world = nullptr;
-  return any_failed ? 1 : 0;
+  return any_of(*world(), failed) ? 1 : 0;
 }
 
 }  // namespace trident::testing
 
 int main(int argc, char** argv) {
-  const trident::Session session;
   ::testing::InitGoogleTest(&argc, argv);
-  if (session.world()->size() > 1) GTEST_FLAG_SET(catch_exceptions, false);  // an exception ends the job below
-  try {
+  return trident::run_job([](trident::Session& session) {
+    if (session.world()->size() > 1) GTEST_FLAG_SET(catch_exceptions, false);  // an exception ends the job
     return trident::testing::run(session);
-  } catch (const std::exception& error) {
-    return session.fail(error);
-  }
+  });
 }

@@ -3,10 +3,11 @@
 
 #include <memory>
 
-#include "parallel/communicator.h"
+#include "parallel/session.h"
 
 namespace trident::testing {
 
-const std::shared_ptr<Communicator>& world();
+const Session& session();
+inline const std::shared_ptr<Communicator>& world() { return session().world(); }
 
 }  // namespace trident::testing

@@ -1,0 +1,120 @@
+#include "launch/trainer/trainer.h"
+
+#include <cmath>
+
+#include "launch/trainer/not_finite.h"
+#include "models/optimizer_groups.h"
+#include "runtime/autograd/tape.h"
+#include "runtime/tensor/create.h"
+
+namespace trident {
+namespace {
+
+/// Weight decays by OptimizerGroup.
+std::vector<double> weight_decays(const TrainingConfig& config) { return {config.weight_decay, 0.0, config.weight_decay, 0.0}; }
+
+Schedule::Options schedule_options(const TrainingConfig& config, std::int64_t total_steps) {
+  return {.choice = config.lr_scheduler,
+          .warmup_steps = config.warmup_steps,
+          .total_steps = total_steps,
+          .step_size = config.step_size.value_or(1),
+          .gamma = config.gamma};
+}
+
+FineTuningGroups fine_tuning_groups(const TrainingConfig& config) {
+  return {.embedding_recovery = config.learning_rate_embedding_recovery.has_value(),
+          .time_conditioning = config.learning_rate_time_embedding.has_value()};
+}
+
+}  // namespace
+
+LossDescription loss_of_run(const Model& model, const TrainingConfig& config) {
+  LossDescription loss = model->loss();
+  if (config.loss) {
+    loss.p = *config.loss == LossChoice::relative_l1 ? 1 : 2;
+    if (loss.groups.empty()) loss.groups = {{0, model->num_out_channels()}};
+  }
+  return loss;
+}
+
+Trainer::Trainer(Model model, ParameterList parameters, const TrainingConfig& config, std::int64_t total_steps, std::uint64_t seed,
+                 const Mesh& mesh)
+    : model_(std::move(model)),
+      parameters_(std::move(parameters)),
+      config_(config),
+      mesh_(mesh),
+      key_(RandomKey(seed).fold("training")),
+      schedule_(schedule_options(config, total_steps)),
+      loss_(loss_of_run(model_, config), model_->num_out_channels(), config.loss_scope, mesh),
+      reducer_(parameters_, mesh),
+      optimizer_(parameters_,
+                 {.beta1 = config.betas[0], .beta2 = config.betas[1], .eps = config.eps, .max_grad_norm = config.max_grad_norm.value_or(0.0)},
+                 weight_decays(config),
+                 [&](const std::string& name) { return static_cast<int>(optimizer_group(name, fine_tuning_groups(config))); }) {}
+
+std::vector<double> Trainer::rates(std::int64_t step) const {
+  const double factor = schedule_.factor(step), main = config_.learning_rate;
+  return {factor * main, factor * main, factor * config_.learning_rate_embedding_recovery.value_or(main),
+          factor * config_.learning_rate_time_embedding.value_or(main)};
+}
+
+LossTotals Trainer::totals_of(const GlobalBatch& batch) const {
+  std::vector<Tensor> labels;
+  for (const MicroBatch& part : batch.micro_batches) labels.push_back(part.fields.label);
+  return loss_.totals(labels);
+}
+
+Tensor Trainer::share_of(const MicroBatch& batch, const LossTotals& totals, std::int64_t step) {
+  const Pass pass{.mode = Mode::train,
+                  .key = key_.fold(static_cast<std::uint64_t>(step)),
+                  .first_sample = batch.first_sample,
+                  .precision = dtype_of_precision(config_.precision),
+                  .recompute = config_.activation_checkpointing ? Recompute::blocks : Recompute::none};
+  // A tape runs backward once, so what depends on the weights alone is computed for every micro-batch.
+  return loss_.share(model_(batch.fields, model_->prepare(), pass), batch.fields.label, totals);
+}
+
+StepResult Trainer::gradients_of(const GlobalBatch& batch, std::int64_t step) {
+  parameters_.zero_gradients();
+  const LossTotals totals = timer_.measure("loss totals", [&] { return totals_of(batch); });
+  double loss = 0.0;
+  for (const MicroBatch& part : batch.micro_batches) {
+    const bool last = &part == &batch.micro_batches.back();
+    const Tensor share = timer_.measure("forward", [&] { return share_of(part, totals, step); });
+    loss += to_number(share);
+    timer_.measure("backward", [&] { backward(share, last ? reducer_.on_final() : OnFinal{}); });
+  }
+  timer_.measure("gradient sums", [&] { reducer_.finish(); });
+  norm_ = timer_.measure("gradient norm", [&] { return global_norm(parameters_, mesh_); });
+  const Tensor loss_sum = from_values<double>({1}, std::vector{loss});
+  timer_.measure("loss sum", [&] { mesh_.world().all_reduce(loss_sum, ReduceOp::sum); });
+  return {.loss = to_number(loss_sum), .grad_norm = to_number(norm_), .learning_rate = 0.0};
+}
+
+StepResult Trainer::step(const GlobalBatch& batch, std::int64_t step) {
+  StepResult result = gradients_of(batch, step);
+  if (!std::isfinite(result.loss) || !std::isfinite(result.grad_norm)) raise_not_finite(batch, step, result);
+  const std::vector<double> learning_rates = rates(step);
+  result.learning_rate = learning_rates.front();
+  timer_.measure("update", [&] { optimizer_.update(step + 1, learning_rates, norm_); });
+  return result;
+}
+
+StepResult Trainer::rehearse(const GlobalBatch& batch) { return gradients_of(batch, 0); }
+
+void Trainer::raise_not_finite(const GlobalBatch& batch, std::int64_t step, const StepResult& found) {
+  // The sums over ranks have spread the bad numbers everywhere, so the rank's own part is computed again, without the reducer.
+  parameters_.zero_gradients();
+  const LossTotals totals = totals_of(batch);
+  double loss = 0.0;
+  for (const MicroBatch& part : batch.micro_batches) {
+    const Tensor share = share_of(part, totals, step);
+    loss += to_number(share);
+    backward(share);
+  }
+  const std::string where = agreed_culprit(mesh_.world(), bad_tensors(parameters_, loss));
+  throw Error(concat("step ", step, ": the loss is ", found.loss, " and the gradient norm ", found.grad_norm, "; ", where,
+                     "; the weights are those before this step. Lower training.learning_rate or training.max_grad_norm, or look at the data"));
+}
+
+}  // namespace trident

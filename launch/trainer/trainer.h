@@ -1,0 +1,62 @@
+/// One optimiser step, on any number of ranks: totals, shares, backward with the reducer, norm, update.
+#pragma once
+
+#include <vector>
+
+#include "launch/data/loader.h"
+#include "launch/run_config.h"
+#include "launch/trainer/phase_timer.h"
+#include "launch/trainer/schedule.h"
+#include "models/losses.h"
+#include "parallel/gradient_reducer.h"
+#include "parallel/optimizer.h"
+
+namespace trident {
+
+/// What a step found out; the same on every rank.
+struct StepResult {
+  double loss = 0.0;           // of the global batch, before the update
+  double grad_norm = 0.0;      // before clipping
+  double learning_rate = 0.0;  // of the main group
+};
+
+class Trainer {
+ public:
+  /// `parameters` belong to `model` and were made for training.
+  Trainer(Model model, ParameterList parameters, const TrainingConfig& config, std::int64_t total_steps, std::uint64_t seed, const Mesh& mesh);
+
+  /// Step number `step` (from 0). Throws Error, before the weights are touched, if the loss or a gradient is not finite: it names the
+  /// step, the rank and the first bad tensors.
+  StepResult step(const GlobalBatch& batch, std::int64_t step);
+  /// The forward and backward of a step without the update: what a dry run measures.
+  StepResult rehearse(const GlobalBatch& batch);
+
+  const Model& model() const { return model_; }
+  const ParameterList& parameters() const { return parameters_; }
+  const AdamW& optimizer() const { return optimizer_; }
+  PhaseTimer& timer() { return timer_; }
+
+ private:
+  StepResult gradients_of(const GlobalBatch& batch, std::int64_t step);
+  Tensor share_of(const MicroBatch& batch, const LossTotals& totals, std::int64_t step);
+  [[noreturn]] void raise_not_finite(const GlobalBatch& batch, std::int64_t step, const StepResult& found);
+  LossTotals totals_of(const GlobalBatch& batch) const;
+  std::vector<double> rates(std::int64_t step) const;
+
+  Model model_;
+  ParameterList parameters_;
+  TrainingConfig config_;
+  Mesh mesh_;
+  RandomKey key_;
+  Schedule schedule_;
+  Loss loss_;
+  GradientReducer reducer_;
+  AdamW optimizer_;
+  Tensor norm_;
+  PhaseTimer timer_;
+};
+
+/// The loss of a run: the model's own, or what `training.loss` puts in its place.
+LossDescription loss_of_run(const Model& model, const TrainingConfig& config);
+
+}  // namespace trident

@@ -1,0 +1,83 @@
+// A checkpoint saved by ranks that hold parts of tensors is read by ranks that hold other parts.
+#include <gtest/gtest.h>
+
+#include <filesystem>
+
+#include "checkpoint/box.h"
+#include "checkpoint/sharded_checkpoint.h"
+#include "parallel/messages.h"
+#include "parallel/range.h"
+#include "runtime/error.h"
+#include "runtime/tensor/create.h"
+#include "tests/checkpoint/temporary_folder.h"
+#include "tests/support/test_world.h"
+
+namespace trident {
+namespace {
+
+using testing::world;
+
+constexpr std::int64_t kRows = 5, kColumns = 7;
+
+/// The box of a (5, 7) tensor whose element (y, x) is 10 y + x.
+StatePiece piece_of(const Box& box, AxisSet replicated) {
+  std::vector<double> values;
+  for (std::int64_t y = box[0].first; y < box[0].last; ++y) {
+    for (std::int64_t x = box[1].first; x < box[1].last; ++x) values.push_back(10.0 * static_cast<double>(y) + static_cast<double>(x));
+  }
+  return {"weights/a", {kRows, kColumns}, box, replicated, from_values<double>({static_cast<std::int64_t>(values.size())}, values)};
+}
+
+class Resharding : public ::testing::Test {
+ protected:
+  // All ranks use the folder of rank 0.
+  void SetUp() override { path_ = broadcast_text(*world(), folder_.path().string(), 0); }
+  void TearDown() override { barrier(*world()); }
+
+  void expect_readable(const std::filesystem::path& checkpoint, const Box& box) {
+    const StatePiece expected = piece_of(box, AxisSet::all());
+    StatePiece actual = expected;
+    actual.values = zeros(expected.values.shape(), DType::f64);
+    load_checkpoint(checkpoint, {actual});
+    EXPECT_EQ(to_host<double>(actual.values), to_host<double>(expected.values));
+  }
+
+  TemporaryFolder folder_;
+  std::filesystem::path path_;
+};
+
+TEST_F(Resharding, PartsOfOneSplitFillEveryOther) {
+  const int ranks = world()->size(), rank = world()->rank();
+  const Mesh mesh(world(), {1, 1, 1, ranks});
+  const Box rows{part_of(kRows, ranks, rank), {0, kColumns}}, columns{{0, kRows}, part_of(kColumns, ranks, rank)};
+  TrainingState state;
+  state.pieces.push_back(piece_of(rows, Axis::data | Axis::domain_y | Axis::domain_x));
+  const auto saved = save_checkpoint(path_, 1, state, mesh);
+  expect_readable(saved, rows);
+  expect_readable(saved, columns);
+  expect_readable(saved, {{0, kRows}, {0, kColumns}});
+  expect_readable(saved, {{1, 4}, {2, 3}});
+}
+
+TEST_F(Resharding, WhatRanksHoldAlikeIsSavedOnce) {
+  const Mesh mesh(world(), {world()->size(), 1, 1, 1});
+  TrainingState state;
+  state.pieces.push_back(piece_of({{0, kRows}, {0, kColumns}}, AxisSet::all()));
+  const auto saved = save_checkpoint(path_, 1, state, mesh);
+  expect_readable(saved, {{0, 2}, {0, 7}});
+  int parts = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(saved)) parts += entry.path().extension() == ".safetensors";
+  EXPECT_EQ(parts, 1);
+}
+
+TEST_F(Resharding, AGapBetweenThePartsIsNoticed) {
+  TrainingState state;
+  state.pieces.push_back(piece_of({{0, 3}, {0, kColumns}}, AxisSet::all()));
+  const auto saved = save_checkpoint(path_, 1, state, Mesh(world(), {world()->size(), 1, 1, 1}));
+  expect_readable(saved, {{0, 3}, {0, kColumns}});
+  StatePiece whole = piece_of({{0, kRows}, {0, kColumns}}, AxisSet::all());
+  EXPECT_NE(message_of<CheckpointError>([&] { load_checkpoint(saved, {whole}); }).find("21 of 35 elements"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace trident
