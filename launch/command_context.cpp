@@ -1,9 +1,6 @@
 #include "launch/command_context.h"
 
-#include <algorithm>
-#include <thread>
-
-#include "parallel/session.h"
+#include "parallel/thread_share.h"
 #include "runtime/device/threads.h"
 #include "runtime/error.h"
 
@@ -18,19 +15,12 @@ DType dtype_of_precision(Precision precision) {
   return DType::f32;
 }
 
-void share_cores(CommandContext& context) {
-  const int ranks_here = context.session.host().size();
-  const int cores = available_cores();
-  const int machine = std::max(cores, static_cast<int>(std::thread::hardware_concurrency()));
-  // A launcher that binds ranks has shared the cores out already; without binding every rank sees all of them.
-  const bool bound = cores < machine && cores * ranks_here <= machine;
-  const int share = bound ? cores : std::max(1, cores / ranks_here);
-  const int threads = context.common.threads.value_or(share);
+void set_threads(CommandContext& context) {
+  const ThreadShare share = share_cores(context.session);
+  const int threads = context.common.threads.value_or(share.threads);
   set_num_threads(threads);
-  context.threads = concat(threads, threads == 1 ? " thread" : " threads", ranks_here > 1 ? " a rank" : "");
-  if (bound && cores == 1 && machine > ranks_here) {
-    context.threads += concat(" (bound to one of ", machine, " cores: mpirun --bind-to none gives the ranks all of them)");
-  }
+  context.threads = concat(threads, threads == 1 ? " thread" : " threads", share.ranks > 1 ? " a rank" : "", " on ", share.cores,
+                           share.cores == 1 ? " core" : " cores");
 }
 
 }  // namespace trident

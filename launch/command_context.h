@@ -34,7 +34,7 @@ struct CommandContext {
   std::string threads;  // "2 threads a rank", for start lines
 };
 
-/// Gives this process --threads, or its share of the machine's cores among the ranks that run there.
-void share_cores(CommandContext& context);
+/// Gives this process --threads, or its share of the host's cores. Collective.
+void set_threads(CommandContext& context);
 
 }  // namespace trident
