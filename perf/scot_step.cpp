@@ -63,11 +63,13 @@ Result training(double seconds) {
   AdamW optimizer(parameters, {.max_grad_norm = 5.0}, {0.01}, [](const std::string&) { return 0; });
   const Loss loss(model->loss(), model->num_out_channels(), LossScope::global, mesh);
   const Fields fields{.input = random({kBatch, 4, 128, 128}, 1), .time = full({kBatch}, 0.5, DType::f32), .pixel_mask = {}, .label = random({kBatch, 4, 128, 128}, 2)};
+  Pass pass;
+  pass.mode = Mode::train;
   std::int64_t number = 0;
   return measure(kBatch, 3.0 * model->forward_flops(1), seconds, [&] {
     parameters.zero_gradients();
     const LossTotals totals = loss.totals(std::vector{fields.label});
-    backward(loss.share(model(fields, model->prepare(), {.mode = Mode::train}), fields.label, totals));
+    backward(loss.share(model(fields, model->prepare(), pass), fields.label, totals));
     optimizer.update(++number, std::vector{1e-4}, global_norm(parameters, mesh));
   });
 }

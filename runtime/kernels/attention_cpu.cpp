@@ -7,13 +7,12 @@
 #include <vector>
 
 #include "runtime/device/allocator.h"
-#include "runtime/kernels/activation.h"
 #include "runtime/kernels/vector.h"
 
 namespace trident {
 namespace {
 
-using cpu::small_product;
+using cpu::Layout, cpu::load, cpu::small_product, cpu::store, cpu::Vector;
 
 constexpr std::int64_t kBlockRows = 16;    // queries whose scores are held at a time: 16 rows of 256 keys fill half a first-level cache
 constexpr double kNormFloor = 1e-12;       // of torch.nn.functional.normalize
@@ -41,7 +40,8 @@ int region(std::int64_t position, std::int64_t extent, const WindowGrid& grid) {
 template <class T>
 T scale_of(T logit_scale) { return std::exp(std::min(logit_scale, static_cast<T>(std::log(100.0)))); }
 
-/// The memory of one thread, and what a task needs in it. Rows and keys are padded to whole tiles, head sizes to whole vectors.
+/// The memory of one thread, and what a task needs in it. Tokens are padded to whole tiles and vectors (keys), head sizes to whole vectors
+/// (width), and rows of keys lie `step` apart; what is padded stays 0.
 template <class T>
 class Workspace {
  public:
@@ -50,30 +50,25 @@ class Workspace {
         tokens_(size.tokens()),
         keys_(round_up(tokens_, std::max<std::int64_t>(cpu::kLanes<T>, kBlockRows))),
         width_(round_up(size.head_size, cpu::kLanes<T>)),
+        step_(keys_ < cpu::kRowStep ? cpu::kRowStep : keys_ + cpu::kLanes<T>),
         block_(static_cast<std::size_t>(numbers(backward)) * sizeof(T), {}),
         free_(static_cast<T*>(block_.data())),
         token_(static_cast<std::size_t>(tokens_)),
         region_(static_cast<std::size_t>(keys_)) {
     std::fill_n(free_, numbers(backward), T(0));
-    q = take(keys_ * width_);
-    v = take(keys_ * width_);
-    k_transposed = take(size.head_size * keys_);
-    scores = take(kBlockRows * keys_);
-    block_out = take(kBlockRows * width_);
-    q_norm = take(keys_);
-    k_norm = take(keys_);
+    const std::int64_t panel = keys_ * width_, transposed = width_ * step_, block = kBlockRows * step_;
+    q_transposed = take(transposed), k_transposed = take(transposed), v = take(panel);
+    scores = take(block), block_out = take(kBlockRows * width_), inverse_sum = take(kBlockRows);
+    kept = take(size.dropout.probability > 0.0 ? block : 0);
+    q_norm = take(keys_), k_norm = take(keys_);
+    if (tokens_ != keys_) padded_bias_ = take(keys_ * keys_);
     if (!backward) return;
-    k = take(keys_ * width_);
-    dy = take(keys_ * width_);
-    dk = take(keys_ * width_);
-    dv = take(keys_ * width_);
-    v_transposed = take(size.head_size * keys_);
-    dscores = take(kBlockRows * keys_);
-    kept = take(kBlockRows * keys_);
+    q = take(panel), k = take(panel), dy = take(panel), dk = take(panel), dv = take(panel);
+    v_transposed = take(transposed), dscores = take(block);
   }
 
-  /// Finds the tokens of the window, and their regions.
-  void enter(const Task& task) {
+  /// Finds the tokens of the task's window, their regions, and the position bias of its head.
+  void enter(const Task& task, const T* position_bias) {
     const WindowGrid& grid = size_.grid;
     masked_ = false;
     for (std::int64_t i = 0; i < tokens_; ++i) {
@@ -85,37 +80,45 @@ class Workspace {
                                                             region(grid.first_column + column, grid.global_columns, grid));
       masked_ = masked_ || region_[static_cast<std::size_t>(i)] != region_[0];
     }
+    if (task.head != head_) enter_head(task.head, position_bias + task.head * tokens_ * tokens_);
   }
 
   std::int64_t token(std::int64_t i) const { return token_[static_cast<std::size_t>(i)]; }
   std::int64_t tokens() const { return tokens_; }
   std::int64_t keys() const { return keys_; }
   std::int64_t width() const { return width_; }
+  std::int64_t step() const { return step_; }
 
   /// Where part (0 q, 1 k, 2 v) of token i lies in qkv.
   std::int64_t offset(std::int64_t i, std::int64_t part, std::int64_t head) const {
     return ((token(i) * 3 + part) * size_.heads + head) * size_.head_size;
   }
 
-  /// Scores of queries [first, first + kBlockRows): scale q.k + bias + mask, exponentiated and divided by their sum.
-  void probabilities(std::int64_t first, const T* bias) {
-    small_product<T, false>(kBlockRows, keys_, size_.head_size, {q + first * width_, width_, 1}, {k_transposed, keys_}, {scores, keys_});
-    for (std::int64_t row = 0; row < std::min(kBlockRows, tokens_ - first); ++row) softmax(first + row, scores + row * keys_, bias);
+  /// The exponentials of the scores scale q.k + bias + mask of queries [first, first + kBlockRows), and what they are to be multiplied with.
+  void exponentials(std::int64_t first) {
+    small_product<T, Layout::columns>(kBlockRows, keys_, size_.head_size, {q_transposed + first, step_}, {k_transposed, step_},
+                                      {bias_ + first * keys_, keys_}, {scores, step_});
+    const std::int64_t rows = std::min(kBlockRows, tokens_ - first);
+    for (std::int64_t row = 0; row < rows; ++row) {
+      if (masked_) mask(first + row, scores + row * step_);
+      inverse_sum[row] = T(1) / exponentiate(scores + row * step_);
+    }
+    std::fill_n(inverse_sum + rows, kBlockRows - rows, T(0));
   }
 
-  T *q, *k = nullptr, *v;                      // (keys, width); q times scale, both normalised
-  T *k_transposed, *v_transposed = nullptr;    // (head size, keys)
-  T *scores, *dscores = nullptr;               // (kBlockRows, keys)
-  T* kept = nullptr;                           // (kBlockRows, keys) factors of dropout
-  T* block_out;                                // (kBlockRows, width)
-  T *dy = nullptr, *dk = nullptr, *dv = nullptr;  // (keys, width)
-  T *q_norm, *k_norm;                          // (keys,) max(norm, floor); negative where the floor was taken
+  T *q_transposed, *k_transposed, *v_transposed = nullptr;  // (width, step); q and k normalised, q times scale
+  T *q = nullptr, *k = nullptr, *v;                         // (keys, width), the same
+  T *scores, *dscores = nullptr;                            // (kBlockRows, step)
+  T* kept = nullptr;                                        // (kBlockRows, step) factors of dropout
+  T *block_out, *inverse_sum;                               // (kBlockRows, width), (kBlockRows,)
+  T *dy = nullptr, *dk = nullptr, *dv = nullptr;            // (keys, width)
+  T *q_norm, *k_norm;                                       // (keys,) norms; negative floor where it was taken
 
  private:
   std::int64_t numbers(bool backward) const {
-    const std::int64_t panel = round_up(keys_ * width_, 16), transposed = round_up(size_.head_size * keys_, 16), block = kBlockRows * keys_;
-    const std::int64_t forward = 2 * panel + transposed + block + kBlockRows * width_ + 2 * round_up(keys_, 16);
-    return forward + (backward ? 4 * panel + transposed + 2 * block : 0);
+    const std::int64_t panel = keys_ * width_, transposed = width_ * step_, block = kBlockRows * step_;
+    const std::int64_t forward = panel + 2 * transposed + 2 * block + kBlockRows * (width_ + 1) + 2 * keys_ + (tokens_ != keys_ ? keys_ * keys_ : 0);
+    return forward + (backward ? 5 * panel + transposed + block : 0);
   }
   T* take(std::int64_t count) {
     T* taken = free_;
@@ -123,66 +126,100 @@ class Workspace {
     return taken;
   }
 
-  void softmax(std::int64_t query, T* row, const T* bias) const {
-    const T* bias_row = bias + query * tokens_;
-    if (masked_) {
-      const T own = region_[static_cast<std::size_t>(query)];
-      const T* regions = region_.data();
+  void enter_head(std::int64_t head, const T* bias) {
+    head_ = head;
+    bias_ = bias;
+    if (padded_bias_ == nullptr) return;
+    std::fill_n(padded_bias_, keys_ * keys_, static_cast<T>(kPaddedScore));
+    for (std::int64_t query = 0; query < tokens_; ++query) std::copy_n(bias + query * tokens_, tokens_, padded_bias_ + query * keys_);
+    bias_ = padded_bias_;
+  }
+
+  void mask(std::int64_t query, T* row) const {
+    const T own = region_[static_cast<std::size_t>(query)];
+    const T* regions = region_.data();
 #pragma omp simd
-      for (std::int64_t key = 0; key < tokens_; ++key) row[key] += regions[key] != own ? static_cast<T>(kMaskValue) : T(0);
+    for (std::int64_t key = 0; key < tokens_; ++key) row[key] += regions[key] != own ? static_cast<T>(kMaskValue) : T(0);
+  }
+
+  /// row = e^(row - its maximum); returns the sum.
+  T exponentiate(T* row) const {
+    constexpr int L = cpu::kLanes<T>;
+    // The maximum first: without it exp overflows f32 above 88.
+    Vector<T> largest = load(row);
+    for (std::int64_t key = L; key < keys_; key += L) largest = cpu::maximum<T>(largest, load(row + key));
+    const Vector<T> shift = cpu::broadcast(cpu::largest_lane<T>(largest));
+    Vector<T> sum{};
+    for (std::int64_t key = 0; key < keys_; key += L) {
+      const Vector<T> value = cpu::exp_nonpositive(load(row + key) - shift);
+      store(row + key, value);
+      sum += value;
     }
-    T largest = static_cast<T>(kPaddedScore);
-#pragma omp simd reduction(max : largest)
-    for (std::int64_t key = 0; key < tokens_; ++key) {
-      row[key] += bias_row[key];
-      largest = std::max(largest, row[key]);
-    }
-    for (std::int64_t key = tokens_; key < keys_; ++key) row[key] = static_cast<T>(kPaddedScore);
-    T sum = 0;
-#pragma omp simd reduction(+ : sum)
-    for (std::int64_t key = 0; key < keys_; ++key) {
-      row[key] = fast_exp(row[key] - largest);
-      sum += row[key];
-    }
-    const T inverse = T(1) / sum;
-#pragma omp simd
-    for (std::int64_t key = 0; key < keys_; ++key) row[key] *= inverse;
+    return cpu::sum_of_lanes<T>(sum);
   }
 
   const WindowAttentionSize& size_;
-  std::int64_t tokens_, keys_, width_;
+  std::int64_t tokens_, keys_, width_, step_;
   Block block_;
   T* free_;
   std::vector<std::int64_t> token_;  // of the grid, per token of the window
   std::vector<T> region_;
   bool masked_ = false;
+  std::int64_t head_ = -1;
+  const T* bias_ = nullptr;   // (keys, keys) of head_
+  T* padded_bias_ = nullptr;  // memory for it where the given one is not padded
 };
 
-/// target = scale * source / max(norm, floor); returns the norm, negative where the floor was taken instead.
+/// Copies the vectors of a window's tokens, the first of which lies at source(0), to `rows` (keys, width) and to `transposed` (width, step);
+/// either may be null.
+template <class T, class Source>
+void gather_part(std::int64_t count, const Workspace<T>& work, T* rows, T* transposed, Source&& source) {
+  constexpr int L = cpu::kLanes<T>;
+  for (std::int64_t token = 0; token < work.keys(); token += L) {
+    for (std::int64_t channel = 0; channel < count; channel += L) {
+      Vector<T> block[L];
+      for (int i = 0; i < L; ++i) {
+        block[i] = token + i < work.tokens() ? cpu::load_some(source(token + i) + channel, count - channel) : Vector<T>{};
+        if (rows != nullptr) store(rows + (token + i) * work.width() + channel, block[i]);
+      }
+      if (transposed == nullptr) continue;
+      cpu::transpose<T>(block);
+      for (int i = 0; i < L; ++i) store(transposed + (channel + i) * work.step() + token, block[i]);
+    }
+  }
+}
+
+/// Divides every token by max(norm, floor) and multiplies it with `scale`, in both layouts (rows may be null); norms as Workspace says.
 template <class T>
-T normalise(std::int64_t count, const T* source, T scale, T* target) {
-  T squares = 0;
-#pragma omp simd reduction(+ : squares)
-  for (std::int64_t c = 0; c < count; ++c) squares += source[c] * source[c];
-  const T norm = std::sqrt(squares), floor = static_cast<T>(kNormFloor);
-  const T divisor = std::max(norm, floor);
-#pragma omp simd
-  for (std::int64_t c = 0; c < count; ++c) target[c] = source[c] / divisor * scale;
-  return norm < floor ? -floor : norm;
+void normalise(std::int64_t count, const Workspace<T>& work, T scale, T* rows, T* transposed, T* norms) {
+  constexpr int L = cpu::kLanes<T>;
+  for (std::int64_t key = 0; key < work.keys(); key += L) {
+    Vector<T> squares{};
+    for (std::int64_t c = 0; c < count; ++c) squares += load(transposed + c * work.step() + key) * load(transposed + c * work.step() + key);
+    T factors[L];
+    for (int lane = 0; lane < L; ++lane) {
+      const T norm = std::sqrt(squares[lane]), floor = static_cast<T>(kNormFloor);
+      norms[key + lane] = norm < floor ? -floor : norm;
+      factors[lane] = scale / std::max(norm, floor);
+    }
+    const Vector<T> by_lane = load(factors);
+    for (std::int64_t c = 0; c < count; ++c) store(transposed + c * work.step() + key, load(transposed + c * work.step() + key) * by_lane);
+    for (int lane = 0; lane < L && rows != nullptr; ++lane) {
+      T* row = rows + (key + lane) * work.width();
+      for (std::int64_t c = 0; c < work.width(); c += L) store(row + c, load(row + c) * factors[lane]);
+    }
+  }
 }
 
 template <class T>
 void gather(const WindowAttentionSize& size, const WindowAttentionInputs<T>& in, const Task& task, Workspace<T>& work) {
-  work.enter(task);
-  const T scale = scale_of(in.logit_scale[task.head]);
-  std::vector<T> key(static_cast<std::size_t>(size.head_size));
-  for (std::int64_t i = 0; i < work.tokens(); ++i) {
-    work.q_norm[i] = normalise(size.head_size, in.qkv + work.offset(i, 0, task.head), scale, work.q + i * work.width());
-    T* k = work.k != nullptr ? work.k + i * work.width() : key.data();
-    work.k_norm[i] = normalise(size.head_size, in.qkv + work.offset(i, 1, task.head), T(1), k);
-    for (std::int64_t c = 0; c < size.head_size; ++c) work.k_transposed[c * work.keys() + i] = k[c];
-    std::copy_n(in.qkv + work.offset(i, 2, task.head), size.head_size, work.v + i * work.width());
-  }
+  work.enter(task, in.position_bias);
+  const auto part = [&](std::int64_t number) { return [&, number](std::int64_t i) { return in.qkv + work.offset(i, number, task.head); }; };
+  gather_part(size.head_size, work, work.q, work.q_transposed, part(0));
+  gather_part(size.head_size, work, work.k, work.k_transposed, part(1));
+  gather_part(size.head_size, work, work.v, work.v_transposed, part(2));
+  normalise(size.head_size, work, scale_of(in.logit_scale[task.head]), work.q, work.q_transposed, work.q_norm);
+  normalise(size.head_size, work, T(1), work.k, work.k_transposed, work.k_norm);
 }
 
 /// Factors of dropout, 0 or 1 / (1 - p), for queries [first, first + rows) of a task.
@@ -197,7 +234,7 @@ void dropout_factors(const WindowAttentionSize& size, const Task& task, std::int
   for (std::int64_t row = 0; row < std::min(kBlockRows, work.tokens() - first); ++row) {
     for (std::int64_t j = 0; j < work.tokens(); ++j) {
       const bool keep = uniform(key, static_cast<std::uint64_t>((first + row) * work.tokens() + j)) >= dropout.probability;
-      factors[row * work.keys() + j] = keep ? factor : T(0);
+      factors[row * work.step() + j] = keep ? factor : T(0);
     }
   }
 }
@@ -211,18 +248,19 @@ void multiply_into(std::int64_t count, const T* factors, T* values) {
 template <class T>
 void forward_task(const WindowAttentionSize& size, const WindowAttentionInputs<T>& in, const Task& task, Workspace<T>& work, T* y) {
   gather(size, in, task, work);
-  const T* bias = in.position_bias + task.head * work.tokens() * work.tokens();
-  std::vector<T> factors(size.dropout.probability > 0.0 ? static_cast<std::size_t>(kBlockRows * work.keys()) : 0);
+  const std::int64_t keys = work.keys(), width = work.width(), step = work.step();
   for (std::int64_t first = 0; first < work.tokens(); first += kBlockRows) {
-    work.probabilities(first, bias);
-    if (!factors.empty()) {
-      dropout_factors(size, task, first, work, factors.data());
-      multiply_into(kBlockRows * work.keys(), factors.data(), work.scores);
+    work.exponentials(first);
+    if (size.dropout.probability > 0.0) {
+      dropout_factors(size, task, first, work, work.kept);
+      multiply_into(kBlockRows * work.step(), work.kept, work.scores);
     }
-    small_product<T, false>(kBlockRows, work.width(), work.keys(), {work.scores, work.keys(), 1}, {work.v, work.width()},
-                            {work.block_out, work.width()});
+    small_product<T, Layout::rows>(kBlockRows, width, keys, {work.scores, step}, {work.v, width}, {nullptr, 0}, {work.block_out, width});
     for (std::int64_t row = 0; row < std::min(kBlockRows, work.tokens() - first); ++row) {
-      std::copy_n(work.block_out + row * work.width(), size.head_size, y + (work.token(first + row) * size.heads + task.head) * size.head_size);
+      const T *source = work.block_out + row * width, factor = work.inverse_sum[row];
+      T* target = y + (work.token(first + row) * size.heads + task.head) * size.head_size;
+#pragma omp simd
+      for (std::int64_t c = 0; c < size.head_size; ++c) target[c] = source[c] * factor;
     }
   }
 }
@@ -241,18 +279,22 @@ void normalise_backward(std::int64_t count, const T* unit, T scale, T norm, cons
   for (std::int64_t c = 0; c < count; ++c) dx[c] = (dunit[c] - unit[c] * along) / divisor;
 }
 
-/// dscores = p (dp - <p, dp>), row by row, with dp scaled by dropout first; p becomes what v was multiplied with.
+/// dscores = p (dp - <p, dp>), row by row, with p = e inverse_sum and dp scaled by dropout first; e becomes what v was multiplied with.
 template <class T>
-void softmax_backward(std::int64_t rows, std::int64_t keys, const T* kept, T* p, T* dp) {
-  for (std::int64_t row = 0; row < rows; ++row) {
-    T *p_row = p + row * keys, *dp_row = dp + row * keys;
-    if (kept != nullptr) multiply_into(keys, kept + row * keys, dp_row);
-    T along = 0;
-#pragma omp simd reduction(+ : along)
-    for (std::int64_t j = 0; j < keys; ++j) along += p_row[j] * dp_row[j];
-#pragma omp simd
-    for (std::int64_t j = 0; j < keys; ++j) dp_row[j] = p_row[j] * (dp_row[j] - along);
-    if (kept != nullptr) multiply_into(keys, kept + row * keys, p_row);
+void softmax_backward(std::int64_t keys, std::int64_t step, const T* inverse_sum, const T* kept, T* e, T* dp) {
+  constexpr int L = cpu::kLanes<T>;
+  for (std::int64_t row = 0; row < kBlockRows; ++row) {
+    T *e_row = e + row * step, *dp_row = dp + row * step;
+    if (kept != nullptr) multiply_into(keys, kept + row * step, dp_row);
+    Vector<T> products{};
+    for (std::int64_t j = 0; j < keys; j += L) products += load(e_row + j) * load(dp_row + j);
+    const T along = cpu::sum_of_lanes<T>(products) * inverse_sum[row];
+    for (std::int64_t j = 0; j < keys; j += L) {
+      const Vector<T> p = load(e_row + j) * inverse_sum[row];
+      store(dp_row + j, p * (load(dp_row + j) - along));
+      store(e_row + j, p);
+    }
+    if (kept != nullptr) multiply_into(keys, kept + row * step, e_row);
   }
 }
 
@@ -260,22 +302,23 @@ void softmax_backward(std::int64_t rows, std::int64_t keys, const T* kept, T* p,
 template <class T>
 T backward_block(const WindowAttentionSize& size, const WindowAttentionInputs<T>& in, const Task& task, std::int64_t first, Workspace<T>& work,
                  T* dbias, T* dqkv) {
-  const std::int64_t tokens = work.tokens(), keys = work.keys(), width = work.width(), rows = std::min(kBlockRows, tokens - first);
-  work.probabilities(first, in.position_bias + task.head * tokens * tokens);
-  for (std::int64_t row = rows; row < kBlockRows; ++row) std::fill_n(work.scores + row * keys, keys, T(0));
+  const std::int64_t tokens = work.tokens(), keys = work.keys(), width = work.width(), step = work.step();
+  const std::int64_t rows = std::min(kBlockRows, tokens - first);
+  work.exponentials(first);
   const bool drops = size.dropout.probability > 0.0;
   if (drops) dropout_factors(size, task, first, work, work.kept);
-  small_product<T, false>(kBlockRows, keys, size.head_size, {work.dy + first * width, width, 1}, {work.v_transposed, keys}, {work.dscores, keys});
-  softmax_backward(kBlockRows, keys, drops ? work.kept : nullptr, work.scores, work.dscores);
+  small_product<T, Layout::rows>(kBlockRows, keys, size.head_size, {work.dy + first * width, width}, {work.v_transposed, step}, {nullptr, 0},
+                                 {work.dscores, step});
+  softmax_backward(keys, step, work.inverse_sum, drops ? work.kept : nullptr, work.scores, work.dscores);
   for (std::int64_t row = 0; row < rows && dbias != nullptr; ++row) {
     T* target = dbias + (first + row) * tokens;
-    const T* source = work.dscores + row * keys;
+    const T* source = work.dscores + row * step;
 #pragma omp simd
     for (std::int64_t j = 0; j < tokens; ++j) target[j] += source[j];
   }
-  small_product<T, true>(keys, width, kBlockRows, {work.scores, 1, keys}, {work.dy + first * width, width}, {work.dv, width});
-  small_product<T, true>(keys, width, kBlockRows, {work.dscores, 1, keys}, {work.q + first * width, width}, {work.dk, width});
-  small_product<T, false>(kBlockRows, width, keys, {work.dscores, keys, 1}, {work.k, width}, {work.block_out, width});
+  small_product<T, Layout::columns>(keys, width, kBlockRows, {work.scores, step}, {work.dy + first * width, width}, {work.dv, width}, {work.dv, width});
+  small_product<T, Layout::columns>(keys, width, kBlockRows, {work.dscores, step}, {work.q + first * width, width}, {work.dk, width}, {work.dk, width});
+  small_product<T, Layout::rows>(kBlockRows, width, keys, {work.dscores, step}, {work.k, width}, {nullptr, 0}, {work.block_out, width});
   const T scale = scale_of(in.logit_scale[task.head]);
   T dscale = 0;
   for (std::int64_t row = 0; row < rows; ++row) {
@@ -298,10 +341,8 @@ T backward_task(const WindowAttentionSize& size, const WindowAttentionInputs<T>&
                 T* dqkv) {
   gather(size, in, task, work);
   const std::int64_t tokens = work.tokens(), width = work.width();
-  for (std::int64_t i = 0; i < tokens; ++i) {
-    for (std::int64_t c = 0; c < size.head_size; ++c) work.v_transposed[c * work.keys() + i] = work.v[i * width + c];
-    std::copy_n(dy + (work.token(i) * size.heads + task.head) * size.head_size, size.head_size, work.dy + i * width);
-  }
+  gather_part<T>(size.head_size, work, work.dy, nullptr,
+                 [&](std::int64_t i) { return dy + (work.token(i) * size.heads + task.head) * size.head_size; });
   std::fill_n(work.dk, work.keys() * width, T(0));
   std::fill_n(work.dv, work.keys() * width, T(0));
   T dscale = 0;

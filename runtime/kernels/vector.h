@@ -1,8 +1,10 @@
 /// Registers of numbers, and the small matrix product on them that kernels of fixed-size tiles are made of.
 #pragma once
 
+#include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 
 namespace trident::cpu {
 
@@ -32,32 +34,115 @@ inline void store(T* to, Vector<T> value) { std::memcpy(to, &value, sizeof value
 template <class T>
 inline Vector<T> broadcast(T value) { return Vector<T>{} + value; }
 
-/// A matrix read one number at a time: element (row, i) lies at data[row * row_step + i * step].
 template <class T>
+inline Vector<T> maximum(Vector<T> a, Vector<T> b) { return a > b ? a : b; }
+template <class T>
+inline T sum_of_lanes(Vector<T> x) {
+  T lanes[kLanes<T>];
+  store(lanes, x);
+  for (int half = kLanes<T> / 2; half > 0; half /= 2) {
+    for (int i = 0; i < half; ++i) lanes[i] += lanes[i + half];
+  }
+  return lanes[0];
+}
+template <class T>
+inline T largest_lane(Vector<T> x) {
+  T largest = x[0];
+  for (int i = 1; i < kLanes<T>; ++i) largest = x[i] > largest ? x[i] : largest;
+  return largest;
+}
+
+/// e^x for x <= 0, within 2 ulp; below -86 it stays at e^-86 = 4.5e-38.
+inline Vector<float> exp_nonpositive(Vector<float> x) {
+  typedef std::int32_t Integers __attribute__((vector_size(kVectorBytes)));
+  const Vector<float> round = broadcast(12582912.0F);  // 1.5 * 2^23: adding it leaves the nearest integer in the low bits
+  x = maximum<float>(x, broadcast(-86.0F));
+  const Vector<float> shifted = x * 1.44269504F + round, n = shifted - round;
+  const Vector<float> r = x - n * 0.693145752F + n * -1.42860682e-6F;  // x - n ln 2, with ln 2 in two parts
+  Vector<float> p = r * 0x1.6a1a0cp-10F + 0x1.123fc6p-7F;  // (e^r - 1 - r) / r^2
+  p = r * p + 0x1.555916p-5F;
+  p = r * p + 0x1.55548ap-3F;
+  p = r * p + 0x1.fffffcp-2F;
+  p = r * r * p + (r + 1.0F);
+  Integers exponent, bits;
+  std::memcpy(&exponent, &shifted, sizeof exponent);
+  std::memcpy(&bits, &p, sizeof bits);
+  bits += exponent << 23;
+  std::memcpy(&p, &bits, sizeof p);
+  return p;
+}
+inline Vector<double> exp_nonpositive(Vector<double> x) {
+  for (int i = 0; i < kLanes<double>; ++i) x[i] = std::exp(x[i]);
+  return x;
+}
+
+/// The first `count` numbers, and zeros behind them.
+template <class T>
+inline Vector<T> load_some(const T* from, std::int64_t count) {
+  if (count >= kLanes<T>) return load(from);
+  T lanes[kLanes<T>] = {};
+  for (std::int64_t i = 0; i < count; ++i) lanes[i] = from[i];
+  return load(lanes);
+}
+
+/// x[i] lane j <-> x[j] lane i, by exchanging ever smaller blocks.
+template <class T>
+inline void transpose(Vector<T> (&x)[kLanes<T>]) {
+  using Index = std::conditional_t<sizeof(T) == 4, std::int32_t, std::int64_t>;
+  typedef Index Places __attribute__((vector_size(kVectorBytes)));
+  constexpr int L = kLanes<T>;
+#pragma GCC unroll 8
+  for (int half = L / 2; half > 0; half /= 2) {
+    Places first, second;
+    for (int lane = 0; lane < L; ++lane) {
+      first[lane] = (lane & half) == 0 ? lane : L + lane - half;
+      second[lane] = (lane & half) == 0 ? lane + half : L + lane;
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < L; ++i) {
+      if ((i & half) != 0) continue;
+      const Vector<T> a = x[i], b = x[i + half];
+      x[i] = __builtin_shuffle(a, b, first);
+      x[i + half] = __builtin_shuffle(a, b, second);
+    }
+  }
+}
+
+/// A matrix that a product reads one number at a time: rows lie `step` apart, or columns do.
+enum class Layout { rows, columns };
+template <class T, Layout kLayout>
 struct Scalars {
   const T* data;
-  std::int64_t row_step, step;
+  std::int64_t step;
+  /// The matrix from `row` on.
+  Scalars from(std::int64_t row) const { return {data + (kLayout == Layout::rows ? row * step : row), step}; }
 };
-/// A matrix read and written by whole vectors: rows of `step` numbers.
+/// A matrix read or written by whole vectors: rows of `step` numbers.
 template <class T>
 struct Rows {
   T* data;
   std::int64_t step;
 };
 
-/// c (kTileRows, V vectors) = a b, added to c if kAdd; `depth` is the extent that is summed over.
-template <class T, int V, bool kAdd>
-inline void product_tile(std::int64_t depth, Scalars<T> a, Rows<const T> b, Rows<T> c) {
+/// A distance between rows that products know when they are compiled: with distances that vary, addresses take more registers than there
+/// are. No multiple of 256 numbers, so that a column of a matrix does not fall into one set of the cache.
+inline constexpr std::int64_t kRowStep = 272;
+
+/// c (kTileRows, V vectors) = start + a b, with start 0 if its data is null; `depth` is the extent that is summed over. kStep: a's step, or 0
+/// if it is not known when compiled.
+template <int V, std::int64_t kStep, class T, Layout kLayout>
+inline void product_tile(std::int64_t depth, Scalars<T, kLayout> a, Rows<const T> b, Rows<const T> start, Rows<T> c) {
   constexpr int L = kLanes<T>;
+  const std::int64_t step = kStep > 0 ? kStep : a.step;
   Vector<T> sum[kTileRows][V];
   for (int row = 0; row < kTileRows; ++row) {
-    for (int v = 0; v < V; ++v) sum[row][v] = kAdd ? load(c.data + row * c.step + v * L) : Vector<T>{};
+    for (int v = 0; v < V; ++v) sum[row][v] = start.data != nullptr ? load(start.data + row * start.step + v * L) : Vector<T>{};
   }
   for (std::int64_t i = 0; i < depth; ++i) {
     Vector<T> right[V];
     for (int v = 0; v < V; ++v) right[v] = load(b.data + i * b.step + v * L);
     for (int row = 0; row < kTileRows; ++row) {
-      const T left = a.data[row * a.row_step + i * a.step];
+      const T left = kLayout == Layout::rows ? a.data[row * step + i] : a.data[i * step + row];
       for (int v = 0; v < V; ++v) sum[row][v] += left * right[v];
     }
   }
@@ -66,23 +151,34 @@ inline void product_tile(std::int64_t depth, Scalars<T> a, Rows<const T> b, Rows
   }
 }
 
-/// c (rows, width) = a b or += a b; rows is a multiple of kTileRows and width of kLanes.
-template <class T, bool kAdd>
-inline void small_product(std::int64_t rows, std::int64_t width, std::int64_t depth, Scalars<T> a, Rows<const T> b, Rows<T> c) {
+template <std::int64_t kStep, class T, Layout kLayout>
+inline void product_of_tiles(std::int64_t rows, std::int64_t width, std::int64_t depth, Scalars<T, kLayout> a, Rows<const T> b, Rows<const T> start,
+                             Rows<T> c) {
   constexpr int L = kLanes<T>;
+  const auto at = [](auto matrix, std::int64_t row, std::int64_t column) {
+    if (matrix.data != nullptr) matrix.data += row * matrix.step + column;
+    return matrix;
+  };
   std::int64_t column = 0;
   for (; column + 2 * L <= width; column += 2 * L) {
     for (std::int64_t row = 0; row < rows; row += kTileRows) {
-      product_tile<T, 2, kAdd>(depth, {a.data + row * a.row_step, a.row_step, a.step}, {b.data + column, b.step},
-                               {c.data + row * c.step + column, c.step});
+      product_tile<2, kStep>(depth, a.from(row), at(b, 0, column), at(start, row, column), at(c, row, column));
     }
   }
   for (; column < width; column += L) {
     for (std::int64_t row = 0; row < rows; row += kTileRows) {
-      product_tile<T, 1, kAdd>(depth, {a.data + row * a.row_step, a.row_step, a.step}, {b.data + column, b.step},
-                               {c.data + row * c.step + column, c.step});
+      product_tile<1, kStep>(depth, a.from(row), at(b, 0, column), at(start, row, column), at(c, row, column));
     }
   }
+}
+
+/// c (rows, width) = start + a b; rows is a multiple of kTileRows and width of kLanes.
+template <class T, Layout kLayout>
+inline void small_product(std::int64_t rows, std::int64_t width, std::int64_t depth, Scalars<T, kLayout> a, Rows<const T> b, Rows<const T> start,
+                          Rows<T> c) {
+  if (a.step == kRowStep) return product_of_tiles<kRowStep>(rows, width, depth, a, b, start, c);
+  if (a.step == kLanes<T>) return product_of_tiles<kLanes<T>>(rows, width, depth, a, b, start, c);
+  product_of_tiles<0>(rows, width, depth, a, b, start, c);
 }
 
 }  // namespace trident::cpu
