@@ -15,6 +15,7 @@
 #include "runtime/tensor/create.h"
 
 namespace trident {
+
 namespace {
 
 Tensor converted(const Tensor& x, DType dtype) {
@@ -123,12 +124,12 @@ class Loader::Prefetch {
     const std::int64_t first = reading_.batch * options_.global_batch_size;
     GlobalBatch result;
     result.size = std::min(options_.global_batch_size, order_.size() - first);
-    const auto [begin, end] = part_of(result.size, options_.num_ranks, options_.rank);
+    const Range mine = part_of(result.size, options_.num_ranks, options_.rank);
     for (int part = 0; part < options_.micro_batches; ++part) {
-      const auto [from, to] = part_of(end - begin, options_.micro_batches, part);
+      const Range inside = part_of(mine.size(), options_.micro_batches, part);
       std::vector<std::int64_t> samples;
-      for (std::int64_t k = begin + from; k < begin + to; ++k) samples.push_back(order_.sample(reading_.epoch, first + k));
-      result.micro_batches.push_back(read_samples(*dataset_, std::move(samples), begin + from, options_.dtype));
+      for (std::int64_t k = mine.first + inside.first; k < mine.first + inside.last; ++k) samples.push_back(order_.sample(reading_.epoch, first + k));
+      result.micro_batches.push_back(read_samples(*dataset_, std::move(samples), mine.first + inside.first, options_.dtype));
     }
     return result;
   }

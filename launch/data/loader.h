@@ -22,7 +22,7 @@ struct LoaderOptions {
   int batches_ahead = 2;               // read before they are asked for
 };
 
-/// What one rank computes of a global batch.
+/// A part of what one rank computes of a global batch: contiguous samples; parts differ by at most one sample.
 struct MicroBatch {
   Fields fields;                   // batch extent 0 where this rank has no part
   std::int64_t first_sample = 0;   // its first sample's position in the global batch
