@@ -2,6 +2,6 @@
 
 namespace trident {
 
-std::vector<Command> all_commands() { return {}; }
+std::vector<Command> all_commands() { return {generate_command()}; }
 
 }  // namespace trident

@@ -7,5 +7,6 @@ namespace trident {
 
 /// In the order of `trident --help`. A command is defined in the file of its name.
 std::vector<Command> all_commands();
+Command generate_command();
 
 }  // namespace trident

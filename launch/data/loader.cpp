@@ -15,7 +15,6 @@
 #include "runtime/tensor/create.h"
 
 namespace trident {
-
 namespace {
 
 Tensor converted(const Tensor& x, DType dtype) {
