@@ -3,7 +3,7 @@
 
 #include "launch/commands.h"
 #include "launch/generate/flow_set.h"
-#include "parallel/communicator.h"
+#include "parallel/session.h"
 #include "runtime/config.h"
 
 namespace trident {
@@ -24,8 +24,9 @@ Command generate_command() {
             arguments.add("--velocity-std", options->velocity_std, "root mean square of a velocity component at time 0");
             arguments.flag("--overwrite", options->overwrite, "replace an existing file");
             return [options](CommandContext& context) {
-              generate_flow_set(*options, *context.world);
-              if (!context.common.json || context.world->rank() != 0) return;
+              Communicator& world = *context.session.world();
+              generate_flow_set(*options, world);
+              if (!context.common.json || world.rank() != 0) return;
               ConfigValue result = ConfigValue::map();
               result.set("output", options->output);
               result.set("trajectories", options->trajectories);

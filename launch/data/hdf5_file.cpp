@@ -179,13 +179,23 @@ Hdf5Dataset Hdf5File::dataset(const std::string& name) const {
   return result;
 }
 
+namespace {
+
+/// netCDF-4 relies on the order of attributes; times of creation are left out so that equal data make equal files.
+Id creation_properties() {
+  Id properties(H5Pcreate(H5P_DATASET_CREATE), H5Pclose);
+  H5Pset_attr_creation_order(properties.get(), H5P_CRT_ORDER_TRACKED | H5P_CRT_ORDER_INDEXED);
+  H5Pset_obj_track_times(properties.get(), false);
+  return properties;
+}
+
+}  // namespace
+
 Hdf5Dataset Hdf5File::create_dataset(const std::string& name, const Shape& shape, DType dtype, const Shape& chunks) {
   const Hdf5Lock lock;
   const hid_t type = dtype == DType::f32 ? H5T_IEEE_F32LE : dtype == DType::f64 ? H5T_IEEE_F64LE : H5T_STD_I64LE;
   const std::vector<hsize_t> extents = extents_of(shape), chunk_extents = extents_of(chunks);
-  const Id space(H5Screate_simple(shape.rank(), extents.data(), nullptr), H5Sclose), creation(H5Pcreate(H5P_DATASET_CREATE), H5Pclose);
-  // netCDF-4 adds attributes in an order that it relies on.
-  H5Pset_attr_creation_order(creation.get(), H5P_CRT_ORDER_TRACKED | H5P_CRT_ORDER_INDEXED);
+  const Id space(H5Screate_simple(shape.rank(), extents.data(), nullptr), H5Sclose), creation = creation_properties();
   if (chunks.rank() > 0) H5Pset_chunk(creation.get(), chunks.rank(), chunk_extents.data());
   Id id(H5Dcreate2(object_->id.get(), name.c_str(), type, space.get(), H5P_DEFAULT, creation.get(), H5P_DEFAULT), H5Dclose);
   if (!id.valid()) fail(path_, concat("variable \"", name, "\" cannot be created"));
@@ -201,8 +211,7 @@ void Hdf5File::attach_dimensions(const Hdf5Dataset& dataset, const std::vector<s
   const Hdf5Lock lock;
   for (std::size_t axis = 0; axis < dimensions.size(); ++axis) {
     const auto extent = static_cast<hsize_t>(dataset.shape()[static_cast<int>(axis)]);
-    const Id space(H5Screate_simple(1, &extent, nullptr), H5Sclose), creation(H5Pcreate(H5P_DATASET_CREATE), H5Pclose);
-    H5Pset_attr_creation_order(creation.get(), H5P_CRT_ORDER_TRACKED | H5P_CRT_ORDER_INDEXED);
+    const Id space(H5Screate_simple(1, &extent, nullptr), H5Sclose), creation = creation_properties();
     const Id scale(H5Dcreate2(object_->id.get(), dimensions[axis].c_str(), H5T_IEEE_F32BE, space.get(), H5P_DEFAULT, creation.get(), H5P_DEFAULT),
                    H5Dclose);
     // The words by which the netCDF library knows a dimension that has no values; the extent is padded to ten places.

@@ -182,7 +182,11 @@ void generate_flow_set(const GenerateOptions& options, Communicator& world) {
     const Range mine = part(world.rank());
     const Tensor frames = empty({mine.size(), floats}, DType::f32);
     workers.solve(first + mine.first, first + mine.last, frames.data<float>(), floats);
-    if (stopped(world)) throw Error(concat("generate: stopped by a signal after ", first, " of ", options.trajectories, " trajectories; nothing was written"));
+    if (stopped(world)) {
+      writer.reset();
+      stopped(world);  // the first rank that throws ends the job, so it waits for the file's remains to be gone
+      throw Error(concat("generate: stopped by a signal after ", first, " of ", options.trajectories, " trajectories; nothing was written"));
+    }
     if (writer == nullptr) {
       if (mine.size() > 0) world.send_receive(frames, 0, Tensor(), -1);
       continue;
