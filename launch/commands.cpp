@@ -1,7 +1,13 @@
 #include "launch/commands.h"
 
+#include "rpc/client.h"
+
 namespace trident {
 
-std::vector<Command> all_commands() { return {generate_command()}; }
+std::vector<Command> all_commands() {
+  std::vector<Command> commands = {generate_command()};
+  if constexpr (build::kHasGrpc) commands.push_back(serve_command());
+  return commands;
+}
 
 }  // namespace trident

@@ -8,5 +8,6 @@ namespace trident {
 /// In the order of `trident --help`. A command is defined in the file of its name.
 std::vector<Command> all_commands();
 Command generate_command();
+Command serve_command();  // absent from builds without gRPC
 
 }  // namespace trident

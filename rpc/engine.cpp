@@ -4,6 +4,8 @@
 #include <charconv>
 #include <limits>
 
+#include "runtime/device/allocator.h"
+
 namespace trident {
 namespace {
 
@@ -92,6 +94,7 @@ void Engine::answer(PendingRequest& request) {
   }
   if (outcome.code == Code::ok) {
     try {
+      keep_memory_of(request);
       const Tensor output = request.model->predict(request.prediction);
       const auto computed = Clock::now();
       request.write(output);
@@ -112,6 +115,16 @@ void Engine::answer(PendingRequest& request) {
     statistics.failed(outcome.code, Clock::now() - request.arrived);
   }
   request.finish(outcome);
+}
+
+/// The allocator keeps freed blocks for the next request, which needs the same ones if it is of the same kind. Others give them back first,
+/// so that clients with many shapes do not fill the memory.
+void Engine::keep_memory_of(const PendingRequest& request) {
+  const Shape& input = request.prediction.input.shape();
+  if (request.model == last_model_ && input == last_input_) return;
+  empty_cache(Device{});
+  last_model_ = request.model;
+  last_input_ = input;
 }
 
 void Engine::stop(Clock::time_point deadline) {

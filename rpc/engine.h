@@ -62,8 +62,13 @@ class Engine {
  private:
   void answer(PendingRequest& request);
 
+  void keep_memory_of(const PendingRequest& request);
+
   std::vector<ServedModel> models_;
   RequestQueue queue_;
+  // What the memory that the allocator keeps is good for; of the computing thread.
+  const ServedModel* last_model_ = nullptr;
+  Shape last_input_;
   std::atomic<PendingRequest::Clock::time_point> stop_deadline_ = PendingRequest::Clock::time_point::max();
 };
 
