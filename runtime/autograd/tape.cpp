@@ -1,6 +1,7 @@
 #include "runtime/autograd/tape.h"
 
 #include <algorithm>
+#include <atomic>
 #include <queue>
 #include <unordered_map>
 #include <unordered_set>
@@ -13,7 +14,7 @@
 namespace trident {
 namespace {
 
-thread_local std::uint64_t next_number = 1;
+std::atomic<std::uint64_t> next_number = 1;  // of the process, so that a tape may run backward on another thread than recorded it
 thread_local bool recording = true;
 
 struct Newest {
@@ -30,11 +31,12 @@ class Run {
   }
 
   void start(const std::shared_ptr<Node>& root, const Tensor& dy, const OnFinal& on_final) {
-    if (on_final) count_uses(root);
+    if (on_final) count_uses(root, 0);
     arrive(root, dy);
     while (!queue_.empty()) {
       const std::shared_ptr<Node> node = queue_.top();
       queue_.pop();
+      queued_.erase(node.get());  // a node of a block that runs again may come to lie at its address
       if (stops_.contains(node.get())) continue;
       if (node->leaf) continue;
       run(node, on_final);
@@ -51,19 +53,30 @@ class Run {
     const Tensor dy = std::move(gradients_[node.get()]);
     gradients_.erase(node.get());
     if (!dy.defined()) return pass_on_nothing(node, on_final);
+    if (node->block) return splice(node, dy, on_final);
     if (!node->backward) throw Error(concat("backward: \"", node->name, "\" has run backward already; record the forward again"));
-    Wanted wanted;
-    for (std::size_t i = 0; i < node->inputs.size(); ++i) {
-      if (node->inputs[i]) wanted.set(i);
-    }
     std::vector<Tensor> results = [&] {
       const Recording off(false);
-      return node->backward(dy, wanted);
+      return node->backward(dy, Wanted(*node));
     }();
     if (results.size() != node->inputs.size()) {
       throw Error(concat("backward: \"", node->name, "\" returned ", results.size(), " gradients for ", node->inputs.size(), " inputs"));
     }
     hand_on(node, std::move(results), on_final);
+  }
+
+  /// Runs the node's block again. Its nodes are the newest, so they go backward next, in the order that they would have had.
+  void splice(const std::shared_ptr<Node>& node, const Tensor& dy, const OnFinal& on_final) {
+    const std::uint64_t first = next_number;
+    const Tensor y = [&] {
+      const Recording on(true);
+      return node->block();
+    }();
+    if (y.node()) {
+      if (on_final) count_uses(y.node(), first);
+      arrive(y.node(), dy);
+    }
+    pass_on_nothing(node, on_final);
   }
 
   /// No gradient has reached the node: none reaches its inputs from here, but their uses are over.
@@ -72,7 +85,8 @@ class Run {
   }
 
   void hand_on(const std::shared_ptr<Node>& node, std::vector<Tensor> results, const OnFinal& on_final) {
-    node->backward = nullptr;  // what the closure holds is free from here on
+    node->backward = nullptr;  // what the closures hold is free from here on
+    node->block = nullptr;
     const std::vector<std::shared_ptr<Node>> inputs = std::exchange(node->inputs, {});
     for (std::size_t i = 0; i < inputs.size(); ++i) {
       if (!inputs[i]) continue;
@@ -104,12 +118,14 @@ class Run {
     }
   }
 
-  void count_uses(const std::shared_ptr<Node>& root) {
+  /// Adds the uses of leaves by nodes under `root` that were recorded from number `first` on.
+  void count_uses(const std::shared_ptr<Node>& root, std::uint64_t first) {
     std::vector<const Node*> todo{root.get()};
     std::unordered_set<const Node*> seen{root.get()};
     while (!todo.empty()) {
       const Node* node = todo.back();
       todo.pop_back();
+      if (node->number < first) continue;
       for (const auto& input : node->inputs) {
         if (!input) continue;
         if (input->leaf) ++uses_[input.get()];
@@ -128,10 +144,13 @@ class Run {
 
 }  // namespace
 
+bool Wanted::operator[](std::size_t input) const { return node_->inputs[input] != nullptr; }
+
 Node::~Node() {
   // A tape that is dropped without a backward is a chain of thousands: take it apart in a loop, not by recursion.
   std::vector<std::shared_ptr<Node>> dying = std::exchange(inputs, {});
   backward = nullptr;
+  block = nullptr;
   while (!dying.empty()) {
     const std::shared_ptr<Node> node = std::move(dying.back());
     dying.pop_back();
@@ -139,6 +158,7 @@ Node::~Node() {
       std::move(node->inputs.begin(), node->inputs.end(), std::back_inserter(dying));
       node->inputs.clear();
       node->backward = nullptr;
+      node->block = nullptr;
     }
   }
 }
@@ -213,10 +233,9 @@ Tensor recompute(const std::function<Tensor()>& block) {
   const TapeMark mark;
   const Tensor y = block();
   const std::vector<Tensor> inputs = mark.inputs_of(y);
-  return record("recompute", y.detached(), inputs, [block, inputs](const Tensor& dy, Wanted) {
-    const Recording on(true);
-    return gradients(block(), dy, inputs);
-  });
+  const Tensor recorded = record("recompute", y, inputs, {});
+  if (recorded.node()) recorded.node()->block = block;
+  return recorded;
 }
 
 }  // namespace trident

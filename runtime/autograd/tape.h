@@ -16,11 +16,11 @@ namespace trident {
 /// Which inputs of a node want a gradient; frozen weights and data cost nothing.
 class Wanted {
  public:
-  void set(std::size_t input) { bits_ |= std::uint64_t{1} << input; }
-  bool operator[](std::size_t input) const { return (bits_ >> input & 1U) != 0; }
+  explicit Wanted(const Node& node) : node_(&node) {}
+  bool operator[](std::size_t input) const;
 
  private:
-  std::uint64_t bits_ = 0;
+  const Node* node_;
 };
 
 /// Given the gradient of a node's output, returns one gradient per input, in their order; undefined where not wanted or zero.
@@ -29,9 +29,10 @@ using Backward = std::function<std::vector<Tensor>(const Tensor& dy, Wanted want
 /// A computed value's place on the tape, or a leaf (no inputs; its gradient is kept).
 struct Node {
   const char* name = "";
-  std::uint64_t number = 0;                   // in record order, per thread
+  std::uint64_t number = 0;                   // in record order
   std::vector<std::shared_ptr<Node>> inputs;  // null where no gradient flows
   Backward backward;
+  std::function<Tensor()> block;  // set instead of `backward`: run again, and the tape of that run goes backward in the node's place
   bool leaf = false;
   Tensor gradient;  // leaves only: what backward adds to
 
@@ -81,8 +82,8 @@ class TapeMark {
   std::uint64_t number_;
 };
 
-/// Computes block() without keeping its intermediate values; the backward runs it again (activation checkpointing).
-/// `block` captures its random keys by value, so random numbers repeat.
+/// Computes block() without keeping its intermediate values; the backward runs it again (activation checkpointing). Gradients are those
+/// without it, bit for bit. `block` captures its random keys by value, so random numbers repeat.
 Tensor recompute(const std::function<Tensor()>& block);
 
 }  // namespace trident

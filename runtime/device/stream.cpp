@@ -36,7 +36,10 @@ void WorkerStream::work() {
     if (jobs_.empty()) return;
     std::function<void()> job = std::move(jobs_.front());
     jobs_.pop_front();
-    if (error_) continue;
+    if (error_) {
+      changed_.notify_all();
+      continue;
+    }
     busy_ = true;
     lock.unlock();
     std::exception_ptr error;

@@ -24,13 +24,7 @@ To convert(From value) {
   } else if constexpr (std::is_same_v<To, f16>) {
     return f16{std::bit_cast<std::uint16_t>(static_cast<_Float16>(convert<float>(value)))};
   } else if constexpr (std::is_same_v<To, c64> || std::is_same_v<To, c128>) {
-    if constexpr (std::is_same_v<From, c64> || std::is_same_v<From, c128>) {
-      return To(static_cast<typename To::value_type>(value.real()), static_cast<typename To::value_type>(value.imag()));
-    } else {
-      return To(static_cast<typename To::value_type>(value));
-    }
-  } else if constexpr (std::is_same_v<From, c64> || std::is_same_v<From, c128>) {
-    return static_cast<To>(value.real());
+    return To(static_cast<typename To::value_type>(value.real()), static_cast<typename To::value_type>(value.imag()));
   } else if constexpr (std::is_same_v<To, bool>) {
     return value != From{};
   } else {
@@ -38,37 +32,83 @@ To convert(From value) {
   }
 }
 
-StridedLoop<2> loop_of(const StridedPair& pair) { return {pair.shape, {pair.target_strides, pair.source_strides}}; }
+/// The dimension along which the source runs without gaps, where the innermost one jumps and both are long enough to tile; else -1.
+int across_of(const StridedLoop<2>& loop) {
+  constexpr std::int64_t kShortest = 8;
+  const int inner = loop.shape.rank() - 1;
+  if (loop.strides[0][inner] != 1 || loop.strides[1][inner] <= 1 || loop.shape[inner] < kShortest) return -1;
+  for (int dim = 0; dim < inner; ++dim) {
+    if (loop.strides[1][dim] == 1 && loop.shape[dim] >= kShortest) return dim;
+  }
+  return -1;
+}
+
+/// A copy that exchanges rows and columns, in tiles whose lines stay in the nearest cache on both sides.
+template <class T>
+void transposed_copy(const StridedLoop<2>& loop, int across, T* target, const T* source) {
+  constexpr std::int64_t kTile = 32;
+  const int inner = loop.shape.rank() - 1;
+  const std::int64_t rows = loop.shape[across], columns = loop.shape[inner];
+  const std::int64_t target_step = loop.strides[0][across], source_step = loop.strides[1][inner];
+  const std::int64_t row_tiles = (rows + kTile - 1) / kTile, column_tiles = (columns + kTile - 1) / kTile;
+  const std::int64_t total = numel(loop.shape), tasks = total / (rows * columns) * row_tiles * column_tiles;
+#pragma omp parallel for schedule(static) if (total > kGrain)
+  for (std::int64_t task = 0; task < tasks; ++task) {
+    const std::int64_t row = task % row_tiles * kTile, column = task / row_tiles % column_tiles * kTile;
+    std::int64_t rest = task / row_tiles / column_tiles;
+    T* to = target + row * target_step + column;
+    const T* from = source + row + column * source_step;
+    for (int dim = inner - 1; dim >= 0; --dim) {
+      if (dim == across) continue;
+      to += rest % loop.shape[dim] * loop.strides[0][dim];
+      from += rest % loop.shape[dim] * loop.strides[1][dim];
+      rest /= loop.shape[dim];
+    }
+    const std::int64_t height = std::min(kTile, rows - row), width = std::min(kTile, columns - column);
+    for (std::int64_t i = 0; i < height; ++i) {
+      for (std::int64_t k = 0; k < width; ++k) to[i * target_step + k] = from[i + k * source_step];
+    }
+  }
+}
 
 }  // namespace
 
 template <class To, class From>
 void strided_copy(Cpu, const StridedPair& pair, To* target, const From* source) {
-  for_each_run(loop_of(pair), [=](auto offsets, std::int64_t length, auto steps) {
-    const auto [to, from] = offsets;
+  const StridedLoop<2> loop = merged<2>({pair.shape, {pair.target_strides, pair.source_strides}});
+  if constexpr (std::is_same_v<To, From>) {
+    if (const int across = across_of(loop); across >= 0) return transposed_copy(loop, across, target, source);
+  }
+  for_each_run(loop, [=](auto offsets, std::int64_t length, auto steps) {
+    To* to = target + offsets[0];
+    const From* from = source + offsets[1];
     const auto [target_step, source_step] = steps;
-    if (target_step == 1 && source_step == 1) {
+    if (target_step == 1 && source_step == 0) {
+      std::fill_n(to, length, convert<To>(*from));
+    } else if (target_step == 1 && source_step == 1) {
       if constexpr (std::is_same_v<To, From>) {
-        std::memcpy(target + to, source + from, static_cast<std::size_t>(length) * sizeof(To));
+        std::memcpy(to, from, static_cast<std::size_t>(length) * sizeof(To));
       } else {
-        for (std::int64_t i = 0; i < length; ++i) target[to + i] = convert<To>(source[from + i]);
+        for (std::int64_t i = 0; i < length; ++i) to[i] = convert<To>(from[i]);
       }
-      return;
+    } else {
+      for (std::int64_t i = 0; i < length; ++i) to[i * target_step] = convert<To>(from[i * source_step]);
     }
-    for (std::int64_t i = 0; i < length; ++i) target[to + i * target_step] = convert<To>(source[from + i * source_step]);
   });
 }
 
 template <class T>
 void strided_add(Cpu, const StridedPair& pair, T* target, const T* source) {
-  for_each_run(loop_of(pair), [=](auto offsets, std::int64_t length, auto steps) {
-    const auto [to, from] = offsets;
+  const StridedLoop<2> loop{pair.shape, {pair.target_strides, pair.source_strides}};
+  for_each_run(loop, [=](auto offsets, std::int64_t length, auto steps) {
+    T* to = target + offsets[0];
+    const T* from = source + offsets[1];
     const auto [target_step, source_step] = steps;
     if (target_step == 1 && source_step == 1) {
-      for (std::int64_t i = 0; i < length; ++i) target[to + i] += source[from + i];
-      return;
+      for (std::int64_t i = 0; i < length; ++i) to[i] += from[i];
+    } else {
+      for (std::int64_t i = 0; i < length; ++i) to[i * target_step] += from[i * source_step];
     }
-    for (std::int64_t i = 0; i < length; ++i) target[to + i * target_step] += source[from + i * source_step];
   });
 }
 

@@ -8,10 +8,21 @@
 #include "runtime/tensor/view.h"
 
 namespace trident {
+namespace {
+
+std::size_t bytes_of(const Shape& shape, DType dtype) {
+  std::int64_t bytes = 0;
+  if (__builtin_mul_overflow(numel(shape), static_cast<std::int64_t>(size_of(dtype)), &bytes)) {
+    throw ShapeError(concat("shape ", to_string(shape), " of ", name_of(dtype), ": more bytes than 63 bits can count"));
+  }
+  return static_cast<std::size_t>(bytes);
+}
+
+}  // namespace
 
 Tensor empty(const Shape& shape, DType dtype, Device device) {
   auto storage = std::make_shared<Storage>();
-  storage->bytes = static_cast<std::size_t>(numel(shape)) * size_of(dtype);
+  storage->bytes = bytes_of(shape, dtype);
   storage->block = Block(storage->bytes, device);
   storage->data = static_cast<std::byte*>(storage->block.data());
   storage->device = device;
@@ -49,7 +60,7 @@ Tensor from_memory(void* data, const Shape& shape, DType dtype, std::shared_ptr<
   auto storage = std::make_shared<Storage>();
   storage->owner = std::move(owner);
   storage->data = static_cast<std::byte*>(data);
-  storage->bytes = static_cast<std::size_t>(numel(shape)) * size_of(dtype);
+  storage->bytes = bytes_of(shape, dtype);
   return Tensor(std::move(storage), 0, shape, contiguous_strides(shape), dtype);
 }
 

@@ -23,37 +23,10 @@ RandomKey RandomKey::fold(std::string_view name) const {
   return fold(hash);
 }
 
-std::array<std::uint32_t, 4> philox(RandomKey key, std::uint64_t index) {
-  // Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"; ten rounds, constants of the paper.
-  std::array<std::uint32_t, 4> x{static_cast<std::uint32_t>(index), static_cast<std::uint32_t>(index >> 32), 0, 0};
-  auto k0 = static_cast<std::uint32_t>(key.bits()), k1 = static_cast<std::uint32_t>(key.bits() >> 32);
-  for (int round = 0; round < 10; ++round) {
-    const std::uint64_t a = std::uint64_t{0xD2511F53U} * x[0], b = std::uint64_t{0xCD9E8D57U} * x[2];
-    x = {static_cast<std::uint32_t>(b >> 32) ^ x[1] ^ k0, static_cast<std::uint32_t>(b),
-         static_cast<std::uint32_t>(a >> 32) ^ x[3] ^ k1, static_cast<std::uint32_t>(a)};
-    k0 += 0x9E3779B9U;
-    k1 += 0xBB67AE85U;
-  }
-  return x;
-}
-
-namespace {
-
-double unit(std::uint32_t high, std::uint32_t low) {
-  return static_cast<double>((std::uint64_t{high} << 32 | low) >> 11) * 0x1.0p-53;
-}
-
-}  // namespace
-
-double uniform(RandomKey key, std::uint64_t index) {
-  const auto words = philox(key, index);
-  return unit(words[0], words[1]);
-}
-
 double normal(RandomKey key, std::uint64_t index) {
-  const auto words = philox(key, index);
-  const double radius = std::sqrt(-2.0 * std::log1p(-unit(words[0], words[1])));  // 1 - u is never 0
-  return radius * std::cos(2.0 * std::numbers::pi * unit(words[2], words[3]));
+  const RandomWords words = philox(key, index);
+  const double radius = std::sqrt(-2.0 * std::log1p(-unit_interval(words[0], words[1])));  // 1 - u is never 0
+  return radius * std::cos(2.0 * std::numbers::pi * unit_interval(words[2], words[3]));
 }
 
 Permutation::Permutation(std::uint64_t size, RandomKey key) : size_(size), half_bits_(1), key_(key) {

@@ -20,11 +20,34 @@ class RandomKey {
   std::uint64_t bits_ = 0;
 };
 
+using RandomWords = std::array<std::uint32_t, 4>;
+/// The ten rounds of Philox4x32 on a counter.
+inline RandomWords philox_rounds(RandomWords counter, std::array<std::uint32_t, 2> key) {
+  // Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"; constants of the paper.
+  for (int round = 0; round < 10; ++round) {
+    const std::uint64_t a = std::uint64_t{0xD2511F53U} * counter[0], b = std::uint64_t{0xCD9E8D57U} * counter[2];
+    counter = {static_cast<std::uint32_t>(b >> 32) ^ counter[1] ^ key[0], static_cast<std::uint32_t>(b),
+               static_cast<std::uint32_t>(a >> 32) ^ counter[3] ^ key[1], static_cast<std::uint32_t>(a)};
+    key[0] += 0x9E3779B9U;
+    key[1] += 0xBB67AE85U;
+  }
+  return counter;
+}
 /// Four 32-bit words of the stream `key` at `index`.
-std::array<std::uint32_t, 4> philox(RandomKey key, std::uint64_t index);
+inline RandomWords philox(RandomKey key, std::uint64_t index) {
+  return philox_rounds({static_cast<std::uint32_t>(index), static_cast<std::uint32_t>(index >> 32), 0, 0},
+                       {static_cast<std::uint32_t>(key.bits()), static_cast<std::uint32_t>(key.bits() >> 32)});
+}
 
-/// Number `index` of the stream, uniform in [0, 1): 53 random bits.
-double uniform(RandomKey key, std::uint64_t index);
+/// 53 of 64 random bits as a number in [0, 1).
+inline double unit_interval(std::uint32_t high, std::uint32_t low) {
+  return static_cast<double>((std::uint64_t{high} << 32 | low) >> 11) * 0x1.0p-53;
+}
+/// Number `index` of the stream, uniform in [0, 1).
+inline double uniform(RandomKey key, std::uint64_t index) {
+  const RandomWords words = philox(key, index);
+  return unit_interval(words[0], words[1]);
+}
 /// Number `index` of the stream, standard normal (Box-Muller in f64).
 double normal(RandomKey key, std::uint64_t index);
 

@@ -21,13 +21,16 @@ bool Shape::operator==(const Shape& other) const { return std::equal(begin(), en
 
 std::int64_t numel(const Shape& shape) {
   std::int64_t product = 1;
+  bool empty = false;
   for (const std::int64_t extent : shape) {
     if (extent < 0) throw ShapeError(concat("shape ", to_string(shape), ": an extent is negative"));
-    if (__builtin_mul_overflow(product, extent, &product)) {
+    empty = empty || extent == 0;
+    // An extent of 0 does not excuse the others: strides are made of them.
+    if (__builtin_mul_overflow(product, std::max<std::int64_t>(extent, 1), &product)) {
       throw ShapeError(concat("shape ", to_string(shape), ": more elements than 63 bits can count"));
     }
   }
-  return product;
+  return empty ? 0 : product;
 }
 
 Shape contiguous_strides(const Shape& shape) {

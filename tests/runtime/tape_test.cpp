@@ -1,0 +1,304 @@
+#include "runtime/autograd/tape.h"
+
+#include <functional>
+
+#include "runtime/device/allocator.h"
+#include "runtime/error.h"
+#include "runtime/ops/elementwise.h"
+#include "runtime/ops/reduce.h"
+#include "runtime/ops/shape.h"
+#include "runtime/tensor/create.h"
+#include "tests/support/gradcheck.h"
+#include "tests/support/random_tensor.h"
+#include "tests/support/tensor_near.h"
+
+namespace trident {
+namespace {
+
+using testing::random_tensor;
+
+Tensor number(double value) { return full({1}, value, DType::f64); }
+
+/// x itself, with a name on the tape and a look at its backward.
+Tensor watched(const Tensor& x, const std::function<void()>& on_backward) {
+  return record("watched", x, {x}, [on_backward](const Tensor& dy, Wanted) {
+    on_backward();
+    return std::vector{dy};
+  });
+}
+
+TEST(Tape, NothingIsRecordedWithoutALeaf) {
+  EXPECT_EQ((number(1) + number(2)).node(), nullptr);
+  EXPECT_NE((leaf(number(1)) + number(2)).node(), nullptr);
+}
+
+TEST(Tape, NothingIsRecordedWhileRecordingIsOff) {
+  const Tensor x = leaf(number(1));
+  {
+    const Recording off(false);
+    EXPECT_EQ((x + x).node(), nullptr);
+    {
+      const Recording on(true);
+      EXPECT_NE((x + x).node(), nullptr);
+    }
+    EXPECT_FALSE(Recording::is_on());
+  }
+  EXPECT_NE((x + x).node(), nullptr);
+}
+
+TEST(Tape, GradientsOfALeafUsedTwiceAddUp) {
+  const Tensor x = leaf(number(3));
+  backward(x * x + affine(x, 5.0));
+  EXPECT_EQ(to_number(gradient_of(x)), 11.0);
+}
+
+TEST(Tape, DiamondsRunEveryNodeOnce) {
+  const Tensor x = leaf(number(2));
+  int runs = 0;
+  const Tensor top = watched(x * x, [&] { ++runs; });
+  Tensor y = top;
+  for (int i = 0; i < 10; ++i) y = y + y;  // 2^10 paths to the top
+  backward(y + top);
+  EXPECT_EQ(runs, 1);
+  EXPECT_EQ(to_number(gradient_of(x)), 1025 * 4.0);
+}
+
+TEST(Tape, GradientsAreAddedNeverOverwritten) {
+  const Tensor memory = full({1}, 100.0, DType::f64);
+  const Tensor x = leaf(number(3), memory);
+  backward(x * x);
+  backward(affine(x, 2.0));
+  EXPECT_EQ(to_number(memory), 108.0);
+}
+
+TEST(Tape, UpstreamGradientsThatAreSharedAreNotOverwritten) {
+  // add hands one tensor to both operands; the second use of `a` must not change what `b` has got.
+  const Tensor a = leaf(random_tensor({3}, 1)), b = leaf(random_tensor({3}, 2));
+  const Tensor one = affine(a, 1.0), two = affine(b, 1.0);
+  backward(sum(one + two) + sum(affine(one, 7.0)));
+  EXPECT_TENSOR_NEAR(gradient_of(a), full({3}, 8.0, DType::f64), 0);
+  EXPECT_TENSOR_NEAR(gradient_of(b), full({3}, 1.0, DType::f64), 0);
+}
+
+TEST(Tape, LeavesAreFinalOnceAfterTheirLastUseInDescendingOrder) {
+  const Tensor early = leaf(number(2)), late = leaf(number(3)), both = leaf(number(5)), unused = leaf(number(7));
+  const Tensor h = early * both, y = h * late + both;
+  std::vector<const Node*> finals;
+  std::vector<double> values;
+  backward(y, [&](const Node& node) {
+    finals.push_back(&node);
+    values.push_back(to_number(node.gradient));
+  });
+  EXPECT_EQ(finals, (std::vector<const Node*>{late.node().get(), early.node().get(), both.node().get()}));
+  EXPECT_EQ(values, (std::vector<double>{10, 15, 7}));
+  EXPECT_FALSE(gradient_of(unused).defined());
+}
+
+TEST(Tape, OneUseTwiceInANodeIsFinalOnce) {
+  const Tensor x = leaf(number(3));
+  int calls = 0;
+  backward(x * x, [&](const Node&) { ++calls; });
+  EXPECT_EQ(calls, 1);
+  EXPECT_EQ(to_number(gradient_of(x)), 6.0);
+}
+
+TEST(Tape, ANodeWithoutAGradientPassesOnNothingButEndsItsUses) {
+  const Tensor x = leaf(number(3));
+  const Tensor dead = affine(x, 2.0);
+  const Tensor y = record("drops", number(1), {dead, x}, [](const Tensor& dy, Wanted) { return std::vector{Tensor{}, dy}; });
+  int calls = 0;
+  backward(y, [&](const Node&) { ++calls; });
+  EXPECT_EQ(calls, 1);
+  EXPECT_EQ(to_number(gradient_of(x)), 1.0);
+}
+
+TEST(Tape, OnlyInputsOnTheTapeAreWanted) {
+  const Tensor x = leaf(number(1)), frozen = number(2);
+  bool first = false, second = true;
+  const Tensor y = record("two", number(0), {x, frozen}, [&](const Tensor& dy, Wanted wanted) {
+    first = wanted[0];
+    second = wanted[1];
+    return std::vector{dy, Tensor{}};
+  });
+  backward(y);
+  EXPECT_TRUE(first);
+  EXPECT_FALSE(second);
+}
+
+TEST(Tape, MoreThanSixtyFourInputs) {
+  std::vector<Tensor> parts;
+  for (int i = 0; i < 100; ++i) parts.push_back(i % 2 == 0 ? number(i) : leaf(number(i)));
+  backward(sum(concatenate(parts, 0)));
+  for (int i = 0; i < 100; ++i) EXPECT_EQ(gradient_of(parts[static_cast<std::size_t>(i)]).defined(), i % 2 == 1) << i;
+}
+
+TEST(Tape, ATapeRunsBackwardOnce) {
+  const Tensor x = leaf(number(1));
+  const Tensor y = affine(affine(x, 2.0), 3.0);
+  backward(y);
+  EXPECT_THROW(backward(y), Error);
+  EXPECT_EQ(to_number(gradient_of(x)), 6.0);
+}
+
+TEST(Tape, BackwardStartsFromOneNumberOnTheTape) {
+  EXPECT_THROW(backward(leaf(zeros({2}, DType::f64))), ShapeError);
+  EXPECT_THROW(backward(number(1)), ShapeError);
+}
+
+TEST(Tape, AWrongNumberOfGradientsIsNamed) {
+  const Tensor x = leaf(number(1));
+  try {
+    backward(record("careless", number(1), {x, x}, [](const Tensor& dy, Wanted) { return std::vector{dy}; }));
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_STREQ(error.what(), "backward: \"careless\" returned 1 gradients for 2 inputs");
+  }
+}
+
+TEST(Tape, ClosuresAreFreedAsTheBackwardProceeds) {
+  const auto held = std::make_shared<int>(1);
+  const Tensor x = leaf(number(1));
+  long holders_below = 0;
+  Tensor y = watched(x, [&] { holders_below = held.use_count(); });
+  y = watched(y, [held] {});
+  EXPECT_EQ(held.use_count(), 2);
+  backward(y);
+  EXPECT_EQ(holders_below, 1);
+}
+
+TEST(Tape, MemoryOfAChainDoesNotGrowWithItsLengthInTheBackward) {
+  const Tensor x = leaf(random_tensor({1 << 16}, 1));
+  Tensor y = x;
+  for (int i = 0; i < 8; ++i) y = sigmoid(y);
+  const Tensor loss = sum(y);
+  y = {};
+  reset_peak({});
+  const std::int64_t before = memory_counters({}).in_use_bytes, field = x.num_bytes();
+  backward(loss);
+  EXPECT_LE(memory_counters({}).peak_bytes - before, 3 * field);  // two gradients, and the leaf's
+  EXPECT_LE(memory_counters({}).in_use_bytes, before - 7 * field);
+}
+
+TEST(Tape, LongChainsDoNotOverflowTheStack) {
+  const Tensor x = leaf(number(1));
+  for (const bool runs_backward : {true, false}) {
+    Tensor y = x;
+    for (int i = 0; i < 50000; ++i) y = affine(y, 1.0);
+    if (runs_backward) backward(y);
+  }
+  EXPECT_EQ(to_number(gradient_of(x)), 1.0);
+}
+
+TEST(Gradients, StopAtTheirInputsAndTouchNoLeaf) {
+  const Tensor x = leaf(number(2)), weight = leaf(number(3));
+  const Tensor h = x * weight;
+  const Tensor y = h * h * weight;
+  const std::vector<Tensor> found = gradients(y, number(1), {h, weight});
+  EXPECT_EQ(to_number(found[0]), 2 * 6 * 3.0);
+  EXPECT_EQ(to_number(found[1]), 36.0);  // the path through h is not followed
+  EXPECT_FALSE(gradient_of(x).defined());
+  EXPECT_FALSE(gradient_of(weight).defined());
+}
+
+TEST(Gradients, AreUndefinedWhereNothingArrives) {
+  const Tensor x = leaf(number(2)), other = leaf(number(3));
+  EXPECT_FALSE(gradients(affine(x, 2.0), number(1), {other})[0].defined());
+  EXPECT_FALSE(gradients(number(1), number(1), {x})[0].defined());
+}
+
+struct Network {
+  Tensor input = leaf(random_tensor({4, 6}, 1)), shared = leaf(random_tensor({6}, 2)), own = leaf(random_tensor({4, 1}, 3));
+
+  Tensor block(const Tensor& x) const { return gelu(x * shared + own) * sigmoid(shared * own); }
+
+  /// Two blocks that share parameters, each using them more than once; `wrap` decides how a block runs.
+  Tensor loss(const std::function<Tensor(const std::function<Tensor()>&)>& wrap) const {
+    const Tensor h = wrap([this] { return block(input); });
+    const Tensor z = wrap([this, h, &wrap] {
+      const Tensor inner = wrap([this, h] { return block(h); });
+      return inner * h + block(inner);
+    });
+    return sum(z * shared);
+  }
+};
+
+TEST(Recompute, GivesTheGradientsOfThePlainRunBitForBit) {
+  const Network plain, again, nested;
+  backward(plain.loss([](const std::function<Tensor()>& block) { return block(); }));
+  bool inside = false;
+  backward(again.loss([&](const std::function<Tensor()>& block) {  // the outer blocks only
+    if (inside) return block();
+    inside = true;
+    const Tensor y = recompute(block);
+    inside = false;
+    return y;
+  }));
+  const std::function<Tensor(const std::function<Tensor()>&)> wrap = [](const std::function<Tensor()>& block) { return recompute(block); };
+  backward(nested.loss(wrap));
+  for (const Network* network : {&again, &nested}) {
+    EXPECT_TENSOR_NEAR(gradient_of(network->input), gradient_of(plain.input), 0);
+    EXPECT_TENSOR_NEAR(gradient_of(network->shared), gradient_of(plain.shared), 0);
+    EXPECT_TENSOR_NEAR(gradient_of(network->own), gradient_of(plain.own), 0);
+  }
+}
+
+TEST(Recompute, PassesTheGradientCheck) {
+  EXPECT_TRUE(testing::gradcheck(
+      [](const std::vector<Tensor>& in) {
+        const Tensor h = recompute([in] { return gelu(in[0] * in[1]); });
+        return recompute([in, h] { return h * in[1] + in[0]; });
+      },
+      {random_tensor({2, 3}, 1), random_tensor({3}, 2)}));
+}
+
+TEST(Recompute, LeavesAreFinalOnceInTheOrderOfThePlainRun) {
+  const auto finals_of = [](const Network& network, const Tensor& loss) {
+    std::vector<int> finals;
+    backward(loss, [&](const Node& node) {
+      finals.push_back(&node == network.input.node().get() ? 0 : &node == network.shared.node().get() ? 1 : 2);
+    });
+    return finals;
+  };
+  const Network plain, again;
+  const std::vector<int> expected = finals_of(plain, plain.loss([](const std::function<Tensor()>& block) { return block(); }));
+  EXPECT_EQ(expected.size(), 3U);
+  const std::function<Tensor(const std::function<Tensor()>&)> wrap = [](const std::function<Tensor()>& block) { return recompute(block); };
+  EXPECT_EQ(finals_of(again, again.loss(wrap)), expected);
+}
+
+TEST(Recompute, KeepsNoIntermediateValues) {
+  const Tensor x = leaf(random_tensor({1 << 16}, 1));
+  const auto block = [](Tensor y) {
+    for (int i = 0; i < 8; ++i) y = sigmoid(y);
+    return y;
+  };
+  const std::int64_t before = memory_counters({}).in_use_bytes;
+  const Tensor y = recompute([=] { return block(x); });
+  EXPECT_EQ(memory_counters({}).in_use_bytes - before, y.num_bytes());
+  EXPECT_EQ(memory_counters({}).in_use_bytes - before, x.num_bytes());
+}
+
+TEST(Recompute, ABlockThatDependsOnNothingIsNotRecorded) {
+  EXPECT_EQ(recompute([] { return number(1) + number(2); }).node(), nullptr);
+}
+
+TEST(Recompute, ABlockMayReturnWhatItWasGiven) {
+  const Tensor x = leaf(number(3));
+  int calls = 0;
+  backward(affine(recompute([x] { return x; }), 2.0), [&](const Node&) { ++calls; });
+  EXPECT_EQ(to_number(gradient_of(x)), 2.0);
+  EXPECT_EQ(calls, 1);
+}
+
+TEST(Recompute, ManyBlocksInAChain) {
+  // Nodes of later blocks come to lie where nodes of earlier ones were.
+  const Tensor x = leaf(number(1)), weight = leaf(number(1));
+  Tensor y = x;
+  for (int i = 0; i < 2000; ++i) y = recompute([y, weight] { return affine(y, 1.0) * weight; });
+  backward(y);
+  EXPECT_EQ(to_number(gradient_of(x)), 1.0);
+  EXPECT_EQ(to_number(gradient_of(weight)), 2000.0);
+}
+
+}  // namespace
+}  // namespace trident
