@@ -74,6 +74,7 @@ struct Kind {
   const char* name;
   bool (*matches)(const Folder& folder);  // by the files it holds
   Rows (*check)(Folder& folder, const Options& options);
+  bool holds_cases = false;  // the folders inside are cases too
 };
 /// In the order in which they are tried.
 const std::vector<Kind>& kinds();

@@ -46,19 +46,24 @@ int run_kind(const Kind& kind, Folder& folder, const Options& options) {
 }
 
 int check(const std::filesystem::path& path, const Options& options) {
+  int failures = 0;
+  bool matched = false;
   try {
     Folder folder(path);
     for (const Kind& kind : kinds()) {
-      if (kind.matches(folder)) return run_kind(kind, folder, options);
+      if (!kind.matches(folder)) continue;
+      failures += run_kind(kind, folder, options);
+      if (!kind.holds_cases) return failures;
+      matched = true;
+      break;
     }
   } catch (const std::exception& error) {
     print(failed(path.string(), error.what()));
     return 1;
   }
   const std::vector<std::filesystem::path> inside = std::filesystem::is_directory(path) ? sorted_folders(path) : std::vector<std::filesystem::path>{};
-  int failures = 0;
   for (const std::filesystem::path& folder : inside) failures += check(folder, options);
-  if (inside.empty()) {
+  if (inside.empty() && !matched) {
     print(failed(path.string(), "no kind of case has these files"));
     return 1;
   }

@@ -1,4 +1,5 @@
 #include "tests/golden/golden.h"
+#include "tests/golden/pdegym.h"
 #include "tests/golden/scot.h"
 
 namespace trident::golden {
@@ -10,6 +11,9 @@ const std::vector<Kind>& kinds() {
       {"scOT roll-out", matches_rollout, check_rollout},
       {"scOT training", matches_training, check_training},
       {"scOT", matches_forward, check_forward},
+      {"data set", matches_problem, check_problem},
+      {"chunk files", matches_chunks, check_chunks},
+      {"refused data sets", matches_refused, check_refused, true},
   };
   return all;
 }

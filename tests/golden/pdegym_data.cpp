@@ -1,4 +1,4 @@
-#include "tests/golden/pdegym_check.h"
+#include "tests/golden/pdegym.h"
 
 #include <algorithm>
 #include <cmath>
@@ -6,21 +6,17 @@
 #include <map>
 #include <optional>
 
-#include "checkpoint/atomic_file.h"
-#include "checkpoint/safetensors_reader.h"
 #include "launch/data/dataset.h"
 #include "launch/data/field_source.h"
 #include "runtime/error.h"
 #include "runtime/tensor/create.h"
 
-namespace trident {
+namespace trident::golden {
 namespace {
 
 namespace fs = std::filesystem;
 
 constexpr double kSampleBound = 1e-6;
-
-ConfigValue read_json(const fs::path& path) { return parse_json(read_text_file(path), path.string()); }
 
 const ConfigValue& at(const ConfigValue& map, std::string_view key) {
   const ConfigValue* value = map.find(key);
@@ -28,48 +24,38 @@ const ConfigValue& at(const ConfigValue& map, std::string_view key) {
   return *value;
 }
 
-fs::path find_data(const std::string& name, const fs::path& folder, const std::vector<fs::path>& data_folders) {
-  std::vector<fs::path> places{folder};
-  places.insert(places.end(), data_folders.begin(), data_folders.end());
-  for (const fs::path& place : places) {
+/// A data file that a case names: beside the case, in the recording's own folder above it, or where the options and the tests have some.
+fs::path find_data(const std::string& name, const Folder& folder, const Options& options) {
+  for (const fs::path& place : {folder.path(), folder.path() / "..", folder.path() / ".." / "..", options.data, fs::path(TRIDENT_GOLDEN_DATA)}) {
+    if (place.empty()) continue;
     for (const fs::path& candidate : {place / name, place / fs::path(name).filename()}) {
       if (fs::exists(candidate)) return candidate;
     }
   }
-  throw DataError(concat(folder.string(), ": data file \"", name, "\" is in none of the data folders; give its folder by --data"));
+  throw DataError(concat(folder.path().string(), ": data file \"", name, "\" is not there; give its folder by --data"));
 }
 
 /// Rows, each the worst over all samples.
-class Rows {
+class Worst {
  public:
-  void worst(const std::string& quantity, double error, double bound) {
-    for (CheckRow& row : rows_) {
-      if (row.quantity != quantity) continue;
-      row.error = std::max(row.error, std::isnan(error) ? std::numeric_limits<double>::infinity() : error);
-      return;
-    }
-    rows_.push_back({quantity, 0.0, bound});
-    worst(quantity, error, bound);
+  void error(const std::string& quantity, double error, double bound) {
+    const auto same = [&](const Row& row) { return row.name == quantity; };
+    auto row = std::find_if(rows_.begin(), rows_.end(), same);
+    if (row == rows_.end()) row = rows_.insert(row, {quantity, 0.0, bound});
+    row->error = std::max(row->error, std::isnan(error) ? std::numeric_limits<double>::infinity() : error);
   }
   template <class A, class B>
   void equal(const std::string& quantity, const A& found, const B& expected) {
-    worst(quantity, found == expected ? 0.0 : std::numeric_limits<double>::infinity(), 0.0);
+    error(quantity, found == expected ? 0.0 : std::numeric_limits<double>::infinity(), 0.0);
   }
-  CheckRows take() { return std::move(rows_); }
+  Rows take() { return std::move(rows_); }
 
  private:
-  CheckRows rows_;
+  Rows rows_;
 };
 
-double relative_distance(const Tensor& found, const Tensor& expected) {
-  if (!(found.shape() == expected.shape())) return std::numeric_limits<double>::infinity();
-  const std::vector<float> a = to_host<float>(found), b = to_host<float>(expected);
-  double difference = 0.0, norm = 0.0;
-  for (std::size_t k = 0; k < a.size(); ++k) {
-    difference += std::pow(static_cast<double>(a[k]) - b[k], 2);
-    norm += std::pow(static_cast<double>(b[k]), 2);
-  }
-  return norm == 0.0 ? std::sqrt(difference) : std::sqrt(difference / norm);
+double distance(const Tensor& found, const Tensor& expected) {
+  return found.shape() == expected.shape() ? relative_error(found, expected) : std::numeric_limits<double>::infinity();
 }
 
 std::vector<bool> flags(const Tensor& x) { return std::vector<bool>(x.data<bool>(), x.data<bool>() + x.numel()); }
@@ -88,20 +74,19 @@ DataEntry entry_of(const std::string& problem, const fs::path& path, const Confi
     else if (key == "resolution") entry.resolution = read_config<int>(value);
     else if (key == "just_velocities") entry.just_velocities = value.as_bool();
     else if (key == "num_trajectories") entry.num_trajectories = value.as_integer();
-    else if (key == "which") entry.split = read_config<Split>(value);
     else throw DataError(concat(value.where(), ": golden case has the unknown setting \"", key, "\""));
   }
   return entry;
 }
 
-void check_sample(const Dataset& dataset, std::int64_t sample, const SafetensorsReader& golden, const std::string& prefix, Rows& rows) {
+void check_sample(const Dataset& dataset, std::int64_t sample, const SafetensorsReader& golden, const std::string& prefix, Worst& rows) {
   const Tensor input = empty({dataset.in_channels(), dataset.ny(), dataset.nx()}, DType::f32);
   const Tensor label = empty({dataset.out_channels(), dataset.ny(), dataset.nx()}, DType::f32);
   const bool points = dataset.mask() == Dataset::Mask::points;
   const Tensor mask = zeros(points ? Shape{1, dataset.ny(), dataset.nx()} : Shape{dataset.out_channels()}, DType::boolean);
   dataset.read(sample, {input.data<float>(), label.data<float>(), mask.data<bool>()});
-  rows.worst("pixel_values", relative_distance(input, golden.tensor(prefix + "/pixel_values")), kSampleBound);
-  rows.worst("labels", relative_distance(label, golden.tensor(prefix + "/labels")), kSampleBound);
+  rows.error("pixel_values", distance(input, golden.tensor(prefix + "/pixel_values")), kSampleBound);
+  rows.error("labels", distance(label, golden.tensor(prefix + "/labels")), kSampleBound);
   const std::optional<double> time = dataset.index(sample).time;
   rows.equal("time", time.has_value(), golden.find(prefix + "/time") != nullptr);
   if (time) rows.equal("time", *time, to_number(golden.tensor(prefix + "/time")));
@@ -116,14 +101,17 @@ void check_sample(const Dataset& dataset, std::int64_t sample, const Safetensors
              true);
 }
 
-void check_samples(const Dataset& dataset, const ConfigValue& recorded, const SafetensorsReader& golden, const std::string& prefix, Rows& rows) {
+void check_samples(const Dataset& dataset, const ConfigValue& recorded, const SafetensorsReader& golden, const std::string& prefix, Worst& rows) {
+  const auto is_input = [&](const SafetensorsEntry& entry) { return entry.name.starts_with(prefix) && entry.name.ends_with("/pixel_values"); };
+  rows.equal("recorded samples", static_cast<std::size_t>(std::count_if(golden.entries().begin(), golden.entries().end(), is_input)),
+             recorded.elements().size());
   for (const ConfigValue& sample : recorded.elements()) {
     check_sample(dataset, sample.as_integer(), golden, concat(prefix, sample.as_integer()), rows);
   }
 }
 
 /// `index`: trajectory, first frame, second frame, time.
-void check_index(const Dataset& dataset, const ConfigValue& index, std::int64_t first_trajectory, Rows& rows) {
+void check_index(const Dataset& dataset, const ConfigValue& index, std::int64_t first_trajectory, Worst& rows) {
   for (std::size_t sample = 0; sample < index.elements().size(); ++sample) {
     const std::vector<ConfigValue>& expected = index.elements()[sample].elements();
     const SampleIndex found = dataset.index(static_cast<std::int64_t>(sample));
@@ -133,7 +121,7 @@ void check_index(const Dataset& dataset, const ConfigValue& index, std::int64_t 
   }
 }
 
-void check_description(const ConfigValue& golden, const Problem& problem, Rows& rows) {
+void check_description(const ConfigValue& golden, const Problem& problem, Worst& rows) {
   const ConfigValue& scale = at(golden, "time_scale");
   rows.equal("time_scale", problem.time_scale, scale.is_null() ? std::nullopt : std::optional(scale.as_number()));
   rows.equal("input_channels", static_cast<std::int64_t>(problem.input.size()), at(golden, "input_channels").as_integer());
@@ -165,7 +153,7 @@ DatasetMember open_whole(const DataConfig& config, DataEntry entry) {
 }
 
 /// A case whose splits were recorded: the sizes of the sets are those of the file.
-void check_splits(const ConfigValue& golden, const DataEntry& entry, const SafetensorsReader& samples, Rows& rows) {
+void check_splits(const ConfigValue& golden, const DataEntry& entry, const SafetensorsReader& samples, Worst& rows) {
   Problem problem = problem_of({}, entry);
   const ConfigValue& sizes = at(golden, "overridden");
   problem.splits = {at(sizes, "N_max").as_integer(), at(sizes, "N_val").as_integer(), at(sizes, "N_test").as_integer()};
@@ -178,15 +166,15 @@ void check_splits(const ConfigValue& golden, const DataEntry& entry, const Safet
   }
 }
 
-CheckRows check_concatenation(const ConfigValue& golden, const fs::path& folder, const std::vector<fs::path>& data_folders) {
+Rows check_concatenation(const ConfigValue& golden, const Folder& folder, const Options& options) {
   DataConfig config;
   for (const ConfigValue& member : at(golden, "members").elements()) {
-    DataEntry entry = entry_of(at(member, "problem").as_string(), find_data(at(member, "file").as_string(), folder, data_folders), at(member, "settings"));
+    DataEntry entry = entry_of(at(member, "problem").as_string(), find_data(at(member, "file").as_string(), folder, options), at(member, "settings"));
     entry.trajectories = read_config<std::array<std::int64_t, 2>>(at(member, "trajectories"));
     config.train.push_back(entry);
   }
   const Dataset dataset = open_dataset(config, config.train, Split::train, "data.train");
-  Rows rows;
+  Worst rows;
   rows.equal("length", dataset.size(), at(golden, "length").as_integer());
   for (const ConfigValue& line : at(golden, "index").elements()) {
     const auto expected = read_config<std::array<double, 6>>(line);
@@ -195,19 +183,21 @@ CheckRows check_concatenation(const ConfigValue& golden, const fs::path& folder,
                                    static_cast<double>(found.frames.first), static_cast<double>(found.frames.second), found.time.value_or(-1.0)},
                expected);
   }
-  check_samples(dataset, at(golden, "recorded"), SafetensorsReader(folder / "samples.safetensors"), "", rows);
+  check_samples(dataset, at(golden, "recorded"), SafetensorsReader(folder.path() / "samples.safetensors"), "", rows);
   return rows.take();
 }
 
 }  // namespace
 
-CheckRows check_pdegym_problem(const fs::path& folder, const std::vector<fs::path>& data_folders) {
-  const ConfigValue golden = read_json(folder / "problem.json");
-  if (golden.find("members") != nullptr) return check_concatenation(golden, folder, data_folders);
+bool matches_problem(const Folder& folder) { return folder.has("problem.json") && folder.has("samples.safetensors"); }
+
+Rows check_problem(Folder& folder, const Options& options) {
+  const ConfigValue golden = folder.json("problem.json");
+  if (golden.find("members") != nullptr) return check_concatenation(golden, folder, options);
   const DataEntry entry =
-      entry_of(at(golden, "problem").as_string(), find_data(at(golden, "file").as_string(), folder, data_folders), at(golden, "settings"));
-  const SafetensorsReader samples(folder / "samples.safetensors");
-  Rows rows;
+      entry_of(at(golden, "problem").as_string(), find_data(at(golden, "file").as_string(), folder, options), at(golden, "settings"));
+  const SafetensorsReader samples(folder.path() / "samples.safetensors");
+  Worst rows;
   check_description(golden, problem_of({}, entry), rows);
   if (golden.find("train") != nullptr) {
     check_splits(golden, entry, samples, rows);
@@ -220,17 +210,19 @@ CheckRows check_pdegym_problem(const fs::path& folder, const std::vector<fs::pat
   return rows.take();
 }
 
-CheckRows check_pdegym_chunks(const fs::path& folder) {
-  const ConfigValue golden = read_json(folder / "chunks.json");
-  const SafetensorsReader samples(folder / "samples.safetensors");
+bool matches_chunks(const Folder& folder) { return folder.has("chunks.json") && folder.has("samples.safetensors"); }
+
+Rows check_chunks(Folder& folder, const Options&) {
+  const ConfigValue golden = folder.json("chunks.json");
+  const SafetensorsReader samples(folder.path() / "samples.safetensors");
   const auto& orders = at(golden, "orders").entries();
-  Rows rows;
+  Worst rows;
   for (const auto& [name, expected] : orders) {
-    DataEntry entry = entry_of(at(golden, "problem").as_string(), folder, at(golden, "settings"));
+    DataEntry entry = entry_of(at(golden, "problem").as_string(), folder.path(), at(golden, "settings"));
     entry.chunk_order = name == "by_name" ? ChunkOrder::name : ChunkOrder::number;
     for (const auto& [variable, files] : at(expected, "files").entries()) {
       std::vector<std::string> found;
-      for (const std::string& path : chunk_files(folder.string(), variable, entry.chunk_order)) found.push_back(fs::path(path).filename().string());
+      for (const std::string& path : chunk_files(folder.path().string(), variable, entry.chunk_order)) found.push_back(fs::path(path).filename().string());
       rows.equal("files", found, read_config<std::vector<std::string>>(files));
     }
     const Dataset dataset({open_whole({}, entry)});
@@ -247,31 +239,34 @@ CheckRows check_pdegym_chunks(const fs::path& folder) {
   return rows.take();
 }
 
-CheckRows check_pdegym_refused(const fs::path& file, const std::vector<fs::path>& data_folders) {
+bool matches_refused(const Folder& folder) { return folder.has("refused.json"); }
+
+Rows check_refused(Folder& folder, const Options& options) {
   static const std::map<std::string, std::string> files{
-      {"fluids.incompressible.Sines", "NS-Sines.nc"}, {"fluids.compressible.RichtmyerMeshkov.tracer", "CE-RM.nc"},
-      {"fluids.compressible.gravity.RayleighTaylor.tracer", "GCE-RT.nc"}, {"fluids.compressible.gravity.RayleighTaylor", "GCE-RT.nc"},
-      {"wave.Gaussians", "Wave-Gauss.nc"}, {"reaction_diffusion.AllenCahn", "ACE.nc"}};
-  Rows rows;
-  const ConfigValue document = read_json(file);
+      {"fluids.incompressible.Sines", "data/NS-Sines.nc"}, {"fluids.compressible.RichtmyerMeshkov.tracer", "data/CE-RM.nc"},
+      {"fluids.compressible.gravity.RayleighTaylor.tracer", "data/GCE-RT.nc"}, {"fluids.compressible.gravity.RayleighTaylor", "data/GCE-RT.nc"},
+      {"wave.Gaussians", "data/Wave-Gauss.nc"}, {"reaction_diffusion.AllenCahn", "data/ACE.nc"}};
+  Worst rows;
+  const ConfigValue document = folder.json("refused.json");
   for (const ConfigValue& line : document.elements()) {
     const std::string name = at(line, "dataset").as_string();
     const ConfigValue& settings = at(line, "kwargs");
+    if (settings.find("which") != nullptr) continue;  // the reference's words for splits are not ours: "validation" is one
+    const auto known = files.find(name);
+    const DataEntry entry = entry_of(name, known == files.end() ? "none" : find_data(known->second, folder, options), settings);
     bool refused = false;
     try {
-      const auto known = files.find(name);
-      const DataEntry entry = entry_of(name, known == files.end() ? "none" : find_data(known->second, file.parent_path(), data_folders), settings);
       // Sizes of the published sets are part of what is refused, so only cases without them take the whole file.
       if (entry.num_trajectories) open_member(problem_of({}, entry), entry, Split::train);
       else open_whole({}, entry);
     } catch (const ConfigError&) {
       refused = true;
     } catch (const DataError&) {
-      refused = files.contains(name);
+      refused = known != files.end();
     }
     rows.equal(concat("refused: ", name, " ", to_json(settings, 0)), refused, !at(line, "error").is_null());
   }
   return rows.take();
 }
 
-}  // namespace trident
+}  // namespace trident::golden
