@@ -59,6 +59,7 @@ std::vector<bool> inside_body(const Tensor& input) {
   return inside;
 }
 
+/// (batch, channel, y, x) where a mask goes by points, else (batch, channel, 1, 1).
 Tensor kept_mask(const Model& model, const PredictionRequest& request, const Problem* problem) {
   const std::int64_t batch = request.input.size(0), out = model->num_out_channels();
   const bool by_point = problem != nullptr && problem->mask == MaskRule::input_is_one;
@@ -129,8 +130,9 @@ Tensor predict(const Model& model, const Prepared& prepared, const PredictionReq
 
   Fields fields{.input = normalized(request.input, false), .time = lead_time(model, request, problem), .pixel_mask = {}, .label = {}};
   require_finite("input, as the model's numbers,", fields.input);
-  fields.pixel_mask = kept_mask(model, request, problem);
-  const Tensor kept = fields.pixel_mask.defined() ? kept_values(model, request, problem) : Tensor{};
+  const Tensor mask = kept_mask(model, request, problem);
+  const Tensor kept = mask.defined() ? kept_values(model, request, problem) : Tensor{};
+  if (mask.defined()) fields.pixel_mask = mask.size(2) == 1 ? view::reshape(mask, {mask.size(0), mask.size(1)}) : mask;
   if (kept.defined()) fields.label = normalized(kept, true);
 
   const std::int64_t steps = request.steps.value_or(1);
@@ -143,7 +145,7 @@ Tensor predict(const Model& model, const Prepared& prepared, const PredictionReq
     }
     Tensor physical = cast(output, dtype);
     if (problem != nullptr) physical = denormalize(physical, problem->output);
-    if (kept.defined()) physical = where(fields.pixel_mask, kept, physical);
+    if (kept.defined()) physical = where(mask, kept, physical);
     const auto index = static_cast<std::int64_t>(step);
     const Tensor slot = view::slice(answer, 1, index, index + 1);
     copy_into(slot, view::reshape(packed(physical), slot.shape()));

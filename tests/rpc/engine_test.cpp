@@ -10,7 +10,7 @@
 #include <stdexcept>
 #include <thread>
 
-#include "fake_model.h"
+#include "tests/rpc/fake_model.h"
 
 namespace trident {
 namespace {

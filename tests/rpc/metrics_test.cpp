@@ -7,7 +7,7 @@
 
 #include <string>
 
-#include "fake_model.h"
+#include "tests/rpc/fake_model.h"
 #include "rpc/engine.h"
 
 namespace trident {

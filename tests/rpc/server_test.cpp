@@ -11,7 +11,7 @@
 #include <future>
 #include <thread>
 
-#include "fake_model.h"
+#include "tests/rpc/fake_model.h"
 #include "rpc/client.h"
 #include "rpc/engine.h"
 #include "rpc/inference.grpc.pb.h"
@@ -47,7 +47,7 @@ struct Call {
   std::future<grpc::Status> status;
 };
 
-class ServerTest : public testing::Test {
+class ServerTest : public ::testing::Test {
  protected:
   void TearDown() override {
     gate->open();
