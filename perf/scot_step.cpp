@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <ctime>
 #include <cstdio>
 #include <string>
 #include <vector>
@@ -32,6 +33,7 @@ Tensor random(const Shape& shape, std::uint64_t seed) {
 
 struct Result {
   double samples_per_second, of_peak;
+  double cpu_seconds_per_sample;  // of all threads: what a machine shared with others leaves comparable
   std::int64_t peak_bytes, system_allocations;  // allocations after the warm-up
 };
 
@@ -43,6 +45,7 @@ Result measure(std::int64_t batch, double flops_per_sample, double seconds, Step
   step(), step();
   reset_peak({});
   const std::int64_t allocations = memory_counters({}).system_allocations;
+  const std::clock_t cpu_start = std::clock();
   std::vector<double> durations;
   for (const auto start = Clock::now(); since(start) < seconds || durations.size() < 3;) {
     const auto begin = Clock::now();
@@ -50,8 +53,9 @@ Result measure(std::int64_t batch, double flops_per_sample, double seconds, Step
     durations.push_back(since(begin));
   }
   std::nth_element(durations.begin(), durations.begin() + static_cast<std::ptrdiff_t>(durations.size() / 2), durations.end());
+  const double cpu = static_cast<double>(std::clock() - cpu_start) / CLOCKS_PER_SEC / static_cast<double>(batch * static_cast<std::int64_t>(durations.size()));
   const double rate = static_cast<double>(batch) / durations[durations.size() / 2];
-  return {rate, rate * flops_per_sample / perf::peak_flops(), memory_counters({}).peak_bytes,
+  return {rate, rate * flops_per_sample / perf::peak_flops(), cpu, memory_counters({}).peak_bytes,
           memory_counters({}).system_allocations - allocations};
 }
 
@@ -82,18 +86,26 @@ Result inference(double seconds) {
   return measure(1, model->forward_flops(1), seconds, [&] { model(fields, prepared, {}); });
 }
 
-void print(const char* name, const Result& result, const char* end) {
-  std::printf("\"%s\": {\"samples_per_second\": %.3f, \"of_peak\": %.3f, \"peak_bytes\": %lld, \"system_allocations\": %lld}%s", name,
-              result.samples_per_second, result.of_peak, static_cast<long long>(result.peak_bytes), static_cast<long long>(result.system_allocations), end);
+void print(const char* name, const Result& result) {
+  std::printf("{\"threads\": %d, \"%s\": {\"samples_per_second\": %.3f, \"of_peak\": %.3f, \"cpu_seconds_per_sample\": %.4f, \"peak_bytes\": %lld, "
+              "\"system_allocations\": %lld}}\n",
+              omp_get_max_threads(), name, result.samples_per_second, result.of_peak, result.cpu_seconds_per_sample,
+              static_cast<long long>(result.peak_bytes), static_cast<long long>(result.system_allocations));
 }
 
 }  // namespace
 }  // namespace trident
 
-/// scot_step [SECONDS]: repeats each step that long; OMP_NUM_THREADS sets the threads. Prints one JSON object.
+/// scot_step training|inference [SECONDS]: repeats the step that long; OMP_NUM_THREADS sets the threads. Prints one JSON object.
 int main(int argc, char** argv) {
-  const double seconds = argc > 1 ? std::stod(argv[1]) : 10.0;
-  std::printf("{\"threads\": %d, ", omp_get_max_threads());
-  trident::print("training", trident::training(seconds), ", ");
-  trident::print("inference", trident::inference(seconds), "}\n");
+  const std::string kind = argc > 1 ? argv[1] : "";
+  const double seconds = argc > 2 ? std::stod(argv[2]) : 10.0;
+  if (kind == "training") {
+    trident::print("training", trident::training(seconds));
+  } else if (kind == "inference") {
+    trident::print("inference", trident::inference(seconds));
+  } else {
+    std::fprintf(stderr, "usage: scot_step training|inference [SECONDS]\n");
+    return 1;
+  }
 }

@@ -3,7 +3,7 @@
     python3 scot_step.py POSEIDON_FOLDER [--threads 2] [--seconds 10]
 
 POSEIDON_FOLDER is a checkout of github.com/camlab-ethz/poseidon; the environment needs torch, transformers 4.35.2 and accelerate.
-Prints one JSON object: samples a second (median over steps) and peak bytes above what the process held before the first step.
+Prints one JSON object: samples a second (median over steps), CPU seconds of all threads per sample, and peak bytes above what the process held before the first step.
 """
 
 import argparse
@@ -24,15 +24,16 @@ def resident_bytes():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def samples_per_second(step, batch, seconds):
-    """The median over steps, after two that warm up."""
+def rates(step, batch, seconds):
+    """Samples a second (the median over steps, after two that warm up), and CPU seconds of all threads per sample."""
     step(), step()
-    durations, start = [], time.perf_counter()
+    durations, start, cpu_start = [], time.perf_counter(), time.process_time()
     while time.perf_counter() - start < seconds or len(durations) < 3:
         begin = time.perf_counter()
         step()
         durations.append(time.perf_counter() - begin)
-    return batch / statistics.median(durations)
+    cpu = (time.process_time() - cpu_start) / (batch * len(durations))
+    return {"samples_per_second": batch / statistics.median(durations), "cpu_seconds_per_sample": cpu}
 
 
 def measure(kind, arguments):
@@ -60,8 +61,7 @@ def measure(kind, arguments):
         def step():
             with torch.no_grad():
                 model(pixel_values=fields, time=times)
-    rate = samples_per_second(step, batch, arguments.seconds)
-    return {"samples_per_second": rate, "peak_bytes": resident_bytes() - before, "process_bytes": resident_bytes(), "batch": batch}
+    return {**rates(step, batch, arguments.seconds), "peak_bytes": resident_bytes() - before, "process_bytes": resident_bytes(), "batch": batch}
 
 
 def main():

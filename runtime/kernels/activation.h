@@ -60,9 +60,13 @@ inline T gelu(T x) {
   return x * normal_distribution(x);
 }
 template <class T>
+inline T normal_density(T x) {
+  constexpr T kPeak = std::numbers::inv_sqrtpi_v<T> / std::numbers::sqrt2_v<T>;
+  return kPeak * fast_exp(T(-0.5) * x * x);
+}
+template <class T>
 inline T gelu_gradient(T x) {
-  constexpr T kPeak = std::numbers::inv_sqrtpi_v<T> / std::numbers::sqrt2_v<T>;  // of the normal density
-  return normal_distribution(x) + x * (kPeak * fast_exp(T(-0.5) * x * x));
+  return normal_distribution(x) + x * normal_density(x);
 }
 
 }  // namespace trident

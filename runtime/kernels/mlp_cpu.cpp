@@ -9,48 +9,69 @@
 namespace trident {
 namespace {
 
-/// Calls work(i) for i in [0, count), on all threads unless inside a parallel region; vectorised.
+constexpr std::int64_t kGrain = 1 << 12;  // numbers of one piece of an element-wise pass
+
+/// Calls work(begin, end) for pieces of [0, count), on all threads unless inside a parallel region. Loops stand in `work`, on pointers of its
+/// own: the compiler does not vectorise them otherwise.
 template <class Work>
-void for_each_element(std::int64_t count, Work&& work) {
-#pragma omp parallel for simd schedule(static) if (count > (1 << 14) && !omp_in_parallel())
-  for (std::int64_t i = 0; i < count; ++i) work(i);
+void for_each_piece(std::int64_t count, Work&& work) {
+  const std::int64_t pieces = (count + kGrain - 1) / kGrain;
+#pragma omp parallel for schedule(static) if (pieces > 1 && !omp_in_parallel())
+  for (std::int64_t piece = 0; piece < pieces; ++piece) work(piece * kGrain, std::min(count, (piece + 1) * kGrain));
 }
 
 template <class T>
 void add_bias(std::int64_t rows, std::int64_t width, const T* bias, T* y) {
   if (bias == nullptr) return;
-#pragma omp parallel for schedule(static) if (rows * width > (1 << 14) && !omp_in_parallel())
+#pragma omp parallel for schedule(static) if (rows * width > kGrain && !omp_in_parallel())
   for (std::int64_t row = 0; row < rows; ++row) {
+    T* target = y + row * width;
 #pragma omp simd
-    for (std::int64_t i = 0; i < width; ++i) y[row * width + i] += bias[i];
+    for (std::int64_t i = 0; i < width; ++i) target[i] += bias[i];
   }
 }
 
+/// before += bias (which may be null), after = activation(before); the two may be the same memory.
 template <class T>
-void activate(Activation activation, std::int64_t count, const T* before, T* after) {
-  if (activation == Activation::gelu) {
-    for_each_element(count, [=](std::int64_t i) { after[i] = gelu(before[i]); });
-  } else {
-    for_each_element(count, [=](std::int64_t i) { after[i] = before[i] > T(0) ? before[i] : T(0); });
+void activate(Activation activation, std::int64_t rows, std::int64_t width, const T* bias, T* before, T* after) {
+#pragma omp parallel for schedule(static) if (rows * width > kGrain && !omp_in_parallel())
+  for (std::int64_t row = 0; row < rows; ++row) {
+    T *x = before + row * width, *y = after + row * width;
+    if (bias != nullptr) {
+#pragma omp simd
+      for (std::int64_t i = 0; i < width; ++i) x[i] += bias[i];
+    }
+    if (activation == Activation::gelu) {
+#pragma omp simd
+      for (std::int64_t i = 0; i < width; ++i) y[i] = gelu(x[i]);
+    } else {
+#pragma omp simd
+      for (std::int64_t i = 0; i < width; ++i) y[i] = x[i] > T(0) ? x[i] : T(0);
+    }
   }
 }
 
 /// gradient *= activation'(before), and after = activation(before).
 template <class T>
 void activate_backward(Activation activation, std::int64_t count, const T* before, T* after, T* gradient) {
-  if (activation == Activation::gelu) {
-    for_each_element(count, [=](std::int64_t i) {
-      const T x = before[i];
-      after[i] = gelu(x);
-      gradient[i] *= gelu_gradient(x);
-    });
-  } else {
-    for_each_element(count, [=](std::int64_t i) {
-      const bool on = before[i] > T(0);
-      after[i] = on ? before[i] : T(0);
-      gradient[i] = on ? gradient[i] : T(0);
-    });
-  }
+  for_each_piece(count, [=](std::int64_t begin, std::int64_t end) {
+    const T* x = before;
+    T *y = after, *dy = gradient;
+    if (activation == Activation::gelu) {
+#pragma omp simd
+      for (std::int64_t i = begin; i < end; ++i) {
+        const T value = x[i], distribution = normal_distribution(value);
+        y[i] = value * distribution;
+        dy[i] *= distribution + value * normal_density(value);
+      }
+    } else {
+#pragma omp simd
+      for (std::int64_t i = begin; i < end; ++i) {
+        y[i] = x[i] > T(0) ? x[i] : T(0);
+        dy[i] = x[i] > T(0) ? dy[i] : T(0);
+      }
+    }
+  });
 }
 
 /// Weight gradients of one thread, added up over its blocks.
@@ -74,10 +95,14 @@ void add_column_sums(std::int64_t rows, std::int64_t width, const T* x, T* sums)
 template <class T>
 void add_parts(std::int64_t parts, std::int64_t stride, std::int64_t count, const T* first, T* total) {
   if (total == nullptr) return;
-  for_each_element(count, [=](std::int64_t i) {
-    T sum = first[i];
-    for (std::int64_t part = 1; part < parts; ++part) sum += first[part * stride + i];
-    total[i] = sum;
+  for_each_piece(count, [=](std::int64_t begin, std::int64_t end) {
+    std::copy(first + begin, first + end, total + begin);
+    for (std::int64_t part = 1; part < parts; ++part) {
+      const T* source = first + part * stride;
+      T* target = total;
+#pragma omp simd
+      for (std::int64_t i = begin; i < end; ++i) target[i] += source[i];
+    }
   });
 }
 
@@ -136,8 +161,7 @@ void mlp_forward(Cpu, MlpSize size, const T* x, MlpWeights<T> weights, T* before
     T* target = y + first * size.out;
     cpu::gemm({.m = rows, .n = size.hidden, .k = size.in, .lda = size.in, .ldb = size.in, .ldc = size.hidden, .transpose_b = true},
               x + first * size.in, weights.up, hidden);
-    add_bias(rows, size.hidden, weights.up_bias, hidden);
-    activate(size.activation, rows * size.hidden, hidden, after);
+    activate(size.activation, rows, size.hidden, weights.up_bias, hidden, after);
     cpu::gemm({.m = rows, .n = size.out, .k = size.hidden, .lda = size.hidden, .ldb = size.hidden, .ldc = size.out, .transpose_b = true},
               after, weights.down, target);
     add_bias(rows, size.out, weights.down_bias, target);
