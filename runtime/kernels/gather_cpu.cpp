@@ -44,7 +44,7 @@ void gather_rows_gradient(Cpu, const GatherExtents& extents, const T* dy, const 
 template <class T>
 void dropout(Cpu, std::int64_t count, double probability, RandomKey key, std::int64_t first, const T* x, T* y) {
   const T scale = static_cast<T>(1.0 / (1.0 - probability));
-#pragma omp parallel for schedule(static) if (count > kGrain)
+#pragma omp parallel for simd schedule(static) if (count > kGrain)
   for (std::int64_t i = 0; i < count; ++i) {
     y[i] = uniform(key, static_cast<std::uint64_t>(first + i)) >= probability ? x[i] * scale : T(0);
   }

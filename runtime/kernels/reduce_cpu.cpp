@@ -73,37 +73,28 @@ void sum_rows(const SumExtents& extents, const T* x, double* partial, T* y) {
   }
 }
 
-/// Calls use(|a - b|^power as a function of the difference) once, so that the choice is made outside of the loops.
-template <class T>
-double error_of(int power, const T* a, const T* b, std::int64_t count) {
+/// The sum of error(a - b), or of error(a) where b is null.
+template <class T, class Error>
+double error_of(const T* a, const T* b, std::int64_t count, Error error) {
   double total = 0;
-  const auto add = [&](auto error) {
-    if (b == nullptr) {
+  if (b == nullptr) {
 #pragma omp simd reduction(+ : total)
-      for (std::int64_t i = 0; i < count; ++i) total += static_cast<double>(error(a[i]));
-    } else {
-#pragma omp simd reduction(+ : total)
-      for (std::int64_t i = 0; i < count; ++i) total += static_cast<double>(error(a[i] - b[i]));
-    }
-  };
-  if (power == 1) {
-    add([](T difference) { return std::abs(difference); });
+    for (std::int64_t i = 0; i < count; ++i) total += static_cast<double>(error(a[i]));
   } else {
-    add([](T difference) { return difference * difference; });
+#pragma omp simd reduction(+ : total)
+    for (std::int64_t i = 0; i < count; ++i) total += static_cast<double>(error(a[i] - b[i]));
   }
   return total;
 }
 
-template <class T>
-void error_gradient_of(int power, const T* a, const T* b, std::int64_t count, T factor, T* da) {
-  const auto fill = [&](auto slope) {
+template <class T, class Slope>
+void error_gradient_of(const T* a, const T* b, std::int64_t count, T factor, T* da, Slope slope) {
+  if (b == nullptr) {
 #pragma omp simd
-    for (std::int64_t i = 0; i < count; ++i) da[i] = factor * slope(b == nullptr ? a[i] : a[i] - b[i]);
-  };
-  if (power == 1) {
-    fill([](T difference) { return difference > T(0) ? T(1) : difference < T(0) ? T(-1) : T(0); });
+    for (std::int64_t i = 0; i < count; ++i) da[i] = factor * slope(a[i]);
   } else {
-    fill([](T difference) { return T(2) * difference; });
+#pragma omp simd
+    for (std::int64_t i = 0; i < count; ++i) da[i] = factor * slope(a[i] - b[i]);
   }
 }
 
@@ -134,7 +125,9 @@ void error_sums(Cpu, const ErrorExtents& extents, const T* a, const T* b, double
   for (std::int64_t task = 0; task < planes * blocks; ++task) {
     const std::int64_t begin = task % blocks * kBlock, offset = task / blocks * extents.points + begin;
     const std::int64_t count = std::min(kBlock, extents.points - begin);
-    workspace[task] = error_of(extents.power, a + offset, b == nullptr ? nullptr : b + offset, count);
+    const T* other = b == nullptr ? nullptr : b + offset;
+    workspace[task] = extents.power == 1 ? error_of(a + offset, other, count, [](T difference) { return std::abs(difference); })
+                                         : error_of(a + offset, other, count, [](T difference) { return difference * difference; });
   }
   for (std::int64_t index = 0; index < extents.num_groups; ++index) {
     const ChannelGroup group = extents.groups[index];
@@ -160,7 +153,14 @@ void error_sums_gradient(Cpu, const ErrorExtents& extents, const T* a, const T* 
     const std::int64_t begin = task % blocks * kBlock, offset = task / blocks * extents.points + begin;
     const std::int64_t count = std::min(kBlock, extents.points - begin);
     const T factor = factors[static_cast<std::size_t>(task / blocks % extents.channels)];
-    error_gradient_of(extents.power, a + offset, b == nullptr ? nullptr : b + offset, count, factor, da + offset);
+    const T* other = b == nullptr ? nullptr : b + offset;
+    if (extents.power == 1) {
+      error_gradient_of(a + offset, other, count, factor, da + offset, [](T difference) {
+        return difference > T(0) ? T(1) : difference < T(0) ? T(-1) : T(0);
+      });
+    } else {
+      error_gradient_of(a + offset, other, count, factor, da + offset, [](T difference) { return T(2) * difference; });
+    }
   }
 }
 

@@ -9,6 +9,8 @@
 namespace trident {
 namespace {
 
+constexpr std::int64_t kTile = 32;  // rows and columns that are exchanged at a time
+
 template <class To, class From>
 To convert(From value) {
   if constexpr (std::is_same_v<To, From>) {
@@ -43,10 +45,19 @@ int across_of(const StridedLoop<2>& loop) {
   return -1;
 }
 
-/// A copy that exchanges rows and columns, in tiles whose lines stay in the nearest cache on both sides.
+/// Exchanges rows and columns of a tile through a buffer, so that every line of both sides is touched once: their strides are often powers
+/// of two, and such lines evict each other.
+template <class T>
+void transpose_tile(std::int64_t rows, std::int64_t columns, T* to, std::int64_t target_step, const T* from, std::int64_t source_step) {
+  T tile[kTile][kTile + 1];
+  for (std::int64_t k = 0; k < columns; ++k) std::copy_n(from + k * source_step, rows, tile[k]);
+  for (std::int64_t i = 0; i < rows; ++i) {
+    for (std::int64_t k = 0; k < columns; ++k) to[i * target_step + k] = tile[k][i];
+  }
+}
+
 template <class T>
 void transposed_copy(const StridedLoop<2>& loop, int across, T* target, const T* source) {
-  constexpr std::int64_t kTile = 32;
   const int inner = loop.shape.rank() - 1;
   const std::int64_t rows = loop.shape[across], columns = loop.shape[inner];
   const std::int64_t target_step = loop.strides[0][across], source_step = loop.strides[1][inner];
@@ -54,7 +65,7 @@ void transposed_copy(const StridedLoop<2>& loop, int across, T* target, const T*
   const std::int64_t total = numel(loop.shape), tasks = total / (rows * columns) * row_tiles * column_tiles;
 #pragma omp parallel for schedule(static) if (total > kGrain)
   for (std::int64_t task = 0; task < tasks; ++task) {
-    const std::int64_t row = task % row_tiles * kTile, column = task / row_tiles % column_tiles * kTile;
+    const std::int64_t column = task % column_tiles * kTile, row = task / column_tiles % row_tiles * kTile;
     std::int64_t rest = task / row_tiles / column_tiles;
     T* to = target + row * target_step + column;
     const T* from = source + row + column * source_step;
@@ -64,10 +75,20 @@ void transposed_copy(const StridedLoop<2>& loop, int across, T* target, const T*
       from += rest % loop.shape[dim] * loop.strides[1][dim];
       rest /= loop.shape[dim];
     }
-    const std::int64_t height = std::min(kTile, rows - row), width = std::min(kTile, columns - column);
-    for (std::int64_t i = 0; i < height; ++i) {
-      for (std::int64_t k = 0; k < width; ++k) to[i * target_step + k] = from[i + k * source_step];
-    }
+    transpose_tile(std::min(kTile, rows - row), std::min(kTile, columns - column), to, target_step, from, source_step);
+  }
+}
+
+/// A copy between runs without gaps. Short ones (a row of a patch) are copied by a few instructions, without a call.
+template <class T>
+void copy_run(T* to, const T* from, std::int64_t length) {
+  const std::size_t bytes = static_cast<std::size_t>(length) * sizeof(T);
+  if (bytes == 16) {
+    std::memcpy(to, from, 16);
+  } else if (bytes == 32) {
+    std::memcpy(to, from, 32);
+  } else {
+    std::memcpy(to, from, bytes);
   }
 }
 
@@ -87,7 +108,7 @@ void strided_copy(Cpu, const StridedPair& pair, To* target, const From* source) 
       std::fill_n(to, length, convert<To>(*from));
     } else if (target_step == 1 && source_step == 1) {
       if constexpr (std::is_same_v<To, From>) {
-        std::memcpy(to, from, static_cast<std::size_t>(length) * sizeof(To));
+        copy_run(to, from, length);
       } else {
         for (std::int64_t i = 0; i < length; ++i) to[i] = convert<To>(from[i]);
       }
