@@ -95,9 +95,7 @@ class MpiCommunicator final : public Communicator {
           concat("all_gather: ", source.numel(), " elements where ", counts[static_cast<std::size_t>(rank_)], " are announced"));
     }
     bytes_sent_ += (size_ - 1) * target.num_bytes() / size_;
-    std::vector<std::int64_t> bytes = counts;
-    for (std::int64_t& count : bytes) count *= element_bytes(target);
-    gather({"all_gather", target}, source.bytes(), bytes, target.bytes());
+    gather({"all_gather", target}, source.bytes(), in_bytes(counts, element_bytes(target)), target.bytes());
   }
 
   void reduce_scatter(const Tensor& source, const Tensor& target, const std::vector<std::int64_t>& counts) override {
