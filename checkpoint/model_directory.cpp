@@ -114,7 +114,7 @@ ConfigValue read_model_config(const fs::path& folder) {
   return parse_json(read_text_file(path), path.string());
 }
 
-std::optional<ConfigValue> read_model_description(const fs::path& folder) {
+std::optional<ConfigValue> read_trident_json(const fs::path& folder) {
   const fs::path path = folder / kDescription;
   if (!fs::exists(path)) return std::nullopt;
   return parse_json(read_text_file(path), path.string());
@@ -137,7 +137,7 @@ LoadedModel load_model(const fs::path& folder, const Mesh& mesh, const LoadOptio
   const auto visit = [&](const ParameterVisitor& visitor) { loaded.model->visit(visitor); };
   loaded.parameters = materialize(visit, options.dtype, options.use, std::nullopt, options.frozen, options.device);
   loaded.started_anew = load_weights(folder, loaded.parameters, options.fit, options.key);
-  loaded.description = read_model_description(folder);
+  loaded.description = read_trident_json(folder);
   return loaded;
 }
 

@@ -33,7 +33,7 @@ struct LoadedModel {
 /// config.json as it is. Throws CheckpointError if there is none.
 ConfigValue read_model_config(const std::filesystem::path& folder);
 /// trident.json, if there is one.
-std::optional<ConfigValue> read_model_description(const std::filesystem::path& folder);
+std::optional<ConfigValue> read_trident_json(const std::filesystem::path& folder);
 
 /// Reads what this rank holds of each tensor straight into the parameters. Throws CheckpointError with one line for each tensor that is
 /// missing, surplus or of another shape, and ConfigError for a configuration that cannot be built.

@@ -29,11 +29,6 @@ std::string padded(std::int64_t number, std::size_t width) {
 
 std::string marker_of(std::string_view manifest) { return to_hex(checksum_of(manifest.data(), manifest.size())) + "\n"; }
 
-bool is_committed(const fs::path& checkpoint) {
-  if (!fs::exists(checkpoint / kMarker) || !fs::exists(checkpoint / kManifest)) return false;
-  return read_text_file(checkpoint / kMarker) == marker_of(read_text_file(checkpoint / kManifest));
-}
-
 /// The marker goes first: a removal that is interrupted leaves an uncommitted folder.
 void remove_checkpoint(const fs::path& checkpoint) {
   if (fs::remove(checkpoint / kMarker)) sync_directory(checkpoint);
@@ -131,6 +126,11 @@ auto on_files(const char* what, Action&& action) {
 }
 
 }  // namespace
+
+bool is_committed(const fs::path& checkpoint) {
+  if (!fs::exists(checkpoint / kMarker) || !fs::exists(checkpoint / kManifest)) return false;
+  return read_text_file(checkpoint / kMarker) == marker_of(read_text_file(checkpoint / kManifest));
+}
 
 fs::path save_checkpoint(const fs::path& folder, std::int64_t step, const TrainingState& state, const Mesh& mesh) {
   return on_files("save a checkpoint there", [&] {

@@ -27,6 +27,8 @@ struct CheckpointInfo {
 };
 /// The checkpoints of a folder by ascending step, with those that saving left unfinished. None if there is no such folder.
 std::vector<CheckpointInfo> list_checkpoints(const std::filesystem::path& folder);
+/// Whether the marker is there and fits the manifest.
+bool is_committed(const std::filesystem::path& checkpoint);
 /// The committed one of the highest step.
 std::optional<std::filesystem::path> latest_checkpoint(const std::filesystem::path& folder);
 /// Removes all committed checkpoints but the last `keep` (at least 1), and what unfinished savings left. For one rank, after saving.

@@ -5,6 +5,9 @@
 
 namespace trident {
 
+Command convert_command();
+Command inspect_command();
+
 /// In the order of `trident --help`. A command is defined in the file of its name.
 std::vector<Command> all_commands();
 Command generate_command();

@@ -191,6 +191,24 @@ Id creation_properties() {
 
 }  // namespace
 
+std::vector<std::string> Hdf5File::variables() const {
+  const Hdf5Lock lock;
+  std::vector<std::string> result;
+  const auto collect = [](hid_t file, const char* name, const H5O_info_t* info, void* target) -> herr_t {
+    if (info->type != H5O_TYPE_DATASET) return 0;
+    const Id id(H5Dopen2(file, name, H5P_DEFAULT), H5Dclose);
+    const Id type(H5Dget_type(id.get()), H5Tclose);
+    const H5T_class_t kind = H5Tget_class(type.get());
+    std::array<char, 32> mark{};
+    if (H5DSis_scale(id.get()) > 0) H5DSget_scale_name(id.get(), mark.data(), mark.size());
+    const bool is_dimension = std::string_view(mark.data()).starts_with("This is a netCDF dimension");
+    if ((kind == H5T_FLOAT || kind == H5T_INTEGER) && !is_dimension) static_cast<std::vector<std::string>*>(target)->emplace_back(name);
+    return 0;
+  };
+  check(H5Ovisit2(object_->id.get(), H5_INDEX_NAME, H5_ITER_INC, collect, &result, H5O_INFO_BASIC), path_, "its contents cannot be listed");
+  return result;
+}
+
 Hdf5Dataset Hdf5File::create_dataset(const std::string& name, const Shape& shape, DType dtype, const Shape& chunks) {
   const Hdf5Lock lock;
   const hid_t type = dtype == DType::f32 ? H5T_IEEE_F32LE : dtype == DType::f64 ? H5T_IEEE_F64LE : H5T_STD_I64LE;
@@ -258,6 +276,17 @@ Id memory_of(const Shape& count) {
 }
 
 }  // namespace
+
+Shape Hdf5Dataset::chunks() const {
+  const Hdf5Lock lock;
+  const Id creation(H5Dget_create_plist(object_->id.get()), H5Pclose);
+  std::array<hsize_t, Shape::kMaxRank> extents{};
+  if (H5Pget_layout(creation.get()) != H5D_CHUNKED) return {};
+  const int rank = H5Pget_chunk(creation.get(), Shape::kMaxRank, extents.data());
+  Shape result;
+  for (int dim = 0; dim < rank; ++dim) result.push_back(static_cast<std::int64_t>(extents[static_cast<std::size_t>(dim)]));
+  return result;
+}
 
 template <class T>
 void Hdf5Dataset::read(const Shape& start, const Shape& count, T* target) const {

@@ -21,6 +21,8 @@ class Hdf5Dataset {
   const Shape& shape() const { return shape_; }
   /// f32, f64, or i64 for any integer.
   DType dtype() const { return dtype_; }
+  /// The extents of a chunk; of rank 0 if the variable is stored in one piece.
+  Shape chunks() const;
 
   /// The block of extents `count` at `start`, converted to T (float, double, std::int64_t), row-major. Throws DataError.
   template <class T>
@@ -46,6 +48,8 @@ class Hdf5File {
   const std::string& path() const { return path_; }
   /// Names of the data sets and groups at the root, in alphabetical order.
   std::vector<std::string> names() const;
+  /// Paths of all arrays of numbers, in groups too, but for netCDF dimensions that have no values.
+  std::vector<std::string> variables() const;
   bool contains(const std::string& name) const;
   /// By its path in the file. Throws DataError, with the names that are there, if it is missing or no array of numbers.
   Hdf5Dataset dataset(const std::string& name) const;

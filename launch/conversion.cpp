@@ -1,0 +1,55 @@
+#include "launch/conversion.h"
+
+#include <algorithm>
+
+#include "checkpoint/model_directory.h"
+#include "checkpoint/safetensors_writer.h"
+#include "checkpoint/weight_files.h"
+#include "runtime/error.h"
+
+namespace trident {
+namespace {
+
+namespace fs = std::filesystem;
+
+void convert_model(const Conversion& conversion) {
+  if (conversion.target.extension() == ".safetensors") {
+    throw ConfigError(concat(conversion.target.string(), ": a model directory becomes a folder; give the name of a folder"));
+  }
+  const WeightFiles files(conversion.source);
+  const bool has_f64 = std::ranges::any_of(files.tensors(), [](const StoredTensor& tensor) { return tensor.dtype == DType::f64; });
+  LoadOptions options;
+  options.dtype = conversion.dtype.value_or(has_f64 ? DType::f64 : DType::f32);
+  const LoadedModel loaded = load_model(conversion.source, Mesh(), options);
+  const bool keeps_description = conversion.to == ModelFormat::trident;
+  save_model(conversion.target, loaded.model, loaded.parameters, Mesh(), keeps_description ? loaded.description : std::nullopt);
+}
+
+void convert_file(const Conversion& conversion) {
+  if (conversion.target.extension() != ".safetensors") {
+    throw ConfigError(concat(conversion.target.string(),
+                             ": a file of tensors becomes a .safetensors file; name it so, or give a model "
+                             "directory (with config.json) as source"));
+  }
+  const WeightFiles files(conversion.source);
+  std::vector<NamedTensor> tensors;
+  for (const StoredTensor& tensor : files.tensors()) tensors.push_back({tensor.name, tensor.load()});
+  write_safetensors(conversion.target, tensors);
+}
+
+}  // namespace
+
+void convert(const Conversion& conversion) {
+  if (!fs::exists(conversion.source)) throw CheckpointError(concat(conversion.source.string(), ": no such file or folder; check the path"));
+  const bool taken = fs::is_directory(conversion.target) ? !fs::is_empty(conversion.target) : fs::exists(conversion.target);
+  if (taken && conversion.existing == Existing::refuse) {
+    throw ConfigError(concat(conversion.target.string(), ": exists already; choose another target or add --overwrite"));
+  }
+  if (fs::is_directory(conversion.source)) {
+    convert_model(conversion);
+  } else {
+    convert_file(conversion);
+  }
+}
+
+}  // namespace trident

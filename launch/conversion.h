@@ -1,0 +1,31 @@
+/// Checkpoints between formats.
+#pragma once
+
+#include <array>
+#include <filesystem>
+#include <optional>
+#include <utility>
+
+#include "runtime/tensor/dtype.h"
+
+namespace trident {
+
+enum class ModelFormat { trident, hugging_face };
+inline auto config_names(ModelFormat) {
+  return std::array{std::pair{ModelFormat::trident, "trident"}, std::pair{ModelFormat::hugging_face, "hugging-face"}};
+}
+enum class Existing { refuse, replace };
+
+struct Conversion {
+  std::filesystem::path source, target;
+  ModelFormat to = ModelFormat::trident;  // hugging_face leaves trident.json out
+  Existing existing = Existing::refuse;
+  std::optional<DType> dtype;  // of the weights; default: f64 if the source has any, else f32
+};
+
+/// A model directory in any form becomes config.json and model.safetensors, once every tensor that the configuration asks for has been
+/// found and no other; a file of tensors (.bin, .pt, .safetensors) becomes a .safetensors file with the same names. Throws CheckpointError,
+/// with the target as it was.
+void convert(const Conversion& conversion);
+
+}  // namespace trident
