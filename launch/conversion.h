@@ -20,7 +20,7 @@ struct Conversion {
   std::filesystem::path source, target;
   ModelFormat to = ModelFormat::trident;  // hugging_face leaves trident.json out
   Existing existing = Existing::refuse;
-  std::optional<DType> dtype;  // of the weights; default: f64 if the source has any, else f32
+  std::optional<DType> dtype = std::nullopt;  // of the weights; default: f64 if the source has any, else f32
 };
 
 /// A model directory in any form becomes config.json and model.safetensors, once every tensor that the configuration asks for has been

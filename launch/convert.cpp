@@ -27,7 +27,7 @@ ModelFormat format_named(const std::string& name) {
 }
 
 void run(const ConvertOptions& options, const CommandContext& context) {
-  Conversion conversion{options.source, options.target, format_named(options.to), Existing::refuse, std::nullopt};
+  Conversion conversion{options.source, options.target, format_named(options.to)};
   if (options.overwrite) conversion.existing = Existing::replace;
   if (context.common.precision) conversion.dtype = dtype_of_precision(*context.common.precision);
   if (context.session.world()->rank() != 0) return;

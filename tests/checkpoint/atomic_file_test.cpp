@@ -3,10 +3,15 @@
 #include <gtest/gtest.h>
 
 #include "runtime/error.h"
-#include "tests/checkpoint/temporary_folder.h"
+#include "tests/support/temporary_folder.h"
 
 namespace trident {
 namespace {
+
+using testing::message_of;
+using testing::read_bytes;
+using testing::TemporaryFolder;
+using testing::write_bytes;
 
 namespace fs = std::filesystem;
 

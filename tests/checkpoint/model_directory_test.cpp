@@ -12,11 +12,16 @@
 #include "runtime/error.h"
 #include "runtime/tensor/copy.h"
 #include "runtime/tensor/create.h"
-#include "tests/checkpoint/temporary_folder.h"
+#include "tests/support/temporary_folder.h"
 #include "tests/support/tensor_near.h"
 
 namespace trident {
 namespace {
+
+using testing::message_of;
+using testing::read_bytes;
+using testing::TemporaryFolder;
+using testing::write_bytes;
 
 namespace fs = std::filesystem;
 

@@ -9,12 +9,14 @@
 #include "parallel/range.h"
 #include "runtime/error.h"
 #include "runtime/tensor/create.h"
-#include "tests/checkpoint/temporary_folder.h"
+#include "tests/support/temporary_folder.h"
 #include "tests/support/test_world.h"
 
 namespace trident {
 namespace {
 
+using testing::message_of;
+using testing::TemporaryFolder;
 using testing::world;
 
 constexpr std::int64_t kRows = 5, kColumns = 7;

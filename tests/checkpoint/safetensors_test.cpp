@@ -9,10 +9,15 @@
 #include "runtime/error.h"
 #include "runtime/tensor/create.h"
 #include "runtime/tensor/view.h"
-#include "tests/checkpoint/temporary_folder.h"
+#include "tests/support/temporary_folder.h"
 
 namespace trident {
 namespace {
+
+using testing::message_of;
+using testing::read_bytes;
+using testing::TemporaryFolder;
+using testing::write_bytes;
 
 /// A file with the given header and as many bytes of data.
 std::string file_of(const std::string& header, std::size_t data_bytes) {

@@ -9,10 +9,15 @@
 #include "runtime/error.h"
 #include "runtime/tensor/copy.h"
 #include "runtime/tensor/create.h"
-#include "tests/checkpoint/temporary_folder.h"
+#include "tests/support/temporary_folder.h"
 
 namespace trident {
 namespace {
+
+using testing::message_of;
+using testing::read_bytes;
+using testing::TemporaryFolder;
+using testing::write_bytes;
 
 const std::filesystem::path kGoldens = TRIDENT_GOLDEN_FOLDER;
 
@@ -29,7 +34,7 @@ void touch(const Tensor& tensor) {
   for (std::int64_t i = 0; i < values.num_bytes(); ++i) sum = sum ^ values.bytes()[i];
 }
 
-class TorchFile : public testing::TestWithParam<const char*> {};
+class TorchFile : public ::testing::TestWithParam<const char*> {};
 
 TEST_P(TorchFile, GivesEveryTensorItsValues) {
   TorchReader reader(kGoldens / "torch" / GetParam());
@@ -64,7 +69,7 @@ TEST_P(TorchFile, SharesTheMemoryOfTiedTensors) {
   EXPECT_EQ(reader.tensor("offset").storage(), reader.tensor("column_major").storage());
 }
 
-INSTANTIATE_TEST_SUITE_P(EveryForm, TorchFile, testing::Values("views.pt", "protocol_4.pt", "deflated.pt", "zip64.pt"));
+INSTANTIATE_TEST_SUITE_P(EveryForm, TorchFile, ::testing::Values("views.pt", "protocol_4.pt", "deflated.pt", "zip64.pt"));
 
 TEST(TorchReader, NamesTypesItCannotHoldWhenTheyAreAskedFor) {
   TorchReader reader(kGoldens / "torch/views.pt");

@@ -1,4 +1,4 @@
-/// A folder of one test, removed with it.
+/// A folder of one test, removed with it; files in it; messages of errors.
 #pragma once
 
 #include <cstdlib>
@@ -8,7 +8,7 @@
 #include <stdexcept>
 #include <string>
 
-namespace trident {
+namespace trident::testing {
 
 class TemporaryFolder {
  public:
@@ -48,4 +48,4 @@ std::string message_of(Action&& action) {
   return {};
 }
 
-}  // namespace trident
+}  // namespace trident::testing
