@@ -5,6 +5,13 @@
 
 namespace trident {
 
+/// Debug builds check before every backward.
+#ifdef NDEBUG
+inline constexpr bool kCheckTapes = false;
+#else
+inline constexpr bool kCheckTapes = true;
+#endif
+
 /// Compares the operations under `share`, in record order, over all ranks of the mesh. Collective; debug builds call it before the
 /// backward. Throws CommunicationError, on every rank alike, if they differ: an operation has returned early on a rank with nothing to do.
 void require_same_tape(const Mesh& mesh, const Tensor& share);

@@ -4,6 +4,7 @@
 
 #include "launch/trainer/not_finite.h"
 #include "models/optimizer_groups.h"
+#include "parallel/tape_agreement.h"
 #include "runtime/autograd/tape.h"
 #include "runtime/tensor/create.h"
 
@@ -82,6 +83,7 @@ StepResult Trainer::gradients_of(const GlobalBatch& batch, std::int64_t step) {
     const bool last = &part == &batch.micro_batches.back();
     const Tensor share = timer_.measure("forward", [&] { return share_of(part, totals, step); });
     loss += to_number(share);
+    if constexpr (kCheckTapes) require_same_tape(mesh_, share);
     timer_.measure("backward", [&] { backward(share, last ? reducer_.on_final() : OnFinal{}); });
   }
   timer_.measure("gradient sums", [&] { reducer_.finish(); });

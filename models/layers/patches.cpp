@@ -38,8 +38,9 @@ PatchRecovery::PatchRecovery(std::int64_t width, std::int64_t channels, std::int
 
 Tensor PatchRecovery::operator()(const Tensor& tokens) const {
   const std::int64_t batch = tokens.size(0), rows = tokens.size(1), columns = tokens.size(2), width = tokens.size(3);
+  const std::int64_t numbers = bias.shape[0] * patch * patch;  // of a patch; told, because a batch may be empty
   const Tensor flat = reshape(tokens, {batch * rows * columns, width});
-  const Tensor patches = reshape(matmul(flat, reshape(weight.value, {width, -1})), {batch, rows, columns, -1});
+  const Tensor patches = reshape(matmul(flat, reshape(weight.value, {width, numbers})), {batch, rows, columns, numbers});
   const Tensor fields = unpatchify(patches, patch) + reshape(bias.value, {1, bias.shape[0], 1, 1});
   return conv2d(fields, mixup.value, {}, kMixupKernel / 2);
 }
