@@ -17,7 +17,7 @@ struct LoaderOptions {
   int rank = 0, num_ranks = 1;         // on the data axis
   std::uint64_t seed = 0;
   bool shuffle = false;
-  std::optional<std::int64_t> epochs;  // null: without end
+  std::optional<std::int64_t> epochs{};  // null: without end
   DType dtype = DType::f32;            // of the batches; samples are f32 numbers
   int batches_ahead = 2;               // read before they are asked for
 };

@@ -1,0 +1,262 @@
+#include "launch/data/dataset.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+
+#include "launch/data/field_source.h"
+#include "runtime/error.h"
+#include "tests/checkpoint/temporary_folder.h"
+#include "tests/launch/data_files.h"
+
+namespace trident {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using testing::write_counting;
+
+DataEntry own_entry(const std::filesystem::path& path) {
+  DataEntry entry;
+  entry.path = path.string();
+  entry.input = "x";
+  entry.channels = {"a", "b"};
+  return entry;
+}
+
+Dataset open_one(const DataEntry& entry, const DataConfig& config = {}) { return open_dataset(config, {entry}, Split::train, "data.train"); }
+
+struct Sample {
+  std::vector<float> input, label;
+};
+
+Sample read(const Dataset& dataset, std::int64_t index) {
+  const auto points = static_cast<std::size_t>(dataset.ny() * dataset.nx());
+  Sample sample{std::vector<float>(static_cast<std::size_t>(dataset.in_channels()) * points),
+                std::vector<float>(static_cast<std::size_t>(dataset.out_channels()) * points)};
+  bool mask[8];
+  dataset.read(index, {sample.input.data(), sample.label.data(), mask});
+  return sample;
+}
+
+class DataFiles : public ::testing::Test {
+ protected:
+  TemporaryFolder folder;
+};
+
+using OwnData = DataFiles;
+
+TEST_F(OwnData, OfSteadyFieldsGiveOneSampleATrajectory) {
+  write_counting(folder / "x.h5", "x", {3, 2, 2, 2});
+  DataEntry entry = own_entry(folder / "x.h5");
+  entry.mean = {1.0, 2.0};
+  entry.std = {2.0, 4.0};
+  const Dataset dataset = open_one(entry);
+  EXPECT_EQ(dataset.size(), 3);
+  EXPECT_FALSE(dataset.has_time());
+  const Sample sample = read(dataset, 1);
+  EXPECT_EQ(sample.input, (std::vector<float>{3.5F, 4.0F, 4.5F, 5.0F, 2.5F, 2.75F, 3.0F, 3.25F}));
+  EXPECT_EQ(sample.label, sample.input);
+}
+
+TEST_F(OwnData, TakeFramesFromTheTimeAxisWhereverItIs) {
+  write_counting(folder / "x.h5", "x", {2, 2, 3, 2, 2});  // trajectory, channel, frame, y, x
+  DataEntry entry = own_entry(folder / "x.h5");
+  entry.time_axis = 2;
+  entry.time_scale = 4.0;
+  const Dataset dataset = open_one(entry);
+  EXPECT_EQ(dataset.size(), 2 * 6);
+  const SampleIndex at = dataset.index(6 + 2);
+  EXPECT_EQ(at.trajectory, 1);
+  EXPECT_EQ(at.frames, (FramePair{0, 2}));
+  EXPECT_EQ(at.time, 0.5);
+  // Trajectory 1 begins at 24, its channels 12 apart, its frames 4.
+  EXPECT_EQ(read(dataset, 8).label, (std::vector<float>{32, 33, 34, 35, 44, 45, 46, 47}));
+}
+
+TEST_F(OwnData, MayHaveAnotherVariableAsOutputAndOneChannel) {
+  {
+    Hdf5File file = Hdf5File::create((folder / "x.h5").string());
+    const std::vector<float> a{1, 2, 3, 4}, b{5, 6, 7, 8};
+    file.create_dataset("x", {1, 2, 2}, DType::f32).write({0, 0, 0}, {1, 2, 2}, a.data());
+    file.create_dataset("y", {1, 2, 2}, DType::f64).write({0, 0, 0}, {1, 2, 2}, b.data());
+  }
+  DataEntry entry = own_entry(folder / "x.h5");
+  entry.output = "y";
+  entry.channels = {"u"};
+  entry.input_channels = {"f"};
+  entry.input_mean = {1.0};
+  const Sample sample = read(open_one(entry), 0);
+  EXPECT_EQ(sample.input, (std::vector<float>{0, 1, 2, 3}));
+  EXPECT_EQ(sample.label, (std::vector<float>{5, 6, 7, 8}));
+}
+
+TEST_F(OwnData, AreRefusedWhereTheDescriptionIsWrong) {
+  write_counting(folder / "x.h5", "x", {2, 2, 3, 2, 2});
+  const auto refuse = [&](auto change, const char* what) {
+    DataEntry entry = own_entry(folder / "x.h5");
+    entry.time_axis = 2;
+    change(entry);
+    EXPECT_THAT(message_of<Error>([&] { open_one(entry); }), AllOf(HasSubstr("data.train[0]: "), HasSubstr(what)));
+  };
+  refuse([](DataEntry& entry) { entry.channels = {}; }, "channels");
+  refuse([](DataEntry& entry) { entry.std = {1.0, 0.0}; }, "not above 0");
+  refuse([](DataEntry& entry) { entry.mean = {1.0}; }, "1 numbers for 2 channels");
+  refuse([](DataEntry& entry) { entry.groups = {{"b"}, {"a"}}; }, "groups");
+  refuse([](DataEntry& entry) { entry.time_axis = 4; }, "time_axis: 4");
+  refuse([](DataEntry& entry) { entry.time_axis.reset(); }, "(2, 2, 3, 2, 2)");
+  refuse([](DataEntry& entry) { entry.channels = {"a", "b", "c"}; }, "2 channels, expected at least 3");
+  refuse([](DataEntry& entry) { entry.trajectories = {{0, 5}}; }, "has 2 trajectories, expected 5");
+  refuse([](DataEntry& entry) { entry.max_num_time_steps = 9; }, "reach frame 9");
+  refuse([](DataEntry& entry) { entry.resolution = 3; }, "resolution: 3");
+  refuse([](DataEntry& entry) { entry.input = "velocity"; }, "has no variable \"velocity\", but x");
+}
+
+using DamagedData = DataFiles;
+
+TEST_F(DamagedData, NameTheFileThatIsMissingOrTruncated) {
+  const std::string path = (folder / "x.h5").string();
+  EXPECT_THAT(message_of<DataError>([&] { open_one(own_entry(path)); }), AllOf(HasSubstr(path), HasSubstr("no such file")));
+  write_counting(path, "x", {40, 2, 16, 16});
+  std::filesystem::resize_file(path, 30000);
+  EXPECT_THAT(message_of<DataError>([&] { open_one(own_entry(path)); }), AllOf(HasSubstr(path), HasSubstr("truncated"), HasSubstr("30000 bytes")));
+  write_bytes(path, "not a data file");
+  EXPECT_THAT(message_of<DataError>([&] { open_one(own_entry(path)); }), HasSubstr("not a complete HDF5"));
+}
+
+TEST_F(DamagedData, NameVariableTrajectoryFrameAndPointOfANumberThatIsNotFinite) {
+  write_counting(folder / "x.h5", "x", {2, 3, 2, 2, 2}, 24 + 8 * 2 + 4 + 2 + 1);  // trajectory 1, frame 2, channel 1, point (1, 1)
+  DataEntry entry = own_entry(folder / "x.h5");
+  entry.time_axis = 1;
+  const Dataset dataset = open_one(entry);
+  read(dataset, 0);
+  EXPECT_THAT(message_of<DataError>([&] { read(dataset, 6 + 2); }),
+              AllOf(HasSubstr("x.h5: variable \"x\", trajectory 1, frame 2, channel 1, point (1, 1): found nan"), HasSubstr("expected finite")));
+}
+
+TEST_F(DamagedData, OfAnotherProblemSayWhatWasExpected) {
+  write_counting(folder / "ns.nc", "velocity", {3, 2, 4, 4});
+  DataEntry entry;
+  entry.problem = "NS-Sines";
+  entry.path = (folder / "ns.nc").string();
+  entry.trajectories = {{0, 1}};
+  EXPECT_THAT(message_of<DataError>([&] { open_one(entry); }), AllOf(HasSubstr("(3, 2, 4, 4)"), HasSubstr("(trajectory, frame, channel, y, x)")));
+  entry.problem = "CE-RP";
+  EXPECT_THAT(message_of<DataError>([&] { open_one(entry); }), HasSubstr("has no variable \"data\", but velocity"));
+}
+
+using ChunkFiles = DataFiles;
+
+TEST_F(ChunkFiles, FollowEachOtherByNumberOrByName) {
+  for (int number = 0; number < 11; ++number) {
+    write_counting(folder / ("x_" + std::to_string(number) + ".nc"), "x", {number == 10 ? 1 : 2, 2, 2, 2});
+  }
+  DataEntry entry = own_entry(folder.path());
+  const Dataset dataset = open_one(entry);
+  EXPECT_EQ(dataset.size(), 21);
+  EXPECT_EQ(read(dataset, 20).input[0], 0.0F);
+  EXPECT_EQ(read(dataset, 19).input[0], 8.0F);
+  EXPECT_THAT(dataset.description(), HasSubstr("11 files in the order of their numbers"));
+  entry.chunk_order = ChunkOrder::name;
+  EXPECT_EQ(read(open_one(entry), 4).input[0], 0.0F);  // x_10 follows x_1 and has one trajectory
+  EXPECT_EQ(read(open_one(entry), 5).input[0], 0.0F);
+}
+
+TEST_F(ChunkFiles, WithAGapOrOfDifferentShapesAreRefused) {
+  write_counting(folder / "x_0.nc", "x", {1, 2, 2, 2});
+  write_counting(folder / "x_2.nc", "x", {1, 2, 2, 2});
+  EXPECT_THAT(message_of<DataError>([&] { open_one(own_entry(folder.path())); }), HasSubstr("x_2.nc follows where x_1.nc was expected"));
+  write_counting(folder / "x_1.nc", "x", {1, 2, 3, 2});
+  EXPECT_THAT(message_of<DataError>([&] { open_one(own_entry(folder.path())); }), AllOf(HasSubstr("x_1.nc"), HasSubstr("3 points along y, expected 2")));
+  EXPECT_THAT(message_of<DataError>([&] { chunk_files(folder.path().string(), "c", ChunkOrder::number); }), HasSubstr("no chunk file of variable \"c\""));
+}
+
+DataEntry flow_entry(const std::filesystem::path& path, const char* problem) {
+  DataEntry entry;
+  entry.problem = problem;
+  entry.path = path.string();
+  entry.trajectories = {{0, 2}};
+  entry.max_num_time_steps = 1;
+  return entry;
+}
+
+using Datasets = DataFiles;
+
+TEST_F(Datasets, OfShearLayersAreTransposedInSpaceButNotInComponents) {
+  write_counting(folder / "sl.nc", "velocity", {2, 3, 2, 2, 2});
+  DataEntry entry = flow_entry(folder / "sl.nc", "NS-SL");
+  entry.just_velocities = true;
+  const float u_std = 0.391F, v_std = 0.356F;
+  EXPECT_EQ(read(open_one(entry), 0).input,
+            (std::vector<float>{0, 2 / u_std, 1 / u_std, 3 / u_std, 4 / v_std, 6 / v_std, 5 / v_std, 7 / v_std}));
+}
+
+TEST_F(Datasets, FollowEachOtherAndKeepTheirMasks) {
+  write_counting(folder / "ns.nc", "velocity", {2, 3, 3, 2, 2});
+  write_counting(folder / "ce.nc", "data", {2, 3, 5, 2, 2});
+  const DataEntry flow = flow_entry(folder / "ns.nc", "NS-Sines"), gas = flow_entry(folder / "ce.nc", "CE-RP");
+  const Dataset dataset = open_dataset({}, {gas, flow}, Split::train, "data.train");
+  EXPECT_EQ(dataset.size(), 12);
+  EXPECT_EQ(dataset.index(6).member, 1U);
+  EXPECT_EQ(dataset.mask(), Dataset::Mask::channels);
+  std::vector<float> field(4 * 4);
+  bool mask[4];
+  dataset.read(0, {field.data(), field.data(), mask});
+  EXPECT_THAT(mask, ::testing::ElementsAre(false, false, false, false));
+  dataset.read(6, {field.data(), field.data(), mask});
+  EXPECT_THAT(mask, ::testing::ElementsAre(false, false, false, true));
+}
+
+TEST_F(Datasets, ThatCannotShareBatchesAreRefusedWithTheTwoNumbers) {
+  write_counting(folder / "ns.nc", "velocity", {2, 3, 3, 2, 2});
+  write_counting(folder / "fine.nc", "velocity", {2, 3, 3, 4, 4});
+  const DataEntry flow = flow_entry(folder / "ns.nc", "NS-Sines"), fine = flow_entry(folder / "fine.nc", "NS-BB"),
+                  tracer = flow_entry(folder / "ns.nc", "NS-PwC.tracer");
+  const auto refusal = [&](const DataEntry& a, const DataEntry& b) {
+    return message_of<ConfigError>([&] { open_dataset({}, {a, b}, Split::train, "data.train"); });
+  };
+  EXPECT_THAT(refusal(flow, fine), HasSubstr("resolutions 2x2 and 4x4"));
+  EXPECT_THAT(refusal(flow, tracer), HasSubstr("input channels 4 and 5"));
+  DataEntry weighted = flow;
+  weighted.weight = 2.0;
+  EXPECT_THAT(refusal(flow, weighted), HasSubstr("weights none and given"));
+}
+
+TEST_F(Datasets, GiveOtherPairsOfFramesForEvaluation) {
+  write_counting(folder / "ns.nc", "velocity", {2, 3, 3, 2, 2});
+  const Dataset dataset = open_one(flow_entry(folder / "ns.nc", "NS-Sines")).with_pairs({{0, 1}});
+  EXPECT_EQ(dataset.size(), 2);
+  EXPECT_EQ(dataset.index(1).time, 0.05);
+  EXPECT_THROW(dataset.with_pairs({{0, 3}}), ConfigError);
+}
+
+TEST_F(Datasets, TakeTimeSettingsFromTheEntryThenTheSectionThenTheProblem) {
+  write_counting(folder / "ns.nc", "velocity", {2, 21, 3, 2, 2});
+  DataEntry entry = flow_entry(folder / "ns.nc", "NS-Sines");
+  entry.max_num_time_steps.reset();
+  EXPECT_EQ(open_one(entry).size(), 2 * 36);
+  DataConfig config;
+  config.max_num_time_steps = 3;
+  config.allowed_time_transitions = std::vector{1};
+  EXPECT_EQ(open_one(entry, config).size(), 2 * 3);
+  entry.max_num_time_steps = 5;
+  EXPECT_EQ(open_one(entry, config).size(), 2 * 5);
+}
+
+TEST_F(Datasets, OfFewerTrajectoriesThanThePublishedSplitSayWhatToDo) {
+  write_counting(folder / "ns.nc", "velocity", {2, 3, 3, 2, 2});
+  DataEntry entry = flow_entry(folder / "ns.nc", "NS-Sines");
+  entry.trajectories.reset();
+  EXPECT_THAT(message_of<DataError>([&] { open_one(entry); }), AllOf(HasSubstr("has 2 trajectories, expected 19640"), HasSubstr("set trajectories")));
+}
+
+TEST(DataSection, IsCheckedWithItsLineBeforeAnyFileIsOpened) {
+  const ConfigValue document = parse_yaml("data:\n  train:\n    - {problem: NS-Sines, path: none.nc}\n    - {problem: NS-Sin, path: none.nc}\n", "run.yaml");
+  const auto config = read_config<DataConfig>(*document.find("data"));
+  EXPECT_THAT(message_of<ConfigError>([&] { check_data_config(config, document); }),
+              AllOf(HasSubstr("run.yaml:4"), HasSubstr("data.train[1]"), HasSubstr("NS-Sines")));
+}
+
+}  // namespace
+}  // namespace trident
