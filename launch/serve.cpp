@@ -105,7 +105,9 @@ void serve(const ServeOptions& options, const CommandContext& context) {
   });
   announce(engine, server, metrics, context);
   engine.run();
-  std::cerr << "trident serve: stopped\n" << std::flush;
+  std::uint64_t answered = 0;
+  for (const ServedModel& model : engine.models()) answered += model.statistics->snapshot().success.count;
+  std::cerr << concat("trident serve: stopped after answering ", answered, answered == 1 ? " request\n" : " requests\n") << std::flush;
 }
 
 }  // namespace

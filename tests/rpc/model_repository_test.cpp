@@ -13,7 +13,7 @@
 #include "runtime/ops/elementwise.h"
 #include "runtime/tensor/create.h"
 #include "runtime/tensor/view.h"
-#include "tests/checkpoint/temporary_folder.h"
+#include "tests/support/temporary_folder.h"
 #include "tests/support/tensor_near.h"
 
 namespace trident {
@@ -29,10 +29,10 @@ class ModelRepository : public ::testing::Test {
   void SetUp() override {
     for (const char* name : {"b", "a"}) fs::copy(kModel, folder / name, fs::copy_options::recursive);
     fs::create_directory(folder / "notes");
-    write_bytes(folder / "readme.txt", "x");
+    testing::write_bytes(folder / "readme.txt", "x");
   }
 
-  TemporaryFolder folder;
+  testing::TemporaryFolder folder;
 };
 
 PredictionRequest request_of(DType dtype, std::int64_t batch = 2) {
@@ -101,7 +101,7 @@ TEST_F(ModelRepository, UsesTheProblemsThatTheModelWasTrainedOn) {
   ModelDescription description{{problem_named({}, "NS-Sines")}};
   description.problems[0].name = "mine";
   description.problems[0].input[0].mean += 1.0;
-  write_bytes(folder / "a" / "trident.json", to_json(write_config(description)));
+  testing::write_bytes(folder / "a" / "trident.json", to_json(write_config(description)));
   const std::vector<ServedModel> models = load_repository(folder.path(), DType::f32);
   PredictionRequest request = request_of(DType::f32);
   request.problem = "mine";
@@ -136,18 +136,9 @@ TEST_F(ModelRepository, RefusesRequestsThatDoNotFitTheModel) {
   }
 }
 
-std::string message_of(const std::function<void()>& action) {
-  try {
-    action();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "";
-}
-
 TEST_F(ModelRepository, NamesTheModelThatIsBroken) {
   fs::resize_file(folder / "b" / "model.safetensors", 1000);
-  const std::string message = message_of([&] { load_repository(folder.path(), DType::f32); });
+  const std::string message = testing::message_of<Error>([&] { load_repository(folder.path(), DType::f32); });
   EXPECT_NE(message.find("model \"b\""), std::string::npos) << message;
 }
 
@@ -155,7 +146,7 @@ TEST_F(ModelRepository, SaysWhatAFolderWithoutModelsIs) {
   EXPECT_THROW(load_repository(folder / "notes", DType::f32), ConfigError);
   EXPECT_THROW(load_repository(folder / "readme.txt", DType::f32), ConfigError);
   EXPECT_THROW(load_repository(folder / "absent", DType::f32), ConfigError);
-  const std::string message = message_of([&] { load_repository(folder / "a", DType::f32); });
+  const std::string message = testing::message_of<Error>([&] { load_repository(folder / "a", DType::f32); });
   EXPECT_NE(message.find("is a model directory itself"), std::string::npos) << message;
 }
 

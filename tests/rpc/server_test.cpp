@@ -1,10 +1,14 @@
 /// The service as its clients see it: a real server in this process, and real gRPC clients.
 #include "rpc/server.h"
 
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <grpcpp/create_channel_posix.h>
 #include <grpcpp/generic/generic_stub.h>
 #include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <chrono>
 #include <cmath>
@@ -15,7 +19,6 @@
 #include "rpc/client.h"
 #include "rpc/engine.h"
 #include "rpc/inference.grpc.pb.h"
-#include "rpc/metrics.h"
 #include "rpc/tensor_codec.h"
 
 namespace trident {
@@ -307,29 +310,54 @@ TEST_F(ServerTest, HonoursTheTimeoutOfARequest) {
   EXPECT_TRUE(computing_call->status.get().ok());
 }
 
+/// A connection that the test can cut, as a dying machine would.
+class Cable {
+ public:
+  explicit Cable(const std::string& address) : socket_(::socket(AF_INET, SOCK_STREAM, 0)) {
+    sockaddr_in target{};
+    target.sin_family = AF_INET;
+    target.sin_port = htons(static_cast<std::uint16_t>(std::stoi(address.substr(address.rfind(':') + 1))));
+    target.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    EXPECT_EQ(::connect(socket_, reinterpret_cast<const sockaddr*>(&target), sizeof target), 0);
+    const int own = ::dup(socket_);  // the channel closes its descriptor
+    ::fcntl(own, F_SETFL, O_NONBLOCK);
+    stub_ = inference::GRPCInferenceService::NewStub(grpc::CreateInsecureChannelFromFd("cable", own));
+  }
+  ~Cable() { ::close(socket_); }
+  Stub& stub() { return *stub_; }
+  void cut() { ::shutdown(socket_, SHUT_RDWR); }
+
+ private:
+  int socket_;
+  std::unique_ptr<Stub> stub_;
+};
+
 TEST_F(ServerTest, ForgetsClientsThatVanish) {
   const auto computing_call = occupy();
-  {
-    // The connection dies with the last reference to its channel.
-    const auto own_channel = channel();
-    const auto own_stub = inference::GRPCInferenceService::NewStub(own_channel);
-    grpc::ClientContext context;
-    const ModelInferRequest request = message_of(prediction_of({1, 2}));
-    ModelInferResponse reply;
-    grpc::CompletionQueue queue;
-    const auto reader = own_stub->AsyncModelInfer(&context, request, &queue);
-    grpc::Status status;
-    reader->Finish(&reply, &status, nullptr);
-    wait_for_pending("double", 1);
-    context.TryCancel();
-    void* tag = nullptr;
-    bool ok = false;
-    queue.Next(&tag, &ok);
-    queue.Shutdown();
-  }
-  wait_for_pending("double", 0);
+  Cable cable(server.address());
+  grpc::ClientContext context;
+  const ModelInferRequest request = message_of(prediction_of({1, 2}));
+  ModelInferResponse reply;
+  auto status = std::async(std::launch::async, [&] { return cable.stub().ModelInfer(&context, request, &reply); });
+  wait_for_pending("double", 1);
+  cable.cut();
+  wait_for_pending("double", 0);  // while the computing thread is still busy
+  EXPECT_EQ(status.get().error_code(), StatusCode::UNAVAILABLE);
   gate->open();
   EXPECT_TRUE(computing_call->status.get().ok());
+  EXPECT_TRUE(infer(message_of(prediction_of({1, 2}))).ok());
+}
+
+TEST_F(ServerTest, SurvivesAClientThatVanishesWhileItIsServed) {
+  Cable cable(server.address());
+  grpc::ClientContext context;
+  const ModelInferRequest request = message_of(prediction_of({1, 2}), "held");
+  ModelInferResponse reply;
+  auto status = std::async(std::launch::async, [&] { return cable.stub().ModelInfer(&context, request, &reply); });
+  gate->wait_for_arrivals(1);
+  cable.cut();
+  EXPECT_EQ(status.get().error_code(), StatusCode::UNAVAILABLE);
+  gate->open();
   EXPECT_TRUE(infer(message_of(prediction_of({1, 2}))).ok());
 }
 
