@@ -12,7 +12,7 @@
 namespace trident {
 namespace {
 
-using cpu::Layout, cpu::load, cpu::small_product, cpu::store, cpu::Vector;
+using cpu::Layout, cpu::load, cpu::small_product, cpu::small_product_from, cpu::store, cpu::Vector;
 
 constexpr std::int64_t kBlockRows = 16;    // queries whose scores are held at a time: 16 rows of 256 keys fill half a first-level cache
 constexpr double kNormFloor = 1e-12;       // of torch.nn.functional.normalize
@@ -96,8 +96,8 @@ class Workspace {
 
   /// The exponentials of the scores scale q.k + bias + mask of queries [first, first + kBlockRows), and what they are to be multiplied with.
   void exponentials(std::int64_t first) {
-    small_product<T, Layout::columns>(kBlockRows, keys_, size_.head_size, {q_transposed + first, step_}, {k_transposed, step_},
-                                      {bias_ + first * keys_, keys_}, {scores, step_});
+    small_product_from<T, Layout::columns>({bias_ + first * keys_, keys_}, kBlockRows, keys_, size_.head_size, {q_transposed + first, step_},
+                                           {k_transposed, step_}, {scores, step_});
     const std::int64_t rows = std::min(kBlockRows, tokens_ - first);
     for (std::int64_t row = 0; row < rows; ++row) {
       if (masked_) mask(first + row, scores + row * step_);
@@ -255,7 +255,7 @@ void forward_task(const WindowAttentionSize& size, const WindowAttentionInputs<T
       dropout_factors(size, task, first, work, work.kept);
       multiply_into(kBlockRows * work.step(), work.kept, work.scores);
     }
-    small_product<T, Layout::rows>(kBlockRows, width, keys, {work.scores, step}, {work.v, width}, {nullptr, 0}, {work.block_out, width});
+    small_product<T, Layout::rows>(kBlockRows, width, keys, {work.scores, step}, {work.v, width}, {work.block_out, width});
     for (std::int64_t row = 0; row < std::min(kBlockRows, work.tokens() - first); ++row) {
       const T *source = work.block_out + row * width, factor = work.inverse_sum[row];
       T* target = y + (work.token(first + row) * size.heads + task.head) * size.head_size;
@@ -307,7 +307,7 @@ T backward_block(const WindowAttentionSize& size, const WindowAttentionInputs<T>
   work.exponentials(first);
   const bool drops = size.dropout.probability > 0.0;
   if (drops) dropout_factors(size, task, first, work, work.kept);
-  small_product<T, Layout::rows>(kBlockRows, keys, size.head_size, {work.dy + first * width, width}, {work.v_transposed, step}, {nullptr, 0},
+  small_product<T, Layout::rows>(kBlockRows, keys, size.head_size, {work.dy + first * width, width}, {work.v_transposed, step},
                                  {work.dscores, step});
   softmax_backward(keys, step, work.inverse_sum, drops ? work.kept : nullptr, work.scores, work.dscores);
   for (std::int64_t row = 0; row < rows && dbias != nullptr; ++row) {
@@ -316,9 +316,9 @@ T backward_block(const WindowAttentionSize& size, const WindowAttentionInputs<T>
 #pragma omp simd
     for (std::int64_t j = 0; j < tokens; ++j) target[j] += source[j];
   }
-  small_product<T, Layout::columns>(keys, width, kBlockRows, {work.scores, step}, {work.dy + first * width, width}, {work.dv, width}, {work.dv, width});
-  small_product<T, Layout::columns>(keys, width, kBlockRows, {work.dscores, step}, {work.q + first * width, width}, {work.dk, width}, {work.dk, width});
-  small_product<T, Layout::rows>(kBlockRows, width, keys, {work.dscores, step}, {work.k, width}, {nullptr, 0}, {work.block_out, width});
+  small_product_from<T, Layout::columns>({work.dv, width}, keys, width, kBlockRows, {work.scores, step}, {work.dy + first * width, width}, {work.dv, width});
+  small_product_from<T, Layout::columns>({work.dk, width}, keys, width, kBlockRows, {work.dscores, step}, {work.q + first * width, width}, {work.dk, width});
+  small_product<T, Layout::rows>(kBlockRows, width, keys, {work.dscores, step}, {work.k, width}, {work.block_out, width});
   const T scale = scale_of(in.logit_scale[task.head]);
   T dscale = 0;
   for (std::int64_t row = 0; row < rows; ++row) {

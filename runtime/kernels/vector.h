@@ -36,25 +36,37 @@ inline Vector<T> broadcast(T value) { return Vector<T>{} + value; }
 
 template <class T>
 inline Vector<T> maximum(Vector<T> a, Vector<T> b) { return a > b ? a : b; }
+
+/// Integers of T's size, one per lane.
+template <class T>
+struct PlacesOf {
+  using Number = std::conditional_t<sizeof(T) == 4, std::int32_t, std::int64_t>;
+  typedef Number type __attribute__((vector_size(kVectorBytes)));
+};
+template <class T> using Places = typename PlacesOf<T>::type;
+
+/// Combines all lanes, halves with halves, by combine(vector, vector).
+template <class T, class Combine>
+inline T across_lanes(Vector<T> x, Combine&& combine) {
+#pragma GCC unroll 8
+  for (int half = kLanes<T> / 2; half > 0; half /= 2) {
+    Places<T> exchanged;
+    for (int lane = 0; lane < kLanes<T>; ++lane) exchanged[lane] = lane ^ half;
+    x = combine(x, __builtin_shuffle(x, exchanged));
+  }
+  return x[0];
+}
 template <class T>
 inline T sum_of_lanes(Vector<T> x) {
-  T lanes[kLanes<T>];
-  store(lanes, x);
-  for (int half = kLanes<T> / 2; half > 0; half /= 2) {
-    for (int i = 0; i < half; ++i) lanes[i] += lanes[i + half];
-  }
-  return lanes[0];
+  return across_lanes<T>(x, [](Vector<T> a, Vector<T> b) { return a + b; });
 }
 template <class T>
 inline T largest_lane(Vector<T> x) {
-  T largest = x[0];
-  for (int i = 1; i < kLanes<T>; ++i) largest = x[i] > largest ? x[i] : largest;
-  return largest;
+  return across_lanes<T>(x, maximum<T>);
 }
 
 /// e^x for x <= 0, within 2 ulp; below -86 it stays at e^-86 = 4.5e-38.
 inline Vector<float> exp_nonpositive(Vector<float> x) {
-  typedef std::int32_t Integers __attribute__((vector_size(kVectorBytes)));
   const Vector<float> round = broadcast(12582912.0F);  // 1.5 * 2^23: adding it leaves the nearest integer in the low bits
   x = maximum<float>(x, broadcast(-86.0F));
   const Vector<float> shifted = x * 1.44269504F + round, n = shifted - round;
@@ -64,7 +76,7 @@ inline Vector<float> exp_nonpositive(Vector<float> x) {
   p = r * p + 0x1.55548ap-3F;
   p = r * p + 0x1.fffffcp-2F;
   p = r * r * p + (r + 1.0F);
-  Integers exponent, bits;
+  Places<float> exponent, bits;
   std::memcpy(&exponent, &shifted, sizeof exponent);
   std::memcpy(&bits, &p, sizeof bits);
   bits += exponent << 23;
@@ -88,12 +100,10 @@ inline Vector<T> load_some(const T* from, std::int64_t count) {
 /// x[i] lane j <-> x[j] lane i, by exchanging ever smaller blocks.
 template <class T>
 inline void transpose(Vector<T> (&x)[kLanes<T>]) {
-  using Index = std::conditional_t<sizeof(T) == 4, std::int32_t, std::int64_t>;
-  typedef Index Places __attribute__((vector_size(kVectorBytes)));
   constexpr int L = kLanes<T>;
 #pragma GCC unroll 8
   for (int half = L / 2; half > 0; half /= 2) {
-    Places first, second;
+    Places<T> first, second;
     for (int lane = 0; lane < L; ++lane) {
       first[lane] = (lane & half) == 0 ? lane : L + lane - half;
       second[lane] = (lane & half) == 0 ? lane + half : L + lane;
@@ -128,15 +138,17 @@ struct Rows {
 /// are. No multiple of 256 numbers, so that a column of a matrix does not fall into one set of the cache.
 inline constexpr std::int64_t kRowStep = 272;
 
-/// c (kTileRows, V vectors) = start + a b, with start 0 if its data is null; `depth` is the extent that is summed over. kStep: a's step, or 0
-/// if it is not known when compiled.
-template <int V, std::int64_t kStep, class T, Layout kLayout>
+/// What a product is added to.
+enum class Start { zero, given };
+
+/// c (kTileRows, V vectors) = start + a b; `depth` is the extent that is summed over. kStep: a's step, or 0 if it is not known when compiled.
+template <int V, Start kStart, std::int64_t kStep, class T, Layout kLayout>
 inline void product_tile(std::int64_t depth, Scalars<T, kLayout> a, Rows<const T> b, Rows<const T> start, Rows<T> c) {
   constexpr int L = kLanes<T>;
   const std::int64_t step = kStep > 0 ? kStep : a.step;
   Vector<T> sum[kTileRows][V];
   for (int row = 0; row < kTileRows; ++row) {
-    for (int v = 0; v < V; ++v) sum[row][v] = start.data != nullptr ? load(start.data + row * start.step + v * L) : Vector<T>{};
+    for (int v = 0; v < V; ++v) sum[row][v] = kStart == Start::given ? load(start.data + row * start.step + v * L) : Vector<T>{};
   }
   for (std::int64_t i = 0; i < depth; ++i) {
     Vector<T> right[V];
@@ -151,34 +163,45 @@ inline void product_tile(std::int64_t depth, Scalars<T, kLayout> a, Rows<const T
   }
 }
 
-template <std::int64_t kStep, class T, Layout kLayout>
+template <Start kStart, std::int64_t kStep, class T, Layout kLayout>
 inline void product_of_tiles(std::int64_t rows, std::int64_t width, std::int64_t depth, Scalars<T, kLayout> a, Rows<const T> b, Rows<const T> start,
                              Rows<T> c) {
   constexpr int L = kLanes<T>;
   const auto at = [](auto matrix, std::int64_t row, std::int64_t column) {
-    if (matrix.data != nullptr) matrix.data += row * matrix.step + column;
+    matrix.data += row * matrix.step + column;
     return matrix;
   };
   std::int64_t column = 0;
   for (; column + 2 * L <= width; column += 2 * L) {
     for (std::int64_t row = 0; row < rows; row += kTileRows) {
-      product_tile<2, kStep>(depth, a.from(row), at(b, 0, column), at(start, row, column), at(c, row, column));
+      product_tile<2, kStart, kStep>(depth, a.from(row), at(b, 0, column), at(start, row, column), at(c, row, column));
     }
   }
   for (; column < width; column += L) {
     for (std::int64_t row = 0; row < rows; row += kTileRows) {
-      product_tile<1, kStep>(depth, a.from(row), at(b, 0, column), at(start, row, column), at(c, row, column));
+      product_tile<1, kStart, kStep>(depth, a.from(row), at(b, 0, column), at(start, row, column), at(c, row, column));
     }
   }
 }
 
-/// c (rows, width) = start + a b; rows is a multiple of kTileRows and width of kLanes.
+template <Start kStart, class T, Layout kLayout>
+inline void product_by_step(std::int64_t rows, std::int64_t width, std::int64_t depth, Scalars<T, kLayout> a, Rows<const T> b, Rows<const T> start,
+                            Rows<T> c) {
+  if (a.step == kRowStep) return product_of_tiles<kStart, kRowStep>(rows, width, depth, a, b, start, c);
+  if (a.step == kLanes<T>) return product_of_tiles<kStart, kLanes<T>>(rows, width, depth, a, b, start, c);
+  product_of_tiles<kStart, 0>(rows, width, depth, a, b, start, c);
+}
+
+/// c (rows, width) = a b; rows is a multiple of kTileRows and width of kLanes.
 template <class T, Layout kLayout>
-inline void small_product(std::int64_t rows, std::int64_t width, std::int64_t depth, Scalars<T, kLayout> a, Rows<const T> b, Rows<const T> start,
-                          Rows<T> c) {
-  if (a.step == kRowStep) return product_of_tiles<kRowStep>(rows, width, depth, a, b, start, c);
-  if (a.step == kLanes<T>) return product_of_tiles<kLanes<T>>(rows, width, depth, a, b, start, c);
-  product_of_tiles<0>(rows, width, depth, a, b, start, c);
+inline void small_product(std::int64_t rows, std::int64_t width, std::int64_t depth, Scalars<T, kLayout> a, Rows<const T> b, Rows<T> c) {
+  product_by_step<Start::zero>(rows, width, depth, a, b, {c.data, c.step}, c);
+}
+/// c = start + a b.
+template <class T, Layout kLayout>
+inline void small_product_from(Rows<const T> start, std::int64_t rows, std::int64_t width, std::int64_t depth, Scalars<T, kLayout> a, Rows<const T> b,
+                               Rows<T> c) {
+  product_by_step<Start::given>(rows, width, depth, a, b, start, c);
 }
 
 }  // namespace trident::cpu
