@@ -93,8 +93,8 @@ WindowAttention::WindowAttention(std::int64_t width, std::int64_t heads, WindowS
 }
 
 Tensor WindowAttention::position_bias(const RelativePositions& positions) const {
-  const Tensor table = affine(sigmoid(bias_down_(relu(bias_up_(positions.coordinates)))), kBiasBound);
-  return contiguous(permute(gather_rows(table, positions.index), {2, 0, 1}));
+  const Tensor table = mlp(positions.coordinates, bias_up_.weight.value, bias_up_.bias_value(), bias_down_.weight.value, {}, Activation::relu);
+  return relative_bias(affine(sigmoid(table), kBiasBound), positions.index);
 }
 
 Tensor WindowAttention::operator()(const Tensor& tokens, const Tensor& position_bias, const Pass& pass) const {

@@ -2,6 +2,8 @@
 
 #include "runtime/autograd/tape.h"
 #include "runtime/kernels/attention.h"
+#include "runtime/kernels/gather.h"
+#include "runtime/kernels/relative_bias.h"
 #include "runtime/tensor/copy.h"
 #include "runtime/tensor/create.h"
 
@@ -86,6 +88,32 @@ Tensor window_attention(const Tensor& qkv, const Tensor& logit_scale, const Tens
   });
   return record("window_attention", y, {qkv, logit_scale, position_bias},
                 [size, in](const Tensor& dy, Wanted wanted) { return backward_of(size, in, packed(dy), wanted); });
+}
+
+Tensor relative_bias(const Tensor& table, const Tensor& index) {
+  if (table.rank() != 2) throw ShapeError(concat("relative_bias: the table must be (positions, heads), got ", to_string(table.shape())));
+  const Tensor from = packed(table), at = packed(index);
+  const RelativeBiasSize size{.positions = from.size(0), .heads = from.size(1), .pairs = at.numel()};
+  Shape shape{size.heads};
+  for (const std::int64_t extent : at.shape()) shape.push_back(extent);
+  const Tensor y = empty(shape, from.dtype(), from.device());
+  launch("relative_bias", from, [&](auto device, auto number) {
+    using T = decltype(number);
+    const std::int64_t outside = first_outside(device, {size.positions, size.heads, size.pairs}, at.data<std::int64_t>());
+    if (outside >= 0) {
+      throw ShapeError(concat("relative_bias: index ", at.data<std::int64_t>()[outside], " of pair ", outside, " is outside of the ", size.positions,
+                              " positions"));
+    }
+    relative_bias(device, size, from.data<T>(), at.data<std::int64_t>(), y.data<T>());
+  });
+  return record("relative_bias", y, {table}, [size, at](const Tensor& gradient, Wanted) {
+    const Tensor dy = packed(gradient), dtable = empty({size.positions, size.heads}, dy.dtype(), dy.device());
+    launch("relative_bias", dy, [&](auto device, auto number) {
+      using T = decltype(number);
+      relative_bias_gradient(device, size, dy.data<T>(), at.data<std::int64_t>(), dtable.data<T>());
+    });
+    return std::vector{dtable};
+  });
 }
 
 }  // namespace trident

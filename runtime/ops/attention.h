@@ -34,4 +34,8 @@ struct AttentionDropout {
 Tensor window_attention(const Tensor& qkv, const Tensor& logit_scale, const Tensor& position_bias, const WindowGrid& grid,
                         const AttentionDropout& dropout = {});
 
+/// The position bias of every pair of tokens from one number per relative position: table (positions, heads) at index (i64, any shape)
+/// -> (heads, index shape...). Throws ShapeError for an index past the table.
+Tensor relative_bias(const Tensor& table, const Tensor& index);
+
 }  // namespace trident

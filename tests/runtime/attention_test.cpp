@@ -234,5 +234,22 @@ TEST(WindowAttention, NamesTheNumbersThatDoNotFit) {
   EXPECT_THROW(window_attention(qkv, scale, bias, {.window = 3, .mask_shift = 1, .global_rows = 3, .global_columns = 3}), ShapeError);
 }
 
+TEST(RelativeBias, PutsHeadsFirst) {
+  const Tensor table = from_values<double>({3, 2}, {1, 10, 2, 20, 3, 30}), index = from_values<std::int64_t>({2, 2}, {1, 2, 0, 1});
+  EXPECT_TENSOR_NEAR(relative_bias(table, index), from_values<double>({2, 2, 2}, {2, 3, 1, 2, 20, 30, 10, 20}), 0);
+}
+
+TEST(RelativeBias, SumsTheGradientsOfAllPairsOfAPosition) {
+  std::vector<std::int64_t> index;
+  for (std::int64_t i = 0; i < 35; ++i) index.push_back(i * i % 7);
+  const Tensor at = from_values<std::int64_t>({5, 7}, index);
+  EXPECT_TRUE(gradcheck([&](const std::vector<Tensor>& x) { return relative_bias(x[0], at); }, {random_tensor({8, 3}, 1)}));
+}
+
+TEST(RelativeBias, NamesAnIndexPastTheTable) {
+  EXPECT_THROW(relative_bias(zeros({3, 2}, DType::f32), from_values<std::int64_t>({2}, {0, 3})), ShapeError);
+  EXPECT_THROW(relative_bias(zeros({3}, DType::f32), from_values<std::int64_t>({1}, {0})), ShapeError);
+}
+
 }  // namespace
 }  // namespace trident
