@@ -7,12 +7,15 @@
 
 #include "launch/data/field_source.h"
 #include "runtime/error.h"
-#include "tests/checkpoint/temporary_folder.h"
+#include "tests/support/temporary_folder.h"
 #include "tests/launch/data_files.h"
 
 namespace trident {
 namespace {
 
+using testing::TemporaryFolder;
+using testing::message_of;
+using testing::write_bytes;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 using testing::write_counting;

@@ -12,12 +12,16 @@
 #include "parallel/communicator.h"
 #include "runtime/device/threads.h"
 #include "runtime/error.h"
-#include "tests/checkpoint/temporary_folder.h"
+#include "tests/support/temporary_folder.h"
 #include "tests/support/test_world.h"
 
 namespace trident {
 namespace {
 
+using testing::TemporaryFolder;
+using testing::message_of;
+using testing::write_bytes;
+using testing::read_bytes;
 using testing::world;
 
 class FlowSets : public ::testing::Test {

@@ -8,12 +8,14 @@
 
 #include "runtime/error.h"
 #include "runtime/tensor/create.h"
-#include "tests/checkpoint/temporary_folder.h"
+#include "tests/support/temporary_folder.h"
 #include "tests/launch/data_files.h"
 
 namespace trident {
 namespace {
 
+using testing::TemporaryFolder;
+using testing::message_of;
 using Samples = std::vector<std::int64_t>;
 
 class LoaderTest : public ::testing::Test {
