@@ -1,5 +1,7 @@
 #include "launch/command_context.h"
 
+#include <filesystem>
+
 #include "parallel/thread_share.h"
 #include "runtime/device/threads.h"
 #include "runtime/error.h"
@@ -21,6 +23,17 @@ void set_threads(CommandContext& context) {
   set_num_threads(threads);
   context.threads = concat(threads, threads == 1 ? " thread" : " threads", share.ranks > 1 ? " a rank" : "", " on ", share.cores,
                            share.cores == 1 ? " core" : " cores");
+}
+
+Mesh data_mesh(CommandContext& context) {
+  Mesh mesh(context.session.world(), {context.session.world()->size(), 1, 1, 1});
+  context.session.set_mesh(mesh);
+  return mesh;
+}
+
+void check_target(const std::string& path, Overwrite overwrite) {
+  if (overwrite == Overwrite::yes || !std::filesystem::exists(path)) return;
+  throw ConfigError(concat(path, ": exists already; choose another name or add --overwrite"));
 }
 
 }  // namespace trident

@@ -5,11 +5,10 @@
 #include <optional>
 #include <string>
 
+#include "parallel/session.h"
 #include "runtime/tensor/dtype.h"
 
 namespace trident {
-
-class Session;
 
 enum class DeviceChoice { cpu, cuda };
 inline auto config_names(DeviceChoice) { return std::array{std::pair{DeviceChoice::cpu, "cpu"}, std::pair{DeviceChoice::cuda, "cuda"}}; }
@@ -36,5 +35,12 @@ struct CommandContext {
 
 /// Gives this process --threads, or its share of the host's cores. Collective.
 void set_threads(CommandContext& context);
+
+/// The mesh of a job whose ranks all divide the batch. Collective.
+Mesh data_mesh(CommandContext& context);
+
+enum class Overwrite { no, yes };
+/// Throws ConfigError if there is something at `path` that must not be replaced.
+void check_target(const std::string& path, Overwrite overwrite);
 
 }  // namespace trident

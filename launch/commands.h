@@ -10,6 +10,7 @@ std::vector<Command> all_commands();
 Command generate_command();
 Command convert_command();
 Command inspect_command();
+Command evaluate_command();
 Command serve_command();  // absent from builds without gRPC
 
 }  // namespace trident

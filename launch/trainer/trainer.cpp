@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "launch/run_model.h"
 #include "launch/trainer/not_finite.h"
 #include "models/optimizer_groups.h"
 #include "parallel/tape_agreement.h"
@@ -28,15 +29,6 @@ FineTuningGroups fine_tuning_groups(const TrainingConfig& config) {
 }
 
 }  // namespace
-
-LossDescription loss_of_run(const Model& model, const TrainingConfig& config) {
-  LossDescription loss = model->loss();
-  if (config.loss) {
-    loss.p = *config.loss == LossChoice::relative_l1 ? 1 : 2;
-    if (loss.groups.empty()) loss.groups = {{0, model->num_out_channels()}};
-  }
-  return loss;
-}
 
 Trainer::Trainer(Model model, ParameterList parameters, const TrainingConfig& config, std::int64_t total_steps, std::uint64_t seed,
                  const Mesh& mesh)

@@ -56,7 +56,4 @@ class Trainer {
   PhaseTimer timer_;
 };
 
-/// The loss of a run: the model's own, or what `training.loss` puts in its place.
-LossDescription loss_of_run(const Model& model, const TrainingConfig& config);
-
 }  // namespace trident

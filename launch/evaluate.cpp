@@ -1,0 +1,124 @@
+/// trident evaluate: the errors of a model on data.
+#include <algorithm>
+#include <iostream>
+#include <memory>
+
+#include "checkpoint/model_directory.h"
+#include "launch/commands.h"
+#include "launch/evaluation.h"
+#include "launch/run_model.h"
+
+namespace trident {
+namespace {
+
+struct EvaluateOptions {
+  std::string model, data;
+  std::vector<std::string> overrides;
+  std::optional<std::string> output;
+  bool overwrite = false;
+};
+
+struct Findings {
+  std::vector<CaseResult> cases;
+  std::vector<ConfigValue> validations;  // where there are no cases
+};
+
+std::int64_t batch_size_of(const RunFile& run) {
+  return run.config.evaluation.batch_size.value_or(run.config.training.global_batch_size);
+}
+
+void check_channels(const RunFile& run, const EvaluateOptions& options, const Model& model, const Dataset& dataset) {
+  if (model->num_channels() == dataset.in_channels() && model->num_out_channels() == dataset.out_channels()) return;
+  throw run.error("data.validation", concat("the model ", options.model, " takes ", model->num_channels(), " channels and gives ",
+                                            model->num_out_channels(), ", but problem \"", dataset.problem().name, "\" has ",
+                                            dataset.in_channels(), " and ", dataset.out_channels(), "; evaluate it on data of its own problem"));
+}
+
+/// Without cases: all samples of the validation data, one step.
+ConfigValue validation_report(const Evaluator& evaluator, const std::shared_ptr<const Dataset>& dataset, std::int64_t batch_size) {
+  const ErrorTable table = evaluator.validate(dataset);
+  ConfigValue report = ConfigValue::map({{"problem", dataset->problem().name}, {"samples", table.num_samples()}});
+  report.set("validation_loss", table.loss_of_batches(batch_size));
+  const ConfigValue metrics = table.metrics(MetricsDetail::full);
+  for (const auto& [name, value] : metrics.entries()) report.set(name, value);
+  return report;
+}
+
+void print_validation(const ConfigValue& report) {
+  for (const char* key : {"problem", "samples", "validation_loss", "mean_relative_l1_error", "mean_over_median_relative_l1_error"}) {
+    std::cout << key << ": " << to_json(*report.find(key)) << '\n';
+  }
+}
+
+std::vector<NamedTensor> fields_of(const std::vector<CaseResult>& cases, bool several_problems) {
+  std::vector<NamedTensor> fields;
+  for (const CaseResult& result : cases) {
+    const std::string prefix = several_problems ? result.report.find("problem")->as_string() + "/" : "";
+    for (const NamedTensor& field : result.fields) {
+      const auto same = [&](const NamedTensor& other) { return other.name == prefix + field.name; };
+      if (std::ranges::none_of(fields, same)) fields.push_back({prefix + field.name, field.tensor});
+    }
+  }
+  return fields;
+}
+
+/// All cases on one data set, or without cases its samples.
+void evaluate_entry(const RunFile& run, const Evaluator& evaluator, const std::shared_ptr<const Dataset>& dataset, KeepFields keep,
+                    Findings& findings) {
+  if (run.config.evaluation.cases.empty()) findings.validations.push_back(validation_report(evaluator, dataset, batch_size_of(run)));
+  for (std::size_t index = 0; index < run.config.evaluation.cases.size(); ++index) {
+    findings.cases.push_back(evaluator.run_case(run, index, *dataset, keep));
+  }
+}
+
+void print(const Findings& findings, bool json) {
+  if (json) {
+    ConfigValue report = ConfigValue::map({{"cases", ConfigValue::list()}});
+    for (const CaseResult& result : findings.cases) report.find("cases")->append(result.report);
+    if (findings.cases.empty()) report.set("validation", ConfigValue::list(findings.validations));
+    std::cout << to_json(report) << '\n';
+  } else if (findings.cases.empty()) {
+    for (const ConfigValue& report : findings.validations) print_validation(report);
+  } else {
+    std::cout << table_of(findings.cases);
+  }
+}
+
+void evaluate(const EvaluateOptions& options, CommandContext& context) {
+  std::vector<std::string> overrides = options.overrides;
+  for (const std::string& text : overrides_of(context.common)) overrides.push_back(text);
+  const RunFile run = read_run(options.data, overrides);
+  check_for_evaluation(run);
+  check_data_config(run.config.data, run.document);
+  if (options.output) check_target(*options.output, options.overwrite ? Overwrite::yes : Overwrite::no);
+
+  const Mesh mesh = data_mesh(context);
+  const DType dtype = dtype_of_precision(run.config.training.precision);
+  const LoadedModel loaded = load_model(options.model, mesh, {.dtype = dtype});
+  const Evaluator evaluator(loaded.model, loss_of_run(loaded.model, run.config.training), dtype, batch_size_of(run), mesh);
+  Findings findings;
+  for (const DataEntry& entry : run.config.data.validation) {
+    const auto dataset = std::make_shared<const Dataset>(open_dataset(run.config.data, {entry}, Split::validation, "data.validation"));
+    check_channels(run, options, loaded.model, *dataset);
+    evaluate_entry(run, evaluator, dataset, options.output ? KeepFields::yes : KeepFields::no, findings);
+  }
+  if (mesh.world().rank() != 0) return;
+  if (options.output) write_safetensors(*options.output, fields_of(findings.cases, run.config.data.validation.size() > 1));
+  print(findings, context.common.json);
+}
+
+}  // namespace
+
+Command evaluate_command() {
+  return {"evaluate", "measures a model on data, against persistence", [](Arguments& arguments) {
+            auto options = std::make_shared<EvaluateOptions>();
+            arguments.add("--model", options->model, "model directory", Presence::required);
+            arguments.add("--data", options->data, "run file with data.validation and evaluation", Presence::required);
+            arguments.add("--output", options->output, "also save inputs, labels and predictions (.safetensors)");
+            arguments.flag("--overwrite", options->overwrite, "replace an existing output");
+            arguments.add("key=value", options->overrides, "overrides of the run file");
+            return [options](CommandContext& context) { evaluate(*options, context); };
+          }};
+}
+
+}  // namespace trident

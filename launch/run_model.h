@@ -1,0 +1,32 @@
+/// The model that a run file asks for, completed by what the data are.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "launch/data/dataset.h"
+#include "launch/run_config.h"
+#include "models/model.h"
+#include "models/model_description.h"
+
+namespace trident {
+
+struct ModelChoice {
+  ConfigValue config;               // complete: for describe_model()
+  std::optional<std::string> from;  // the model directory that the weights come from
+  ConfigValue overrides = ConfigValue::map();  // of its config.json
+  std::vector<std::string> notes;   // for the log
+};
+
+/// `model.num_channels`, `num_out_channels` and `channel_slice_list_normalized_loss` default to the data set's. Throws ConfigError, with the
+/// two numbers and the key to change, if model and data do not fit.
+ModelChoice choose_model(const RunFile& run, const Dataset& dataset);
+
+/// The model's own loss, or what `training.loss` puts in its place.
+LossDescription loss_of_run(const Model& model, const TrainingConfig& config);
+
+/// trident.json of a model trained on these data.
+ModelDescription description_of(const Dataset& dataset);
+
+}  // namespace trident
