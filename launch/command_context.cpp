@@ -25,8 +25,8 @@ void set_threads(CommandContext& context) {
                            share.cores == 1 ? " core" : " cores");
 }
 
-Mesh data_mesh(CommandContext& context) {
-  Mesh mesh(context.session.world(), {context.session.world()->size(), 1, 1, 1});
+Mesh data_mesh(CommandContext& context, std::optional<int> wanted) {
+  Mesh mesh(context.session.world(), {wanted.value_or(context.session.world()->size()), 1, 1, 1});
   context.session.set_mesh(mesh);
   return mesh;
 }

@@ -12,6 +12,8 @@ class Log {
   Log() = default;
   /// Appends to the file at `path`, and prints.
   explicit Log(const std::string& path);
+  /// Prints only.
+  static Log to_terminal();
 
   void operator()(const std::string& line);
   /// A live line on the terminal that must be cleared before another line is printed.

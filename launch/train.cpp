@@ -1,0 +1,182 @@
+/// trident train: from a run file to a trained model.
+#include <iostream>
+
+#include "checkpoint/atomic_file.h"
+#include "checkpoint/model_directory.h"
+#include "launch/commands.h"
+#include "launch/run_model.h"
+#include "launch/trainer/training_run.h"
+#include "parallel/messages.h"
+#include "runtime/device/allocator.h"
+
+namespace trident {
+namespace {
+
+struct TrainOptions {
+  std::string run_file;
+  std::vector<std::string> overrides;
+  bool resume = false, dry_run = false, profile = false;
+};
+
+std::shared_ptr<const Dataset> open(const RunFile& run, const std::vector<DataEntry>& entries, Split split, const char* key) {
+  if (entries.empty()) return nullptr;
+  return std::make_shared<const Dataset>(open_dataset(run.config.data, entries, split, key));
+}
+
+/// What the command has before anything is written.
+struct Setup {
+  RunFile run;
+  Mesh mesh;
+  std::shared_ptr<const Dataset> train, validation;
+  ModelChoice choice;
+  std::int64_t steps_per_epoch = 0, total_steps = 0;
+};
+
+Setup prepare(const TrainOptions& options, CommandContext& context) {
+  std::vector<std::string> overrides = options.overrides;
+  for (const std::string& text : overrides_of(context.common)) overrides.push_back(text);
+  Setup setup;
+  setup.run = read_run(options.run_file, overrides);
+  const RunConfig& config = setup.run.config;
+  check_for_training(setup.run);
+  check_data_config(config.data, setup.run.document);
+  setup.mesh = data_mesh(context, config.parallel.data);
+  setup.train = open(setup.run, config.data.train, Split::train, "data.train");
+  setup.validation = open(setup.run, config.data.validation, Split::validation, "data.validation");
+  setup.choice = choose_model(setup.run, *setup.train);
+  const std::int64_t batch = config.training.global_batch_size;
+  setup.steps_per_epoch = (setup.train->size() + batch - 1) / batch;
+  setup.total_steps = config.training.steps ? *config.training.steps : *config.training.epochs * setup.steps_per_epoch;
+  return setup;
+}
+
+/// The model with its weights, in memory.
+Trainer make_trainer(const Setup& setup, Log& log) {
+  const RunConfig& config = setup.run.config;
+  const DType dtype = dtype_of_precision(config.training.precision);
+  const RandomKey key = RandomKey(config.seed).fold("initial weights");
+  for (const std::string& note : setup.choice.notes) log(note);
+  if (!setup.choice.from) {
+    const Model model = describe_model(setup.choice.config, setup.mesh);
+    ParameterList parameters = materialize(model, dtype, Use::training, key, config.training.freeze);
+    return Trainer(model, std::move(parameters), config.training, setup.total_steps, config.seed, setup.mesh);
+  }
+  LoadedModel loaded = load_model(*setup.choice.from, setup.mesh,
+                                  {.dtype = dtype,
+                                   .use = Use::training,
+                                   .fit = Fit::fine_tuning,
+                                   .overrides = setup.choice.overrides,
+                                   .key = key,
+                                   .frozen = config.training.freeze});
+  for (const std::string& line : loaded.started_anew) log("starts anew: " + line);
+  return Trainer(loaded.model, std::move(loaded.parameters), config.training, setup.total_steps, config.seed, setup.mesh);
+}
+
+std::int64_t count_parameters(const ParameterList& parameters) {
+  std::int64_t count = 0;
+  for (const NamedPiece& piece : parameters.pieces()) count += numel(piece.piece.full_shape);
+  return count;
+}
+
+void log_start(const Setup& setup, const Trainer& trainer, const CommandContext& context, Log& log) {
+  const RunConfig& config = setup.run.config;
+  const int ranks = setup.mesh.world().size();
+  log(concat("model: ", trainer.model()->type(), ", ", count_parameters(trainer.parameters()), " parameters"));
+  log("data: " + setup.train->description());
+  if (setup.validation) log("validation: " + setup.validation->description());
+  log(concat(setup.total_steps, " steps of ", config.training.global_batch_size, " samples, ", setup.steps_per_epoch,
+             " steps an epoch; ", ranks, ranks == 1 ? " rank, " : " ranks, ", context.threads));
+  if (config.training.loss_scope == LossScope::per_rank) log("losses are relative to each rank's own batch: they depend on the number of ranks");
+}
+
+/// One forward and backward, which allocates all that a step needs.
+void print_dry_run(const Setup& setup, Trainer& trainer, const CommandContext& context, Log& log) {
+  const RunConfig& config = setup.run.config;
+  Loader loader(setup.train,
+                {.global_batch_size = config.training.global_batch_size,
+                 .micro_batches = config.training.gradient_accumulation_steps,
+                 .rank = setup.mesh.coordinate(Axis::data),
+                 .num_ranks = setup.mesh.size(Axis::data),
+                 .seed = config.seed,
+                 .shuffle = config.data.shuffle,
+                 .epochs = {},
+                 .dtype = dtype_of_precision(config.training.precision)});
+  const StepResult first = trainer.rehearse(*loader.next());
+  const std::int64_t peak = memory_counters({}).peak_bytes;
+  log(concat("one step: loss ", first.loss, ", gradient norm ", first.grad_norm, ", ",
+             readable_bytes(static_cast<double>(peak)), " at its peak on this rank"));
+  if (setup.mesh.world().rank() != 0) return;
+  ConfigValue run = write_config(config);
+  run.set("model", trainer.model()->config());
+  if (context.common.json) {
+    std::cout << to_json(ConfigValue::map({{"run", run},
+                                           {"parameters", count_parameters(trainer.parameters())},
+                                           {"samples", setup.train->size()},
+                                           {"steps", setup.total_steps},
+                                           {"loss", first.loss},
+                                           {"peak_bytes", peak}}))
+              << '\n';
+  } else {
+    std::cout << to_yaml(run);
+  }
+}
+
+void print_profile(Trainer& trainer, Log& log) {
+  double total = 0.0;
+  for (const auto& [phase, seconds] : trainer.timer().seconds()) total += seconds;
+  for (const auto& [phase, seconds] : trainer.timer().seconds()) {
+    std::array<char, 96> line{};
+    std::snprintf(line.data(), line.size(), "%-14s %9.3f s  %5.1f %%", phase.c_str(), seconds, 100.0 * seconds / total);
+    log(line.data());
+  }
+}
+
+void train(const TrainOptions& options, CommandContext& context) {
+  const Setup setup = prepare(options, context);
+  const RunConfig& config = setup.run.config;
+  const bool first = setup.mesh.world().rank() == 0;
+  if (options.dry_run) {
+    Log log = first ? Log::to_terminal() : Log();
+    Trainer trainer = make_trainer(setup, log);
+    log_start(setup, trainer, context, log);
+    return print_dry_run(setup, trainer, context, log);
+  }
+  const RunFolder folder{config.output};
+  const auto checkpoint = open_run_folder(folder, options.resume ? Start::resume : Start::anew, setup.mesh);
+  if (first) write_file_atomically(folder.run_file(), to_yaml(write_config(config)));
+  Log log = first ? Log(folder.log().string()) : Log();
+  Trainer trainer = make_trainer(setup, log);
+  log_start(setup, trainer, context, log);
+  TrainingRun run({.run = setup.run,
+                   .folder = folder,
+                   .train = setup.train,
+                   .validation = setup.validation,
+                   .total_steps = setup.total_steps,
+                   .description = write_config(description_of(*setup.train)),
+                   .mesh = setup.mesh},
+                  trainer, log);
+  if (checkpoint) {
+    run.resume(*checkpoint);
+  } else if (options.resume) {
+    if (first) drop_metrics_past(folder.metrics(), 0);
+    log("no checkpoint to go on from: starting anew");
+  }
+  run.run();
+  if (options.profile) print_profile(trainer, log);
+}
+
+}  // namespace
+
+Command train_command() {
+  return {"train", "trains a model as a run file says", [](Arguments& arguments) {
+            auto options = std::make_shared<TrainOptions>();
+            arguments.add("run_file", options->run_file, "the run file (docs/configuration.md)", Presence::required);
+            arguments.add("key=value", options->overrides, "overrides such as training.steps=10");
+            arguments.flag("--resume", options->resume, "go on from the last checkpoint of the output");
+            arguments.flag("--dry-run", options->dry_run, "check everything, compute one step, print the resolved run, write nothing");
+            arguments.flag("--profile", options->profile, "print where the time went");
+            return [options](CommandContext& context) { train(*options, context); };
+          }};
+}
+
+}  // namespace trident

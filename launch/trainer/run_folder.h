@@ -1,0 +1,28 @@
+/// The folder that a run writes, and how a run comes back to it.
+#pragma once
+
+#include <filesystem>
+#include <optional>
+
+#include "launch/run_config.h"
+#include "parallel/mesh.h"
+
+namespace trident {
+
+enum class Start { anew, resume };
+
+struct RunFolder {
+  std::filesystem::path root;
+  std::filesystem::path model() const { return root / "model"; }  // last weights
+  std::filesystem::path best() const { return root / "best"; }
+  std::filesystem::path checkpoints() const { return root / "checkpoints"; }
+  std::filesystem::path metrics() const { return root / "metrics.jsonl"; }
+  std::filesystem::path log() const { return root / "log"; }
+  std::filesystem::path run_file() const { return root / "run.yaml"; }
+};
+
+/// Makes the folder, or finds what a run left there: the checkpoint to go on from, if there is one. Throws ConfigError, on every rank
+/// alike, if something is there and the run was not asked to resume; nothing is touched then. Collective.
+std::optional<std::filesystem::path> open_run_folder(const RunFolder& folder, Start start, const Mesh& mesh);
+
+}  // namespace trident

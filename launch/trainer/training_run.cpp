@@ -1,0 +1,191 @@
+#include "launch/trainer/training_run.h"
+
+#include <algorithm>
+#include <csignal>
+
+#include "checkpoint/model_directory.h"
+#include "checkpoint/sharded_checkpoint.h"
+#include "launch/run_model.h"
+#include "parallel/messages.h"
+#include "runtime/device/allocator.h"
+#include "runtime/ops/matmul.h"
+#include "runtime/tensor/create.h"
+
+namespace trident {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+std::int64_t batch_size_of(const RunConfig& config) { return config.evaluation.batch_size.value_or(config.training.global_batch_size); }
+
+double sum_over_ranks(const Mesh& mesh, double here) {
+  const Tensor sum = from_values<double>({1}, std::vector{here});
+  mesh.world().all_reduce(sum, ReduceOp::sum);
+  return to_number(sum);
+}
+
+Progress::Options progress_options(const TrainingRun::Parts& parts, const Trainer& trainer) {
+  const DType dtype = dtype_of_precision(parts.run.config.training.precision);
+  // The backward takes twice the products of the forward.
+  return {.total_steps = parts.total_steps,
+          .flops_per_sample = 3.0 * trainer.model()->forward_flops(1),
+          .flops_limit = sum_over_ranks(parts.mesh, measured_flops_limit(dtype))};
+}
+
+}  // namespace
+
+double measured_flops_limit(DType dtype) {
+  constexpr std::int64_t kSize = 768;
+  const Tensor a = full({kSize, kSize}, 0.5, dtype), b = full({kSize, kSize}, 0.25, dtype);
+  double best = 0.0;
+  for (int repeat = 0; repeat < 4; ++repeat) {  // the first one makes the library's kernels
+    const Clock::time_point start = Clock::now();
+    const Tensor product = matmul(a, b);
+    best = std::max(best, 2.0 * kSize * kSize * kSize / seconds_since(start));
+  }
+  return best;
+}
+
+TrainingRun::TrainingRun(Parts parts, Trainer& trainer, Log& log)
+    : parts_(std::move(parts)),
+      trainer_(trainer),
+      log_(log),
+      evaluator_(trainer.model(), loss_of_run(trainer.model(), parts_.run.config.training),
+                 dtype_of_precision(parts_.run.config.training.precision), batch_size_of(parts_.run.config), parts_.mesh),
+      progress_(log, progress_options(parts_, trainer)) {
+  state_.seed = parts_.run.config.seed;
+}
+
+TrainingState TrainingRun::saved_state() const {
+  TrainingState state;
+  add_pieces(state, "weights", trainer_.parameters(), trainer_.parameters().values());
+  add_buffers(state, "buffers", trainer_.parameters());
+  for (const NamedPiece& piece : trainer_.optimizer().state()) {
+    state.pieces.push_back({"moments/" + piece.name, piece.piece.full_shape, piece.piece.owned, piece.replicated, piece.value});
+  }
+  state.values = write_config(state_);
+  return state;
+}
+
+void TrainingRun::resume(const std::filesystem::path& checkpoint) {
+  const RunState saved = read_config<RunState>(load_checkpoint(checkpoint, saved_state().pieces));
+  if (saved.seed != state_.seed) {
+    throw parts_.run.error("seed", concat("the run was started with seed ", saved.seed, ", not ", state_.seed, "; set it to ", saved.seed));
+  }
+  state_ = saved;
+  if (parts_.mesh.world().rank() == 0) drop_metrics_past(parts_.folder.metrics(), state_.steps_done);
+  log_(concat("going on after step ", state_.steps_done, " from ", checkpoint.string()));
+}
+
+bool TrainingRun::due(const std::optional<std::int64_t>& every) const {
+  return every && (state_.steps_done % *every == 0 || state_.steps_done == parts_.total_steps);
+}
+
+void TrainingRun::run() {
+  const TrainingConfig& training = parts_.run.config.training;
+  if (parts_.mesh.world().rank() == 0) metrics_.emplace(parts_.folder.metrics());
+  Loader loader(parts_.train,
+                {.global_batch_size = training.global_batch_size,
+                 .micro_batches = training.gradient_accumulation_steps,
+                 .rank = parts_.mesh.coordinate(Axis::data),
+                 .num_ranks = parts_.mesh.size(Axis::data),
+                 .seed = parts_.run.config.seed,
+                 .shuffle = parts_.run.config.data.shuffle,
+                 .epochs = {},
+                 .dtype = dtype_of_precision(training.precision)},
+                state_.position);
+  Stop stop = Stop::no;
+  int signal = 0;
+  while (state_.steps_done < parts_.total_steps && stop == Stop::no) {
+    const Clock::time_point start = Clock::now();
+    const std::optional<GlobalBatch> batch = trainer_.timer().measure("wait for data", [&] { return loader.next(); });
+    const StepResult result = trainer_.step(*batch, state_.steps_done);
+    state_.position = loader.position();
+    const double seconds = seconds_since(start);
+    longest_step_ = std::max(longest_step_, seconds);
+    record(result, batch->size, seconds);
+    ++state_.steps_done;
+    if (parts_.validation && due(parts_.run.config.evaluation.every)) {
+      stop = trainer_.timer().measure("evaluation", [&] { return evaluate(); });
+    }
+    if (stop == Stop::no) stop = asked_to_stop(signal);
+    const bool last = stop != Stop::no || state_.steps_done == parts_.total_steps;
+    if (last || due(parts_.run.config.checkpoint.every)) trainer_.timer().measure("checkpoint", [&] { save(); });
+  }
+  finish(stop, signal);
+}
+
+void TrainingRun::record(const StepResult& result, std::int64_t samples, double seconds) {
+  const std::int64_t memory = memory_counters({}).peak_bytes;
+  if (metrics_) {
+    metrics_->append(ConfigValue::map({{"step", state_.steps_done},
+                                       {"loss", result.loss},
+                                       {"grad_norm", result.grad_norm},
+                                       {"learning_rate", result.learning_rate},
+                                       {"samples_per_second", static_cast<double>(samples) / seconds},
+                                       {"seconds", seconds},
+                                       {"memory_bytes", memory}}));
+  }
+  progress_.report({state_.steps_done, result.loss, result.learning_rate, samples, seconds, memory});
+}
+
+TrainingRun::Stop TrainingRun::evaluate() {
+  const ErrorTable table = evaluator_.validate(parts_.validation);
+  const double loss = table.loss_of_batches(batch_size_of(parts_.run.config));
+  ConfigValue row = ConfigValue::map({{"step", state_.steps_done}, {"validation_loss", loss}});
+  const ConfigValue metrics = table.metrics(MetricsDetail::summary);
+  for (const auto& [name, value] : metrics.entries()) row.set(name, value);
+  if (metrics_) metrics_->append(row);
+  const bool better = !state_.best_loss || loss < *state_.best_loss;
+  log_(concat("step ", state_.steps_done, ": validation loss ", static_cast<float>(loss), better ? ", the best so far" : ""));
+  state_.evaluations_without_better = better ? 0 : state_.evaluations_without_better + 1;
+  if (better) {
+    state_.best_loss = loss;
+    save_models(parts_.folder.best());
+  }
+  const auto& patience = parts_.run.config.training.early_stopping_patience;
+  return patience && state_.evaluations_without_better >= *patience ? Stop::early : Stop::no;
+}
+
+TrainingRun::Stop TrainingRun::asked_to_stop(int& signal) const {
+  const auto& limit = parts_.run.config.training.max_wall_time;
+  // What is still to come must fit: another step, and saving with as much time again in reserve.
+  const double needed = 2.0 * longest_step_ + 2.0 * longest_save_;
+  const bool late = limit && seconds_since(started_) + needed > *seconds_of(*limit);
+  const Tensor wishes = from_values<std::int64_t>({2}, std::vector<std::int64_t>{StopSignal::received(), late ? 1 : 0});
+  parts_.mesh.world().all_reduce(wishes, ReduceOp::max);
+  const std::vector<std::int64_t> agreed = to_host<std::int64_t>(wishes);
+  signal = static_cast<int>(agreed[0]);
+  return signal != 0 ? Stop::signal : agreed[1] != 0 ? Stop::wall_time : Stop::no;
+}
+
+void TrainingRun::save_models(const std::filesystem::path& folder) const {
+  save_model(folder, trainer_.model(), trainer_.parameters(), parts_.mesh, parts_.description);
+}
+
+void TrainingRun::save() {
+  const Clock::time_point start = Clock::now();
+  save_checkpoint(parts_.folder.checkpoints(), state_.steps_done, saved_state(), parts_.mesh);
+  if (parts_.mesh.world().rank() == 0) prune_checkpoints(parts_.folder.checkpoints(), parts_.run.config.checkpoint.keep);
+  save_models(parts_.folder.model());
+  longest_save_ = std::max(longest_save_, seconds_since(start));
+}
+
+void TrainingRun::finish(Stop stop, int signal) {
+  const std::string go_on = concat("trident train ", parts_.folder.run_file().string(), " --resume");
+  switch (stop) {
+    case Stop::no: log_(concat("done: ", state_.steps_done, " steps; the model is in ", parts_.folder.model().string())); break;
+    case Stop::early:
+      log_(concat("stopped after step ", state_.steps_done, ": ", state_.evaluations_without_better,
+                  " evaluations without a better model; the best one is in ", parts_.folder.best().string()));
+      break;
+    case Stop::wall_time: log_(concat("max_wall_time is near: saved after step ", state_.steps_done, "; go on with: ", go_on)); break;
+    case Stop::signal:
+      log_(concat(signal == SIGTERM ? "SIGTERM" : "SIGUSR1", ": saved after step ", state_.steps_done, "; go on with: ", go_on));
+      break;
+  }
+}
+
+}  // namespace trident

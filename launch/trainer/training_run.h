@@ -1,0 +1,81 @@
+/// A whole run: the steps, with what happens between them: metrics, evaluation, the best model, checkpoints, stopping and going on.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "checkpoint/training_state.h"
+#include "launch/data/dataset.h"
+#include "launch/evaluation.h"
+#include "launch/trainer/log.h"
+#include "launch/trainer/metrics.h"
+#include "launch/trainer/progress.h"
+#include "launch/trainer/run_folder.h"
+#include "launch/trainer/stop_signal.h"
+#include "launch/trainer/trainer.h"
+
+namespace trident {
+
+/// Where a run stands between two steps; saved with every checkpoint.
+struct RunState {
+  std::uint64_t seed = 0;
+  std::int64_t steps_done = 0;
+  LoaderPosition position;             // of the next batch
+  std::optional<double> best_loss;     // of the validation
+  int evaluations_without_better = 0;
+
+  static void visit(auto& self, auto& v) {
+    v("seed", self.seed), v("steps_done", self.steps_done), v("position", self.position), v("best_loss", self.best_loss);
+    v("evaluations_without_better", self.evaluations_without_better);
+  }
+};
+
+class TrainingRun {
+ public:
+  struct Parts {
+    RunFile run;
+    RunFolder folder;
+    std::shared_ptr<const Dataset> train, validation;  // validation may be null
+    std::int64_t total_steps = 0;
+    ConfigValue description;  // trident.json
+    Mesh mesh;
+  };
+  /// `trainer` must outlive the run.
+  TrainingRun(Parts parts, Trainer& trainer, Log& log);
+
+  /// Goes on from a checkpoint: weights, moments, state; metrics.jsonl loses the rows past it.
+  void resume(const std::filesystem::path& checkpoint);
+  /// All steps that are left. Returns when they are done, or when the run was told to stop and has saved.
+  void run();
+
+ private:
+  /// Why the run ends before its last step; the same on every rank.
+  enum class Stop { no, signal, wall_time, early };
+
+  TrainingState saved_state() const;
+  void save();
+  void save_models(const std::filesystem::path& folder) const;
+  void finish(Stop stop, int signal);
+  void record(const StepResult& result, std::int64_t samples, double seconds);
+  /// Whether the model has got better, and early stopping is not due.
+  Stop evaluate();
+  Stop asked_to_stop(int& signal) const;
+  bool due(const std::optional<std::int64_t>& every) const;
+
+  Parts parts_;
+  Trainer& trainer_;
+  Log& log_;
+  Evaluator evaluator_;
+  std::optional<MetricsFile> metrics_;  // rank 0
+  Progress progress_;
+  StopSignal stop_signal_;
+  RunState state_;
+  std::chrono::steady_clock::time_point started_ = std::chrono::steady_clock::now();
+  double longest_step_ = 0.0, longest_save_ = 1.0;  // seconds
+};
+
+/// FLOP/s of a large matrix product in `dtype` on this rank's threads: the machine's limit.
+double measured_flops_limit(DType dtype);
+
+}  // namespace trident
