@@ -15,7 +15,7 @@
 namespace trident {
 namespace {
 
-constexpr std::size_t kAlignment = 64;             // bytes: a cache line and an AVX-512 register
+constexpr std::size_t kAlignment = 64;                   // bytes: a cache line and an AVX-512 register
 constexpr std::size_t kHugePage = std::size_t{2} << 20;  // bytes
 
 #ifdef __SANITIZE_ADDRESS__

@@ -34,7 +34,8 @@ inline T sigmoid(T x) {
   return T(1) / (T(1) + fast_exp(-x));
 }
 
-/// (1 + erf(x / sqrt 2)) / 2: the odd part is x P(x^2) / Q(x^2), fitted in relative error (2e-8) on |x| <= 5.6, beyond which it is 1/2 in f32.
+/// (1 + erf(x / sqrt 2)) / 2: the odd part is x P(x^2) / Q(x^2), fitted in relative error (2e-8) on |x| <= 5.6, beyond which it is 1/2 in
+/// f32.
 inline float normal_distribution(float x) {
   const float s = x * x;
   float p = __builtin_fmaf(s, 0x1.7f10aap-26F, 0x1.a61a0ep-18F);

@@ -52,8 +52,8 @@ void batch_norm(Cpu, const NormChannels& extents, const ChannelNorm<T>& norm, co
 }
 
 template <class T>
-void batch_norm_gradient(Cpu, const NormChannels& extents, const ChannelNorm<T>& norm, Statistics statistics, const T* x, const T* dy, T* dx,
-                         T* dweight, T* dbias) {
+void batch_norm_gradient(Cpu, const NormChannels& extents, const ChannelNorm<T>& norm, Statistics statistics, const T* x, const T* dy,
+                         T* dx, T* dweight, T* dbias) {
 #pragma omp parallel for schedule(static) if (extents.batch * extents.channels * extents.points > kGrain)
   for (std::int64_t channel = 0; channel < extents.channels; ++channel) {
     const T center = norm.mean[channel], rstd = T(1) / std::sqrt(norm.variance[channel] + static_cast<T>(norm.eps));
@@ -80,9 +80,9 @@ void batch_norm_gradient(Cpu, const NormChannels& extents, const ChannelNorm<T>&
   }
 }
 
-#define TRIDENT_BATCH_NORM(T)                                                                        \
-  template void channel_statistics(Cpu, const NormChannels&, const T*, T*, T*);                      \
-  template void batch_norm(Cpu, const NormChannels&, const ChannelNorm<T>&, const T*, T*);           \
+#define TRIDENT_BATCH_NORM(T)                                                              \
+  template void channel_statistics(Cpu, const NormChannels&, const T*, T*, T*);            \
+  template void batch_norm(Cpu, const NormChannels&, const ChannelNorm<T>&, const T*, T*); \
   template void batch_norm_gradient(Cpu, const NormChannels&, const ChannelNorm<T>&, Statistics, const T*, const T*, T*, T*, T*);
 TRIDENT_BATCH_NORM(float)
 TRIDENT_BATCH_NORM(double)

@@ -12,12 +12,16 @@ struct BroadcastPair {
   Shape shape, a_strides, b_strides;
 };
 
-template <class T> void binary(Cpu, Binary, const BroadcastPair&, const T* a, const T* b, T* y);
-template <class T> void binary(Cuda, Binary, const BroadcastPair&, const T* a, const T* b, T* y);
+template <class T>
+void binary(Cpu, Binary, const BroadcastPair&, const T* a, const T* b, T* y);
+template <class T>
+void binary(Cuda, Binary, const BroadcastPair&, const T* a, const T* b, T* y);
 
 /// y = mask ? a : b.
-template <class T> void select(Cpu, const BroadcastPair&, const Shape& mask_strides, const bool* mask, const T* a, const T* b, T* y);
-template <class T> void select(Cuda, const BroadcastPair&, const Shape& mask_strides, const bool* mask, const T* a, const T* b, T* y);
+template <class T>
+void select(Cpu, const BroadcastPair&, const Shape& mask_strides, const bool* mask, const T* a, const T* b, T* y);
+template <class T>
+void select(Cuda, const BroadcastPair&, const Shape& mask_strides, const bool* mask, const T* a, const T* b, T* y);
 
 enum class Unary { affine, relu, gelu, sigmoid, exponential, minimum };
 
@@ -27,11 +31,15 @@ struct UnaryMap {
   double a = 0.0, b = 0.0;
 };
 
-template <class T> void unary(Cpu, UnaryMap, std::int64_t count, const T* x, T* y);
-template <class T> void unary(Cuda, UnaryMap, std::int64_t count, const T* x, T* y);
+template <class T>
+void unary(Cpu, UnaryMap, std::int64_t count, const T* x, T* y);
+template <class T>
+void unary(Cuda, UnaryMap, std::int64_t count, const T* x, T* y);
 
 /// dx = dy f'. `saved` is y for sigmoid and exponential, else x; affine has no kernel of its own.
-template <class T> void unary_gradient(Cpu, UnaryMap, std::int64_t count, const T* saved, const T* dy, T* dx);
-template <class T> void unary_gradient(Cuda, UnaryMap, std::int64_t count, const T* saved, const T* dy, T* dx);
+template <class T>
+void unary_gradient(Cpu, UnaryMap, std::int64_t count, const T* saved, const T* dy, T* dx);
+template <class T>
+void unary_gradient(Cuda, UnaryMap, std::int64_t count, const T* saved, const T* dy, T* dx);
 
 }  // namespace trident

@@ -47,10 +47,14 @@ void apply_gradient(std::int64_t count, const T* saved, const T* dy, T* dx, F sl
 template <class T>
 void binary(Cpu, Binary kind, const BroadcastPair& pair, const T* a, const T* b, T* y) {
   switch (kind) {
-    case Binary::add: return apply_pair(pair, a, b, y, [](T left, T right) { return left + right; });
-    case Binary::subtract: return apply_pair(pair, a, b, y, [](T left, T right) { return left - right; });
-    case Binary::multiply: return apply_pair(pair, a, b, y, [](T left, T right) { return left * right; });
-    case Binary::divide: return apply_pair(pair, a, b, y, [](T left, T right) { return left / right; });
+    case Binary::add:
+      return apply_pair(pair, a, b, y, [](T left, T right) { return left + right; });
+    case Binary::subtract:
+      return apply_pair(pair, a, b, y, [](T left, T right) { return left - right; });
+    case Binary::multiply:
+      return apply_pair(pair, a, b, y, [](T left, T right) { return left * right; });
+    case Binary::divide:
+      return apply_pair(pair, a, b, y, [](T left, T right) { return left / right; });
   }
 }
 
@@ -70,12 +74,18 @@ template <class T>
 void unary(Cpu, UnaryMap map, std::int64_t count, const T* x, T* y) {
   const T a = static_cast<T>(map.a), b = static_cast<T>(map.b);
   switch (map.kind) {
-    case Unary::affine: return apply(count, x, y, [=](T v) { return a * v + b; });
-    case Unary::relu: return apply(count, x, y, [](T v) { return v < T(0) ? T(0) : v; });
-    case Unary::gelu: return apply(count, x, y, [](T v) { return gelu(v); });
-    case Unary::sigmoid: return apply(count, x, y, [](T v) { return sigmoid(v); });
-    case Unary::exponential: return apply(count, x, y, [](T v) { return fast_exp(v); });
-    case Unary::minimum: return apply(count, x, y, [=](T v) { return v > a ? a : v; });
+    case Unary::affine:
+      return apply(count, x, y, [=](T v) { return a * v + b; });
+    case Unary::relu:
+      return apply(count, x, y, [](T v) { return v < T(0) ? T(0) : v; });
+    case Unary::gelu:
+      return apply(count, x, y, [](T v) { return gelu(v); });
+    case Unary::sigmoid:
+      return apply(count, x, y, [](T v) { return sigmoid(v); });
+    case Unary::exponential:
+      return apply(count, x, y, [](T v) { return fast_exp(v); });
+    case Unary::minimum:
+      return apply(count, x, y, [=](T v) { return v > a ? a : v; });
   }
 }
 
@@ -83,19 +93,25 @@ template <class T>
 void unary_gradient(Cpu, UnaryMap map, std::int64_t count, const T* saved, const T* dy, T* dx) {
   const T a = static_cast<T>(map.a);
   switch (map.kind) {
-    case Unary::affine: return apply_gradient(count, saved, dy, dx, [=](T) { return a; });
-    case Unary::relu: return apply_gradient(count, saved, dy, dx, [](T x) { return x > T(0) ? T(1) : T(0); });
-    case Unary::gelu: return apply_gradient(count, saved, dy, dx, [](T x) { return gelu_gradient(x); });
-    case Unary::sigmoid: return apply_gradient(count, saved, dy, dx, [](T y) { return y * (T(1) - y); });
-    case Unary::exponential: return apply_gradient(count, saved, dy, dx, [](T y) { return y; });
-    case Unary::minimum: return apply_gradient(count, saved, dy, dx, [=](T x) { return x > a ? T(0) : T(1); });
+    case Unary::affine:
+      return apply_gradient(count, saved, dy, dx, [=](T) { return a; });
+    case Unary::relu:
+      return apply_gradient(count, saved, dy, dx, [](T x) { return x > T(0) ? T(1) : T(0); });
+    case Unary::gelu:
+      return apply_gradient(count, saved, dy, dx, [](T x) { return gelu_gradient(x); });
+    case Unary::sigmoid:
+      return apply_gradient(count, saved, dy, dx, [](T y) { return y * (T(1) - y); });
+    case Unary::exponential:
+      return apply_gradient(count, saved, dy, dx, [](T y) { return y; });
+    case Unary::minimum:
+      return apply_gradient(count, saved, dy, dx, [=](T x) { return x > a ? T(0) : T(1); });
   }
 }
 
-#define TRIDENT_ELEMENTWISE(T)                                                                                \
-  template void binary(Cpu, Binary, const BroadcastPair&, const T*, const T*, T*);                            \
-  template void select(Cpu, const BroadcastPair&, const Shape&, const bool*, const T*, const T*, T*);         \
-  template void unary(Cpu, UnaryMap, std::int64_t, const T*, T*);                                             \
+#define TRIDENT_ELEMENTWISE(T)                                                                        \
+  template void binary(Cpu, Binary, const BroadcastPair&, const T*, const T*, T*);                    \
+  template void select(Cpu, const BroadcastPair&, const Shape&, const bool*, const T*, const T*, T*); \
+  template void unary(Cpu, UnaryMap, std::int64_t, const T*, T*);                                     \
   template void unary_gradient(Cpu, UnaryMap, std::int64_t, const T*, const T*, T*);
 TRIDENT_ELEMENTWISE(float)
 TRIDENT_ELEMENTWISE(double)

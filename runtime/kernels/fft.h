@@ -12,7 +12,9 @@ struct Resampling {
 
 /// y = scale times the real part of: transform x, keep the modes that both grids have (-s/2 <= k <= (s - 1)/2 per axis, s the smaller
 /// extent), transform back; neither transform is scaled.
-template <class T> void spectral_resample(Cpu, const Resampling&, T scale, const T* x, T* y);
-template <class T> void spectral_resample(Cuda, const Resampling&, T scale, const T* x, T* y);
+template <class T>
+void spectral_resample(Cpu, const Resampling&, T scale, const T* x, T* y);
+template <class T>
+void spectral_resample(Cuda, const Resampling&, T scale, const T* x, T* y);
 
 }  // namespace trident

@@ -13,14 +13,17 @@ namespace trident {
 namespace {
 
 /// The same calls for both number types.
-template <class T> struct Fftw;
-template <> struct Fftw<float> {
+template <class T>
+struct Fftw;
+template <>
+struct Fftw<float> {
   using Plan = fftwf_plan;
   using Number = fftwf_complex;
   static constexpr auto plan = fftwf_plan_dft_2d;
   static constexpr auto execute = fftwf_execute_dft;
 };
-template <> struct Fftw<double> {
+template <>
+struct Fftw<double> {
   using Plan = fftw_plan;
   using Number = fftw_complex;
   static constexpr auto plan = fftw_plan_dft_2d;

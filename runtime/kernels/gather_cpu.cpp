@@ -50,9 +50,9 @@ void dropout(Cpu, std::int64_t count, double probability, RandomKey key, std::in
   }
 }
 
-#define TRIDENT_GATHER(T)                                                                                                            \
-  template void gather_rows(Cpu, const GatherExtents&, const T*, const std::int64_t*, T*);                                           \
-  template void gather_rows_gradient(Cpu, const GatherExtents&, const T*, const std::int64_t*, std::int64_t*, T*);                   \
+#define TRIDENT_GATHER(T)                                                                                          \
+  template void gather_rows(Cpu, const GatherExtents&, const T*, const std::int64_t*, T*);                         \
+  template void gather_rows_gradient(Cpu, const GatherExtents&, const T*, const std::int64_t*, std::int64_t*, T*); \
   template void dropout(Cpu, std::int64_t, double, RandomKey, std::int64_t, const T*, T*);
 TRIDENT_GATHER(float)
 TRIDENT_GATHER(double)

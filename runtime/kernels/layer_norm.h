@@ -24,7 +24,9 @@ struct NormGradient {
 };
 /// Numbers of workspace for dscale and dshift: sums of blocks of rows, which do not depend on the number of threads.
 std::int64_t layer_norm_workspace(const NormRows& extents);
-template <class T> void layer_norm_gradient(Cpu, const NormRows&, const NormGradient<T>&, T* workspace);
-template <class T> void layer_norm_gradient(Cuda, const NormRows&, const NormGradient<T>&, T* workspace);
+template <class T>
+void layer_norm_gradient(Cpu, const NormRows&, const NormGradient<T>&, T* workspace);
+template <class T>
+void layer_norm_gradient(Cuda, const NormRows&, const NormGradient<T>&, T* workspace);
 
 }  // namespace trident

@@ -73,7 +73,8 @@ void add_blocks(const NormRows& extents, const T* workspace, T* dscale, T* dshif
 }  // namespace
 
 template <class T>
-void layer_norm(Cpu, const NormRows& extents, double eps, const T* x, const T* scale, const T* shift, const T* residual, T* y, T* mean, T* rstd) {
+void layer_norm(Cpu, const NormRows& extents, double eps, const T* x, const T* scale, const T* shift, const T* residual, T* y, T* mean,
+                T* rstd) {
   const std::int64_t width = extents.width, rows = extents.samples * extents.rows;
 #pragma omp parallel for schedule(static) if (rows * width > kGrain)
   for (std::int64_t row = 0; row < rows; ++row) {
@@ -113,8 +114,8 @@ void layer_norm_gradient(Cpu, const NormRows& extents, const NormGradient<T>& gr
   if (gradient.dscale != nullptr) add_blocks(extents, workspace, gradient.dscale, gradient.dshift);
 }
 
-#define TRIDENT_LAYER_NORM(T)                                                                                                     \
-  template void layer_norm(Cpu, const NormRows&, double, const T*, const T*, const T*, const T*, T*, T*, T*);                     \
+#define TRIDENT_LAYER_NORM(T)                                                                                 \
+  template void layer_norm(Cpu, const NormRows&, double, const T*, const T*, const T*, const T*, T*, T*, T*); \
   template void layer_norm_gradient(Cpu, const NormRows&, const NormGradient<T>&, T*);
 TRIDENT_LAYER_NORM(float)
 TRIDENT_LAYER_NORM(double)

@@ -14,8 +14,10 @@ struct SumExtents {
 };
 /// Numbers of f64 workspace that the sum needs.
 std::int64_t sum_workspace(const SumExtents& extents);
-template <class T> void sum_middle(Cpu, const SumExtents&, const T* x, double* workspace, T* y);
-template <class T> void sum_middle(Cuda, const SumExtents&, const T* x, double* workspace, T* y);
+template <class T>
+void sum_middle(Cpu, const SumExtents&, const T* x, double* workspace, T* y);
+template <class T>
+void sum_middle(Cuda, const SumExtents&, const T* x, double* workspace, T* y);
 
 /// Fields (batch, channel, point) and the groups of channels whose errors are added.
 struct ErrorExtents {
@@ -26,13 +28,19 @@ struct ErrorExtents {
 };
 std::int64_t error_workspace(const ErrorExtents& extents);
 /// sums (groups,): of |a - b|^power; b null: 0.
-template <class T> void error_sums(Cpu, const ErrorExtents&, const T* a, const T* b, double* workspace, T* sums);
-template <class T> void error_sums(Cuda, const ErrorExtents&, const T* a, const T* b, double* workspace, T* sums);
+template <class T>
+void error_sums(Cpu, const ErrorExtents&, const T* a, const T* b, double* workspace, T* sums);
+template <class T>
+void error_sums(Cuda, const ErrorExtents&, const T* a, const T* b, double* workspace, T* sums);
 /// da from dsums (groups,).
-template <class T> void error_sums_gradient(Cpu, const ErrorExtents&, const T* a, const T* b, const T* dsums, T* da);
-template <class T> void error_sums_gradient(Cuda, const ErrorExtents&, const T* a, const T* b, const T* dsums, T* da);
+template <class T>
+void error_sums_gradient(Cpu, const ErrorExtents&, const T* a, const T* b, const T* dsums, T* da);
+template <class T>
+void error_sums_gradient(Cuda, const ErrorExtents&, const T* a, const T* b, const T* dsums, T* da);
 
-template <class T> bool all_finite(Cpu, std::int64_t count, const T* x);
-template <class T> bool all_finite(Cuda, std::int64_t count, const T* x);
+template <class T>
+bool all_finite(Cpu, std::int64_t count, const T* x);
+template <class T>
+bool all_finite(Cuda, std::int64_t count, const T* x);
 
 }  // namespace trident

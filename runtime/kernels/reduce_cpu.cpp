@@ -10,8 +10,8 @@
 namespace trident {
 namespace {
 
-constexpr std::int64_t kBlock = 1 << 13;    // elements of a run that are summed by themselves
-constexpr std::int64_t kBlockRows = 64;     // rows that are summed column by column by themselves
+constexpr std::int64_t kBlock = 1 << 13;      // elements of a run that are summed by themselves
+constexpr std::int64_t kBlockRows = 64;       // rows that are summed column by column by themselves
 constexpr std::int64_t kBlockColumns = 1024;  // columns of such a block: its sums stay in the nearest cache
 
 std::int64_t blocks_of(std::int64_t count, std::int64_t block) { return (count + block - 1) / block; }
@@ -174,10 +174,10 @@ bool all_finite(Cpu, std::int64_t count, const T* x) {
   return bad == 0;
 }
 
-#define TRIDENT_REDUCE(T)                                                                                \
-  template void sum_middle(Cpu, const SumExtents&, const T*, double*, T*);                               \
-  template void error_sums(Cpu, const ErrorExtents&, const T*, const T*, double*, T*);                   \
-  template void error_sums_gradient(Cpu, const ErrorExtents&, const T*, const T*, const T*, T*);         \
+#define TRIDENT_REDUCE(T)                                                                        \
+  template void sum_middle(Cpu, const SumExtents&, const T*, double*, T*);                       \
+  template void error_sums(Cpu, const ErrorExtents&, const T*, const T*, double*, T*);           \
+  template void error_sums_gradient(Cpu, const ErrorExtents&, const T*, const T*, const T*, T*); \
   template bool all_finite(Cpu, std::int64_t, const T*);
 TRIDENT_REDUCE(float)
 TRIDENT_REDUCE(double)

@@ -11,9 +11,13 @@ struct StridedPair {
 };
 
 /// target = convert<To>(source), or target += source.
-template <class To, class From> void strided_copy(Cpu, const StridedPair&, To* target, const From* source);
-template <class To, class From> void strided_copy(Cuda, const StridedPair&, To* target, const From* source);
-template <class T> void strided_add(Cpu, const StridedPair&, T* target, const T* source);
-template <class T> void strided_add(Cuda, const StridedPair&, T* target, const T* source);
+template <class To, class From>
+void strided_copy(Cpu, const StridedPair&, To* target, const From* source);
+template <class To, class From>
+void strided_copy(Cuda, const StridedPair&, To* target, const From* source);
+template <class T>
+void strided_add(Cpu, const StridedPair&, T* target, const T* source);
+template <class T>
+void strided_add(Cuda, const StridedPair&, T* target, const T* source);
 
 }  // namespace trident

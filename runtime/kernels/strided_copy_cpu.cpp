@@ -134,13 +134,13 @@ void strided_add(Cpu, const StridedPair& pair, T* target, const T* source) {
 }
 
 #define TRIDENT_COPY(To, From) template void strided_copy<To, From>(Cpu, const StridedPair&, To*, const From*);
-#define TRIDENT_COPY_TO(To)                                                                                                      \
-  TRIDENT_COPY(To, float)                                                                                                        \
-  TRIDENT_COPY(To, double)                                                                                                       \
-  TRIDENT_COPY(To, bf16)                                                                                                         \
-  TRIDENT_COPY(To, f16)                                                                                                          \
-  TRIDENT_COPY(To, std::int64_t)                                                                                                 \
-  TRIDENT_COPY(To, std::int32_t)                                                                                                 \
+#define TRIDENT_COPY_TO(To)      \
+  TRIDENT_COPY(To, float)        \
+  TRIDENT_COPY(To, double)       \
+  TRIDENT_COPY(To, bf16)         \
+  TRIDENT_COPY(To, f16)          \
+  TRIDENT_COPY(To, std::int64_t) \
+  TRIDENT_COPY(To, std::int32_t) \
   TRIDENT_COPY(To, bool)
 TRIDENT_COPY_TO(float)
 TRIDENT_COPY_TO(double)

@@ -28,9 +28,9 @@ StridedLoop<N> merged(const StridedLoop<N>& loop) {
     if (loop.shape[dim] == 1) continue;
     const int last = result.shape.rank() - 1;
     const bool even = last >= 0 && std::all_of(loop.strides.begin(), loop.strides.end(), [&](const Shape& strides) {
-      const auto array = static_cast<std::size_t>(&strides - loop.strides.data());
-      return result.strides[array][last] == strides[dim] * loop.shape[dim];
-    });
+                        const auto array = static_cast<std::size_t>(&strides - loop.strides.data());
+                        return result.strides[array][last] == strides[dim] * loop.shape[dim];
+                      });
     if (even) {
       result.shape[last] *= loop.shape[dim];
     } else {

@@ -78,13 +78,15 @@ Tensor error_sums(const Tensor& a, const Tensor& b, const std::vector<ChannelGro
   const Tensor workspace = empty({error_workspace(extents(groups))}, DType::f64, a.device());
   launch("error_sums", left, [&](auto device, auto type) {
     using T = decltype(type);
-    error_sums(device, extents(groups), left.data<T>(), right.defined() ? right.data<T>() : nullptr, workspace.data<double>(), sums.data<T>());
+    error_sums(device, extents(groups), left.data<T>(), right.defined() ? right.data<T>() : nullptr, workspace.data<double>(),
+               sums.data<T>());
   });
   return record("error_sums", sums, {a}, [left, right, groups, extents](const Tensor& dsums, Wanted) {
     const Tensor da = empty_like(left), factors = packed(dsums);
     launch("error_sums", left, [&](auto device, auto type) {
       using T = decltype(type);
-      error_sums_gradient(device, extents(groups), left.data<T>(), right.defined() ? right.data<T>() : nullptr, factors.data<T>(), da.data<T>());
+      error_sums_gradient(device, extents(groups), left.data<T>(), right.defined() ? right.data<T>() : nullptr, factors.data<T>(),
+                          da.data<T>());
     });
     return std::vector{da};
   });

@@ -131,9 +131,8 @@ Tensor pad(const Tensor& x, int dim, std::int64_t before, std::int64_t after) {
                             dim, " of ", to_string(x.shape())));
   }
   if (before == 0 && after == 0) return x;
-  return record("pad", padded(x, axis, before, after), {x}, [axis, before, after](const Tensor& dy, Wanted) {
-    return std::vector{padded(dy, axis, -before, -after)};
-  });
+  return record("pad", padded(x, axis, before, after), {x},
+                [axis, before, after](const Tensor& dy, Wanted) { return std::vector{padded(dy, axis, -before, -after)}; });
 }
 
 Tensor roll(const Tensor& x, int dim, std::int64_t shift) {
@@ -179,7 +178,8 @@ Tensor gather_rows(const Tensor& table, const Tensor& index) {
 
 Tensor patchify(const Tensor& x, std::int64_t patch) {
   if (x.rank() != 4 || patch < 1 || x.size(2) % patch != 0 || x.size(3) % patch != 0) {
-    throw ShapeError(concat("patchify: ", to_string(x.shape()), " cannot be cut into patches of ", patch, "; pad y and x to multiples of it"));
+    throw ShapeError(
+        concat("patchify: ", to_string(x.shape()), " cannot be cut into patches of ", patch, "; pad y and x to multiples of it"));
   }
   const Tensor from = patches_of(x, patch);
   const Tensor y = empty(from.shape(), x.dtype(), x.device());

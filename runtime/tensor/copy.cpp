@@ -10,14 +10,22 @@ namespace {
 template <class Visit>
 void visit_real(const char* op, DType dtype, Visit&& visit) {
   switch (dtype) {
-    case DType::f32: return visit(float{});
-    case DType::f64: return visit(double{});
-    case DType::bf16: return visit(bf16{});
-    case DType::f16: return visit(f16{});
-    case DType::i64: return visit(std::int64_t{});
-    case DType::i32: return visit(std::int32_t{});
-    case DType::boolean: return visit(bool{});
-    default: throw ShapeError(concat(op, ": no conversion to or from ", name_of(dtype)));
+    case DType::f32:
+      return visit(float{});
+    case DType::f64:
+      return visit(double{});
+    case DType::bf16:
+      return visit(bf16{});
+    case DType::f16:
+      return visit(f16{});
+    case DType::i64:
+      return visit(std::int64_t{});
+    case DType::i32:
+      return visit(std::int32_t{});
+    case DType::boolean:
+      return visit(bool{});
+    default:
+      throw ShapeError(concat(op, ": no conversion to or from ", name_of(dtype)));
   }
 }
 

@@ -28,7 +28,8 @@ Tensor Tensor::with_node(std::shared_ptr<Node> node) const {
 void Tensor::require_dtype(DType dtype) const {
   if (!defined()) throw ShapeError("tensor: its data was asked for, but it is undefined");
   if (dtype != dtype_) {
-    throw ShapeError(concat("tensor ", to_string(shape_), ": holds ", name_of(dtype_), ", read as ", name_of(dtype), "; convert it with cast()"));
+    throw ShapeError(
+        concat("tensor ", to_string(shape_), ": holds ", name_of(dtype_), ", read as ", name_of(dtype), "; convert it with cast()"));
   }
 }
 

@@ -29,7 +29,8 @@ TEST(Elementwise, ColumnAndRowBroadcastToAGrid) {
 
 TEST(Elementwise, LargeOperandsAgreeWithSmallPieces) {
   // Long enough for several threads; (7, 5000) against (5000,) and (7, 1), at an odd tail.
-  const Tensor a = random_tensor({7, 5001}, 1, DType::f32), b = random_tensor({5001}, 2, DType::f32), c = random_tensor({7, 1}, 3, DType::f32);
+  const Tensor a = random_tensor({7, 5001}, 1, DType::f32), b = random_tensor({5001}, 2, DType::f32),
+               c = random_tensor({7, 1}, 3, DType::f32);
   const std::vector<float> av = to_host<float>(a), bv = to_host<float>(b), cv = to_host<float>(c), y = to_host<float>(a * b + c);
   for (std::size_t i = 0; i < y.size(); ++i) ASSERT_NEAR(y[i], av[i] * bv[i % 5001] + cv[i / 5001], 1e-6) << i;
 }
@@ -70,7 +71,8 @@ TEST(Elementwise, FunctionsOfOneElement) {
   EXPECT_TENSOR_NEAR(relu(x), numbers({5}, {0, 0, 0, 0.5, 3}), 0);
   EXPECT_TENSOR_NEAR(minimum(x, 0.5), numbers({5}, {-2, -0.5, 0, 0.5, 0.5}), 0);
   EXPECT_TENSOR_NEAR(gelu(x), numbers({5}, {-0.04550026389635842, -0.15426876936299344, 0, 0.34573123063700656, 2.99595030590511}), 1e-14);
-  EXPECT_TENSOR_NEAR(sigmoid(x), numbers({5}, {0.11920292202211755, 0.3775406687981454, 0.5, 0.6224593312018546, 0.9525741268224334}), 1e-14);
+  EXPECT_TENSOR_NEAR(sigmoid(x), numbers({5}, {0.11920292202211755, 0.3775406687981454, 0.5, 0.6224593312018546, 0.9525741268224334}),
+                     1e-14);
   EXPECT_TENSOR_NEAR(exp(x), numbers({5}, {std::exp(-2.0), std::exp(-0.5), 1, std::exp(0.5), std::exp(3.0)}), 1e-15);
 }
 

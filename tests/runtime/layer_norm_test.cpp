@@ -24,7 +24,8 @@ TEST(LayerNorm, NormalisesEveryRow) {
   const Tensor scale = from_values<double>({2}, {1, 10}), shift = from_values<double>({2}, {0, 5});
   EXPECT_TENSOR_NEAR(layer_norm(x, scale, shift, 0.0), from_values<double>({2, 2}, {-1, 15, 1, -5}), 1e-15);
   EXPECT_TENSOR_NEAR(layer_norm(x, scale, shift, 0.0, x), from_values<double>({2, 2}, {0, 18, 11, -1}), 1e-15);
-  EXPECT_TENSOR_NEAR(layer_norm(x, scale, shift, 3.0), from_values<double>({2, 2}, {-0.5, 10, 3 / std::sqrt(12.0), 5 - 30 / std::sqrt(12.0)}), 1e-15);
+  EXPECT_TENSOR_NEAR(layer_norm(x, scale, shift, 3.0),
+                     from_values<double>({2, 2}, {-0.5, 10, 3 / std::sqrt(12.0), 5 - 30 / std::sqrt(12.0)}), 1e-15);
 }
 
 /// The same from operations that are checked by themselves.
@@ -101,7 +102,8 @@ TEST(LayerNorm, WhatDoesNotFitIsNamed) {
 }
 
 TEST(BatchNorm, UsesItsOwnStatisticsAndHandsThemOut) {
-  const Tensor x = from_values<double>({2, 2, 1, 2}, {1, 3, 10, 20, 5, 7, 10, 20});  // channel 0: mean 4, variance 5; 1: mean 15, variance 25
+  const Tensor x =
+      from_values<double>({2, 2, 1, 2}, {1, 3, 10, 20, 5, 7, 10, 20});  // channel 0: mean 4, variance 5; 1: mean 15, variance 25
   const Tensor weight = from_values<double>({2}, {1, 2}), bias = from_values<double>({2}, {0, 1});
   Tensor mean, variance;
   const Tensor y = batch_norm_train(x, weight, bias, 0.0, mean, variance);

@@ -39,7 +39,11 @@ TEST(Shape, PermuteIsAView) {
   EXPECT_TENSOR_NEAR(y, numbers({3, 2}, {0, 3, 1, 4, 2, 5}), 0);
   EXPECT_THROW(permute(x, {0, 0}), ShapeError);
   EXPECT_THROW(permute(x, {0}), ShapeError);
-  EXPECT_TRUE(gradcheck([](const auto& in) { return permute(in[0], {2, 0, 1}) * permute(in[0], {2, 0, 1}); }, {random_tensor({2, 3, 4}, 1)}));
+  EXPECT_TRUE(gradcheck(
+      [](const auto& in) {
+        return permute(in[0], {2, 0, 1}) * permute(in[0], {2, 0, 1});
+      },
+      {random_tensor({2, 3, 4}, 1)}));
 }
 
 TEST(Shape, SliceAndItsGradientInsideZeros) {
@@ -62,8 +66,11 @@ TEST(Shape, ConcatenateAlongAnyDimension) {
   EXPECT_TENSOR_NEAR(concatenate({count_to({2, 1}), count_to({2, 2})}, -1), numbers({2, 3}, {0, 0, 1, 1, 2, 3}), 0);
   EXPECT_THROW(concatenate({count_to({1, 2}), count_to({1, 3})}, 0), ShapeError);
   EXPECT_THROW(concatenate({}, 0), ShapeError);
-  EXPECT_TRUE(gradcheck([](const auto& in) { return concatenate({in[0], in[1], in[0]}, 1); },
-                        {random_tensor({2, 3}, 1), random_tensor({2, 2}, 2)}));
+  EXPECT_TRUE(gradcheck(
+      [](const auto& in) {
+        return concatenate({in[0], in[1], in[0]}, 1);
+      },
+      {random_tensor({2, 3}, 1), random_tensor({2, 2}, 2)}));
 }
 
 TEST(Shape, PadAddsZerosAndCrops) {
@@ -73,7 +80,8 @@ TEST(Shape, PadAddsZerosAndCrops) {
   EXPECT_TENSOR_NEAR(pad(x, 1, -1, -1), numbers({2, 1}, {1, 4}), 0);
   EXPECT_THROW(pad(x, 1, -2, -2), ShapeError);
   for (const auto& [before, after] : {std::pair{1, 2}, {-1, 2}, {2, -1}, {-1, -1}, {0, 0}}) {
-    EXPECT_TRUE(gradcheck([before = before, after = after](const auto& in) { return pad(in[0], 1, before, after); }, {random_tensor({2, 3, 2}, 1)}));
+    EXPECT_TRUE(gradcheck([before = before, after = after](const auto& in) { return pad(in[0], 1, before, after); },
+                          {random_tensor({2, 3, 2}, 1)}));
   }
 }
 

@@ -133,7 +133,8 @@ std::vector<double> one_by_one(const Tensor& x) {
 TEST(Copy, ReadsEveryOrderOfDimensions) {
   // Large enough for several threads, tiles with tails, and merged dimensions.
   const Tensor x = random_tensor({3, 37, 5, 71}, 1);
-  for (const Shape& order : {Shape{0, 1, 2, 3}, Shape{0, 2, 1, 3}, Shape{0, 3, 2, 1}, Shape{3, 2, 1, 0}, Shape{1, 2, 3, 0}, Shape{2, 3, 0, 1}}) {
+  for (const Shape& order :
+       {Shape{0, 1, 2, 3}, Shape{0, 2, 1, 3}, Shape{0, 3, 2, 1}, Shape{3, 2, 1, 0}, Shape{1, 2, 3, 0}, Shape{2, 3, 0, 1}}) {
     const Tensor permuted = view::permute(x, order);
     const Tensor part = view::slice(view::slice(permuted, 1, 1, permuted.size(1)), 3, 0, permuted.size(3) - 1);
     for (const Tensor& source : {permuted, part}) {

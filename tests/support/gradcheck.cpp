@@ -62,7 +62,8 @@ Tensor differences(const Differentiable& fn, const std::vector<Tensor>& inputs, 
 
 ::testing::AssertionResult gradcheck(const Differentiable& fn, const std::vector<Tensor>& inputs, const GradcheckOptions& options) {
   for (const Tensor& input : inputs) {
-    if (input.dtype() != DType::f64) return ::testing::AssertionFailure() << "gradcheck: inputs must be f64, got " << name_of(input.dtype());
+    if (input.dtype() != DType::f64)
+      return ::testing::AssertionFailure() << "gradcheck: inputs must be f64, got " << name_of(input.dtype());
   }
   const auto near = [](const std::string& what, const Tensor& actual, const Tensor& expected, double tolerance) {
     return tensor_near(what.c_str(), "what was expected", "", actual, expected, tolerance);

@@ -47,7 +47,8 @@ TEST(TensorNear, PrintsTheRelativeDifferenceAndThePlaceOfTheLargest) {
   EXPECT_TRUE(tensor_near("a", "b", "", a, b, 0.126));
   const auto result = tensor_near("a", "b", "", a, b, 0.0625);
   EXPECT_FALSE(result);
-  EXPECT_NE(std::string(result.message()).find("relative 2-norm 0.125, allowed 0.0625; largest difference 0.5 at (1, 1)"), std::string::npos)
+  EXPECT_NE(std::string(result.message()).find("relative 2-norm 0.125, allowed 0.0625; largest difference 0.5 at (1, 1)"),
+            std::string::npos)
       << result.message();
 }
 

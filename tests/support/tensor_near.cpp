@@ -37,7 +37,8 @@ std::string place_of(std::int64_t index, const Shape& shape) {
   if (!actual.defined() || !expected.defined()) {
     return failure() << (actual.defined() ? "the expected" : "the actual") << " tensor is undefined";
   }
-  if (actual.shape() != expected.shape()) return failure() << "shape " << to_string(actual.shape()) << ", expected " << to_string(expected.shape());
+  if (actual.shape() != expected.shape())
+    return failure() << "shape " << to_string(actual.shape()) << ", expected " << to_string(expected.shape());
   if (actual.dtype() != expected.dtype()) return failure() << name_of(actual.dtype()) << ", expected " << name_of(expected.dtype());
   const std::vector<c128> found = numbers_of(actual), wanted = numbers_of(expected);
   double difference_squares = 0, expected_squares = 0, largest = -1;

@@ -14,7 +14,5 @@ namespace trident::testing {
 
 }  // namespace trident::testing
 
-#define EXPECT_TENSOR_NEAR(actual, expected, tolerance) \
-  EXPECT_PRED_FORMAT3(::trident::testing::tensor_near, actual, expected, tolerance)
-#define ASSERT_TENSOR_NEAR(actual, expected, tolerance) \
-  ASSERT_PRED_FORMAT3(::trident::testing::tensor_near, actual, expected, tolerance)
+#define EXPECT_TENSOR_NEAR(actual, expected, tolerance) EXPECT_PRED_FORMAT3(::trident::testing::tensor_near, actual, expected, tolerance)
+#define ASSERT_TENSOR_NEAR(actual, expected, tolerance) ASSERT_PRED_FORMAT3(::trident::testing::tensor_near, actual, expected, tolerance)
