@@ -155,7 +155,11 @@ void save_model(const fs::path& folder, const Model& model, const ParameterList&
     for (const auto& buffer : parameters.buffers()) tensors.push_back({buffer.name, buffer.value});
     make_folder(folder);
     write_file_atomically(folder / kConfig, config_text(model, parameters.values().dtype()));
-    if (description) write_file_atomically(folder / kDescription, to_json(*description) + "\n");
+    if (description) {
+      write_file_atomically(folder / kDescription, to_json(*description) + "\n");
+    } else {
+      fs::remove(folder / kDescription);  // another model's
+    }
     write_safetensors(folder / kWeights, tensors);
   }
   barrier(world);

@@ -42,8 +42,8 @@ LoadedModel load_model(const std::filesystem::path& folder, const Mesh& mesh, co
 /// Copies the stored tensors into parameters that exist already, as load_model() does. Returns what started anew.
 std::vector<std::string> load_weights(const std::filesystem::path& folder, const ParameterList& parameters, Fit fit, RandomKey key);
 
-/// Writes config.json, trident.json if a description is given, and model.safetensors, each atomically and the weights last; other
-/// files of the folder stay. The first rank writes; returns on all ranks when it is done.
+/// Writes config.json, trident.json (or removes it, without a description) and model.safetensors, each atomically and the weights last;
+/// other files of the folder stay. The first rank writes; returns on all ranks when it is done.
 void save_model(const std::filesystem::path& folder, const Model& model, const ParameterList& parameters, const Mesh& mesh,
                 const std::optional<ConfigValue>& description = {});
 

@@ -26,7 +26,6 @@ struct SafetensorsEntry {
   std::uint64_t bytes = 0;
 };
 
-/// A value handle; copies share the mapping.
 class SafetensorsReader {
  public:
   /// Throws CheckpointError that names the file and the tensor if the file is missing or its header breaks any rule of the format: size,

@@ -58,9 +58,9 @@ WeightFiles::WeightFiles(const fs::path& path) {
 void WeightFiles::add_file(const fs::path& path) {
   files_.push_back(path);
   if (path.extension() == ".safetensors") {
-    const SafetensorsReader reader(path);
-    for (const SafetensorsEntry& entry : reader.entries()) {
-      add({entry.name, entry.type, entry.dtype, entry.shape, [reader, name = entry.name] { return reader.tensor(name); }});
+    const auto reader = std::make_shared<SafetensorsReader>(path);
+    for (const SafetensorsEntry& entry : reader->entries()) {
+      add({entry.name, entry.type, entry.dtype, entry.shape, [reader, name = entry.name] { return reader->tensor(name); }});
     }
   } else {
     const auto reader = std::make_shared<TorchReader>(path);

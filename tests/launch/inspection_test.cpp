@@ -127,6 +127,8 @@ TEST(Conversion, OnlyTridentsFormatKeepsItsDescription) {
   convert({folder / "source", folder / "b", ModelFormat::hugging_face});
   EXPECT_TRUE(fs::exists(folder / "a/trident.json"));
   EXPECT_FALSE(fs::exists(folder / "b/trident.json"));
+  convert({kHuggingFace / "bin", folder / "a", ModelFormat::trident, Existing::replace});
+  EXPECT_FALSE(fs::exists(folder / "a/trident.json")) << "what described the model before must not describe the new one";
 }
 
 }  // namespace
