@@ -67,8 +67,8 @@ class Workspace {
     v_transposed = take(transposed), dscores = take(block);
   }
 
-  /// Finds the tokens of the task's window, their regions, and the position bias of its head.
-  void enter(const Task& task, const T* position_bias) {
+  /// Finds the tokens of the task's window, their regions, and the scale and position bias of its head.
+  void enter(const Task& task, const WindowAttentionInputs<T>& in) {
     const WindowGrid& grid = size_.grid;
     masked_ = false;
     for (std::int64_t i = 0; i < tokens_; ++i) {
@@ -80,7 +80,7 @@ class Workspace {
                                                             region(grid.first_column + column, grid.global_columns, grid));
       masked_ = masked_ || region_[static_cast<std::size_t>(i)] != region_[0];
     }
-    if (task.head != head_) enter_head(task.head, position_bias + task.head * tokens_ * tokens_);
+    if (task.head != head_) enter_head(task.head, scale_of(in.logit_scale[task.head]), in.position_bias + task.head * tokens_ * tokens_);
   }
 
   std::int64_t token(std::int64_t i) const { return token_[static_cast<std::size_t>(i)]; }
@@ -88,6 +88,7 @@ class Workspace {
   std::int64_t keys() const { return keys_; }
   std::int64_t width() const { return width_; }
   std::int64_t step() const { return step_; }
+  T scale() const { return scale_; }
 
   /// Where part (0 q, 1 k, 2 v) of token i lies in qkv.
   std::int64_t offset(std::int64_t i, std::int64_t part, std::int64_t head) const {
@@ -95,18 +96,20 @@ class Workspace {
   }
 
   /// The exponentials of the scores scale q.k + bias + mask of queries [first, first + kBlockRows), and what they are to be multiplied with.
+  /// The cosines q.k are summed on their own: started from a bias of up to 16, each of their terms would be rounded to the bias's last bit.
   void exponentials(std::int64_t first) {
-    small_product_from<T, Layout::columns>({bias_ + first * keys_, keys_}, kBlockRows, keys_, size_.head_size, {q_transposed + first, step_},
-                                           {k_transposed, step_}, {scores, step_});
+    small_product<T, Layout::columns>(kBlockRows, keys_, size_.head_size, {q_transposed + first, step_}, {k_transposed, step_}, {scores, step_});
     const std::int64_t rows = std::min(kBlockRows, tokens_ - first);
     for (std::int64_t row = 0; row < rows; ++row) {
-      if (masked_) mask(first + row, scores + row * step_);
-      inverse_sum[row] = T(1) / exponentiate(scores + row * step_);
+      T* row_scores = scores + row * step_;
+      Vector<T> largest = scale_and_bias(bias_ + (first + row) * keys_, row_scores);
+      if (masked_) largest = mask(first + row, row_scores);
+      inverse_sum[row] = T(1) / exponentiate(cpu::largest_lane<T>(largest), row_scores);
     }
     std::fill_n(inverse_sum + rows, kBlockRows - rows, T(0));
   }
 
-  T *q_transposed, *k_transposed, *v_transposed = nullptr;  // (width, step); q and k normalised, q times scale
+  T *q_transposed, *k_transposed, *v_transposed = nullptr;  // (width, step); q and k normalised
   T *q = nullptr, *k = nullptr, *v;                         // (keys, width), the same
   T *scores, *dscores = nullptr;                            // (kBlockRows, step)
   T* kept = nullptr;                                        // (kBlockRows, step) factors of dropout
@@ -126,8 +129,9 @@ class Workspace {
     return taken;
   }
 
-  void enter_head(std::int64_t head, const T* bias) {
+  void enter_head(std::int64_t head, T scale, const T* bias) {
     head_ = head;
+    scale_ = scale;
     bias_ = bias;
     if (padded_bias_ == nullptr) return;
     std::fill_n(padded_bias_, keys_ * keys_, static_cast<T>(kPaddedScore));
@@ -135,20 +139,35 @@ class Workspace {
     bias_ = padded_bias_;
   }
 
-  void mask(std::int64_t query, T* row) const {
+  /// row = scale row + bias; returns the maximum by lanes.
+  Vector<T> scale_and_bias(const T* bias, T* row) const {
+    constexpr int L = cpu::kLanes<T>;
+    const Vector<T> scale = cpu::broadcast(scale_);
+    Vector<T> largest = scale * load(row) + load(bias);
+    for (std::int64_t key = 0; key < keys_; key += L) {
+      const Vector<T> score = scale * load(row + key) + load(bias + key);
+      store(row + key, score);
+      largest = cpu::maximum<T>(largest, score);
+    }
+    return largest;
+  }
+
+  /// Adds the mask to a row; returns the new maximum by lanes.
+  Vector<T> mask(std::int64_t query, T* row) const {
     const T own = region_[static_cast<std::size_t>(query)];
     const T* regions = region_.data();
 #pragma omp simd
     for (std::int64_t key = 0; key < tokens_; ++key) row[key] += regions[key] != own ? static_cast<T>(kMaskValue) : T(0);
-  }
-
-  /// row = e^(row - its maximum); returns the sum.
-  T exponentiate(T* row) const {
     constexpr int L = cpu::kLanes<T>;
-    // The maximum first: without it exp overflows f32 above 88.
     Vector<T> largest = load(row);
     for (std::int64_t key = L; key < keys_; key += L) largest = cpu::maximum<T>(largest, load(row + key));
-    const Vector<T> shift = cpu::broadcast(cpu::largest_lane<T>(largest));
+    return largest;
+  }
+
+  /// row = e^(row - its maximum); returns the sum. The maximum first: without it exp overflows f32 above 88.
+  T exponentiate(T maximum, T* row) const {
+    constexpr int L = cpu::kLanes<T>;
+    const Vector<T> shift = cpu::broadcast(maximum);
     Vector<T> sum{};
     for (std::int64_t key = 0; key < keys_; key += L) {
       const Vector<T> value = cpu::exp_nonpositive(load(row + key) - shift);
@@ -166,6 +185,7 @@ class Workspace {
   std::vector<T> region_;
   bool masked_ = false;
   std::int64_t head_ = -1;
+  T scale_ = 0;               // of head_
   const T* bias_ = nullptr;   // (keys, keys) of head_
   T* padded_bias_ = nullptr;  // memory for it where the given one is not padded
 };
@@ -189,9 +209,9 @@ void gather_part(std::int64_t count, const Workspace<T>& work, T* rows, T* trans
   }
 }
 
-/// Divides every token by max(norm, floor) and multiplies it with `scale`, in both layouts (rows may be null); norms as Workspace says.
+/// Divides every token by max(norm, floor), in both layouts (rows may be null); norms as Workspace says.
 template <class T>
-void normalise(std::int64_t count, const Workspace<T>& work, T scale, T* rows, T* transposed, T* norms) {
+void normalise(std::int64_t count, const Workspace<T>& work, T* rows, T* transposed, T* norms) {
   constexpr int L = cpu::kLanes<T>;
   for (std::int64_t key = 0; key < work.keys(); key += L) {
     Vector<T> squares{};
@@ -200,7 +220,7 @@ void normalise(std::int64_t count, const Workspace<T>& work, T scale, T* rows, T
     for (int lane = 0; lane < L; ++lane) {
       const T norm = std::sqrt(squares[lane]), floor = static_cast<T>(kNormFloor);
       norms[key + lane] = norm < floor ? -floor : norm;
-      factors[lane] = scale / std::max(norm, floor);
+      factors[lane] = T(1) / std::max(norm, floor);
     }
     const Vector<T> by_lane = load(factors);
     for (std::int64_t c = 0; c < count; ++c) store(transposed + c * work.step() + key, load(transposed + c * work.step() + key) * by_lane);
@@ -213,13 +233,13 @@ void normalise(std::int64_t count, const Workspace<T>& work, T scale, T* rows, T
 
 template <class T>
 void gather(const WindowAttentionSize& size, const WindowAttentionInputs<T>& in, const Task& task, Workspace<T>& work) {
-  work.enter(task, in.position_bias);
+  work.enter(task, in);
   const auto part = [&](std::int64_t number) { return [&, number](std::int64_t i) { return in.qkv + work.offset(i, number, task.head); }; };
   gather_part(size.head_size, work, work.q, work.q_transposed, part(0));
   gather_part(size.head_size, work, work.k, work.k_transposed, part(1));
   gather_part(size.head_size, work, work.v, work.v_transposed, part(2));
-  normalise(size.head_size, work, scale_of(in.logit_scale[task.head]), work.q, work.q_transposed, work.q_norm);
-  normalise(size.head_size, work, T(1), work.k, work.k_transposed, work.k_norm);
+  normalise(size.head_size, work, work.q, work.q_transposed, work.q_norm);
+  normalise(size.head_size, work, work.k, work.k_transposed, work.k_norm);
 }
 
 /// Factors of dropout, 0 or 1 / (1 - p), for queries [first, first + rows) of a task.
@@ -265,18 +285,17 @@ void forward_task(const WindowAttentionSize& size, const WindowAttentionInputs<T
   }
 }
 
-/// dx = the gradient of x given that of x / max(norm, floor) = unit / scale.
+/// dx = the gradient of x given `factor` times that of unit = x / max(norm, floor).
 template <class T>
-void normalise_backward(std::int64_t count, const T* unit, T scale, T norm, const T* dunit, T* dx) {
+void normalise_backward(std::int64_t count, const T* unit, T norm, const T* dunit, T factor, T* dx) {
   T along = 0;
   if (norm > T(0)) {
 #pragma omp simd reduction(+ : along)
     for (std::int64_t c = 0; c < count; ++c) along += dunit[c] * unit[c];
   }
-  along /= scale * scale;
-  const T divisor = std::abs(norm);
+  factor /= std::abs(norm);
 #pragma omp simd
-  for (std::int64_t c = 0; c < count; ++c) dx[c] = (dunit[c] - unit[c] * along) / divisor;
+  for (std::int64_t c = 0; c < count; ++c) dx[c] = (dunit[c] - unit[c] * along) * factor;
 }
 
 /// dscores = p (dp - <p, dp>), row by row, with p = e inverse_sum and dp scaled by dropout first; e becomes what v was multiplied with.
@@ -300,8 +319,7 @@ void softmax_backward(std::int64_t keys, std::int64_t step, const T* inverse_sum
 
 /// Queries [first, first + kBlockRows) backward: adds to dk and dv, writes dq, adds to dbias; returns the gradient of the scale times the scale.
 template <class T>
-T backward_block(const WindowAttentionSize& size, const WindowAttentionInputs<T>& in, const Task& task, std::int64_t first, Workspace<T>& work,
-                 T* dbias, T* dqkv) {
+double backward_block(const WindowAttentionSize& size, const Task& task, std::int64_t first, Workspace<T>& work, T* dbias, T* dqkv) {
   const std::int64_t tokens = work.tokens(), keys = work.keys(), width = work.width(), step = work.step();
   const std::int64_t rows = std::min(kBlockRows, tokens - first);
   work.exponentials(first);
@@ -319,25 +337,21 @@ T backward_block(const WindowAttentionSize& size, const WindowAttentionInputs<T>
   small_product_from<T, Layout::columns>({work.dv, width}, keys, width, kBlockRows, {work.scores, step}, {work.dy + first * width, width}, {work.dv, width});
   small_product_from<T, Layout::columns>({work.dk, width}, keys, width, kBlockRows, {work.dscores, step}, {work.q + first * width, width}, {work.dk, width});
   small_product<T, Layout::rows>(kBlockRows, width, keys, {work.dscores, step}, {work.k, width}, {work.block_out, width});
-  const T scale = scale_of(in.logit_scale[task.head]);
-  T dscale = 0;
+  double dscale = 0;  // terms of both signs cancel
   for (std::int64_t row = 0; row < rows; ++row) {
-    T *dq = work.block_out + row * width, *q = work.q + (first + row) * width;
+    const T *dq = work.block_out + row * width, *q = work.q + (first + row) * width;
     T along = 0;
 #pragma omp simd reduction(+ : along)
-    for (std::int64_t c = 0; c < size.head_size; ++c) {
-      along += dq[c] * q[c];
-      dq[c] *= scale;
-    }
-    dscale += along;
-    normalise_backward(size.head_size, q, scale, work.q_norm[first + row], dq, dqkv + work.offset(first + row, 0, task.head));
+    for (std::int64_t c = 0; c < size.head_size; ++c) along += dq[c] * q[c];
+    dscale += static_cast<double>(along);
+    normalise_backward(size.head_size, q, work.q_norm[first + row], dq, work.scale(), dqkv + work.offset(first + row, 0, task.head));
   }
-  return dscale;
+  return dscale * static_cast<double>(work.scale());
 }
 
 /// Returns the gradient of the logarithm of the scale.
 template <class T>
-T backward_task(const WindowAttentionSize& size, const WindowAttentionInputs<T>& in, const Task& task, const T* dy, Workspace<T>& work, T* dbias,
+double backward_task(const WindowAttentionSize& size, const WindowAttentionInputs<T>& in, const Task& task, const T* dy, Workspace<T>& work, T* dbias,
                 T* dqkv) {
   gather(size, in, task, work);
   const std::int64_t tokens = work.tokens(), width = work.width();
@@ -345,10 +359,10 @@ T backward_task(const WindowAttentionSize& size, const WindowAttentionInputs<T>&
                  [&](std::int64_t i) { return dy + (work.token(i) * size.heads + task.head) * size.head_size; });
   std::fill_n(work.dk, work.keys() * width, T(0));
   std::fill_n(work.dv, work.keys() * width, T(0));
-  T dscale = 0;
-  for (std::int64_t first = 0; first < tokens; first += kBlockRows) dscale += backward_block(size, in, task, first, work, dbias, dqkv);
+  double dscale = 0;
+  for (std::int64_t first = 0; first < tokens; first += kBlockRows) dscale += backward_block(size, task, first, work, dbias, dqkv);
   for (std::int64_t i = 0; i < tokens; ++i) {
-    normalise_backward(size.head_size, work.k + i * width, T(1), work.k_norm[i], work.dk + i * width, dqkv + work.offset(i, 1, task.head));
+    normalise_backward(size.head_size, work.k + i * width, work.k_norm[i], work.dk + i * width, work.scale(), dqkv + work.offset(i, 1, task.head));
     std::copy_n(work.dv + i * width, size.head_size, dqkv + work.offset(i, 2, task.head));
   }
   return dscale;
@@ -394,7 +408,7 @@ void window_attention_backward(Cpu, const WindowAttentionSize& size, WindowAtten
   const std::int64_t most_threads = omp_get_max_threads();
   const Block scratch(to.position_bias == nullptr ? 0 : static_cast<std::size_t>(most_threads * bias_numbers) * sizeof(T), {});
   T* partial = static_cast<T*>(scratch.data());
-  std::vector<T> dscale(static_cast<std::size_t>(tasks));
+  std::vector<double> dscale(static_cast<std::size_t>(tasks));
   std::int64_t threads = 1;
   if (to.position_bias != nullptr && tasks == 0) std::fill_n(to.position_bias, size.heads * bias_numbers, T(0));
 #pragma omp parallel if (tasks > 0)
@@ -417,7 +431,7 @@ void window_attention_backward(Cpu, const WindowAttentionSize& size, WindowAtten
   if (to.position_bias != nullptr) add_partial_biases(size, threads, partial, to.position_bias);
   for (std::int64_t head = 0; head < size.heads && to.logit_scale != nullptr; ++head) {
     double sum = 0.0;
-    for (std::int64_t i = head * per_head; i < (head + 1) * per_head; ++i) sum += static_cast<double>(dscale[static_cast<std::size_t>(i)]);
+    for (std::int64_t i = head * per_head; i < (head + 1) * per_head; ++i) sum += dscale[static_cast<std::size_t>(i)];
     to.logit_scale[head] = in.logit_scale[head] <= static_cast<T>(std::log(100.0)) ? static_cast<T>(sum) : T(0);
   }
 }
