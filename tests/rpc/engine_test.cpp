@@ -10,6 +10,7 @@
 #include <stdexcept>
 #include <thread>
 
+#include "runtime/device/allocator.h"
 #include "tests/rpc/fake_model.h"
 
 namespace trident {
@@ -240,6 +241,22 @@ TEST(Engine, CountsWhatItDid) {
   EXPECT_GE(sums.success.total, sums.queue.total + sums.compute.infer.total);
   EXPECT_GT(sums.compute.infer.total, 0ns);
   EXPECT_GT(sums.last_inference_ms, 1'600'000'000'000U);
+}
+
+TEST(Engine, KeepsTheMemoryOfOneKindOfRequestOnly) {
+  RunningEngine running({}, [](const PredictionRequest& request) {
+    zeros({request.input.size(3), 1 << 20}, DType::f32);  // 4 MiB for each point
+    return request.input;
+  });
+  std::vector<std::int64_t> reserved_bytes;
+  for (const std::size_t points : {8, 8, 1}) {
+    const auto request = request_for(running.engine, std::vector<float>(2 * points));
+    running.engine.submit(request);
+    EXPECT_EQ(request->outcome().code, Code::ok);
+    reserved_bytes.push_back(memory_counters(Device{}).reserved_bytes);
+  }
+  EXPECT_EQ(reserved_bytes[1], reserved_bytes[0]);
+  EXPECT_LT(reserved_bytes[2], std::int64_t{32} << 20);
 }
 
 TEST(Engine, NeedsAQueue) { EXPECT_THROW(Engine({}, {.requests = 0}), ConfigError); }

@@ -4,9 +4,9 @@
 
 #include <string>
 
+#include "rpc/engine.h"
 #include "tests/rpc/fake_model.h"
 #include "tests/rpc/scrape.h"
-#include "rpc/engine.h"
 
 namespace trident {
 namespace {

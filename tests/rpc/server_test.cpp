@@ -15,11 +15,12 @@
 #include <future>
 #include <thread>
 
-#include "tests/rpc/fake_model.h"
 #include "rpc/client.h"
 #include "rpc/engine.h"
 #include "rpc/inference.grpc.pb.h"
 #include "rpc/tensor_codec.h"
+#include "tests/rpc/fake_model.h"
+#include "tests/support/temporary_folder.h"
 
 namespace trident {
 namespace {
@@ -428,6 +429,13 @@ TEST_F(ServerTest, ReportsStatistics) {
 TEST_F(ServerTest, RefusesAnAddressThatIsTaken) {
   EXPECT_THROW(Server(engine, server.address()), ConfigError);
   EXPECT_THROW(Server(engine, "no such host:1"), ConfigError);
+}
+
+TEST_F(ServerTest, ListensAtASocketInTheFileSystem) {
+  const testing::TemporaryFolder folder;
+  const Server local(engine, "unix:" + (folder / "socket").string());
+  EXPECT_EQ(local.address(), "unix:" + (folder / "socket").string());
+  EXPECT_EQ(to_host<float>(Client(local.address()).predict("double", prediction_of({1, 2}))), (std::vector<float>{2, 4}));
 }
 
 TEST_F(ServerTest, TellsItsOwnClientWhatIsWrong) {
