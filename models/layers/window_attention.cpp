@@ -53,7 +53,7 @@ float log_spaced(std::int64_t steps, std::int64_t window) {
 
 }  // namespace
 
-RelativePositions relative_positions(std::int64_t window, DType dtype, Device device) {
+RelativePositions relative_positions(std::int64_t window, Device device) {
   const std::int64_t side = 2 * window - 1, tokens = window * window;
   std::vector<float> coordinates;
   coordinates.reserve(static_cast<std::size_t>(2 * side * side));
@@ -71,7 +71,7 @@ RelativePositions relative_positions(std::int64_t window, DType dtype, Device de
       index.push_back(dy * side + dx);
     }
   }
-  RelativePositions result{empty({side * side, 2}, dtype, device), empty({tokens, tokens}, DType::i64, device)};
+  RelativePositions result{empty({side * side, 2}, DType::f64, device), empty({tokens, tokens}, DType::i64, device)};
   copy_into(result.coordinates, from_values<float>({side * side, 2}, coordinates));
   copy_into(result.index, from_values<std::int64_t>({tokens, tokens}, index));
   return result;
@@ -93,8 +93,12 @@ WindowAttention::WindowAttention(std::int64_t width, std::int64_t heads, WindowS
 }
 
 Tensor WindowAttention::position_bias(const RelativePositions& positions) const {
-  const Tensor table = mlp(positions.coordinates, bias_up_.weight.value, bias_up_.bias_value(), bias_down_.weight.value, {}, Activation::relu);
-  return relative_bias(affine(sigmoid(table), kBiasBound), positions.index);
+  // In f64, and without the half of the bound that all biases share (softmax does not see it): rounded near 8, f32 biases would be the
+  // largest error of the whole model.
+  const auto wide = [](const Tensor& x) { return cast(x, DType::f64); };
+  const Tensor table = mlp(positions.coordinates, wide(bias_up_.weight.value), wide(bias_up_.bias_value()), wide(bias_down_.weight.value), {},
+                           Activation::relu);
+  return relative_bias(cast(affine(sigmoid(table), kBiasBound, -kBiasBound / 2.0), dtype()), positions.index);
 }
 
 Tensor WindowAttention::operator()(const Tensor& tokens, const Tensor& position_bias, const Pass& pass) const {

@@ -12,10 +12,10 @@ struct WindowSettings {
 
 /// Of every pair of tokens in a window: where they stand to each other.
 struct RelativePositions {
-  Tensor coordinates;  // ((2 window - 1)^2, 2): log-spaced offsets
+  Tensor coordinates;  // f64 ((2 window - 1)^2, 2): log-spaced offsets
   Tensor index;        // i64 (window^2, window^2): row of `coordinates` for query and key
 };
-RelativePositions relative_positions(std::int64_t window, DType dtype, Device device);
+RelativePositions relative_positions(std::int64_t window, Device device);
 
 /// Names of transformers' Swinv2Attention. Query, key and value are one product; the key has no bias (a hole).
 class WindowAttention {
@@ -25,7 +25,7 @@ class WindowAttention {
   const WindowSettings& windows() const { return windows_; }
   DType dtype() const { return qkv_weight_.value.dtype(); }
   Device device() const { return qkv_weight_.value.device(); }
-  /// (heads, window^2, window^2): depends on the parameters alone.
+  /// (heads, window^2, window^2) up to a constant that softmax does not see: depends on the parameters alone.
   Tensor position_bias(const RelativePositions& positions) const;
   /// tokens (batch, y, x, width), any grid: zeros fill it up to whole windows and take part as keys, as in the reference.
   Tensor operator()(const Tensor& tokens, const Tensor& position_bias, const Pass& pass) const;

@@ -114,7 +114,7 @@ Prepared Scot::prepare() const {
     const std::int64_t window = block.attention.windows().window;
     auto found = positions.find(window);
     if (found == positions.end()) {
-      found = positions.emplace(window, relative_positions(window, block.attention.dtype(), block.attention.device())).first;
+      found = positions.emplace(window, relative_positions(window, block.attention.device())).first;
     }
     prepared.push_back(block.attention.position_bias(found->second));
   });

@@ -175,19 +175,24 @@ class ForwardCheck {
       for (const ConfigValue& index : indices.elements()) values.push_back(gradient.at(static_cast<std::size_t>(index.as_integer())));
     }
     /// Of norm, sum (relative to the norm) and values.
-    std::array<double, 3> distances(const Sample& expected) const {
+    std::array<double, 3> distances(const Sample& expected, double all) const {
+      if (expected.norm <= kRounding * all) return {norm / all, std::fabs(sum) / all, golden::norm(values) / all};
       return {std::fabs(norm / expected.norm - 1.0), std::fabs(sum - expected.sum) / expected.norm, relative_error(values, expected.values)};
     }
   };
 
   void check_sampled_gradients(DType dtype, const Results& results) {
     const ConfigValue* recorded = document_.find("gradients.f64");
-    if (recorded == nullptr) return;
+    const ConfigValue* narrow = document_.find("gradients.f32");
+    if (recorded == nullptr || (dtype == DType::f32 && narrow == nullptr)) return;
+    std::vector<double> norms;
+    for (const auto& [name, sample] : recorded->entries()) norms.push_back(sample.find("norm")->as_number());
+    const double all = norm(norms);
     std::array<double, 3> distances;
     distances.fill(distance_("worst_gradient.relative"));
-    if (const ConfigValue* narrow = document_.find("gradients.f32")) {
+    if (narrow != nullptr) {
       for (const auto& [name, sample] : recorded->entries()) {
-        const std::array<double, 3> own = Sample(*narrow->find(name)).distances(Sample(sample));
+        const std::array<double, 3> own = Sample(*narrow->find(name)).distances(Sample(sample), all);
         for (std::size_t i = 0; i < own.size(); ++i) distances[i] = std::max(distances[i], own[i]);
       }
     }
@@ -197,7 +202,7 @@ class ForwardCheck {
         rows_.push_back(failed("grad/" + name, "the model has no such parameter"));
         continue;
       }
-      const std::array<double, 3> errors = Sample(found->second, *sample.find("index")).distances(Sample(sample));
+      const std::array<double, 3> errors = Sample(found->second, *sample.find("index")).distances(Sample(sample), all);
       const std::array<const char*, 3> names = {" norm", " sum (of the norm)", " values"};
       for (std::size_t i = 0; i < errors.size(); ++i) add(dtype, "grad/" + name + names[i], errors[i], distances[i]);
     }
