@@ -10,8 +10,10 @@ std::vector<Command> all_commands();
 Command generate_command();
 Command train_command();
 Command evaluate_command();
+Command predict_command();
 Command serve_command();  // absent from builds without gRPC
 Command convert_command();
 Command inspect_command();
+Command plot_command();
 
 }  // namespace trident

@@ -1,0 +1,114 @@
+#include "launch/gnuplot.h"
+
+#include <fcntl.h>
+#include <spawn.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <fstream>
+
+#include "runtime/error.h"
+
+extern char** environ;
+
+namespace trident {
+namespace {
+
+namespace fs = std::filesystem;
+
+/// gnuplot's double-quoted text.
+std::string quoted(const std::string& text) {
+  std::string result = "\"";
+  for (const char c : text) {
+    if (c == '"' || c == '\\') result += '\\';
+    result += c;
+  }
+  return result + '"';
+}
+
+void write_text(const fs::path& path, const std::string& text) {
+  std::ofstream file(path, std::ios::binary);
+  file << text;
+  file.close();
+  if (!file) throw DataError(concat(path.string(), ": cannot be written; check the folder"));
+}
+
+/// Runs gnuplot on the script, in its folder.
+void run_gnuplot(const fs::path& folder, const std::string& script) {
+  posix_spawn_file_actions_t actions;
+  posix_spawn_file_actions_init(&actions);
+  posix_spawn_file_actions_addchdir_np(&actions, folder.c_str());
+  std::string program = "gnuplot", argument = script;
+  char* const arguments[] = {program.data(), argument.data(), nullptr};
+  pid_t child = 0;
+  const int error = posix_spawnp(&child, "gnuplot", &actions, nullptr, arguments, environ);
+  posix_spawn_file_actions_destroy(&actions);
+  const std::string kept = concat("the script ", (folder / script).string(), " and its data are there");
+  if (error != 0) throw Error(concat("plot: gnuplot is missing; apt-get install gnuplot-nox, then run it again; ", kept));
+  int status = 0;
+  waitpid(child, &status, 0);
+  if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) throw Error(concat("plot: gnuplot failed; ", kept));
+}
+
+/// Folders are made, the script written and run.
+fs::path draw(const fs::path& folder, const std::string& name, const std::string& data, const std::string& script) {
+  fs::create_directories(folder);
+  write_text(folder / (name + ".dat"), data);
+  write_text(folder / (name + ".gp"), script);
+  run_gnuplot(folder, name + ".gp");
+  return folder / (name + ".png");
+}
+
+constexpr const char* kFieldPalette =
+    "set palette defined (0 '#440154', 1 '#3b528b', 2 '#21918c', 3 '#5ec962', 4 '#fde725')\n";
+constexpr const char* kErrorPalette = "set palette defined (0 '#2166ac', 1 '#f7f7f7', 2 '#b2182b')\n";
+
+std::string number(double value) { return concat(static_cast<float>(value)); }
+
+}  // namespace
+
+fs::path draw_panels(const fs::path& folder, const std::string& name, const std::vector<std::vector<Panel>>& rows) {
+  const std::size_t columns = rows.front().size();
+  std::string data;
+  std::string script = concat("set terminal pngcairo size ", 330 * columns, ",", 300 * rows.size(), "\nset output ", quoted(name + ".png"),
+                              "\nset multiplot layout ", rows.size(), ",", columns,
+                              "\nunset key\nunset tics\nset size ratio -1\nset autoscale fix\nset cbtics\n");
+  int block = 0;
+  for (const auto& row : rows) {
+    for (const Panel& panel : row) {
+      for (std::int64_t y = 0; y < panel.ny; ++y) {
+        for (std::int64_t x = 0; x < panel.nx; ++x) data += number(panel.values[static_cast<std::size_t>(y * panel.nx + x)]) + ' ';
+        data += '\n';
+      }
+      data += "\n\n";
+      const double room = panel.lowest < panel.highest ? 0.0 : 0.5;  // a constant field needs a range too
+      script += concat(panel.is_error ? kErrorPalette : kFieldPalette, "set title ", quoted(panel.title), " noenhanced\nset cbrange [",
+                       number(panel.lowest - room), ":", number(panel.highest + room), "]\nplot ", quoted(name + ".dat"), " index ", block++,
+                       " matrix with image\n");
+    }
+  }
+  return draw(folder, name, data, script + "unset multiplot\n");
+}
+
+fs::path draw_curves(const fs::path& folder, const std::string& name, const std::vector<Diagram>& diagrams) {
+  std::string data;
+  std::string script = concat("set terminal pngcairo size 900,", 320 * diagrams.size(), "\nset output ", quoted(name + ".png"),
+                              "\nset multiplot layout ", diagrams.size(), ",1\nset logscale y\nset grid\nset xlabel \"step\"\n");
+  int block = 0;
+  for (const Diagram& diagram : diagrams) {
+    script += concat("set ylabel ", quoted(diagram.label), " noenhanced\nplot ");
+    const char* separator = "";
+    for (const Curve& curve : diagram.curves) {
+      for (const auto& [x, y] : curve.points) data += concat(x, ' ', y, '\n');
+      data += "\n\n";
+      script += concat(separator, quoted(name + ".dat"), " index ", block++, " with ", curve.points.size() < 50 ? "linespoints" : "lines",
+                       " title ", quoted(curve.title), " noenhanced");
+      separator = ", ";
+    }
+    script += '\n';
+  }
+  return draw(folder, name, data, script + "unset multiplot\n");
+}
+
+}  // namespace trident
