@@ -11,17 +11,24 @@ constexpr std::int64_t kBlockRows = 64;  // rows whose contributions to dscale a
 
 std::int64_t blocks_of(const NormRows& extents) { return (extents.rows + kBlockRows - 1) / kBlockRows; }
 
-/// The mean of a row, and 1 / sqrt(var + eps): two passes, so that a large mean costs no digits.
+/// The mean of a row, and 1 / sqrt(var + eps). The second pass works on distances from the first pass's mean and corrects that mean too,
+/// so that a large mean costs no digits, however many numbers a lane adds up.
 template <class T>
 void statistics(std::int64_t width, T eps, const T* x, T& mean, T& rstd) {
-  T total = 0, squares = 0;
+  const T count = static_cast<T>(width);
+  T total = 0, distances = 0, squares = 0;
 #pragma omp simd reduction(+ : total)
   for (std::int64_t i = 0; i < width; ++i) total += x[i];
-  const T center = total / static_cast<T>(width);
-#pragma omp simd reduction(+ : squares)
-  for (std::int64_t i = 0; i < width; ++i) squares += (x[i] - center) * (x[i] - center);
-  mean = center;
-  rstd = T(1) / std::sqrt(squares / static_cast<T>(width) + eps);
+  const T center = total / count;
+#pragma omp simd reduction(+ : distances, squares)
+  for (std::int64_t i = 0; i < width; ++i) {
+    const T distance = x[i] - center;
+    distances += distance;
+    squares += distance * distance;
+  }
+  const T correction = distances / count;
+  mean = center + correction;
+  rstd = T(1) / std::sqrt(squares / count - correction * correction + eps);
 }
 
 /// One row of dx, and its addition to the sums over rows; adds nothing where the sums are null.

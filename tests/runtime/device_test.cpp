@@ -15,9 +15,9 @@ namespace {
 
 constexpr Device kCpu{};
 #ifdef __SANITIZE_ADDRESS__
-constexpr bool kCaching = false;
+constexpr bool kSanitized = true;
 #else
-constexpr bool kCaching = true;
+constexpr bool kSanitized = false;
 #endif
 
 TEST(Allocator, BlocksAreAlignedToCacheLines) {
@@ -31,7 +31,7 @@ TEST(Allocator, BlocksAreAlignedToCacheLines) {
 }
 
 TEST(Allocator, ASteadyStateAsksTheSystemForNothing) {
-  if (!kCaching) GTEST_SKIP() << "blocks are not cached under the address sanitizer";
+  if (kSanitized) GTEST_SKIP() << "blocks are not cached under the address sanitizer";
   const auto step = [] {
     std::vector<Block> blocks;
     for (const std::size_t bytes : {1000, 100000, 1000, 3 << 20, 77}) blocks.emplace_back(bytes, kCpu);
@@ -79,11 +79,13 @@ TEST(Allocator, MovedBlocksAreGivenBackOnce) {
 }
 
 TEST(Allocator, MoreThanThereIsIsAnErrorThatCountsNothing) {
+  if (kSanitized) GTEST_SKIP() << "the address sanitizer ends the program where the system would return nothing";
   const MemoryCounters before = memory_counters(kCpu);
   EXPECT_THROW(Block(std::size_t{1} << 62, kCpu), DeviceError);
   EXPECT_EQ(memory_counters(kCpu).in_use_bytes, before.in_use_bytes);
-  EXPECT_THROW(Block(64, Device{Device::Kind::cuda, 0}), DeviceError);
 }
+
+TEST(Allocator, DevicesThatThisBuildLacksAreRefused) { EXPECT_THROW(Block(64, Device{Device::Kind::cuda, 0}), DeviceError); }
 
 TEST(Stream, WorkerRunsJobsInOrder) {
   std::vector<int> order;
