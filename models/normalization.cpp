@@ -77,7 +77,8 @@ Tensor denormalize(const Tensor& x, const std::vector<Channel>& channels) {
 
 void fill_masked_channels(const Tensor& x, const std::vector<Channel>& channels) {
   require_channels("fill_masked_channels", x, channels);
-  if (!x.is_contiguous()) throw ShapeError(concat("fill_masked_channels: fields ", to_string(x.shape()), " are not contiguous; pack them first"));
+  if (!x.is_contiguous())
+    throw ShapeError(concat("fill_masked_channels: fields ", to_string(x.shape()), " are not contiguous; pack them first"));
   in_type_of("fill_masked_channels", x, [&](auto type) {
     using T = decltype(type);
     for_each_plane<T>(x, channels, [](const Channel& channel, std::span<T> values) {

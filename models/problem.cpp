@@ -72,7 +72,8 @@ Problem find_problem(std::string_view name) {
 Problem velocities_only(const Problem& problem) {
   const auto is_constant = [](const Channel& channel) { return channel.source == Source::constant; };
   if (std::none_of(problem.input.begin(), problem.input.end(), is_constant)) {
-    throw ConfigError(concat("problem \"", problem.name, "\": just_velocities leaves out a constant density and pressure, and this one has none; "
+    throw ConfigError(concat("problem \"", problem.name,
+                             "\": just_velocities leaves out a constant density and pressure, and this one has none; "
                              "remove just_velocities"));
   }
   Problem result = problem;
@@ -106,7 +107,8 @@ std::vector<FramePair> frame_pairs(const TimeSettings& settings) {
     }
   }
   if (pairs.empty()) {
-    throw ConfigError(concat("allowed_time_transitions: no pair of the ", count + 1, " snapshots is in the list; give numbers from 0 to ", count));
+    throw ConfigError(
+        concat("allowed_time_transitions: no pair of the ", count + 1, " snapshots is in the list; give numbers from 0 to ", count));
   }
   return pairs;
 }

@@ -34,9 +34,9 @@ struct Channel {
   std::string name{};
   Source source = Source::file;
   std::string variable{};  // of the file
-  int index = 0;         // on the variable's channel axis
-  double value = 0.0;    // of a constant channel, physical
-  double shift = 0.0;    // removed from the data before they are normalised (the mean pressure of the compressible sets)
+  int index = 0;           // on the variable's channel axis
+  double value = 0.0;      // of a constant channel, physical
+  double shift = 0.0;      // removed from the data before they are normalised (the mean pressure of the compressible sets)
   double mean = 0.0, std = 1.0;
   bool masked = false;  // not predicted: outputs take the label, or `value` where there is none
 
@@ -98,8 +98,8 @@ TrajectoryRange trajectories_of(const Splits& splits, Split split, std::int64_t 
 /// What is not predicted.
 enum class MaskRule {
   none,
-  channels,        // by Channel::masked; a mask that is false everywhere counts
-  input_is_one     // per point: where the input is exactly 1 (the airfoil); labels are 1 there
+  channels,     // by Channel::masked; a mask that is false everywhere counts
+  input_is_one  // per point: where the input is exactly 1 (the airfoil); labels are 1 there
 };
 inline auto config_names(MaskRule) {
   return std::array{std::pair{MaskRule::none, "none"}, std::pair{MaskRule::channels, "channels"},
@@ -109,11 +109,11 @@ inline auto config_names(MaskRule) {
 struct Problem {
   std::string name{};
   std::vector<Variable> variables{};
-  std::string sample_groups{};           // "Sample_": trajectory i lies in the HDF5 group Sample_i; empty: variables lie at the root
+  std::string sample_groups{};             // "Sample_": trajectory i lies in the HDF5 group Sample_i; empty: variables lie at the root
   std::vector<Channel> input{}, output{};  // of the model
-  std::vector<int> group_sizes{};        // channels of each group of the loss, in order
+  std::vector<int> group_sizes{};          // channels of each group of the loss, in order
   MaskRule mask = MaskRule::none;
-  bool steady = false;      // no frames: one sample a trajectory
+  bool steady = false;                 // no frames: one sample a trajectory
   std::optional<double> time_scale{};  // frames; the model's time is lead time / scale. A steady problem has none, or lead time 1
   TimeSettings times{};
   Splits splits{};  // zeros: not a published set

@@ -33,7 +33,8 @@ Problem incompressible(const char* name, const char* variable, const char* axes,
 ProblemEntry navier_stokes(const char* name, const char* reference, std::int64_t trajectories = 20000, const char* axes = "ntcyx") {
   return {.problem = incompressible(name, "velocity", axes, trajectories, from_file("u", "velocity", 0, 0.0, 0.391),
                                     from_file("v", "velocity", 1, 0.0, 0.356)),
-          .reference = std::string("fluids.incompressible.") + reference, .out = steps_of(2, 10)};
+          .reference = std::string("fluids.incompressible.") + reference,
+          .out = steps_of(2, 10)};
 }
 
 ProblemEntry piecewise_constants() {
@@ -43,9 +44,11 @@ ProblemEntry piecewise_constants() {
 }
 
 ProblemEntry kolmogorov_flow() {
-  ProblemEntry entry{.problem = incompressible("FNS-KF", "solution", "ntcyx", 20000, from_file("u", "solution", 0, -2.2424793e-13, 0.22017328),
-                                               from_file("v", "solution", 1, 4.1510376e-12, 0.22078253)),
-                     .reference = "fluids.incompressible.forcing.KolmogorovFlow", .out = steps_of(2, 10)};
+  ProblemEntry entry{
+      .problem = incompressible("FNS-KF", "solution", "ntcyx", 20000, from_file("u", "solution", 0, -2.2424793e-13, 0.22017328),
+                                from_file("v", "solution", 1, 4.1510376e-12, 0.22078253)),
+      .reference = "fluids.incompressible.forcing.KolmogorovFlow",
+      .out = steps_of(2, 10)};
   const Channel forcing{.name = "g", .source = Source::kolmogorov_forcing, .mean = -1.2996679288335145e-09, .std = 0.0707106739282608};
   entry.problem.input.push_back(forcing);
   entry.problem.output.push_back(forcing);
@@ -56,8 +59,13 @@ ProblemEntry kolmogorov_flow() {
 /// Density, two velocities and pressure from one variable, in its first four channels.
 Problem compressible(const char* name, const char* variable, const Splits& splits, const std::array<double, 4>& mean,
                      const std::array<double, 4>& std) {
-  Problem problem{.name = name, .variables = {{variable, "ntcyx"}}, .group_sizes = {1, 2, 1}, .mask = MaskRule::channels, .time_scale = 20.0,
-                  .times = steps_of(2, 7), .splits = splits};
+  Problem problem{.name = name,
+                  .variables = {{variable, "ntcyx"}},
+                  .group_sizes = {1, 2, 1},
+                  .mask = MaskRule::channels,
+                  .time_scale = 20.0,
+                  .times = steps_of(2, 7),
+                  .splits = splits};
   const std::array<const char*, 4> names{"rho", "u", "v", "p"};
   for (std::size_t index = 0; index < names.size(); ++index) {
     problem.input.push_back(from_file(names[index], variable, static_cast<int>(index), mean[index], std[index]));
@@ -68,7 +76,8 @@ Problem compressible(const char* name, const char* variable, const Splits& split
 
 ProblemEntry euler(const char* name, const char* reference, double mean_pressure) {
   ProblemEntry entry{.problem = compressible(name, "data", {10000, 120, 240}, {0.8, 0.0, 0.0, 0.0}, {0.31, 0.391, 0.356, 0.185}),
-                     .reference = std::string("fluids.compressible.") + reference, .out = steps_of(2, 10)};
+                     .reference = std::string("fluids.compressible.") + reference,
+                     .out = steps_of(2, 10)};
   entry.problem.input[3].shift = entry.problem.output[3].shift = mean_pressure;
   return entry;
 }
@@ -76,7 +85,9 @@ ProblemEntry euler(const char* name, const char* reference, double mean_pressure
 ProblemEntry richtmyer_meshkov() {
   return {.problem = compressible("CE-RM", "solution", {1260, 100, 130}, {1.1964245, -7.164812e-06, 2.8968952e-06, 1.5648036},
                                   {0.5543239, 0.24304213, 0.2430597, 0.89639103}),
-          .reference = "fluids.compressible.RichtmyerMeshkov", .out = steps_of(2, 10), .ignores_tracer = true};
+          .reference = "fluids.compressible.RichtmyerMeshkov",
+          .out = steps_of(2, 10),
+          .ignores_tracer = true};
 }
 
 ProblemEntry rayleigh_taylor() {
@@ -87,14 +98,21 @@ ProblemEntry rayleigh_taylor() {
   problem.group_sizes.push_back(1);
   problem.time_scale = 10.0;
   problem.times = steps_of(1, 7);
-  return {.problem = std::move(problem), .reference = "fluids.compressible.gravity.RayleighTaylor", .out = steps_of(1, 10),
+  return {.problem = std::move(problem),
+          .reference = "fluids.compressible.gravity.RayleighTaylor",
+          .out = steps_of(1, 10),
           .ignores_tracer = true};
 }
 
 /// The wave speed c has no frames; it is the last channel of input and label.
 ProblemEntry wave(const char* name, const char* reference, double time_scale, Channel u, Channel c) {
-  Problem problem{.name = name, .variables = {{"solution", "ntyx"}, {"c", "nyx"}}, .input = {std::move(u), std::move(c)}, .group_sizes = {1, 1},
-                  .time_scale = time_scale, .times = steps_of(2, 7), .splits = {10512, 60, 240}};
+  Problem problem{.name = name,
+                  .variables = {{"solution", "ntyx"}, {"c", "nyx"}},
+                  .input = {std::move(u), std::move(c)},
+                  .group_sizes = {1, 1},
+                  .time_scale = time_scale,
+                  .times = steps_of(2, 7),
+                  .splits = {10512, 60, 240}};
   problem.output = problem.input;
   return {.problem = std::move(problem), .reference = reference};
 }
@@ -112,8 +130,13 @@ ProblemEntry wave_gauss() {
 }
 
 ProblemEntry allen_cahn() {
-  Problem problem{.name = "ACE", .variables = {{"solution", "ntyx"}}, .input = {from_file("u", "solution", 0, 0.002484262, 0.65351176)},
-                  .group_sizes = {1}, .time_scale = 19.0, .times = steps_of(2, 7), .splits = {15000, 60, 240}};
+  Problem problem{.name = "ACE",
+                  .variables = {{"solution", "ntyx"}},
+                  .input = {from_file("u", "solution", 0, 0.002484262, 0.65351176)},
+                  .group_sizes = {1},
+                  .time_scale = 19.0,
+                  .times = steps_of(2, 7),
+                  .splits = {15000, 60, 240}};
   problem.output = problem.input;
   return {.problem = std::move(problem), .reference = "reaction_diffusion.AllenCahn", .out = steps_of(2, 9)};
 }
@@ -124,16 +147,22 @@ ProblemEntry steady(Problem problem, const char* reference) {
 }
 
 ProblemEntry airfoil() {
-  return steady({.name = "SE-AF", .variables = {{"solution", "ncyx"}}, .input = {from_file("shape", "solution", 0)},
-                 .output = {from_file("rho", "solution", 1, 0.92984116, 0.10864315)}, .group_sizes = {1}, .mask = MaskRule::input_is_one,
+  return steady({.name = "SE-AF",
+                 .variables = {{"solution", "ncyx"}},
+                 .input = {from_file("shape", "solution", 0)},
+                 .output = {from_file("rho", "solution", 1, 0.92984116, 0.10864315)},
+                 .group_sizes = {1},
+                 .mask = MaskRule::input_is_one,
                  .splits = {10869, 120, 240}},
                 "fluids.compressible.steady.Airfoil");
 }
 
 ProblemEntry poisson() {
-  return steady({.name = "Poisson-Gauss", .variables = {{"source", "nyx"}, {"solution", "nyx"}},
+  return steady({.name = "Poisson-Gauss",
+                 .variables = {{"source", "nyx"}, {"solution", "nyx"}},
                  .input = {from_file("f", "source", 0, 0.014822142414492256, 4.755138816607612)},
-                 .output = {from_file("u", "solution", 0, 0.0005603458434937093, 0.02401226126952699)}, .group_sizes = {1},
+                 .output = {from_file("u", "solution", 0, 0.0005603458434937093, 0.02401226126952699)},
+                 .group_sizes = {1},
                  .splits = {20000, 120, 240}},
                 "elliptic.poisson.Gaussians");
 }
@@ -141,9 +170,12 @@ ProblemEntry poisson() {
 ProblemEntry helmholtz() {
   Channel a = from_file("a", "a", 0);
   a.shift = 1.0;
-  return steady({.name = "Helmholtz", .variables = {{"a", "yx"}, {"bc", ""}, {"u", "yx"}}, .sample_groups = "Sample_",
+  return steady({.name = "Helmholtz",
+                 .variables = {{"a", "yx"}, {"bc", ""}, {"u", "yx"}},
+                 .sample_groups = "Sample_",
                  .input = {std::move(a), from_file("bc", "bc", 0)},
-                 .output = {from_file("u", "u", 0, 0.11523915668552, 0.8279975746000605)}, .group_sizes = {1},
+                 .output = {from_file("u", "u", 0, 0.11523915668552, 0.8279975746000605)},
+                 .group_sizes = {1},
                  .splits = {19675, 128, 512}},
                 "elliptic.Helmholtz");
 }

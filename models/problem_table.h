@@ -14,7 +14,7 @@ struct ProblemEntry {
   std::string reference{};            // the name in Poseidon's own code
   std::optional<TimeSettings> out{};  // of the ending `.out`
   std::optional<Channel> tracer{};    // of the ending `.tracer`
-  bool ignores_tracer = false;      // accepts `.tracer` and reads no more channels for it, as the reference does
+  bool ignores_tracer = false;        // accepts `.tracer` and reads no more channels for it, as the reference does
 };
 
 const std::vector<ProblemEntry>& problem_table();

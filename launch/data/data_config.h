@@ -29,9 +29,9 @@ struct DataEntry {
   std::optional<int> max_num_time_steps, time_step_size, fix_input_to_time_step;
   std::optional<std::vector<int>> allowed_time_transitions;
   // Data of the user's own: variables (trajectory, [channel], y, x), with the frames at axis `time_axis`.
-  std::optional<std::string> input, output;  // variables; output defaults to input
-  std::optional<int> time_axis;              // null: steady
-  std::vector<std::string> channels;         // names, of the output
+  std::optional<std::string> input, output;      // variables; output defaults to input
+  std::optional<int> time_axis;                  // null: steady
+  std::vector<std::string> channels;             // names, of the output
   std::vector<std::vector<std::string>> groups;  // of the loss; default: each channel by itself
   std::vector<double> mean, std;                 // of the output's channels; default: 0 and 1
   std::vector<std::string> input_channels;       // default: as the output's

@@ -57,8 +57,11 @@ std::vector<float> kolmogorov_forcing(std::int64_t ny, std::int64_t nx) {
 
 struct Dataset::Reading {
   explicit Reading(const DatasetMember& member)
-      : problem(member.problem), source(member.source), points(source->ny() * source->nx()),
-        input_runs(runs_of(problem, problem.input)), output_runs(runs_of(problem, problem.output)) {
+      : problem(member.problem),
+        source(member.source),
+        points(source->ny() * source->nx()),
+        input_runs(runs_of(problem, problem.input)),
+        output_runs(runs_of(problem, problem.output)) {
     const auto forced = [](const Channel& channel) { return channel.source == Source::kolmogorov_forcing; };
     if (std::any_of(problem.input.begin(), problem.input.end(), forced)) forcing = kolmogorov_forcing(source->ny(), source->nx());
     // Frequencies -n/2 <= k <= n/2 - 1 are kept: an odd n gives n - 1 points.
@@ -79,7 +82,8 @@ struct Dataset::Reading {
     }
   }
 
-  void read(const std::vector<Channel>& channels, const std::vector<PlacedRun>& runs, std::int64_t trajectory, int frame, float* target) const {
+  void read(const std::vector<Channel>& channels, const std::vector<PlacedRun>& runs, std::int64_t trajectory, int frame,
+            float* target) const {
     if (ny == source->ny() && nx == source->nx()) return read_frame(channels, runs, trajectory, frame, target);
     const Tensor fields = empty({static_cast<std::int64_t>(channels.size()), source->ny(), source->nx()}, DType::f32);
     read_frame(channels, runs, trajectory, frame, fields.data<float>());
@@ -99,14 +103,17 @@ Dataset::Dataset(std::vector<DatasetMember> members) : members_(std::move(member
   for (const DatasetMember& member : members_) {
     readings_.push_back(std::make_shared<Reading>(member));
     first_.push_back(first_.back() + member.size());
-    if (member.problem.mask == MaskRule::input_is_one) mask_ = Mask::points;
-    else if (member.problem.mask == MaskRule::channels && mask_ == Mask::none) mask_ = Mask::channels;
+    if (member.problem.mask == MaskRule::input_is_one)
+      mask_ = Mask::points;
+    else if (member.problem.mask == MaskRule::channels && mask_ == Mask::none)
+      mask_ = Mask::channels;
   }
   for (std::size_t index = 1; index < members_.size(); ++index) {
     const Problem &a = members_.front().problem, &b = members_[index].problem;
     const Reading &one = *readings_.front(), &other = *readings_[index];
     const auto differ = [&](const char* what, const auto& x, const auto& y, const char* advice) {
-      throw ConfigError(concat("data: \"", a.name, "\" and \"", b.name, "\" cannot share batches: ", what, " ", x, " and ", y, "; ", advice));
+      throw ConfigError(
+          concat("data: \"", a.name, "\" and \"", b.name, "\" cannot share batches: ", what, " ", x, " and ", y, "; ", advice));
     };
     if (a.input.size() != b.input.size()) differ("input channels", a.input.size(), b.input.size(), "train on one of them");
     if (a.output.size() != b.output.size()) differ("output channels", a.output.size(), b.output.size(), "train on one of them");
@@ -114,7 +121,8 @@ Dataset::Dataset(std::vector<DatasetMember> members) : members_(std::move(member
       differ("resolutions", concat(one.ny, "x", one.nx), concat(other.ny, "x", other.nx), "set `resolution` to the smaller one");
     }
     if (a.time_scale.has_value() != b.time_scale.has_value()) {
-      differ("lead times", a.time_scale ? "given" : "none", b.time_scale ? "given" : "none", "add the ending .time to the steady one's name");
+      differ("lead times", a.time_scale ? "given" : "none", b.time_scale ? "given" : "none",
+             "add the ending .time to the steady one's name");
     }
     if (members_.front().weight.has_value() != members_[index].weight.has_value()) {
       differ("weights", members_.front().weight ? "given" : "none", members_[index].weight ? "given" : "none", "give all of them or none");
@@ -146,8 +154,8 @@ bool Dataset::has_time() const { return problem().time_scale.has_value(); }
 std::string Dataset::description() const {
   std::string text;
   for (const DatasetMember& member : members_) {
-    text += concat(text.empty() ? "" : "; ", member.problem.name, " (", member.source->description(), "), trajectories ", member.trajectories.first,
-                   " to ", member.trajectories.last - 1, ", ", member.size(), " samples");
+    text += concat(text.empty() ? "" : "; ", member.problem.name, " (", member.source->description(), "), trajectories ",
+                   member.trajectories.first, " to ", member.trajectories.last - 1, ", ", member.size(), " samples");
   }
   return text;
 }

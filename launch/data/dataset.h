@@ -18,8 +18,8 @@ struct DatasetMember {
   Problem problem{};  // with the time settings in use
   std::shared_ptr<const FieldSource> source{};
   TrajectoryRange trajectories{};
-  std::vector<FramePair> pairs{};          // of a steady problem one, unused
-  std::optional<int> resolution{};         // points per side after Fourier downsampling
+  std::vector<FramePair> pairs{};   // of a steady problem one, unused
+  std::optional<int> resolution{};  // points per side after Fourier downsampling
   std::optional<double> weight{};
 
   std::int64_t size() const { return (trajectories.last - trajectories.first) * static_cast<std::int64_t>(pairs.size()); }
@@ -76,14 +76,16 @@ class Dataset {
   Mask mask_ = Mask::none;
 };
 
-/// The problem of an entry with the time settings in use: the table's, or the user's own, whose axes are those of its file. Throws ConfigError, DataError.
+/// The problem of an entry with the time settings in use: the table's, or the user's own, whose axes are those of its file. Throws
+/// ConfigError, DataError.
 Problem problem_of(const DataConfig& config, const DataEntry& entry);
 /// One set of its own. `default_split` is what an entry without `trajectories` and `split` takes. Throws ConfigError, DataError.
 DatasetMember open_member(Problem problem, const DataEntry& entry, Split default_split);
 /// The sets of `entries`, which are those of `data.train` or `data.validation`. Everything is checked before a sample is read. `key` names
 /// the list in messages. Throws ConfigError, DataError.
 Dataset open_dataset(const DataConfig& config, const std::vector<DataEntry>& entries, Split default_split, const std::string& key);
-/// Checks what can be checked without a file. Throws ConfigError with the line in `document`, the run file, whose key `data` the section is.
+/// Checks what can be checked without a file. Throws ConfigError with the line in `document`, the run file, whose key `data` the section
+/// is.
 void check_data_config(const DataConfig& config, const ConfigValue& document);
 
 }  // namespace trident

@@ -61,8 +61,10 @@ class RootSource final : public FieldSource {
         agree_on_space(piece, variable.name, extents_);
         if (piece.has('t')) agree(piece, variable.name, "frames", piece.extent('t'), frames);
       };
-      if (whole) add(*whole);
-      else for (const std::string& file : chunk_files(path, variable.name, order)) add(Hdf5File::open(file));
+      if (whole)
+        add(*whole);
+      else
+        for (const std::string& file : chunk_files(path, variable.name, order)) add(Hdf5File::open(file));
       agree(pieces.files.back(), variable.name, "trajectories", pieces.first.back(), extents_.trajectories);
       if (chunked) describe(variable.name, pieces.files.size(), order);
     }
@@ -107,9 +109,11 @@ class GroupSource final : public FieldSource {
     const std::vector<std::string> names = file_.names();
     extents_.trajectories = std::count_if(names.begin(), names.end(), in_series);
     if (extents_.trajectories == 0) {
-      throw DataError(concat(path, ": has no group \"", problem.sample_groups, "0\"; check that the file belongs to problem \"", problem.name, "\""));
+      throw DataError(
+          concat(path, ": has no group \"", problem.sample_groups, "0\"; check that the file belongs to problem \"", problem.name, "\""));
     }
-    for (std::size_t index = 0; index < problem.variables.size(); ++index) agree_on_space(open(index, 0), problem.variables[index].name, extents_);
+    for (std::size_t index = 0; index < problem.variables.size(); ++index)
+      agree_on_space(open(index, 0), problem.variables[index].name, extents_);
   }
 
   std::int64_t num_trajectories() const override { return extents_.trajectories; }

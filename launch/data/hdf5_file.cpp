@@ -61,10 +61,20 @@ class Id {
   Close close_;
 };
 
-template <class T> hid_t native_type();
-template <> hid_t native_type<float>() { return H5T_NATIVE_FLOAT; }
-template <> hid_t native_type<double>() { return H5T_NATIVE_DOUBLE; }
-template <> hid_t native_type<std::int64_t>() { return H5T_NATIVE_INT64; }
+template <class T>
+hid_t native_type();
+template <>
+hid_t native_type<float>() {
+  return H5T_NATIVE_FLOAT;
+}
+template <>
+hid_t native_type<double>() {
+  return H5T_NATIVE_DOUBLE;
+}
+template <>
+hid_t native_type<std::int64_t>() {
+  return H5T_NATIVE_INT64;
+}
 
 std::vector<hsize_t> extents_of(const Shape& shape) { return {shape.begin(), shape.end()}; }
 
@@ -230,8 +240,9 @@ void Hdf5File::attach_dimensions(const Hdf5Dataset& dataset, const std::vector<s
   for (std::size_t axis = 0; axis < dimensions.size(); ++axis) {
     const auto extent = static_cast<hsize_t>(dataset.shape()[static_cast<int>(axis)]);
     const Id space(H5Screate_simple(1, &extent, nullptr), H5Sclose), creation = creation_properties();
-    const Id scale(H5Dcreate2(object_->id.get(), dimensions[axis].c_str(), H5T_IEEE_F32BE, space.get(), H5P_DEFAULT, creation.get(), H5P_DEFAULT),
-                   H5Dclose);
+    const Id scale(
+        H5Dcreate2(object_->id.get(), dimensions[axis].c_str(), H5T_IEEE_F32BE, space.get(), H5P_DEFAULT, creation.get(), H5P_DEFAULT),
+        H5Dclose);
     // The words by which the netCDF library knows a dimension that has no values; the extent is padded to ten places.
     const std::string digits = std::to_string(extent);
     const std::string padding(10 - std::min<std::size_t>(digits.size(), 10), ' ');
@@ -266,7 +277,8 @@ Id block_of(const Id& dataset, const Shape& start, const Shape& count, const std
   Id space(H5Dget_space(dataset.get()), H5Sclose);
   if (count.rank() == 0) return space;
   const std::vector<hsize_t> first = extents_of(start), extents = extents_of(count);
-  check(H5Sselect_hyperslab(space.get(), H5S_SELECT_SET, first.data(), nullptr, extents.data(), nullptr), path, "a block cannot be selected");
+  check(H5Sselect_hyperslab(space.get(), H5S_SELECT_SET, first.data(), nullptr, extents.data(), nullptr), path,
+        "a block cannot be selected");
   return space;
 }
 

@@ -38,8 +38,9 @@ MicroBatch read_samples(const Dataset& dataset, std::vector<std::int64_t> sample
   const std::int64_t points = dataset.ny() * dataset.nx(), mask_size = mask.defined() && batch > 0 ? mask.numel() / batch : 0;
   for (std::int64_t k = 0; k < batch; ++k) {
     const std::int64_t sample = samples[static_cast<std::size_t>(k)];
-    dataset.read(sample, {input.data<float>() + k * dataset.in_channels() * points, label.data<float>() + k * dataset.out_channels() * points,
-                          mask.defined() ? mask.data<bool>() + k * mask_size : nullptr});
+    dataset.read(sample,
+                 {input.data<float>() + k * dataset.in_channels() * points, label.data<float>() + k * dataset.out_channels() * points,
+                  mask.defined() ? mask.data<bool>() + k * mask_size : nullptr});
     if (time.defined()) time.data<float>()[k] = static_cast<float>(*dataset.index(sample).time);
   }
   MicroBatch result;
@@ -55,7 +56,11 @@ MicroBatch read_samples(const Dataset& dataset, std::vector<std::int64_t> sample
 class Loader::Prefetch {
  public:
   Prefetch(std::shared_ptr<const Dataset> dataset, const LoaderOptions& options, LoaderPosition position)
-      : dataset_(std::move(dataset)), options_(options), order_(*dataset_, options.shuffle, options.seed), reading_(position), next_(position) {
+      : dataset_(std::move(dataset)),
+        options_(options),
+        order_(*dataset_, options.shuffle, options.seed),
+        reading_(position),
+        next_(position) {
     if (options.global_batch_size < 1 || options.micro_batches < 1 || options.batches_ahead < 1) {
       throw ConfigError(concat("data: global batch size ", options.global_batch_size, ", micro-batches ", options.micro_batches,
                                ", batches ahead ", options.batches_ahead, "; all must be 1 or more"));
@@ -127,7 +132,8 @@ class Loader::Prefetch {
     for (int part = 0; part < options_.micro_batches; ++part) {
       const Range inside = part_of(mine.size(), options_.micro_batches, part);
       std::vector<std::int64_t> samples;
-      for (std::int64_t k = mine.first + inside.first; k < mine.first + inside.last; ++k) samples.push_back(order_.sample(reading_.epoch, first + k));
+      for (std::int64_t k = mine.first + inside.first; k < mine.first + inside.last; ++k)
+        samples.push_back(order_.sample(reading_.epoch, first + k));
       result.micro_batches.push_back(read_samples(*dataset_, std::move(samples), mine.first + inside.first, options_.dtype));
     }
     return result;

@@ -18,14 +18,14 @@ struct LoaderOptions {
   std::uint64_t seed = 0;
   bool shuffle = false;
   std::optional<std::int64_t> epochs{};  // null: without end
-  DType dtype = DType::f32;            // of the batches; samples are f32 numbers
-  int batches_ahead = 2;               // read before they are asked for
+  DType dtype = DType::f32;              // of the batches; samples are f32 numbers
+  int batches_ahead = 2;                 // read before they are asked for
 };
 
 /// A part of what one rank computes of a global batch: contiguous samples; parts differ by at most one sample.
 struct MicroBatch {
-  Fields fields;                   // batch extent 0 where this rank has no part
-  std::int64_t first_sample = 0;   // its first sample's position in the global batch
+  Fields fields;                      // batch extent 0 where this rank has no part
+  std::int64_t first_sample = 0;      // its first sample's position in the global batch
   std::vector<std::int64_t> samples;  // numbers in the data set
 };
 struct GlobalBatch {

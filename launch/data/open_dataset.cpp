@@ -11,14 +11,18 @@ namespace {
 /// The entry's own setting, else the section's, else the problem's.
 template <class T>
 void choose(T& setting, const std::optional<T>& of_entry, const std::optional<T>& of_section) {
-  if (of_entry) setting = *of_entry;
-  else if (of_section) setting = *of_section;
+  if (of_entry)
+    setting = *of_entry;
+  else if (of_section)
+    setting = *of_section;
 }
 
 template <class T>
 void choose(std::optional<T>& setting, const std::optional<T>& of_entry, const std::optional<T>& of_section) {
-  if (of_entry) setting = of_entry;
-  else if (of_section) setting = of_section;
+  if (of_entry)
+    setting = of_entry;
+  else if (of_section)
+    setting = of_section;
 }
 
 void apply_times(const DataConfig& config, const DataEntry& entry, Problem& problem) {
@@ -38,11 +42,12 @@ Problem table_problem(const DataEntry& entry) {
 /// What needs no file.
 void check_entry(const DataConfig& config, const DataEntry& entry, Split default_split) {
   if (entry.path.empty()) throw ConfigError("path: is missing; name a file, or a folder of chunk files");
-  if (entry.weight && !(*entry.weight > 0.0)) throw ConfigError(concat("weight: ", *entry.weight, " is not above 0; leave the entry out instead"));
+  if (entry.weight && !(*entry.weight > 0.0))
+    throw ConfigError(concat("weight: ", *entry.weight, " is not above 0; leave the entry out instead"));
   if (entry.resolution && *entry.resolution < 2) throw ConfigError(concat("resolution: ", *entry.resolution, " points; give 2 or more"));
   if (entry.trajectories && ((*entry.trajectories)[0] < 0 || (*entry.trajectories)[1] <= (*entry.trajectories)[0])) {
-    throw ConfigError(concat("trajectories: [", (*entry.trajectories)[0], ", ", (*entry.trajectories)[1],
-                             "] holds none; give [first, past the last)"));
+    throw ConfigError(
+        concat("trajectories: [", (*entry.trajectories)[0], ", ", (*entry.trajectories)[1], "] holds none; give [first, past the last)"));
   }
   if (!entry.problem) return check_own_data(entry);
   if (entry.input) throw ConfigError("problem and input are both given; keep `problem`, or `input` for data of your own");
@@ -62,8 +67,8 @@ TrajectoryRange trajectories_in_use(const Problem& problem, const DataEntry& ent
     range = trajectories_of({available, 0, 0}, Split::train, *entry.num_trajectories);
   }
   if (range.last <= available) return range;
-  throw DataError(concat(entry.path, ": has ", available, " trajectories, expected ", range.last, " for [", range.first, ", ", range.last, ")",
-                         entry.trajectories ? "" : ", the split of the published set", "; set trajectories: [first, past the last)"));
+  throw DataError(concat(entry.path, ": has ", available, " trajectories, expected ", range.last, " for [", range.first, ", ", range.last,
+                         ")", entry.trajectories ? "" : ", the split of the published set", "; set trajectories: [first, past the last)"));
 }
 
 void check_frames(const Problem& problem, const std::vector<FramePair>& pairs, const DataEntry& entry, int frames) {
@@ -104,7 +109,8 @@ DatasetMember open_member(Problem problem, const DataEntry& entry, Split default
   check_frames(problem, member.pairs, entry, member.source->num_frames());
   const std::int64_t ny = member.source->ny(), nx = member.source->nx();
   if (entry.resolution && (*entry.resolution > std::min(ny, nx) || ny != nx || problem.mask == MaskRule::input_is_one)) {
-    throw ConfigError(concat("resolution: ", *entry.resolution, " cannot be made of the ", ny, "x", nx, " points of problem \"", problem.name,
+    throw ConfigError(concat("resolution: ", *entry.resolution, " cannot be made of the ", ny, "x", nx, " points of problem \"",
+                             problem.name,
                              "\"; Fourier downsampling takes square fields without masks per point to at most as many points"));
   }
   member.resolution = entry.resolution;

@@ -54,7 +54,8 @@ std::string axes_of(const Hdf5File& file, const std::string& variable, std::opti
   const Shape shape = file.dataset(variable).shape();
   const int rest = shape.rank() - (time_axis ? 1 : 0);
   if (rest != 3 && rest != 4) {
-    throw DataError(concat(file.path(), ": variable \"", variable, "\" has the shape ", to_string(shape), ", expected (trajectory, [channel], y, x)",
+    throw DataError(concat(file.path(), ": variable \"", variable, "\" has the shape ", to_string(shape),
+                           ", expected (trajectory, [channel], y, x)",
                            time_axis ? " and a time axis" : "; name the axis of the frames by time_axis if there is one"));
   }
   std::string axes = rest == 4 ? "ncyx" : "nyx";
@@ -79,7 +80,8 @@ void check_own_data(const DataEntry& entry) {
   check_constants("input_std", entry.input_std, inputs);
   check_scales("std", entry.std);
   check_scales("input_std", entry.input_std);
-  if (entry.time_scale && !(*entry.time_scale > 0.0)) throw ConfigError(concat("time_scale: ", *entry.time_scale, " is not above 0; give frames"));
+  if (entry.time_scale && !(*entry.time_scale > 0.0))
+    throw ConfigError(concat("time_scale: ", *entry.time_scale, " is not above 0; give frames"));
   group_sizes_of(entry);
 }
 
@@ -98,7 +100,8 @@ Problem own_problem(const DataEntry& entry) {
   problem.steady = !entry.time_axis;
   problem.time_scale = problem.steady ? entry.time_scale : entry.time_scale.value_or(1.0);
   const auto file_of = [&](const std::string& variable) {
-    return Hdf5File::open(std::filesystem::is_directory(entry.path) ? chunk_files(entry.path, variable, entry.chunk_order).front() : entry.path);
+    return Hdf5File::open(std::filesystem::is_directory(entry.path) ? chunk_files(entry.path, variable, entry.chunk_order).front()
+                                                                    : entry.path);
   };
   const Hdf5File input_file = file_of(*entry.input);
   problem.variables.push_back({*entry.input, axes_of(input_file, *entry.input, entry.time_axis)});

@@ -22,7 +22,8 @@ std::string spelled(const std::string& axes) {
 void transpose(float* field, std::int64_t rows, std::int64_t columns, std::vector<float>& scratch) {
   scratch.assign(field, field + rows * columns);
   for (std::int64_t row = 0; row < rows; ++row) {
-    for (std::int64_t column = 0; column < columns; ++column) field[column * rows + row] = scratch[static_cast<std::size_t>(row * columns + column)];
+    for (std::int64_t column = 0; column < columns; ++column)
+      field[column * rows + row] = scratch[static_cast<std::size_t>(row * columns + column)];
   }
 }
 
@@ -64,8 +65,9 @@ void StoredVariable::read(std::int64_t row, const Place& place, int first, int c
   const std::int64_t points = extent('y') * extent('x'), values = points * count;
   const float* bad = std::find_if(target, target + values, [](float value) { return !std::isfinite(value); });
   if (bad != target + values) {
-    throw DataError(concat(where(row, place), ", channel ", first + (bad - target) / points, ", point (", (bad - target) % points / extent('x'),
-                           ", ", (bad - target) % extent('x'), "): found ", *bad, ", expected finite numbers; repair the file or leave the trajectory out"));
+    throw DataError(concat(where(row, place), ", channel ", first + (bad - target) / points, ", point (",
+                           (bad - target) % points / extent('x'), ", ", (bad - target) % extent('x'), "): found ", *bad,
+                           ", expected finite numbers; repair the file or leave the trajectory out"));
   }
   if (!axes_.ends_with("xy")) return;
   std::vector<float> scratch;

@@ -125,8 +125,9 @@ bool stopped(Communicator& world) {
 }
 
 std::string source_of(const GenerateOptions& options) {
-  return concat("Trident generate ", options.problem, " --first ", options.first, " --resolution ", options.resolution, " --seed ", options.seed,
-                " --viscosity ", options.viscosity, " --viscous-above ", options.viscous_above, " --velocity-std ", options.velocity_std);
+  return concat("Trident generate ", options.problem, " --first ", options.first, " --resolution ", options.resolution, " --seed ",
+                options.seed, " --viscosity ", options.viscosity, " --viscous-above ", options.viscous_above, " --velocity-std ",
+                options.velocity_std);
 }
 
 }  // namespace
@@ -173,7 +174,8 @@ void generate_flow_set(const GenerateOptions& options, Communicator& world) {
   const std::int64_t round = world.size() * workers.count() * 4;
   std::unique_ptr<PdegymWriter> writer;
   if (world.rank() == 0) {
-    writer = std::make_unique<PdegymWriter>(options.output, "velocity", Shape{options.trajectories, kFrames, set.channels, n, n}, source_of(options));
+    writer = std::make_unique<PdegymWriter>(options.output, "velocity", Shape{options.trajectories, kFrames, set.channels, n, n},
+                                            source_of(options));
   }
   Report report(options, world.rank() == 0);
   for (std::int64_t first = 0; first < options.trajectories; first += round) {
@@ -185,7 +187,8 @@ void generate_flow_set(const GenerateOptions& options, Communicator& world) {
     if (stopped(world)) {
       writer.reset();
       stopped(world);  // the first rank that throws ends the job, so it waits for the file's remains to be gone
-      throw Error(concat("generate: stopped by a signal after ", first, " of ", options.trajectories, " trajectories; nothing was written"));
+      throw Error(
+          concat("generate: stopped by a signal after ", first, " of ", options.trajectories, " trajectories; nothing was written"));
     }
     if (writer == nullptr) {
       if (mine.size() > 0) world.send_receive(frames, 0, Tensor(), -1);

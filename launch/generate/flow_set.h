@@ -14,15 +14,15 @@ namespace trident {
 class Communicator;
 
 struct GenerateOptions {
-  std::string problem;             // "NS-Sines", ...
-  std::int64_t trajectories = 0;   // how many
-  std::int64_t first = 0;          // number of the first one: a trajectory depends on the seed and its number alone
-  int resolution = 128;            // points per side
+  std::string problem;            // "NS-Sines", ...
+  std::int64_t trajectories = 0;  // how many
+  std::int64_t first = 0;         // number of the first one: a trajectory depends on the seed and its number alone
+  int resolution = 128;           // points per side
   std::string output;
   std::int64_t seed = 0;
-  double viscosity = 4e-4;         // unit square per unit time
-  double viscous_above = 0.0;      // cycles per side; larger scales feel no viscosity
-  double velocity_std = 0.39;      // root mean square of a velocity component at time 0
+  double viscosity = 4e-4;     // unit square per unit time
+  double viscous_above = 0.0;  // cycles per side; larger scales feel no viscosity
+  double velocity_std = 0.39;  // root mean square of a velocity component at time 0
   bool overwrite = false;
 };
 

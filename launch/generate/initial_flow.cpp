@@ -5,7 +5,6 @@
 #include <numbers>
 #include <vector>
 
-
 namespace trident {
 namespace {
 
@@ -81,7 +80,8 @@ void add_gaussians(const PeriodicGrid& grid, RandomKey key, std::vector<Complex>
     const double amplitude = draws.between(-1.0, 1.0), width = draws.between(0.01, 0.1);
     const double x = draws.between(0.0, 1.0), y = draws.between(0.0, 1.0);
     // a / width exp(-r^2 / (2 width^2)) has the transform 2 pi a width exp(-(2 pi k width)^2 / 2).
-    add_bump(grid, x, y, [&](double k2) { return kTwoPi * amplitude * width * smoothing(width, k2); }, vorticity);
+    add_bump(
+        grid, x, y, [&](double k2) { return kTwoPi * amplitude * width * smoothing(width, k2); }, vorticity);
   }
 }
 
@@ -100,12 +100,14 @@ void add_cells(const PeriodicGrid& grid, Draws draws, Value value, std::vector<C
     std::vector<Complex> row(static_cast<std::size_t>(largest) + 1);
     for (int j = 0; j < cells; ++j) {
       const double amplitude = value(draws);
-      for (int ky = 0; ky <= largest; ++ky) row[static_cast<std::size_t>(ky)] += amplitude * indicator(ky, y0 + static_cast<double>(j) / cells);
+      for (int ky = 0; ky <= largest; ++ky)
+        row[static_cast<std::size_t>(ky)] += amplitude * indicator(ky, y0 + static_cast<double>(j) / cells);
     }
     for (int kx = -largest; kx <= largest; ++kx) {
       const Complex along_x = indicator(kx, x0 + static_cast<double>(i) / cells);
       for (int ky = 0; ky <= largest; ++ky) {
-        modes[grid.mode(kx, ky)] += along_x * row[static_cast<std::size_t>(ky)] * smoothing(kSmoothing, static_cast<double>(kx * kx + ky * ky));
+        modes[grid.mode(kx, ky)] +=
+            along_x * row[static_cast<std::size_t>(ky)] * smoothing(kSmoothing, static_cast<double>(kx * kx + ky * ky));
       }
     }
   }
@@ -129,9 +131,12 @@ void add_vortex_sheet(const PeriodicGrid& grid, RandomKey key, std::vector<Compl
       slope += waves[i].first * kTwoPi * static_cast<double>(i + 1) * std::cos(kTwoPi * turns);
     }
     const double length = std::sqrt(1.0 + slope * slope) / samples;
-    add_bump(grid, x, y, [&](double k2) { return length * (k2 == 0.0 ? 0.0 : 1.0); }, vorticity);
+    add_bump(
+        grid, x, y, [&](double k2) { return length * (k2 == 0.0 ? 0.0 : 1.0); }, vorticity);
   }
-  for_each_mode(grid, [&](int kx, int ky, std::size_t index) { vorticity[index] *= smoothing(0.5 * 5.0 / 128.0, static_cast<double>(kx * kx + ky * ky)); });
+  for_each_mode(grid, [&](int kx, int ky, std::size_t index) {
+    vorticity[index] *= smoothing(0.5 * 5.0 / 128.0, static_cast<double>(kx * kx + ky * ky));
+  });
 }
 
 /// Independent normal coefficients times |k|^(-3/2): along a line the field has the k^-2 spectrum of a Brownian bridge.
@@ -143,7 +148,8 @@ std::vector<Complex> brownian(const PeriodicGrid& grid, RandomKey key) {
     if (kx == 0 && ky == 0) return;
     const int first = mirrored ? -kx : kx;
     const std::uint64_t number = 2 * (static_cast<std::uint64_t>(first + (1 << 20)) << 21 | static_cast<std::uint64_t>(ky));
-    const double scale = std::pow(static_cast<double>(kx * kx + ky * ky), -0.75) * smoothing(kSmoothing, static_cast<double>(kx * kx + ky * ky));
+    const double scale =
+        std::pow(static_cast<double>(kx * kx + ky * ky), -0.75) * smoothing(kSmoothing, static_cast<double>(kx * kx + ky * ky));
     const Complex draw(normal(key, number), normal(key, number + 1));
     modes[index] = scale * (mirrored ? std::conj(draw) : draw);
   });
@@ -167,11 +173,13 @@ void add_shear_layer(const PeriodicGrid& grid, RandomKey key, std::vector<Comple
   for (int i = 0; i < fine.n(); ++i) {
     const double x = static_cast<double>(i) / fine.n();
     double shift = 0.0;
-    for (std::size_t k = 0; k < waves.size(); ++k) shift += waves[k].first * std::sin(kTwoPi * (static_cast<double>(k + 1) * x - waves[k].second));
+    for (std::size_t k = 0; k < waves.size(); ++k)
+      shift += waves[k].first * std::sin(kTwoPi * (static_cast<double>(k + 1) * x - waves[k].second));
     for (int j = 0; j < fine.n(); ++j) {
       const double line = static_cast<double>(j) / fine.n() + shift, y = line - std::floor(line);
       const double distance = y <= 0.5 ? y - 0.25 : 0.75 - y;
-      field[static_cast<std::size_t>(i) * static_cast<std::size_t>(fine.n()) + static_cast<std::size_t>(j)] = std::tanh(kTwoPi * distance / 0.1);
+      field[static_cast<std::size_t>(i) * static_cast<std::size_t>(fine.n()) + static_cast<std::size_t>(j)] =
+          std::tanh(kTwoPi * distance / 0.1);
     }
   }
   std::vector<Complex> fine_modes(fine.modes()), u(grid.modes());
@@ -187,14 +195,25 @@ Flow initial_flow(FlowFamily family, PeriodicGrid& grid, RandomKey key, double v
   flow.vorticity.resize(grid.modes());
   const RandomKey own = key.fold("vorticity");
   switch (family) {
-    case FlowFamily::sines: add_sines(grid, own, flow.vorticity); break;
-    case FlowFamily::gaussians: add_gaussians(grid, own, flow.vorticity); break;
-    case FlowFamily::cells:
-      add_cells(grid, Draws(own), [](Draws& draws) { return draws.between(-1.0, 1.0); }, flow.vorticity);
+    case FlowFamily::sines:
+      add_sines(grid, own, flow.vorticity);
       break;
-    case FlowFamily::vortex_sheet: add_vortex_sheet(grid, own, flow.vorticity); break;
-    case FlowFamily::brownian: add_brownian(grid, own, flow.vorticity); break;
-    case FlowFamily::shear_layer: add_shear_layer(grid, own, flow.vorticity); break;
+    case FlowFamily::gaussians:
+      add_gaussians(grid, own, flow.vorticity);
+      break;
+    case FlowFamily::cells:
+      add_cells(
+          grid, Draws(own), [](Draws& draws) { return draws.between(-1.0, 1.0); }, flow.vorticity);
+      break;
+    case FlowFamily::vortex_sheet:
+      add_vortex_sheet(grid, own, flow.vorticity);
+      break;
+    case FlowFamily::brownian:
+      add_brownian(grid, own, flow.vorticity);
+      break;
+    case FlowFamily::shear_layer:
+      add_shear_layer(grid, own, flow.vorticity);
+      break;
   }
   flow.vorticity[grid.mode(0, 0)] = 0.0;
   // Twice the kinetic energy is the mean of u^2 + v^2.
@@ -202,7 +221,8 @@ Flow initial_flow(FlowFamily family, PeriodicGrid& grid, RandomKey key, double v
   for (Complex& mode : flow.vorticity) mode *= scale;
   if (!with_tracer) return flow;
   flow.tracer.resize(grid.modes());
-  add_cells(grid, Draws(key.fold("tracer")), [](Draws& draws) { return draws.between(0.0, 1.0) < 0.2 ? 1.0 : 0.0; }, flow.tracer);
+  add_cells(
+      grid, Draws(key.fold("tracer")), [](Draws& draws) { return draws.between(0.0, 1.0) < 0.2 ? 1.0 : 0.0; }, flow.tracer);
   return flow;
 }
 

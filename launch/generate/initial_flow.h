@@ -2,7 +2,6 @@
 /// exists, so a finer grid adds modes and changes none.
 #pragma once
 
-
 #include "launch/generate/navier_stokes.h"
 #include "runtime/tensor/random.h"
 

@@ -62,7 +62,8 @@ void NavierStokes::rates(std::span<const Complex> state, std::span<Complex> resu
   grid_.to_modes(product_.data(), modes_u_.data());
   grid_.to_modes(other_product_.data(), modes_v_.data());
   for_each_mode(grid_, [&](int kx, int ky, std::size_t index) {
-    result[index] = kTwoPi * kTwoPi * (static_cast<double>(kx * kx - ky * ky) * modes_u_[index] + static_cast<double>(kx * ky) * modes_v_[index]);
+    result[index] =
+        kTwoPi * kTwoPi * (static_cast<double>(kx * kx - ky * ky) * modes_u_[index] + static_cast<double>(kx * ky) * modes_v_[index]);
   });
   if (state.size() == modes) return;
   grid_.to_points(state.data() + modes, c_.data());
@@ -132,7 +133,8 @@ void NavierStokes::advance(Flow& flow, double duration) {
     const double step = left / std::ceil(left / std::min(flow.step, left));  // equal ones to the end: the last is no sliver
     const double error = try_step(step);
     flow.step = step * (error > 0.0 ? std::clamp(0.9 * std::pow(parameters_.tolerance / error, 0.25), 0.2, 4.0) : 4.0);
-    if (flow.step < 1e-9 * duration) throw Error("generate: the flow asks for ever smaller time steps; raise the viscosity or the resolution");
+    if (flow.step < 1e-9 * duration)
+      throw Error("generate: the flow asks for ever smaller time steps; raise the viscosity or the resolution");
     if (error > parameters_.tolerance) continue;
     std::swap(state_, stage_);
     std::swap(slope_, end_slope_);

@@ -50,7 +50,8 @@ class NavierStokes {
   std::vector<double> u_, v_, c_, product_, other_product_;
 };
 
-/// Half the mean of u^2 + v^2, and half the mean of omega^2, by Parseval's sum. Viscosity takes 2 viscosity enstrophy of the energy per time.
+/// Half the mean of u^2 + v^2, and half the mean of omega^2, by Parseval's sum. Viscosity takes 2 viscosity enstrophy of the energy per
+/// time.
 double kinetic_energy(const PeriodicGrid& grid, const Flow& flow);
 double enstrophy(const PeriodicGrid& grid, const Flow& flow);
 

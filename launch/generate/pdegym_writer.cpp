@@ -3,7 +3,8 @@
 namespace trident {
 
 PdegymWriter::PdegymWriter(const std::string& path, const std::string& variable, const Shape& shape, const std::string& source)
-    : file_(path), hdf5_(Hdf5File::create(file_.temporary().string())),
+    : file_(path),
+      hdf5_(Hdf5File::create(file_.temporary().string())),
       dataset_(hdf5_.create_dataset(variable, shape, DType::f32, {1, 1, shape[2], shape[3], shape[4]})) {
   hdf5_.attach_dimensions(dataset_, {"sample", "time", "channel", "x", "y"});
   hdf5_.write_attribute("source", source);

@@ -26,7 +26,8 @@ const ConfigValue& at(const ConfigValue& map, std::string_view key) {
 
 /// A data file that a case names: beside the case, in the recording's own folder above it, or where the options and the tests have some.
 fs::path find_data(const std::string& name, const Folder& folder, const Options& options) {
-  for (const fs::path& place : {folder.path(), folder.path() / "..", folder.path() / ".." / "..", options.data, fs::path(TRIDENT_GOLDEN_DATA)}) {
+  for (const fs::path& place :
+       {folder.path(), folder.path() / "..", folder.path() / ".." / "..", options.data, fs::path(TRIDENT_GOLDEN_DATA)}) {
     if (place.empty()) continue;
     for (const fs::path& candidate : {place / name, place / fs::path(name).filename()}) {
       if (fs::exists(candidate)) return candidate;
@@ -67,14 +68,22 @@ DataEntry entry_of(const std::string& problem, const fs::path& path, const Confi
   entry.path = path.string();
   for (const auto& [key, value] : settings.entries()) {
     if (value.is_null()) continue;
-    if (key == "max_num_time_steps") entry.max_num_time_steps = read_config<int>(value);
-    else if (key == "time_step_size") entry.time_step_size = read_config<int>(value);
-    else if (key == "fix_input_to_time_step") entry.fix_input_to_time_step = read_config<int>(value);
-    else if (key == "allowed_time_transitions") entry.allowed_time_transitions = read_config<std::vector<int>>(value);
-    else if (key == "resolution") entry.resolution = read_config<int>(value);
-    else if (key == "just_velocities") entry.just_velocities = value.as_bool();
-    else if (key == "num_trajectories") entry.num_trajectories = value.as_integer();
-    else throw DataError(concat(value.where(), ": golden case has the unknown setting \"", key, "\""));
+    if (key == "max_num_time_steps")
+      entry.max_num_time_steps = read_config<int>(value);
+    else if (key == "time_step_size")
+      entry.time_step_size = read_config<int>(value);
+    else if (key == "fix_input_to_time_step")
+      entry.fix_input_to_time_step = read_config<int>(value);
+    else if (key == "allowed_time_transitions")
+      entry.allowed_time_transitions = read_config<std::vector<int>>(value);
+    else if (key == "resolution")
+      entry.resolution = read_config<int>(value);
+    else if (key == "just_velocities")
+      entry.just_velocities = value.as_bool();
+    else if (key == "num_trajectories")
+      entry.num_trajectories = value.as_integer();
+    else
+      throw DataError(concat(value.where(), ": golden case has the unknown setting \"", key, "\""));
   }
   return entry;
 }
@@ -101,8 +110,11 @@ void check_sample(const Dataset& dataset, std::int64_t sample, const Safetensors
              true);
 }
 
-void check_samples(const Dataset& dataset, const ConfigValue& recorded, const SafetensorsReader& golden, const std::string& prefix, Worst& rows) {
-  const auto is_input = [&](const SafetensorsEntry& entry) { return entry.name.starts_with(prefix) && entry.name.ends_with("/pixel_values"); };
+void check_samples(const Dataset& dataset, const ConfigValue& recorded, const SafetensorsReader& golden, const std::string& prefix,
+                   Worst& rows) {
+  const auto is_input = [&](const SafetensorsEntry& entry) {
+    return entry.name.starts_with(prefix) && entry.name.ends_with("/pixel_values");
+  };
   rows.equal("recorded samples", static_cast<std::size_t>(std::count_if(golden.entries().begin(), golden.entries().end(), is_input)),
              recorded.elements().size());
   for (const ConfigValue& sample : recorded.elements()) {
@@ -116,7 +128,8 @@ void check_index(const Dataset& dataset, const ConfigValue& index, std::int64_t 
     const std::vector<ConfigValue>& expected = index.elements()[sample].elements();
     const SampleIndex found = dataset.index(static_cast<std::int64_t>(sample));
     rows.equal("index", found.trajectory, expected[0].as_integer() + first_trajectory);
-    if (!expected[1].is_null()) rows.equal("index", found.frames == FramePair{read_config<int>(expected[1]), read_config<int>(expected[2])}, true);
+    if (!expected[1].is_null())
+      rows.equal("index", found.frames == FramePair{read_config<int>(expected[1]), read_config<int>(expected[2])}, true);
     if (!expected[3].is_null()) rows.equal("index", found.time.value_or(-1.0), expected[3].as_number());
   }
 }
@@ -132,7 +145,8 @@ void check_description(const ConfigValue& golden, const Problem& problem, Worst&
   rows.equal("channel names", group_names(problem), read_config<std::vector<std::string>>(at(golden, "printable_channel_description")));
   if (const ConfigValue* full = golden.find("full_set")) {
     const std::int64_t samples = problem.steady ? 1 : static_cast<std::int64_t>(frame_pairs(problem.times).size());
-    for (const auto& [name, split] : {std::pair{"train", Split::train}, std::pair{"val", Split::validation}, std::pair{"test", Split::test}}) {
+    for (const auto& [name, split] :
+         {std::pair{"train", Split::train}, std::pair{"val", Split::validation}, std::pair{"test", Split::test}}) {
       const ConfigValue& expected = at(*full, name);
       const TrajectoryRange range = trajectories_of(problem.splits, split);
       rows.equal("splits", range.first, at(expected, "start").as_integer());
@@ -157,7 +171,8 @@ void check_splits(const ConfigValue& golden, const DataEntry& entry, const Safet
   Problem problem = problem_of({}, entry);
   const ConfigValue& sizes = at(golden, "overridden");
   problem.splits = {at(sizes, "N_max").as_integer(), at(sizes, "N_val").as_integer(), at(sizes, "N_test").as_integer()};
-  for (const auto& [name, split] : {std::pair{"train", Split::train}, std::pair{"val", Split::validation}, std::pair{"test", Split::test}}) {
+  for (const auto& [name, split] :
+       {std::pair{"train", Split::train}, std::pair{"val", Split::validation}, std::pair{"test", Split::test}}) {
     const ConfigValue& expected = at(golden, name);
     const Dataset dataset({open_member(problem, entry, split)});
     rows.equal("length", dataset.size(), at(expected, "length").as_integer());
@@ -169,7 +184,8 @@ void check_splits(const ConfigValue& golden, const DataEntry& entry, const Safet
 Rows check_concatenation(const ConfigValue& golden, const Folder& folder, const Options& options) {
   DataConfig config;
   for (const ConfigValue& member : at(golden, "members").elements()) {
-    DataEntry entry = entry_of(at(member, "problem").as_string(), find_data(at(member, "file").as_string(), folder, options), at(member, "settings"));
+    DataEntry entry =
+        entry_of(at(member, "problem").as_string(), find_data(at(member, "file").as_string(), folder, options), at(member, "settings"));
     entry.trajectories = read_config<std::array<std::int64_t, 2>>(at(member, "trajectories"));
     config.train.push_back(entry);
   }
@@ -179,8 +195,9 @@ Rows check_concatenation(const ConfigValue& golden, const Folder& folder, const 
   for (const ConfigValue& line : at(golden, "index").elements()) {
     const auto expected = read_config<std::array<double, 6>>(line);
     const SampleIndex found = dataset.index(static_cast<std::int64_t>(expected[0]));
-    rows.equal("index", std::array{expected[0], static_cast<double>(found.member), static_cast<double>(found.trajectory),
-                                   static_cast<double>(found.frames.first), static_cast<double>(found.frames.second), found.time.value_or(-1.0)},
+    rows.equal("index",
+               std::array{expected[0], static_cast<double>(found.member), static_cast<double>(found.trajectory),
+                          static_cast<double>(found.frames.first), static_cast<double>(found.frames.second), found.time.value_or(-1.0)},
                expected);
   }
   check_samples(dataset, at(golden, "recorded"), SafetensorsReader(folder.path() / "samples.safetensors"), "", rows);
@@ -222,7 +239,8 @@ Rows check_chunks(Folder& folder, const Options&) {
     entry.chunk_order = name == "by_name" ? ChunkOrder::name : ChunkOrder::number;
     for (const auto& [variable, files] : at(expected, "files").entries()) {
       std::vector<std::string> found;
-      for (const std::string& path : chunk_files(folder.path().string(), variable, entry.chunk_order)) found.push_back(fs::path(path).filename().string());
+      for (const std::string& path : chunk_files(folder.path().string(), variable, entry.chunk_order))
+        found.push_back(fs::path(path).filename().string());
       rows.equal("files", found, read_config<std::vector<std::string>>(files));
     }
     const Dataset dataset({open_whole({}, entry)});
@@ -230,8 +248,9 @@ Rows check_chunks(Folder& folder, const Options&) {
     for (const ConfigValue& line : at(expected, "index").elements()) {
       const std::vector<ConfigValue>& row = line.elements();
       const SampleIndex found = dataset.index(row[0].as_integer());
-      rows.equal("index", std::array{static_cast<double>(found.trajectory), static_cast<double>(found.frames.first),
-                                     static_cast<double>(found.frames.second), found.time.value_or(-1.0)},
+      rows.equal("index",
+                 std::array{static_cast<double>(found.trajectory), static_cast<double>(found.frames.first),
+                            static_cast<double>(found.frames.second), found.time.value_or(-1.0)},
                  std::array{row[1].as_number(), row[4].as_number(), row[5].as_number(), row[6].as_number()});
     }
     check_samples(dataset, at(expected, "recorded"), samples, orders.size() > 1 ? name + "/" : "", rows);
@@ -242,10 +261,12 @@ Rows check_chunks(Folder& folder, const Options&) {
 bool matches_refused(const Folder& folder) { return folder.has("refused.json"); }
 
 Rows check_refused(Folder& folder, const Options& options) {
-  static const std::map<std::string, std::string> files{
-      {"fluids.incompressible.Sines", "data/NS-Sines.nc"}, {"fluids.compressible.RichtmyerMeshkov.tracer", "data/CE-RM.nc"},
-      {"fluids.compressible.gravity.RayleighTaylor.tracer", "data/GCE-RT.nc"}, {"fluids.compressible.gravity.RayleighTaylor", "data/GCE-RT.nc"},
-      {"wave.Gaussians", "data/Wave-Gauss.nc"}, {"reaction_diffusion.AllenCahn", "data/ACE.nc"}};
+  static const std::map<std::string, std::string> files{{"fluids.incompressible.Sines", "data/NS-Sines.nc"},
+                                                        {"fluids.compressible.RichtmyerMeshkov.tracer", "data/CE-RM.nc"},
+                                                        {"fluids.compressible.gravity.RayleighTaylor.tracer", "data/GCE-RT.nc"},
+                                                        {"fluids.compressible.gravity.RayleighTaylor", "data/GCE-RT.nc"},
+                                                        {"wave.Gaussians", "data/Wave-Gauss.nc"},
+                                                        {"reaction_diffusion.AllenCahn", "data/ACE.nc"}};
   Worst rows;
   const ConfigValue document = folder.json("refused.json");
   for (const ConfigValue& line : document.elements()) {
@@ -257,8 +278,10 @@ Rows check_refused(Folder& folder, const Options& options) {
     bool refused = false;
     try {
       // Sizes of the published sets are part of what is refused, so only cases without them take the whole file.
-      if (entry.num_trajectories) open_member(problem_of({}, entry), entry, Split::train);
-      else open_whole({}, entry);
+      if (entry.num_trajectories)
+        open_member(problem_of({}, entry), entry, Split::train);
+      else
+        open_whole({}, entry);
     } catch (const ConfigError&) {
       refused = true;
     } catch (const DataError&) {

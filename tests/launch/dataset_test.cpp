@@ -7,17 +7,17 @@
 
 #include "launch/data/field_source.h"
 #include "runtime/error.h"
-#include "tests/support/temporary_folder.h"
 #include "tests/launch/data_files.h"
+#include "tests/support/temporary_folder.h"
 
 namespace trident {
 namespace {
 
-using testing::TemporaryFolder;
-using testing::message_of;
-using testing::write_bytes;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
+using testing::message_of;
+using testing::TemporaryFolder;
+using testing::write_bytes;
 using testing::write_counting;
 
 DataEntry own_entry(const std::filesystem::path& path) {
@@ -28,7 +28,9 @@ DataEntry own_entry(const std::filesystem::path& path) {
   return entry;
 }
 
-Dataset open_one(const DataEntry& entry, const DataConfig& config = {}) { return open_dataset(config, {entry}, Split::train, "data.train"); }
+Dataset open_one(const DataEntry& entry, const DataConfig& config = {}) {
+  return open_dataset(config, {entry}, Split::train, "data.train");
+}
 
 struct Sample {
   std::vector<float> input, label;
@@ -123,7 +125,8 @@ TEST_F(DamagedData, NameTheFileThatIsMissingOrTruncated) {
   EXPECT_THAT(message_of<DataError>([&] { open_one(own_entry(path)); }), AllOf(HasSubstr(path), HasSubstr("no such file")));
   write_counting(path, "x", {40, 2, 16, 16});
   std::filesystem::resize_file(path, 30000);
-  EXPECT_THAT(message_of<DataError>([&] { open_one(own_entry(path)); }), AllOf(HasSubstr(path), HasSubstr("truncated"), HasSubstr("30000 bytes")));
+  EXPECT_THAT(message_of<DataError>([&] { open_one(own_entry(path)); }),
+              AllOf(HasSubstr(path), HasSubstr("truncated"), HasSubstr("30000 bytes")));
   write_bytes(path, "not a data file");
   EXPECT_THAT(message_of<DataError>([&] { open_one(own_entry(path)); }), HasSubstr("not a complete HDF5"));
 }
@@ -134,8 +137,9 @@ TEST_F(DamagedData, NameVariableTrajectoryFrameAndPointOfANumberThatIsNotFinite)
   entry.time_axis = 1;
   const Dataset dataset = open_one(entry);
   read(dataset, 0);
-  EXPECT_THAT(message_of<DataError>([&] { read(dataset, 6 + 2); }),
-              AllOf(HasSubstr("x.h5: variable \"x\", trajectory 1, frame 2, channel 1, point (1, 1): found nan"), HasSubstr("expected finite")));
+  EXPECT_THAT(
+      message_of<DataError>([&] { read(dataset, 6 + 2); }),
+      AllOf(HasSubstr("x.h5: variable \"x\", trajectory 1, frame 2, channel 1, point (1, 1): found nan"), HasSubstr("expected finite")));
 }
 
 TEST_F(DamagedData, OfAnotherProblemSayWhatWasExpected) {
@@ -144,7 +148,8 @@ TEST_F(DamagedData, OfAnotherProblemSayWhatWasExpected) {
   entry.problem = "NS-Sines";
   entry.path = (folder / "ns.nc").string();
   entry.trajectories = {{0, 1}};
-  EXPECT_THAT(message_of<DataError>([&] { open_one(entry); }), AllOf(HasSubstr("(3, 2, 4, 4)"), HasSubstr("(trajectory, frame, channel, y, x)")));
+  EXPECT_THAT(message_of<DataError>([&] { open_one(entry); }),
+              AllOf(HasSubstr("(3, 2, 4, 4)"), HasSubstr("(trajectory, frame, channel, y, x)")));
   entry.problem = "CE-RP";
   EXPECT_THAT(message_of<DataError>([&] { open_one(entry); }), HasSubstr("has no variable \"data\", but velocity"));
 }
@@ -171,8 +176,10 @@ TEST_F(ChunkFiles, WithAGapOrOfDifferentShapesAreRefused) {
   write_counting(folder / "x_2.nc", "x", {1, 2, 2, 2});
   EXPECT_THAT(message_of<DataError>([&] { open_one(own_entry(folder.path())); }), HasSubstr("x_2.nc follows where x_1.nc was expected"));
   write_counting(folder / "x_1.nc", "x", {1, 2, 3, 2});
-  EXPECT_THAT(message_of<DataError>([&] { open_one(own_entry(folder.path())); }), AllOf(HasSubstr("x_1.nc"), HasSubstr("3 points along y, expected 2")));
-  EXPECT_THAT(message_of<DataError>([&] { chunk_files(folder.path().string(), "c", ChunkOrder::number); }), HasSubstr("no chunk file of variable \"c\""));
+  EXPECT_THAT(message_of<DataError>([&] { open_one(own_entry(folder.path())); }),
+              AllOf(HasSubstr("x_1.nc"), HasSubstr("3 points along y, expected 2")));
+  EXPECT_THAT(message_of<DataError>([&] { chunk_files(folder.path().string(), "c", ChunkOrder::number); }),
+              HasSubstr("no chunk file of variable \"c\""));
 }
 
 DataEntry flow_entry(const std::filesystem::path& path, const char* problem) {
@@ -251,11 +258,13 @@ TEST_F(Datasets, OfFewerTrajectoriesThanThePublishedSplitSayWhatToDo) {
   write_counting(folder / "ns.nc", "velocity", {2, 3, 3, 2, 2});
   DataEntry entry = flow_entry(folder / "ns.nc", "NS-Sines");
   entry.trajectories.reset();
-  EXPECT_THAT(message_of<DataError>([&] { open_one(entry); }), AllOf(HasSubstr("has 2 trajectories, expected 19640"), HasSubstr("set trajectories")));
+  EXPECT_THAT(message_of<DataError>([&] { open_one(entry); }),
+              AllOf(HasSubstr("has 2 trajectories, expected 19640"), HasSubstr("set trajectories")));
 }
 
 TEST(DataSection, IsCheckedWithItsLineBeforeAnyFileIsOpened) {
-  const ConfigValue document = parse_yaml("data:\n  train:\n    - {problem: NS-Sines, path: none.nc}\n    - {problem: NS-Sin, path: none.nc}\n", "run.yaml");
+  const ConfigValue document =
+      parse_yaml("data:\n  train:\n    - {problem: NS-Sines, path: none.nc}\n    - {problem: NS-Sin, path: none.nc}\n", "run.yaml");
   const auto config = read_config<DataConfig>(*document.find("data"));
   EXPECT_THAT(message_of<ConfigError>([&] { check_data_config(config, document); }),
               AllOf(HasSubstr("run.yaml:4"), HasSubstr("data.train[1]"), HasSubstr("NS-Sines")));

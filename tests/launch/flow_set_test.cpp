@@ -18,11 +18,11 @@
 namespace trident {
 namespace {
 
-using testing::TemporaryFolder;
 using testing::message_of;
-using testing::write_bytes;
 using testing::read_bytes;
+using testing::TemporaryFolder;
 using testing::world;
+using testing::write_bytes;
 
 class FlowSets : public ::testing::Test {
  protected:
@@ -47,7 +47,8 @@ class FlowSets : public ::testing::Test {
     NavierStokes solver({.resolution = options.resolution, .viscosity = options.viscosity});
     const std::int64_t floats = kFrames * set.channels * options.resolution * options.resolution;
     std::vector<float> values(static_cast<std::size_t>(options.trajectories * floats));
-    for (std::int64_t k = 0; k < options.trajectories; ++k) solve_trajectory(set, options, options.first + k, solver, values.data() + k * floats);
+    for (std::int64_t k = 0; k < options.trajectories; ++k)
+      solve_trajectory(set, options, options.first + k, solver, values.data() + k * floats);
     return values;
   }
 

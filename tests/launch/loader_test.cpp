@@ -8,20 +8,21 @@
 
 #include "runtime/error.h"
 #include "runtime/tensor/create.h"
-#include "tests/support/temporary_folder.h"
 #include "tests/launch/data_files.h"
+#include "tests/support/temporary_folder.h"
 
 namespace trident {
 namespace {
 
-using testing::TemporaryFolder;
 using testing::message_of;
+using testing::TemporaryFolder;
 using Samples = std::vector<std::int64_t>;
 
 class LoaderTest : public ::testing::Test {
  protected:
   /// `trajectories` steady samples whose first value is 4 times their number.
-  std::shared_ptr<const Dataset> dataset(std::vector<std::int64_t> trajectories, std::vector<double> weights = {}, std::int64_t damaged = -1) {
+  std::shared_ptr<const Dataset> dataset(std::vector<std::int64_t> trajectories, std::vector<double> weights = {},
+                                         std::int64_t damaged = -1) {
     std::vector<DataEntry> entries;
     for (std::size_t k = 0; k < trajectories.size(); ++k) {
       DataEntry& entry = entries.emplace_back();
@@ -41,7 +42,8 @@ class LoaderTest : public ::testing::Test {
     std::vector<Samples> batches;
     while (const auto batch = loader.next()) {
       batches.emplace_back();
-      for (const MicroBatch& part : batch->micro_batches) batches.back().insert(batches.back().end(), part.samples.begin(), part.samples.end());
+      for (const MicroBatch& part : batch->micro_batches)
+        batches.back().insert(batches.back().end(), part.samples.begin(), part.samples.end());
     }
     return batches;
   }

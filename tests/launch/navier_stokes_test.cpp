@@ -45,7 +45,8 @@ TEST(PeriodicGrid, GivesBackTheCoefficientsOfAField) {
   std::vector<double> field(grid.points());
   grid.to_points(modes.data(), field.data());
   const double x = 3.0 / 16.0, y = 5.0 / 16.0;
-  const double expected = 0.5 * std::cos(3 * kTwoPi * x) + std::sin(3 * kTwoPi * x) + 2.0 * std::cos(kTwoPi * (5 * y - 2 * x)) - 4.0 * std::sin(kTwoPi * (5 * y - 2 * x));
+  const double expected = 0.5 * std::cos(3 * kTwoPi * x) + std::sin(3 * kTwoPi * x) + 2.0 * std::cos(kTwoPi * (5 * y - 2 * x)) -
+                          4.0 * std::sin(kTwoPi * (5 * y - 2 * x));
   EXPECT_NEAR(field[3 * 16 + 5], expected, 1e-13);
   grid.to_modes(field.data(), again.data());
   for (std::size_t k = 0; k < modes.size(); ++k) EXPECT_LT(std::abs(again[k] - modes[k]), 1e-15);
@@ -59,7 +60,8 @@ TEST(NavierStokes, TaylorGreenVorticesDecayAtTheirViscousRate) {
   const Flow start = flow;
   solver.advance(flow, 1.0);
   const double factor = std::exp(-0.01 * 2.0 * kTwoPi * kTwoPi);
-  for (std::size_t k = 0; k < flow.vorticity.size(); ++k) EXPECT_LT(std::abs(flow.vorticity[k] - factor * start.vorticity[k]), 1e-10 * factor);
+  for (std::size_t k = 0; k < flow.vorticity.size(); ++k)
+    EXPECT_LT(std::abs(flow.vorticity[k] - factor * start.vorticity[k]), 1e-10 * factor);
 }
 
 TEST(NavierStokes, AVelocityAlongTheFirstAxisCarriesTheTracerAlongIt) {
@@ -157,7 +159,8 @@ TEST_P(EveryFamily, HasTheSameLargeScalesOnEveryGrid) {
   // The scale is that of the resolved energy, so compare ratios.
   const Complex scale = b.vorticity[fine.mode(1, 1)] / a.vorticity[coarse.mode(1, 1)];
   for (int kx = -5; kx <= 5; ++kx) {
-    EXPECT_LT(std::abs(b.vorticity[fine.mode(kx, 2)] - scale * a.vorticity[coarse.mode(kx, 2)]), 1e-3 * std::abs(b.vorticity[fine.mode(1, 1)]));
+    EXPECT_LT(std::abs(b.vorticity[fine.mode(kx, 2)] - scale * a.vorticity[coarse.mode(kx, 2)]),
+              1e-3 * std::abs(b.vorticity[fine.mode(1, 1)]));
     EXPECT_LT(std::abs(b.tracer[fine.mode(kx, 2)] - a.tracer[coarse.mode(kx, 2)]), 1e-14);
   }
 }

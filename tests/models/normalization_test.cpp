@@ -10,7 +10,8 @@
 namespace trident {
 namespace {
 
-const std::vector<Channel> kChannels{{.name = "p", .shift = 1.0, .mean = 0.5, .std = 2.0}, {.name = "u", .value = 7.0, .mean = -1.0, .std = 0.5, .masked = true}};
+const std::vector<Channel> kChannels{{.name = "p", .shift = 1.0, .mean = 0.5, .std = 2.0},
+                                     {.name = "u", .value = 7.0, .mean = -1.0, .std = 0.5, .masked = true}};
 
 TEST(Normalization, TakesShiftAndMeanAwayAndDividesPerChannel) {
   const Tensor x = from_values<double>({1, 2, 1, 2}, {1.5, 5.5, -1.0, 0.0});

@@ -18,7 +18,8 @@ TEST(FramePairs, KeepAllowedTransitionsInThatOrderWhateverTheOrderOfTheList) {
 }
 
 TEST(FramePairs, OfAFixedInputIgnoreAllowedTransitions) {
-  TimeSettings settings{.max_num_time_steps = 3, .time_step_size = 2, .allowed_time_transitions = std::vector{1}, .fix_input_to_time_step = 5};
+  TimeSettings settings{
+      .max_num_time_steps = 3, .time_step_size = 2, .allowed_time_transitions = std::vector{1}, .fix_input_to_time_step = 5};
   const std::vector<FramePair> expected{{5, 7}, {5, 9}, {5, 11}};
   EXPECT_EQ(frame_pairs(settings), expected);
 }
