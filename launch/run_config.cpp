@@ -1,6 +1,7 @@
 #include "launch/run_config.h"
 
 #include <charconv>
+#include <cmath>
 #include <filesystem>
 #include <fstream>
 #include <sstream>
@@ -54,10 +55,10 @@ void resolve_paths(RunFile& run, const fs::path& folder) {
   }
 }
 
-/// Throws unless `holds`; the value found stands in the message.
+/// Throws unless `holds`; the value found stands in the message as it was written.
 template <class T>
 void require(const RunFile& run, bool holds, const char* key, const T& found, const char* expected) {
-  if (!holds) throw run.error(key, concat("expected ", expected, ", found ", found));
+  if (!holds) throw run.error(key, concat("expected ", expected, ", found ", write_config(found).described()));
 }
 template <class T>
 void require_at_least(const RunFile& run, const char* key, const std::optional<T>& found, T smallest) {
@@ -70,7 +71,7 @@ void check_optimizer(const RunFile& run) {
                                   std::pair{"training.learning_rate_embedding_recovery", training.learning_rate_embedding_recovery},
                                   std::pair{"training.learning_rate_time_embedding", training.learning_rate_time_embedding},
                                   std::pair{"training.weight_decay", std::optional(training.weight_decay)}}) {
-    if (rate) require(run, *rate >= 0.0 && *rate < 1e6, key, *rate, "a number that is not negative");
+    if (rate) require(run, *rate >= 0.0 && std::isfinite(*rate), key, *rate, "a finite number that is not negative");
   }
   for (int index = 0; index < 2; ++index) {
     const double beta = training.betas[static_cast<std::size_t>(index)];

@@ -6,6 +6,8 @@ namespace trident::golden {
 
 const std::vector<Kind>& kinds() {
   static const std::vector<Kind> all{
+      {"training run", matches_training_run, check_training_run},
+      {"evaluation", matches_evaluation, check_evaluation},
       {"scOT state dicts", matches_state_dicts, check_state_dicts},
       {"scOT model directories", matches_model_directories, check_model_directories},
       {"scOT roll-out", matches_rollout, check_rollout},

@@ -15,4 +15,11 @@ Rows check_chunks(Folder& folder, const Options& options);
 bool matches_refused(const Folder& folder);
 Rows check_refused(Folder& folder, const Options& options);
 
+/// run.yaml and case.json: `trident train` gives the recorded curve, evaluations and last weights.
+bool matches_training_run(const Folder& folder);
+Rows check_training_run(Folder& folder, const Options& options);
+/// run.yaml and evaluation.json: `trident evaluate` gives the recorded metrics and predictions.
+bool matches_evaluation(const Folder& folder);
+Rows check_evaluation(Folder& folder, const Options& options);
+
 }  // namespace trident::golden
