@@ -25,12 +25,6 @@ void set_threads(CommandContext& context) {
                            share.cores == 1 ? " core" : " cores");
 }
 
-Mesh data_mesh(CommandContext& context, std::optional<int> wanted) {
-  Mesh mesh(context.session.world(), {wanted.value_or(context.session.world()->size()), 1, 1, 1});
-  context.session.set_mesh(mesh);
-  return mesh;
-}
-
 void check_target(const std::string& path, Overwrite overwrite) {
   if (overwrite == Overwrite::yes || !std::filesystem::exists(path)) return;
   throw ConfigError(concat(path, ": exists already; choose another name or add --overwrite"));

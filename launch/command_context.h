@@ -36,9 +36,6 @@ struct CommandContext {
 /// Gives this process --threads, or its share of the host's cores. Collective.
 void set_threads(CommandContext& context);
 
-/// The mesh of a job whose ranks all divide the batch. `wanted`: how many ranks the user expects; ConfigError if they are others. Collective.
-Mesh data_mesh(CommandContext& context, std::optional<int> wanted = {});
-
 enum class Overwrite { no, yes };
 /// Throws ConfigError if there is something at `path` that must not be replaced.
 void check_target(const std::string& path, Overwrite overwrite);

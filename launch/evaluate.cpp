@@ -92,7 +92,7 @@ void evaluate(const EvaluateOptions& options, CommandContext& context) {
   check_data_config(run.config.data, run.document);
   if (options.output) check_target(*options.output, options.overwrite ? Overwrite::yes : Overwrite::no);
 
-  const Mesh mesh = data_mesh(context);
+  const Mesh mesh = make_mesh(run, context);
   const DType dtype = dtype_of_precision(run.config.training.precision);
   const LoadedModel loaded = load_model(options.model, mesh, {.dtype = dtype});
   const Evaluator evaluator(loaded.model, loss_of_run(loaded.model, run.config.training), dtype, batch_size_of(run), mesh);

@@ -5,7 +5,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <algorithm>
+#include <array>
+#include <charconv>
 #include <fstream>
 
 #include "runtime/error.h"
@@ -64,7 +65,11 @@ constexpr const char* kFieldPalette =
     "set palette defined (0 '#440154', 1 '#3b528b', 2 '#21918c', 3 '#5ec962', 4 '#fde725')\n";
 constexpr const char* kErrorPalette = "set palette defined (0 '#2166ac', 1 '#f7f7f7', 2 '#b2182b')\n";
 
-std::string number(double value) { return concat(static_cast<float>(value)); }
+/// In the fewest digits that are enough for f32.
+std::string number(double value) {
+  std::array<char, 32> digits;
+  return {digits.data(), std::to_chars(digits.data(), digits.data() + digits.size(), static_cast<float>(value)).ptr};
+}
 
 }  // namespace
 

@@ -1,5 +1,6 @@
 #include "launch/run_config.h"
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <filesystem>
@@ -122,6 +123,9 @@ void check_parallel(const RunFile& run) {
   }
   if (parallel.optimizer_sharding) throw run.error("parallel.optimizer_sharding", "this version keeps the optimiser whole; leave it false");
   if (parallel.sequence_parallel) throw run.error("parallel.sequence_parallel", "needs parallel.tensor above 1; leave it false");
+  for (const Axis axis : kDefaultOrder) {
+    if (std::ranges::count(parallel.order, axis) != 1) throw run.error("parallel.order", concat("needs each axis once: ", name_of(axis)));
+  }
   require(run, parallel.timeout_seconds >= 1, "parallel.timeout_seconds", parallel.timeout_seconds, "at least 1");
 }
 
@@ -168,6 +172,20 @@ void check_for_training(const RunFile& run) {
 
 void check_for_evaluation(const RunFile& run) {
   if (run.config.data.validation.empty()) throw run.error("data.validation", "is missing; list at least one data set to evaluate on");
+}
+
+Mesh make_mesh(const RunFile& run, CommandContext& context) {
+  const ParallelConfig& parallel = run.config.parallel;
+  const auto& world = context.session.world();
+  const int ranks = parallel.data.value_or(world->size());
+  if (ranks != world->size()) {
+    throw run.error("parallel.data", concat("is ", ranks, ", but the job has ", world->size(), " ranks; start it with mpirun -n ", ranks,
+                                            ", or leave the key out"));
+  }
+  world->set_timeout(parallel.timeout_seconds);
+  Mesh mesh(world, {ranks, parallel.domain_y, parallel.domain_x, parallel.tensor}, parallel.order);
+  context.session.set_mesh(mesh);
+  return mesh;
 }
 
 std::vector<std::string> overrides_of(const CommonOptions& options) {

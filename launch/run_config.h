@@ -89,12 +89,17 @@ struct CheckpointConfig {
   static void visit(auto& self, auto& v) { v("every", self.every), v("keep", self.keep); }
 };
 
+inline auto config_names(Axis) {
+  return std::array{std::pair{Axis::data, "data"}, std::pair{Axis::domain_y, "domain_y"}, std::pair{Axis::domain_x, "domain_x"},
+                    std::pair{Axis::tensor, "tensor"}};
+}
+
 struct ParallelConfig {
   std::optional<int> data;  // null: the ranks that the other axes leave
   int domain_y = 1, domain_x = 1, tensor = 1;
   bool optimizer_sharding = false, sequence_parallel = false;
   int timeout_seconds = 600;
-  std::vector<std::string> order{"tensor", "domain_x", "domain_y", "data"};
+  MeshOrder order = kDefaultOrder;  // from the fastest axis to the slowest
 
   static void visit(auto& self, auto& v) {
     v("data", self.data), v("domain_y", self.domain_y), v("domain_x", self.domain_x), v("tensor", self.tensor);
@@ -134,6 +139,10 @@ struct RunFile {
 RunFile read_run(const std::string& path, const std::vector<std::string>& overrides);
 void check_for_training(const RunFile& run);
 void check_for_evaluation(const RunFile& run);
+
+/// The mesh that the run asks for on the ranks of this job, known to the session from then on. Throws ConfigError if it does not have as
+/// many ranks. Collective.
+Mesh make_mesh(const RunFile& run, CommandContext& context);
 
 /// The flags of the command line as overrides of a run file.
 std::vector<std::string> overrides_of(const CommonOptions& options);

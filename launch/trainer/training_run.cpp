@@ -139,7 +139,7 @@ TrainingRun::Stop TrainingRun::evaluate() {
   for (const auto& [name, value] : metrics.entries()) row.set(name, value);
   if (metrics_) metrics_->append(row);
   const bool better = !state_.best_loss || loss < *state_.best_loss;
-  log_(concat("step ", state_.steps_done, ": validation loss ", static_cast<float>(loss), better ? ", the best so far" : ""));
+  log_(concat("step ", state_.steps_done, ": validation loss ", loss, better ? ", the best so far" : ""));
   state_.evaluations_without_better = better ? 0 : state_.evaluations_without_better + 1;
   if (better) {
     state_.best_loss = loss;

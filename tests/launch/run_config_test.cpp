@@ -169,6 +169,8 @@ INSTANTIATE_TEST_SUITE_P(
                 "but 14 frames do not divide into 4 equal steps"},
         Refusal{"checkpoint.keep=0",
                 "checkpoint.keep: expected at least 1, found 0"},
+        Refusal{"parallel.order=[data, data, domain_x, tensor]",
+                "parallel.order: needs each axis once: data"},
         Refusal{"parallel.tensor=2",
                 "parallel.tensor: this version splits the data axis alone; expected 1, found 2"}),
     [](const auto& info) { return std::to_string(info.index); });
