@@ -170,7 +170,7 @@ INSTANTIATE_TEST_SUITE_P(
         Refusal{"checkpoint.keep=0",
                 "checkpoint.keep: expected at least 1, found 0"},
         Refusal{"parallel.order=[data, data, domain_x, tensor]",
-                "parallel.order: needs each axis once: data"},
+                "parallel.order: needs each axis once: domain_y"},
         Refusal{"parallel.tensor=2",
                 "parallel.tensor: this version splits the data axis alone; expected 1, found 2"}),
     [](const auto& info) { return std::to_string(info.index); });
