@@ -3,7 +3,6 @@
 #include <cstdio>
 #include <numeric>
 
-#include "launch/data/loader.h"
 #include "models/rollout.h"
 #include "runtime/autograd/tape.h"
 #include "runtime/tensor/copy.h"
@@ -135,55 +134,62 @@ Tensor Evaluator::gathered(const Tensor& mine, std::int64_t all) const {
   return result;
 }
 
+void Evaluator::collect(const std::vector<GlobalBatch>& batches, const std::vector<double>& fractions, const Prepared& prepared,
+                        KeepFields keep, Collected& collected) const {
+  const MicroBatch& last = batches.back().micro_batches.front();
+  const std::int64_t out = last.fields.label.size(1);
+  const bool persistent = last.fields.input.size(1) >= out;  // a prediction that is the input
+  const Tensor start = persistent ? view::slice(last.fields.input, 1, 0, out) : Tensor{};
+  if (last.fields.time.defined() && last.fields.time.numel() > 0) {
+    collected.time = to_number(view::slice(last.fields.time, 0, 0, 1));
+  }
+  roll_out(model_, prepared, last.fields, fractions, pass_, [&](std::size_t step, const Tensor& output) {
+    const Tensor& label = batches[batches.size() > 1 ? step : 0].micro_batches.front().fields.label;
+    collected.of_model[step].add(last.samples, output, label);
+    if (persistent) collected.of_persistence[step].add(last.samples, start, label);
+    if (keep == KeepFields::yes && step + 1 == fractions.size()) collected.outputs.push_back(gathered(output, batches.back().size));
+  });
+  if (keep == KeepFields::yes) {
+    collected.inputs.push_back(gathered(last.fields.input, batches.back().size));
+    collected.labels.push_back(gathered(last.fields.label, batches.back().size));
+  }
+}
+
 CaseResult Evaluator::run_case(const RunFile& run, std::size_t index, const Dataset& dataset, KeepFields keep) const {
   const Recording off(false);
   const EvaluationCase& wanted = run.config.evaluation.cases[index];
   const std::vector<double> steps = step_frames(run, index);
   std::vector<double> fractions;
   for (const double step : steps) fractions.push_back(step / (wanted.final_time - wanted.initial_time));
-
-  const Prepared prepared = model_->prepare();
   const std::vector<FramePair> pairs = pairs_of(wanted, steps);
   FrameLoaders loaders(dataset, pairs, loader_options(mesh_, batch_size_, dtype_));
-  std::vector<ErrorTable> of_model(steps.size(), table_for(dataset)), of_persistence = of_model;
-  std::vector<Tensor> inputs, labels, outputs;
-  double time = 0.0;
-  for (std::vector<GlobalBatch> batches = loaders.next(); !batches.empty(); batches = loaders.next()) {
-    const MicroBatch& last = batches.back().micro_batches.front();
-    const bool persistent = last.fields.input.size(1) >= last.fields.label.size(1);
-    const Tensor start = persistent ? view::slice(last.fields.input, 1, 0, last.fields.label.size(1)) : Tensor{};
-    if (last.fields.time.defined() && last.fields.time.numel() > 0) time = to_number(view::slice(last.fields.time, 0, 0, 1));
-    roll_out(model_, prepared, last.fields, fractions, pass_, [&](std::size_t step, const Tensor& output) {
-      const Tensor& label = batches[wanted.every_step ? step : 0].micro_batches.front().fields.label;
-      of_model[step].add(last.samples, output, label);
-      if (persistent) of_persistence[step].add(last.samples, start, label);
-      if (keep == KeepFields::yes && step + 1 == steps.size()) outputs.push_back(gathered(output, batches.back().size));
-    });
-    if (keep == KeepFields::yes) {
-      inputs.push_back(gathered(last.fields.input, batches.back().size));
-      labels.push_back(gathered(last.fields.label, batches.back().size));
-    }
-  }
-  for (ErrorTable& table : of_model) table.gather(mesh_.comm(Axis::data));
-  for (ErrorTable& table : of_persistence) table.gather(mesh_.comm(Axis::data));
+  const Prepared prepared = model_->prepare();
+  Collected collected;
+  collected.of_model.assign(steps.size(), table_for(dataset));
+  collected.of_persistence = collected.of_model;
+  for (auto batches = loaders.next(); !batches.empty(); batches = loaders.next()) collect(batches, fractions, prepared, keep, collected);
+  for (ErrorTable& table : collected.of_model) table.gather(mesh_.comm(Axis::data));
+  for (ErrorTable& table : collected.of_persistence) table.gather(mesh_.comm(Axis::data));
 
   CaseResult result;
   result.report = write_config(wanted);
   result.report.set("problem", dataset.problem().name);
-  result.report.set("time", time);
-  result.report.set("samples", of_model.front().num_samples());
-  result.report.set("model", report_of(of_model, wanted.every_step, true));
-  if (of_persistence.front().num_samples() > 0) result.report.set("persistence", report_of(of_persistence, wanted.every_step, false));
+  result.report.set("time", collected.time);
+  result.report.set("samples", collected.of_model.front().num_samples());
   if (wanted.every_step) {
     ConfigValue frames = ConfigValue::list();
     for (const FramePair& pair : pairs) frames.append(pair.second);
     result.report.set("frames", frames);
   }
+  result.report.set("model", report_of(collected.of_model, wanted.every_step, true));
+  if (collected.of_persistence.front().num_samples() > 0) {
+    result.report.set("persistence", report_of(collected.of_persistence, wanted.every_step, false));
+  }
   if (keep == KeepFields::yes) {
     const std::string frames = concat(wanted.initial_time, "-", wanted.final_time);
-    result.fields = {{concat(wanted.initial_time, "/input"), joined(inputs)},
-                     {frames + "/label", joined(labels)},
-                     {frames + "/" + name_of_steps(wanted.ar_steps), joined(outputs)}};
+    result.fields = {{concat(wanted.initial_time, "/input"), joined(collected.inputs)},
+                     {frames + "/label", joined(collected.labels)},
+                     {frames + "/" + name_of_steps(wanted.ar_steps), joined(collected.outputs)}};
   }
   return result;
 }

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "checkpoint/safetensors_writer.h"
-#include "launch/data/dataset.h"
+#include "launch/data/loader.h"
 #include "launch/error_table.h"
 #include "launch/run_config.h"
 #include "models/model.h"
@@ -33,8 +33,16 @@ class Evaluator {
   CaseResult run_case(const RunFile& run, std::size_t index, const Dataset& dataset, KeepFields keep) const;
 
  private:
+  /// What a case collects while its batches are computed; a table a step, whose labels are those of the step or of the end.
+  struct Collected {
+    std::vector<ErrorTable> of_model, of_persistence;
+    std::vector<Tensor> inputs, labels, outputs;  // of all ranks, if kept
+    double time = 0.0;                            // lead time, as the model is told
+  };
+  void collect(const std::vector<GlobalBatch>& batches, const std::vector<double>& fractions, const Prepared& prepared, KeepFields keep,
+               Collected& collected) const;
   ErrorTable table_for(const Dataset& dataset) const;
-  /// The samples of all ranks, in their order; empty on ranks other than 0.
+  /// The samples of all ranks, in their order. Collective.
   Tensor gathered(const Tensor& mine, std::int64_t all) const;
 
   Model model_;

@@ -50,12 +50,12 @@ Setup prepare(const TrainOptions& options, CommandContext& context) {
   return setup;
 }
 
-/// The model with its weights, in memory.
-Trainer make_trainer(const Setup& setup, Log& log) {
+/// The model with its weights, in memory. `notes` receives what is to be said about them.
+Trainer make_trainer(const Setup& setup, std::vector<std::string>& notes) {
   const RunConfig& config = setup.run.config;
   const DType dtype = dtype_of_precision(config.training.precision);
   const RandomKey key = RandomKey(config.seed).fold("initial weights");
-  for (const std::string& note : setup.choice.notes) log(note);
+  notes = setup.choice.notes;
   if (!setup.choice.from) {
     const Model model = describe_model(setup.choice.config, setup.mesh);
     ParameterList parameters = materialize(model, dtype, Use::training, key, config.training.freeze);
@@ -68,7 +68,7 @@ Trainer make_trainer(const Setup& setup, Log& log) {
                                    .overrides = setup.choice.overrides,
                                    .key = key,
                                    .frozen = config.training.freeze});
-  for (const std::string& line : loaded.started_anew) log("starts anew: " + line);
+  for (const std::string& line : loaded.started_anew) notes.push_back("starts anew: " + line);
   return Trainer(loaded.model, std::move(loaded.parameters), config.training, setup.total_steps, config.seed, setup.mesh);
 }
 
@@ -78,10 +78,11 @@ std::int64_t count_parameters(const ParameterList& parameters) {
   return count;
 }
 
-void log_start(const Setup& setup, const Trainer& trainer, const CommandContext& context, Log& log) {
+void log_start(const Setup& setup, const Trainer& trainer, const std::vector<std::string>& notes, const CommandContext& context, Log& log) {
   const RunConfig& config = setup.run.config;
   const int ranks = setup.mesh.world().size();
   log(concat("model: ", trainer.model()->type(), ", ", count_parameters(trainer.parameters()), " parameters"));
+  for (const std::string& note : notes) log(note);
   log("data: " + setup.train->description());
   if (setup.validation) log("validation: " + setup.validation->description());
   log(concat(setup.total_steps, " steps of ", config.training.global_batch_size, " samples, ", setup.steps_per_epoch,
@@ -135,18 +136,23 @@ void train(const TrainOptions& options, CommandContext& context) {
   const Setup setup = prepare(options, context);
   const RunConfig& config = setup.run.config;
   const bool first = setup.mesh.world().rank() == 0;
+  const RunFolder folder{config.output};
+  const auto checkpoint =
+      options.dry_run ? std::nullopt : find_checkpoint(folder, options.resume ? Start::resume : Start::anew, setup.mesh);
+  // The model is made before anything is written: what it refuses leaves no folder behind.
+  std::vector<std::string> notes;
+  Trainer trainer = make_trainer(setup, notes);
   if (options.dry_run) {
     Log log = first ? Log::to_terminal() : Log();
-    Trainer trainer = make_trainer(setup, log);
-    log_start(setup, trainer, context, log);
+    log_start(setup, trainer, notes, context, log);
     return print_dry_run(setup, trainer, context, log);
   }
-  const RunFolder folder{config.output};
-  const auto checkpoint = open_run_folder(folder, options.resume ? Start::resume : Start::anew, setup.mesh);
-  if (first) write_file_atomically(folder.run_file(), to_yaml(write_config(config)));
+  if (first) {
+    std::filesystem::create_directories(folder.root);
+    write_file_atomically(folder.run_file(), to_yaml(write_config(config)));
+  }
   Log log = first ? Log(folder.log().string()) : Log();
-  Trainer trainer = make_trainer(setup, log);
-  log_start(setup, trainer, context, log);
+  log_start(setup, trainer, notes, context, log);
   TrainingRun run({.run = setup.run,
                    .folder = folder,
                    .train = setup.train,

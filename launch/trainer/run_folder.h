@@ -21,8 +21,8 @@ struct RunFolder {
   std::filesystem::path run_file() const { return root / "run.yaml"; }
 };
 
-/// Makes the folder, or finds what a run left there: the checkpoint to go on from, if there is one. Throws ConfigError, on every rank
-/// alike, if something is there and the run was not asked to resume; nothing is touched then. Collective.
-std::optional<std::filesystem::path> open_run_folder(const RunFolder& folder, Start start, const Mesh& mesh);
+/// What a run left there: the checkpoint to go on from, if there is one. Touches nothing. Throws ConfigError, on every rank alike, if
+/// something is there and the run was not asked to resume. Collective.
+std::optional<std::filesystem::path> find_checkpoint(const RunFolder& folder, Start start, const Mesh& mesh);
 
 }  // namespace trident

@@ -7,6 +7,8 @@
 #include <filesystem>
 #include <fstream>
 
+#include "launch/data/dataset.h"
+
 namespace trident {
 namespace {
 
@@ -91,6 +93,17 @@ TEST(Durations, AreNumbersWithUnits) {
   EXPECT_EQ(seconds_of("1d"), 86400.0);
   EXPECT_EQ(seconds_of("1.5s"), 1.5);
   for (const char* text : {"", "3", "h", "3x", "-2s", "1h 30m"}) EXPECT_FALSE(seconds_of(text).has_value()) << text;
+}
+
+TEST(RunFiles, ThatComeWithTheProgramAreAccepted) {
+  int count = 0;
+  for (const auto& entry : fs::directory_iterator(TRIDENT_RUN_FILES)) {
+    const RunFile run = read_run(entry.path().string(), {});
+    check_for_training(run);
+    check_data_config(run.config.data, run.document);
+    ++count;
+  }
+  EXPECT_GE(count, 5);
 }
 
 struct Refusal {

@@ -103,6 +103,12 @@ TEST_F(Train, AnExistingOutputIsRefusedAndNothingIsTouched) {
   EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder_.path("run")), {}), 1);
 }
 
+TEST_F(Train, AModelThatCannotBeBuiltLeavesNoFolderBehind) {
+  const Finished run = run_shell(folder_.train("run", "'model.depths=[1, 1, 1]'"));
+  EXPECT_EQ(run.status, 1);
+  EXPECT_FALSE(std::filesystem::exists(folder_.path("run"))) << run.output;
+}
+
 TEST_F(Train, ADryRunChecksPrintsAndWritesNothing) {
   const Finished run = run_shell(folder_.train("run", "--dry-run --json 2>/dev/null"));
   ASSERT_EQ(run.status, 0) << run.output;
