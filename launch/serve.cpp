@@ -3,9 +3,12 @@
 #include <pthread.h>
 
 #include <chrono>
+#include <condition_variable>
 #include <csignal>
 #include <iostream>
+#include <mutex>
 #include <optional>
+#include <stop_token>
 #include <thread>
 
 #include "launch/commands.h"
@@ -38,12 +41,21 @@ class EndSignals {
     pthread_sigmask(SIG_BLOCK, &set_, nullptr);
   }
 
-  /// The first one. Lets this thread take the next, which ends the process at once.
-  const char* wait() const {
-    int signal = 0;
-    sigwait(&set_, &signal);
+  /// The first one; null if it is over before one arrives.
+  const char* wait(const std::stop_token& over) const {
+    const timespec tenth{.tv_sec = 0, .tv_nsec = 100'000'000};
+    int signal = -1;
+    while (signal < 0 && !over.stop_requested()) signal = sigtimedwait(&set_, nullptr, &tenth);
+    return signal == SIGTERM ? "SIGTERM" : signal == SIGINT ? "SIGINT" : nullptr;
+  }
+
+  /// Lets this thread take the next one, which ends the process at once, until `over`. Some thread must: the others hold it back.
+  void let_end(const std::stop_token& over) const {
+    std::mutex mutex;
+    std::condition_variable_any waiting;
     pthread_sigmask(SIG_UNBLOCK, &set_, nullptr);
-    return signal == SIGTERM ? "SIGTERM" : "SIGINT";
+    std::unique_lock lock(mutex);
+    waiting.wait(lock, over, [] { return false; });
   }
 
  private:
@@ -94,14 +106,16 @@ void serve(const ServeOptions& options, const CommandContext& context) {
 
   // Readiness goes first, so that clients turn to other servers while what was accepted is still computed.
   const std::chrono::duration<double> drain(options.drain_seconds);
-  std::jthread ending([&] {
-    const char* const signal = signals.wait();
+  std::jthread ending([&](const std::stop_token& over) {
+    const char* const signal = signals.wait(over);
+    if (signal == nullptr) return;
     std::cerr << concat("trident serve: ", signal, ", answering what waits for at most ", options.drain_seconds,
                         " s; a second signal ends at once\n")
               << std::flush;
     server.stop_serving();
     using Clock = PendingRequest::Clock;
     engine.stop(Clock::now() + std::chrono::duration_cast<Clock::duration>(drain));
+    signals.let_end(over);
   });
   announce(engine, server, metrics, context);
   engine.run();

@@ -10,7 +10,7 @@ FOLDERS = ["runtime", "parallel", "models", "checkpoint", "rpc", "launch"]
 
 
 def errors_of(compiler, root, header):
-    command = [compiler, "-std=c++20", "-fopenmp", "-fsyntax-only", "-Wall", "-Wextra", "-Werror", f"-I{root}", "-include", header, "-x", "c++", "/dev/null"]
+    command = [compiler, "-std=c++20", "-fopenmp", "-march=native", "-fsyntax-only", "-Wall", "-Wextra", "-Werror", f"-I{root}", "-include", header, "-x", "c++", "/dev/null"]
     return subprocess.run(command, cwd=root, capture_output=True, text=True).stderr
 
 
