@@ -10,9 +10,12 @@ namespace trident {
 
 DType dtype_of_precision(Precision precision) {
   switch (precision) {
-    case Precision::f32: return DType::f32;
-    case Precision::f64: return DType::f64;
-    case Precision::bf16: return DType::bf16;
+    case Precision::f32:
+      return DType::f32;
+    case Precision::f64:
+      return DType::f64;
+    case Precision::bf16:
+      return DType::bf16;
   }
   return DType::f32;
 }

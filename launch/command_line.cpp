@@ -36,7 +36,8 @@ void add_common(CLI::App& app, CommonWords& words) {
 
 CommonOptions common_options(const CommonWords& words) {
   if (words.threads && *words.threads < 1) throw ConfigError(concat("--threads: expected at least 1, found ", *words.threads));
-  return {choice_of<DeviceChoice>(words.device, "--device"), choice_of<Precision>(words.precision, "--precision"), words.threads, words.json};
+  return {choice_of<DeviceChoice>(words.device, "--device"), choice_of<Precision>(words.precision, "--precision"), words.threads,
+          words.json};
 }
 
 /// The name of the command that was being read when parsing failed, after the program's.

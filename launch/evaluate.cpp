@@ -23,15 +23,14 @@ struct Findings {
   std::vector<ConfigValue> validations;  // where there are no cases
 };
 
-std::int64_t batch_size_of(const RunFile& run) {
-  return run.config.evaluation.batch_size.value_or(run.config.training.global_batch_size);
-}
+std::int64_t batch_size_of(const RunFile& run) { return run.config.evaluation.batch_size.value_or(run.config.training.global_batch_size); }
 
 void check_channels(const RunFile& run, const EvaluateOptions& options, const Model& model, const Dataset& dataset) {
   if (model->num_channels() == dataset.in_channels() && model->num_out_channels() == dataset.out_channels()) return;
-  throw run.error("data.validation", concat("the model ", options.model, " takes ", model->num_channels(), " channels and gives ",
-                                            model->num_out_channels(), ", but problem \"", dataset.problem().name, "\" has ",
-                                            dataset.in_channels(), " and ", dataset.out_channels(), "; evaluate it on data of its own problem"));
+  throw run.error("data.validation",
+                  concat("the model ", options.model, " takes ", model->num_channels(), " channels and gives ", model->num_out_channels(),
+                         ", but problem \"", dataset.problem().name, "\" has ", dataset.in_channels(), " and ", dataset.out_channels(),
+                         "; evaluate it on data of its own problem"));
 }
 
 /// Without cases: all samples of the validation data, one step.

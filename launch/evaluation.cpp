@@ -94,11 +94,7 @@ LoaderOptions loader_options(const Mesh& mesh, std::int64_t batch_size, DType dt
 }  // namespace
 
 Evaluator::Evaluator(Model model, LossDescription loss, DType dtype, std::int64_t batch_size, const Mesh& mesh)
-    : model_(std::move(model)),
-      loss_(std::move(loss)),
-      dtype_(dtype),
-      batch_size_(batch_size),
-      mesh_(mesh) {
+    : model_(std::move(model)), loss_(std::move(loss)), dtype_(dtype), batch_size_(batch_size), mesh_(mesh) {
   pass_.precision = dtype;
 }
 

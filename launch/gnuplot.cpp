@@ -61,8 +61,7 @@ fs::path draw(const fs::path& folder, const std::string& name, const std::string
   return folder / (name + ".png");
 }
 
-constexpr const char* kFieldPalette =
-    "set palette defined (0 '#440154', 1 '#3b528b', 2 '#21918c', 3 '#5ec962', 4 '#fde725')\n";
+constexpr const char* kFieldPalette = "set palette defined (0 '#440154', 1 '#3b528b', 2 '#21918c', 3 '#5ec962', 4 '#fde725')\n";
 constexpr const char* kErrorPalette = "set palette defined (0 '#2166ac', 1 '#f7f7f7', 2 '#b2182b')\n";
 
 /// In the fewest digits that are enough for f32.
@@ -89,8 +88,8 @@ fs::path draw_panels(const fs::path& folder, const std::string& name, const std:
       data += "\n\n";
       const double room = panel.lowest < panel.highest ? 0.0 : 0.5;  // a constant field needs a range too
       script += concat(panel.is_error ? kErrorPalette : kFieldPalette, "set title ", quoted(panel.title), " noenhanced\nset cbrange [",
-                       number(panel.lowest - room), ":", number(panel.highest + room), "]\nplot ", quoted(name + ".dat"), " index ", block++,
-                       " matrix with image\n");
+                       number(panel.lowest - room), ":", number(panel.highest + room), "]\nplot ", quoted(name + ".dat"), " index ",
+                       block++, " matrix with image\n");
     }
   }
   return draw(folder, name, data, script + "unset multiplot\n");

@@ -17,7 +17,8 @@ struct Panel {
 };
 
 /// Panels in rows; every row has as many. Writes NAME.dat, NAME.gp and NAME.png into `folder`; returns the picture.
-std::filesystem::path draw_panels(const std::filesystem::path& folder, const std::string& name, const std::vector<std::vector<Panel>>& rows);
+std::filesystem::path draw_panels(const std::filesystem::path& folder, const std::string& name,
+                                  const std::vector<std::vector<Panel>>& rows);
 
 /// A line of a diagram: points (x, y).
 struct Curve {

@@ -11,6 +11,7 @@
 #include "launch/trainer/metrics.h"
 #include "models/model_description.h"
 #include "models/normalization.h"
+#include "runtime/tensor/copy.h"
 #include "runtime/tensor/create.h"
 #include "runtime/tensor/view.h"
 
@@ -113,7 +114,8 @@ Tensor truth_of(const PlotOptions& options, const FieldFile& file, const std::st
                              "--problem, --trajectory and --time"));
   }
   const double time = to_number(view::slice(view::reshape(file.find("time"), {file.find("time").numel()}), 0, 0, 1));
-  return read_frames(*options.truth, find_problem(problem), std::stoll(trajectory), {std::stoi(frame) + static_cast<int>(std::lround(time))});
+  return read_frames(*options.truth, find_problem(problem), std::stoll(trajectory),
+                     {std::stoi(frame) + static_cast<int>(std::lround(time))});
 }
 
 /// Rows are channels; columns input, truth, prediction and error.
@@ -121,11 +123,8 @@ fs::path plot_prediction(const PlotOptions& options, const FieldFile& file, cons
   const Tensor input = file.find("input");
   Tensor output = file.find("output");
   if (output.rank() == 5) {  // of a roll-out the last step
-    output = view::slice(output, 1, output.size(1) - 1, output.size(1));
-    output = view::permute(output, {0, 2, 3, 4, 1});
-    const std::vector<double> values = output.dtype() == DType::f64 ? to_host<double>(output) : std::vector<double>{};
-    const Shape shape{output.size(0), output.size(1), output.size(2), output.size(3)};
-    output = output.dtype() == DType::f64 ? from_values<double>(shape, values) : from_values<float>(shape, to_host<float>(output));
+    output = packed(view::slice(output, 1, output.size(1) - 1, output.size(1)));
+    output = view::reshape(output, {output.size(0), output.size(2), output.size(3), output.size(4)});
   }
   const std::string problem = options.problem.value_or(note(file, "problem"));
   const Tensor truth = truth_of(options, file, problem);
@@ -143,7 +142,7 @@ fs::path plot_prediction(const PlotOptions& options, const FieldFile& file, cons
   return draw_panels(folder, "prediction", rows);
 }
 
-/// What `trident evaluate --output` wrote: the first sample of the last case.
+/// What `trident evaluate --output` wrote: the first sample of a case.
 fs::path plot_evaluation(const FieldFile& file, const fs::path& folder) {
   const auto ends = [](const NamedTensor& field, const char* what) { return field.name.ends_with(what); };
   const auto label = std::ranges::find_if(file.tensors, [&](const NamedTensor& field) { return ends(field, "/label"); });
@@ -152,9 +151,8 @@ fs::path plot_evaluation(const FieldFile& file, const fs::path& folder) {
   }
   const std::string frames = label->name.substr(0, label->name.size() - std::string("label").size());
   const Tensor input = file.find(frames.substr(0, frames.find('-')) + "/input");
-  const auto prediction = std::ranges::find_if(file.tensors, [&](const NamedTensor& field) {
-    return field.name.starts_with(frames) && !ends(field, "/label");
-  });
+  const auto prediction = std::ranges::find_if(
+      file.tensors, [&](const NamedTensor& field) { return field.name.starts_with(frames) && !ends(field, "/label"); });
   std::vector<std::vector<Panel>> rows;
   for (std::int64_t channel = 0; channel < label->tensor.size(1); ++channel) {
     const std::string name = concat("channel ", channel);
@@ -223,7 +221,8 @@ void plot(const PlotOptions& options, CommandContext& context) {
   } else if (options.problem && (fs::is_directory(path) || is_hdf5_name(options.path))) {
     picture = plot_data(options, folder);
   } else {
-    if (fs::is_directory(path)) throw ConfigError(concat(options.path, ": is no run (it has no metrics.jsonl); of a data set give --problem"));
+    if (fs::is_directory(path))
+      throw ConfigError(concat(options.path, ": is no run (it has no metrics.jsonl); of a data set give --problem"));
     const FieldFile file = read_field_file(options.path);
     picture = file.find("output").defined() ? plot_prediction(options, file, folder) : plot_evaluation(file, folder);
   }

@@ -34,8 +34,7 @@ Tensor read_frame(const PredictOptions& options, Problem problem) {
   entry.trajectories = {*options.trajectory, *options.trajectory + 1};
   problem.times = {.max_num_time_steps = 1, .time_step_size = 1, .allowed_time_transitions = {}, .fix_input_to_time_step = {}};
   const std::vector<Channel> channels = problem.input;
-  const Dataset dataset =
-      Dataset({open_member(std::move(problem), entry, Split::test)}).with_pairs({{options.frame, options.frame}});
+  const Dataset dataset = Dataset({open_member(std::move(problem), entry, Split::test)}).with_pairs({{options.frame, options.frame}});
   const Tensor input = empty({1, dataset.in_channels(), dataset.ny(), dataset.nx()}, DType::f32);
   std::vector<float> label(static_cast<std::size_t>(dataset.out_channels() * dataset.ny() * dataset.nx()));
   const auto mask = std::make_unique<bool[]>(static_cast<std::size_t>(dataset.ny() * dataset.nx()) + label.size());
@@ -56,7 +55,8 @@ PredictionRequest request_of(const PredictOptions& options, const ModelDescripti
     request.time = file.find("time");
     request.pixel_mask = file.find("pixel_mask");
     if (!request.input.defined()) {
-      throw DataError(concat(options.input, ": has no tensor \"input\" (batch, channel, y, x); of a data set choose --trajectory and --frame"));
+      throw DataError(
+          concat(options.input, ": has no tensor \"input\" (batch, channel, y, x); of a data set choose --trajectory and --frame"));
     }
   }
   if (options.time) {
@@ -127,7 +127,8 @@ Command predict_command() {
   return {"predict", "applies a model to fields", [](Arguments& arguments) {
             auto options = std::make_shared<PredictOptions>();
             arguments.add("--model", options->model, "model directory; with --server the model's name there", Presence::required);
-            arguments.add("--input", options->input, "file with `input`, and `time` and `pixel_mask` where needed; or a data set", Presence::required);
+            arguments.add("--input", options->input, "file with `input`, and `time` and `pixel_mask` where needed; or a data set",
+                          Presence::required);
             arguments.add("--output", options->output, ".safetensors or .h5 to write", Presence::required);
             arguments.add("--server", options->server, "HOST:PORT of a service that computes");
             arguments.add("--time", options->time, "lead time of every sample: frames with --problem, else the model's own unit");

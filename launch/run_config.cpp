@@ -80,13 +80,15 @@ void check_optimizer(const RunFile& run) {
   }
   require(run, training.eps > 0.0, "training.eps", training.eps, "a number above 0");
   if (training.max_grad_norm) {
-    require(run, *training.max_grad_norm > 0.0, "training.max_grad_norm", *training.max_grad_norm, "a number above 0, or null for no clipping");
+    require(run, *training.max_grad_norm > 0.0, "training.max_grad_norm", *training.max_grad_norm,
+            "a number above 0, or null for no clipping");
   }
   require(run, training.warmup_steps >= 0, "training.warmup_steps", training.warmup_steps, "at least 0");
   require_at_least(run, "training.step_size", training.step_size, std::int64_t{1});
   require(run, training.gamma > 0.0, "training.gamma", training.gamma, "a number above 0");
   if (training.lr_scheduler == ScheduleChoice::step && !training.step_size) {
-    throw run.error("training.lr_scheduler", "the schedule \"step\" needs training.step_size, the steps between two reductions of the rate");
+    throw run.error("training.lr_scheduler",
+                    "the schedule \"step\" needs training.step_size, the steps between two reductions of the rate");
   }
 }
 
@@ -99,7 +101,8 @@ void check_training(const RunFile& run) {
   require_at_least(run, "training.epochs", training.epochs, std::int64_t{1});
   require_at_least(run, "training.early_stopping_patience", training.early_stopping_patience, 1);
   if (training.max_wall_time && !seconds_of(*training.max_wall_time)) {
-    throw run.error("training.max_wall_time", concat("expected a duration such as 11h30m, 90m or 45s, found \"", *training.max_wall_time, "\""));
+    throw run.error("training.max_wall_time",
+                    concat("expected a duration such as 11h30m, 90m or 45s, found \"", *training.max_wall_time, "\""));
   }
   if (training.early_stopping_patience && !run.config.evaluation.every) {
     throw run.error("training.early_stopping_patience", "needs evaluation.every, the steps between two evaluations");
@@ -232,11 +235,19 @@ std::optional<double> seconds_of(std::string_view duration) {
     const auto digits = static_cast<std::size_t>(parsed.ptr - duration.data());
     if (parsed.ec != std::errc() || digits == duration.size() || !(number >= 0.0)) return std::nullopt;
     switch (duration[digits]) {
-      case 'd': number *= 24.0 * 3600.0; break;
-      case 'h': number *= 3600.0; break;
-      case 'm': number *= 60.0; break;
-      case 's': break;
-      default: return std::nullopt;
+      case 'd':
+        number *= 24.0 * 3600.0;
+        break;
+      case 'h':
+        number *= 3600.0;
+        break;
+      case 'm':
+        number *= 60.0;
+        break;
+      case 's':
+        break;
+      default:
+        return std::nullopt;
     }
     seconds += number;
     duration.remove_prefix(digits + 1);

@@ -7,8 +7,8 @@
 #include <string>
 #include <vector>
 
-#include "launch/data/data_config.h"
 #include "launch/command_context.h"
+#include "launch/data/data_config.h"
 #include "models/losses.h"
 #include "runtime/config.h"
 
@@ -41,9 +41,9 @@ struct TrainingConfig {
   std::optional<double> max_grad_norm = 5.0;
   ScheduleChoice lr_scheduler = ScheduleChoice::cosine;
   std::int64_t warmup_steps = 0;
-  std::optional<std::int64_t> step_size;  // steps between two reductions of the rate (lr_scheduler: step)
-  double gamma = 0.5;                     // of each reduction
-  std::optional<LossChoice> loss;         // null: the model's own
+  std::optional<std::int64_t> step_size;     // steps between two reductions of the rate (lr_scheduler: step)
+  double gamma = 0.5;                        // of each reduction
+  std::optional<LossChoice> loss;            // null: the model's own
   LossScope loss_scope = LossScope::global;  // per_rank: as the reference under data parallelism
   Precision precision = Precision::f32;
   bool activation_checkpointing = false;
@@ -58,7 +58,8 @@ struct TrainingConfig {
     v("learning_rate_time_embedding", self.learning_rate_time_embedding);
     v("betas", self.betas), v("eps", self.eps), v("weight_decay", self.weight_decay), v("max_grad_norm", self.max_grad_norm);
     v("lr_scheduler", self.lr_scheduler), v("warmup_steps", self.warmup_steps), v("step_size", self.step_size), v("gamma", self.gamma);
-    v("loss", self.loss), v("loss_scope", self.loss_scope), v("precision", self.precision), v("activation_checkpointing", self.activation_checkpointing);
+    v("loss", self.loss), v("loss_scope", self.loss_scope), v("precision", self.precision),
+        v("activation_checkpointing", self.activation_checkpointing);
     v("early_stopping_patience", self.early_stopping_patience), v("freeze", self.freeze), v("max_wall_time", self.max_wall_time);
   }
 };
@@ -147,7 +148,8 @@ Mesh make_mesh(const RunFile& run, CommandContext& context);
 /// The flags of the command line as overrides of a run file.
 std::vector<std::string> overrides_of(const CommonOptions& options);
 
-/// Frames that each step of a case advances: whole ones if every step is compared. Throws ConfigError, naming `evaluation.cases[index]`, on steps that do not fit.
+/// Frames that each step of a case advances: whole ones if every step is compared. Throws ConfigError, naming `evaluation.cases[index]`, on
+/// steps that do not fit.
 std::vector<double> step_frames(const RunFile& run, std::size_t index);
 
 /// "11h30m", "90m", "45s", "2d" in seconds; nothing if it is not a duration.

@@ -36,8 +36,8 @@ ConfigValue own_keys(const ConfigValue& model) {
 void require_channels(const RunFile& run, const ConfigValue& keys, const char* key, int of_data, const std::vector<Channel>& channels) {
   const ConfigValue* given = keys.find(key);
   if (given == nullptr || read_config<int>(*given, concat("model.", key)) == of_data) return;
-  throw run.error(concat("model.", key), concat("the model would have ", given->as_integer(), " channels, but the data have ", of_data, " (",
-                                                names_of(channels), "); set it to ", of_data, " or leave it out"));
+  throw run.error(concat("model.", key), concat("the model would have ", given->as_integer(), " channels, but the data have ", of_data,
+                                                " (", names_of(channels), "); set it to ", of_data, " or leave it out"));
 }
 
 void note_difference(ModelChoice& choice, const char* key, std::int64_t of_data) {
@@ -51,9 +51,9 @@ void check_time(const RunFile& run, ModelChoice& choice, const Dataset& dataset)
   const ConfigValue* conditioned = choice.config.find("use_conditioning");
   const bool uses_time = conditioned != nullptr && read_config<bool>(*conditioned, "model.use_conditioning");
   if (uses_time && !dataset.has_time()) {
-    throw run.error("model.use_conditioning", concat("the model is conditioned on lead time, but problem \"", dataset.problem().name,
-                                                     "\" is steady; set use_conditioning: false, or use the problem \"",
-                                                     dataset.problem().name, ".time\""));
+    throw run.error("model.use_conditioning",
+                    concat("the model is conditioned on lead time, but problem \"", dataset.problem().name,
+                           "\" is steady; set use_conditioning: false, or use the problem \"", dataset.problem().name, ".time\""));
   }
   if (!uses_time && dataset.has_time()) choice.notes.push_back("the model is not told the lead time (model.use_conditioning is false)");
 }

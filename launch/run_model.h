@@ -13,14 +13,14 @@
 namespace trident {
 
 struct ModelChoice {
-  ConfigValue config;               // complete: for describe_model()
-  std::optional<std::string> from;  // the model directory that the weights come from
+  ConfigValue config;                          // complete: for describe_model()
+  std::optional<std::string> from;             // the model directory that the weights come from
   ConfigValue overrides = ConfigValue::map();  // of its config.json
-  std::vector<std::string> notes;   // for the log
+  std::vector<std::string> notes;              // for the log
 };
 
-/// `model.num_channels`, `num_out_channels` and `channel_slice_list_normalized_loss` default to the data set's. Throws ConfigError, with the
-/// two numbers and the key to change, if model and data do not fit.
+/// `model.num_channels`, `num_out_channels` and `channel_slice_list_normalized_loss` default to the data set's. Throws ConfigError, with
+/// the two numbers and the key to change, if model and data do not fit.
 ModelChoice choose_model(const RunFile& run, const Dataset& dataset);
 
 /// The model's own loss, or what `training.loss` puts in its place.

@@ -85,27 +85,27 @@ void log_start(const Setup& setup, const Trainer& trainer, const std::vector<std
   for (const std::string& note : notes) log(note);
   log("data: " + setup.train->description());
   if (setup.validation) log("validation: " + setup.validation->description());
-  log(concat(setup.total_steps, " steps of ", config.training.global_batch_size, " samples, ", setup.steps_per_epoch,
-             " steps an epoch; ", ranks, ranks == 1 ? " rank, " : " ranks, ", context.threads));
-  if (config.training.loss_scope == LossScope::per_rank) log("losses are relative to each rank's own batch: they depend on the number of ranks");
+  log(concat(setup.total_steps, " steps of ", config.training.global_batch_size, " samples, ", setup.steps_per_epoch, " steps an epoch; ",
+             ranks, ranks == 1 ? " rank, " : " ranks, ", context.threads));
+  if (config.training.loss_scope == LossScope::per_rank)
+    log("losses are relative to each rank's own batch: they depend on the number of ranks");
 }
 
 /// One forward and backward, which allocates all that a step needs.
 void print_dry_run(const Setup& setup, Trainer& trainer, const CommandContext& context, Log& log) {
   const RunConfig& config = setup.run.config;
-  Loader loader(setup.train,
-                {.global_batch_size = config.training.global_batch_size,
-                 .micro_batches = config.training.gradient_accumulation_steps,
-                 .rank = setup.mesh.coordinate(Axis::data),
-                 .num_ranks = setup.mesh.size(Axis::data),
-                 .seed = config.seed,
-                 .shuffle = config.data.shuffle,
-                 .epochs = {},
-                 .dtype = dtype_of_precision(config.training.precision)});
+  Loader loader(setup.train, {.global_batch_size = config.training.global_batch_size,
+                              .micro_batches = config.training.gradient_accumulation_steps,
+                              .rank = setup.mesh.coordinate(Axis::data),
+                              .num_ranks = setup.mesh.size(Axis::data),
+                              .seed = config.seed,
+                              .shuffle = config.data.shuffle,
+                              .epochs = {},
+                              .dtype = dtype_of_precision(config.training.precision)});
   const StepResult first = trainer.rehearse(*loader.next());
   const std::int64_t peak = memory_counters({}).peak_bytes;
-  log(concat("one step: loss ", first.loss, ", gradient norm ", first.grad_norm, ", ",
-             readable_bytes(static_cast<double>(peak)), " at its peak on this rank"));
+  log(concat("one step: loss ", first.loss, ", gradient norm ", first.grad_norm, ", ", readable_bytes(static_cast<double>(peak)),
+             " at its peak on this rank"));
   if (setup.mesh.world().rank() != 0) return;
   ConfigValue run = write_config(config);
   run.set("model", trainer.model()->config());

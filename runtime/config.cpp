@@ -88,13 +88,20 @@ std::string ConfigValue::where() const {
 
 std::string ConfigValue::described() const {
   switch (kind_) {
-    case Kind::null: return "null";
-    case Kind::boolean: return boolean_ ? "true" : "false";
-    case Kind::integer: return std::to_string(integer_);
-    case Kind::number: return to_json(*this);
-    case Kind::string: return string_.size() <= 80 ? concat('"', string_, '"') : concat('"', string_.substr(0, 80), "...\"");
-    case Kind::list: return concat("a list of ", elements_.size());
-    case Kind::map: return "a map";
+    case Kind::null:
+      return "null";
+    case Kind::boolean:
+      return boolean_ ? "true" : "false";
+    case Kind::integer:
+      return std::to_string(integer_);
+    case Kind::number:
+      return to_json(*this);
+    case Kind::string:
+      return string_.size() <= 80 ? concat('"', string_, '"') : concat('"', string_.substr(0, 80), "...\"");
+    case Kind::list:
+      return concat("a list of ", elements_.size());
+    case Kind::map:
+      return "a map";
   }
   return "";
 }

@@ -133,22 +133,32 @@ class Reader {
 struct KeyCollector {
   std::vector<std::string> keys;
   template <class T>
-  void operator()(std::string_view key, const T&) { keys.emplace_back(key); }
+  void operator()(std::string_view key, const T&) {
+    keys.emplace_back(key);
+  }
 };
 
 /// The `visit` argument that writes a struct into a map.
 struct Writer {
   ConfigValue map = ConfigValue::map();
   template <class T>
-  void operator()(std::string_view key, const T& field) { map.set(key, write_config(field)); }
+  void operator()(std::string_view key, const T& field) {
+    map.set(key, write_config(field));
+  }
 };
 
-template <class T> inline constexpr bool kIsOptional = false;
-template <class T> inline constexpr bool kIsOptional<std::optional<T>> = true;
-template <class T> inline constexpr bool kIsVector = false;
-template <class T> inline constexpr bool kIsVector<std::vector<T>> = true;
-template <class T> inline constexpr bool kIsArray = false;
-template <class T, std::size_t n> inline constexpr bool kIsArray<std::array<T, n>> = true;
+template <class T>
+inline constexpr bool kIsOptional = false;
+template <class T>
+inline constexpr bool kIsOptional<std::optional<T>> = true;
+template <class T>
+inline constexpr bool kIsVector = false;
+template <class T>
+inline constexpr bool kIsVector<std::vector<T>> = true;
+template <class T>
+inline constexpr bool kIsArray = false;
+template <class T, std::size_t n>
+inline constexpr bool kIsArray<std::array<T, n>> = true;
 
 template <std::integral T>
 T read_integer(const ConfigValue& value, const std::string& path) {

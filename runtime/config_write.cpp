@@ -22,11 +22,21 @@ std::string quoted(const std::string& text) {
   std::string result = "\"";
   for (const char c : text) {
     switch (c) {
-      case '"': result += "\\\""; break;
-      case '\\': result += "\\\\"; break;
-      case '\n': result += "\\n"; break;
-      case '\t': result += "\\t"; break;
-      case '\r': result += "\\r"; break;
+      case '"':
+        result += "\\\"";
+        break;
+      case '\\':
+        result += "\\\\";
+        break;
+      case '\n':
+        result += "\\n";
+        break;
+      case '\t':
+        result += "\\t";
+        break;
+      case '\r':
+        result += "\\r";
+        break;
       default:
         if (static_cast<unsigned char>(c) < 0x20) {
           std::array<char, 8> escape;
@@ -46,13 +56,20 @@ bool is_nested(const ConfigValue& value) {
 
 std::string json_scalar(const ConfigValue& value) {
   switch (value.kind()) {
-    case Kind::null: return "null";
-    case Kind::boolean: return value.as_bool() ? "true" : "false";
-    case Kind::integer: return std::to_string(value.as_integer());
-    case Kind::number: return std::isfinite(value.as_number()) ? digits_of(value.as_number()) : "null";
-    case Kind::string: return quoted(value.as_string());
-    case Kind::list: return "[]";
-    case Kind::map: return "{}";
+    case Kind::null:
+      return "null";
+    case Kind::boolean:
+      return value.as_bool() ? "true" : "false";
+    case Kind::integer:
+      return std::to_string(value.as_integer());
+    case Kind::number:
+      return std::isfinite(value.as_number()) ? digits_of(value.as_number()) : "null";
+    case Kind::string:
+      return quoted(value.as_string());
+    case Kind::list:
+      return "[]";
+    case Kind::map:
+      return "{}";
   }
   return "";
 }

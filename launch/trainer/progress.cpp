@@ -49,8 +49,9 @@ void Progress::report(const Step& step) {
 
 std::string Progress::line(const Step& step) const {
   const double flops = samples_per_second_ * options_.flops_per_sample;
-  std::string text = formatted("step %lld/%lld  loss %.5g  rate %.3g  %.4g samples/s  %.3g TFLOP/s", static_cast<long long>(step.step + 1),
-                               static_cast<long long>(options_.total_steps), step.loss, step.learning_rate, samples_per_second_, flops / 1e12);
+  std::string text =
+      formatted("step %lld/%lld  loss %.5g  rate %.3g  %.4g samples/s  %.3g TFLOP/s", static_cast<long long>(step.step + 1),
+                static_cast<long long>(options_.total_steps), step.loss, step.learning_rate, samples_per_second_, flops / 1e12);
   if (options_.flops_limit > 0.0) text += formatted(" (%.0f %% of the limit)", 100.0 * flops / options_.flops_limit);
   text += "  " + readable_bytes(static_cast<double>(step.memory_bytes));
   const double left = seconds_per_step_ * static_cast<double>(options_.total_steps - step.step - 1);

@@ -9,9 +9,11 @@ std::optional<std::filesystem::path> find_checkpoint(const RunFolder& folder, St
   namespace fs = std::filesystem;
   // Rank 0 looks and tells the others: file systems do not show all ranks the same at the same time.
   const bool first = mesh.world().rank() == 0;
-  const bool occupied = any_of(mesh.world(), first && fs::exists(folder.root) && !(fs::is_directory(folder.root) && fs::is_empty(folder.root)));
+  const bool occupied =
+      any_of(mesh.world(), first && fs::exists(folder.root) && !(fs::is_directory(folder.root) && fs::is_empty(folder.root)));
   if (occupied && start == Start::anew) {
-    throw ConfigError(concat("output: ", folder.root.string(), " exists already; add --resume to go on with that run, or choose another output"));
+    throw ConfigError(
+        concat("output: ", folder.root.string(), " exists already; add --resume to go on with that run, or choose another output"));
   }
   const std::optional<fs::path> checkpoint = first && start == Start::resume ? latest_checkpoint(folder.checkpoints()) : std::nullopt;
   const std::string agreed = broadcast_text(mesh.world(), checkpoint ? checkpoint->string() : "", 0);

@@ -15,8 +15,10 @@ double Schedule::factor(std::int64_t step) const {
       const double progress = since / static_cast<double>(std::max<std::int64_t>(1, options_.total_steps - warmup));
       return std::max(0.0, 0.5 * (1.0 + std::cos(std::numbers::pi * progress)));
     }
-    case ScheduleChoice::step: return std::pow(options_.gamma, static_cast<double>((step - warmup) / options_.step_size));
-    case ScheduleChoice::constant: return 1.0;
+    case ScheduleChoice::step:
+      return std::pow(options_.gamma, static_cast<double>((step - warmup) / options_.step_size));
+    case ScheduleChoice::constant:
+      return 1.0;
   }
   return 1.0;
 }

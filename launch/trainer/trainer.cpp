@@ -40,10 +40,11 @@ Trainer::Trainer(Model model, ParameterList parameters, const TrainingConfig& co
       schedule_(schedule_options(config, total_steps)),
       loss_(loss_of_run(model_, config), model_->num_out_channels(), config.loss_scope, mesh),
       reducer_(parameters_, mesh),
-      optimizer_(parameters_,
-                 {.beta1 = config.betas[0], .beta2 = config.betas[1], .eps = config.eps, .max_grad_norm = config.max_grad_norm.value_or(0.0)},
-                 weight_decays(config),
-                 [&](const std::string& name) { return static_cast<int>(optimizer_group(name, fine_tuning_groups(config))); }) {}
+      optimizer_(
+          parameters_,
+          {.beta1 = config.betas[0], .beta2 = config.betas[1], .eps = config.eps, .max_grad_norm = config.max_grad_norm.value_or(0.0)},
+          weight_decays(config),
+          [&](const std::string& name) { return static_cast<int>(optimizer_group(name, fine_tuning_groups(config))); }) {}
 
 std::vector<double> Trainer::rates(std::int64_t step) const {
   const double factor = schedule_.factor(step), main = config_.learning_rate;
@@ -107,8 +108,9 @@ void Trainer::raise_not_finite(const GlobalBatch& batch, std::int64_t step, cons
     backward(share);
   }
   const std::string where = agreed_culprit(mesh_.world(), bad_tensors(parameters_, loss));
-  throw Error(concat("step ", step, ": the loss is ", found.loss, " and the gradient norm ", found.grad_norm, "; ", where,
-                     "; the weights are those before this step. Lower training.learning_rate or training.max_grad_norm, or look at the data"));
+  throw Error(
+      concat("step ", step, ": the loss is ", found.loss, " and the gradient norm ", found.grad_norm, "; ", where,
+             "; the weights are those before this step. Lower training.learning_rate or training.max_grad_norm, or look at the data"));
 }
 
 }  // namespace trident

@@ -23,7 +23,8 @@ struct StepResult {
 class Trainer {
  public:
   /// `parameters` belong to `model` and were made for training.
-  Trainer(Model model, ParameterList parameters, const TrainingConfig& config, std::int64_t total_steps, std::uint64_t seed, const Mesh& mesh);
+  Trainer(Model model, ParameterList parameters, const TrainingConfig& config, std::int64_t total_steps, std::uint64_t seed,
+          const Mesh& mesh);
 
   /// Step number `step` (from 0). Throws Error, before the weights are touched, if the loss or a gradient is not finite: it names the
   /// step, the rank and the first bad tensors.

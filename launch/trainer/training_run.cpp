@@ -176,12 +176,16 @@ void TrainingRun::save() {
 void TrainingRun::finish(Stop stop, int signal) {
   const std::string go_on = concat("trident train ", parts_.folder.run_file().string(), " --resume");
   switch (stop) {
-    case Stop::no: log_(concat("done: ", state_.steps_done, " steps; the model is in ", parts_.folder.model().string())); break;
+    case Stop::no:
+      log_(concat("done: ", state_.steps_done, " steps; the model is in ", parts_.folder.model().string()));
+      break;
     case Stop::early:
       log_(concat("stopped after step ", state_.steps_done, ": ", state_.evaluations_without_better,
                   " evaluations without a better model; the best one is in ", parts_.folder.best().string()));
       break;
-    case Stop::wall_time: log_(concat("max_wall_time is near: saved after step ", state_.steps_done, "; go on with: ", go_on)); break;
+    case Stop::wall_time:
+      log_(concat("max_wall_time is near: saved after step ", state_.steps_done, "; go on with: ", go_on));
+      break;
     case Stop::signal:
       log_(concat(signal == SIGTERM ? "SIGTERM" : "SIGUSR1", ": saved after step ", state_.steps_done, "; go on with: ", go_on));
       break;

@@ -21,8 +21,8 @@ namespace trident {
 struct RunState {
   std::uint64_t seed = 0;
   std::int64_t steps_done = 0;
-  LoaderPosition position;             // of the next batch
-  std::optional<double> best_loss;     // of the validation
+  LoaderPosition position;          // of the next batch
+  std::optional<double> best_loss;  // of the validation
   int evaluations_without_better = 0;
 
   static void visit(auto& self, auto& v) {

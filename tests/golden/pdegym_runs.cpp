@@ -151,8 +151,8 @@ void check_weights(Rows& rows, Folder& folder, const fs::path& model) {
   double worst = 0.0;
   for (const std::string& name : folder.names_with(prefix)) {
     const Tensor expected = folder.take(prefix + name);
-    worst = std::max(worst, weights.find(name) == nullptr ? std::numeric_limits<double>::infinity()
-                                                          : relative_error(weights.tensor(name), expected));
+    worst = std::max(
+        worst, weights.find(name) == nullptr ? std::numeric_limits<double>::infinity() : relative_error(weights.tensor(name), expected));
   }
   rows.push_back({"f64 weights after the last step, the worst", worst, kF64Bound});
 }
@@ -176,7 +176,8 @@ ConfigValue read_run_file(const Folder& folder) {
   return parse_yaml(read_text_file(path), path.string());
 }
 
-void check_cases(Rows& rows, const ConfigValue& recorded, const ConfigValue& found, const std::string& model, const std::string& precision) {
+void check_cases(Rows& rows, const ConfigValue& recorded, const ConfigValue& found, const std::string& model,
+                 const std::string& precision) {
   const auto& cases = recorded.find("cases")->elements();
   for (std::size_t index = 0; index < cases.size(); ++index) {
     const ConfigValue& expected = cases[index];
@@ -233,10 +234,16 @@ Rows check_evaluation(Folder& folder, const Options& options) {
       const TemporaryFolder temporary;
       fs::create_directories(temporary.path());
       const fs::path predictions = temporary.path() / "predictions.safetensors";
-      std::vector<std::string> arguments{"evaluate",    "--model",  (folder.path() / about.find("folder")->as_string()).string(),
-                                         "--data",      (folder.path() / "run.yaml").string(),
-                                         "--json",      "--precision", precision,
-                                         "--output",    predictions.string()};
+      std::vector<std::string> arguments{"evaluate",
+                                         "--model",
+                                         (folder.path() / about.find("folder")->as_string()).string(),
+                                         "--data",
+                                         (folder.path() / "run.yaml").string(),
+                                         "--json",
+                                         "--precision",
+                                         precision,
+                                         "--output",
+                                         predictions.string()};
       arguments.insert(arguments.end(), overrides.begin(), overrides.end());
       check_cases(rows, recorded, parse_json(run_program(arguments), "evaluation"), model, precision);
       if (model == "final" && precision == "f64" && folder.has("predictions.safetensors")) {

@@ -16,7 +16,8 @@ class Errors : public testing::Test {
     return {.groups = {{0, 1}, {1, 2}}, .group_names = {"u", "p"}, .loss = std::move(loss), .out_channels = 2, .points = 2};
   }
   static void add(ErrorTable& table, std::int64_t sample, double error_u, double error_p) {
-    table.add({sample}, from_values<double>({1, 2, 1, 2}, {1 + error_u, 1, -2, 2 - error_p}), from_values<double>({1, 2, 1, 2}, {1, 1, -2, 2}));
+    table.add({sample}, from_values<double>({1, 2, 1, 2}, {1 + error_u, 1, -2, 2 - error_p}),
+              from_values<double>({1, 2, 1, 2}, {1, 1, -2, 2}));
   }
 };
 

@@ -54,7 +54,8 @@ TEST_F(Predict, ReadsAndWritesHdf5WithTheSameNumbers) {
 
 TEST_F(Predict, WithoutATimeOrWithAFileThatHasNoInputSaysWhatIsMissing) {
   const std::string model = "--model " + quoted("run/model") + " ";
-  const Finished timeless = run_shell(predict(model + "--problem NS-Sines --input '" TRIDENT_TEST_DATA "' --trajectory 4 --output " + quoted("a.h5")));
+  const Finished timeless =
+      run_shell(predict(model + "--problem NS-Sines --input '" TRIDENT_TEST_DATA "' --trajectory 4 --output " + quoted("a.h5")));
   EXPECT_EQ(timeless.status, 1);
   EXPECT_THAT(timeless.output, HasSubstr("time"));
   const Finished empty = run_shell(predict(model + "--input " + quoted("run/model/model.safetensors") + " --output " + quoted("a.h5")));

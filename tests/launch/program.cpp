@@ -63,8 +63,10 @@ RunFolderFixture::RunFolderFixture() {
          "model: {type: scot, image_size: 32, embed_dim: 8, depths: [1, 1], num_heads: [1, 2], skip_connections: [1, 0], window_size: 4,\n"
          "        use_conditioning: true, drop_path_rate: 0.2}\n"
          "data:\n"
-         "  train:      [{problem: NS-Sines, path: '" TRIDENT_TEST_DATA "', trajectories: [0, 4]}]\n"
-         "  validation: [{problem: NS-Sines, path: '" TRIDENT_TEST_DATA "', trajectories: [4, 6]}]\n"
+         "  train:      [{problem: NS-Sines, path: '" TRIDENT_TEST_DATA
+         "', trajectories: [0, 4]}]\n"
+         "  validation: [{problem: NS-Sines, path: '" TRIDENT_TEST_DATA
+         "', trajectories: [4, 6]}]\n"
          "  max_num_time_steps: 3\n"
          "  time_step_size: 6\n"
          "training: {global_batch_size: 6, steps: 4, precision: f64, warmup_steps: 1}\n"

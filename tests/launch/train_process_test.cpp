@@ -22,7 +22,8 @@ class Train : public ::testing::Test {
   /// Starts a run, and sends it a signal when it has done some steps.
   int interrupt(const std::string& command, const std::string& name, int signal) {
     Background process(command);
-    for (int tries = 0; tries < 20000 && folder_.metrics(name).size() < 3; ++tries) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    for (int tries = 0; tries < 20000 && folder_.metrics(name).size() < 3; ++tries)
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
     process.signal(signal);
     return process.wait(std::chrono::seconds(60));
   }
@@ -40,8 +41,8 @@ TEST_F(Train, WritesModelBestCheckpointMetricsLogAndTheResolvedRunFile) {
   EXPECT_THAT(run.output, HasSubstr("backward"));
   EXPECT_EQ(folder_.column("run", "learning_rate")[0], 0.0);
   // The resolved file is a run file: it trains the same model.
-  const Finished again = run_shell(concat(program(), " train '", (folder_.path("run") / "run.yaml").string(), "' 'output=",
-                                          folder_.path("again").string(), "'"));
+  const Finished again = run_shell(
+      concat(program(), " train '", (folder_.path("run") / "run.yaml").string(), "' 'output=", folder_.path("again").string(), "'"));
   ASSERT_EQ(again.status, 0) << again.output;
   EXPECT_EQ(RunFolderFixture::bytes(folder_.path("run") / "model/model.safetensors"),
             RunFolderFixture::bytes(folder_.path("again") / "model/model.safetensors"));
@@ -120,7 +121,8 @@ TEST_F(Train, ADryRunChecksPrintsAndWritesNothing) {
 }
 
 TEST_F(Train, NotANumberStopsTheRunWithStepRankAndTensors) {
-  const Finished run = run_shell(folder_.train("run", "training.learning_rate=1e200 training.lr_scheduler=constant training.warmup_steps=0", mpirun(2)));
+  const Finished run =
+      run_shell(folder_.train("run", "training.learning_rate=1e200 training.lr_scheduler=constant training.warmup_steps=0", mpirun(2)));
   EXPECT_NE(run.status, 0);
   EXPECT_THAT(run.output, HasSubstr("step "));
   EXPECT_THAT(run.output, HasSubstr("first on rank 0: "));
@@ -141,8 +143,9 @@ TEST_F(Train, ModelAndDataThatDoNotFitNameTheTwoNumbersAndTheKey) {
 }
 
 TEST_F(Train, ARankThatThrowsEndsTheJobAndIsNamed) {
-  const std::string command = concat(mpirun(2), " sh -c 'if [ \"$OMPI_COMM_WORLD_RANK\" = 1 ]; then more=data.train[0].path=/missing.nc; fi; exec ",
-                                     TRIDENT_PROGRAM, " train ", folder_.path("run.yaml").string(), " output=", folder_.path("run").string(), " $more'");
+  const std::string command =
+      concat(mpirun(2), " sh -c 'if [ \"$OMPI_COMM_WORLD_RANK\" = 1 ]; then more=data.train[0].path=/missing.nc; fi; exec ",
+             TRIDENT_PROGRAM, " train ", folder_.path("run.yaml").string(), " output=", folder_.path("run").string(), " $more'");
   const auto start = std::chrono::steady_clock::now();
   const Finished run = run_shell(command);
   EXPECT_NE(run.status, 0);
@@ -174,11 +177,15 @@ TEST_F(Train, FineTuningOnOtherChannelsStartsEmbeddingAndRecoveryAnew) {
 }
 
 TEST_F(Train, FrozenWeightsStayAndEarlyStoppingStops) {
-  ASSERT_EQ(run_shell(folder_.train("first", "training.steps=1 training.warmup_steps=0 'training.freeze=[encoder.*, decoder.*, "
-                                             "embeddings.*, patch_recovery.*, residual_blocks.1.*]'")).status, 1)
+  ASSERT_EQ(run_shell(folder_.train("first",
+                                    "training.steps=1 training.warmup_steps=0 'training.freeze=[encoder.*, decoder.*, "
+                                    "embeddings.*, patch_recovery.*, residual_blocks.1.*]'"))
+                .status,
+            1)
       << "a pattern that matches nothing is refused";
   const Finished run = run_shell(folder_.train(
-      "frozen", "training.steps=50 training.learning_rate=0 evaluation.every=2 training.early_stopping_patience=2 'training.freeze=[encoder.*]'"));
+      "frozen",
+      "training.steps=50 training.learning_rate=0 evaluation.every=2 training.early_stopping_patience=2 'training.freeze=[encoder.*]'"));
   ASSERT_EQ(run.status, 0) << run.output;
   EXPECT_THAT(run.output, HasSubstr("stopped after step 6: 2 evaluations without a better model"));
 }

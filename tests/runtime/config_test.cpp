@@ -55,9 +55,10 @@ std::string reading(const std::string& text) {
 }
 
 TEST(Config, ReadsEveryKindOfFieldFromYaml) {
-  const Document run = read_config<Document>(parse_yaml(
-      "seed: 7\nmodel: {type: scot}\ntraining:\n  steps: 3\n  learning_rate: 1e-3\n  max_grad_norm: null\n  schedule: step\n"
-      "  betas: [0.8, 1]\n  freeze: [a.*, 'b']\n  shuffle: false\n", "run.yaml"));
+  const Document run = read_config<Document>(
+      parse_yaml("seed: 7\nmodel: {type: scot}\ntraining:\n  steps: 3\n  learning_rate: 1e-3\n  max_grad_norm: null\n  schedule: step\n"
+                 "  betas: [0.8, 1]\n  freeze: [a.*, 'b']\n  shuffle: false\n",
+                 "run.yaml"));
   EXPECT_EQ(run.seed, 7u);
   EXPECT_EQ(run.model.find("type")->as_string(), "scot");
   EXPECT_EQ(run.training.steps, 3);
