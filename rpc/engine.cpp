@@ -59,7 +59,6 @@ const ServedModel& Engine::find(const std::string& name, const std::string& vers
 void Engine::submit(const std::shared_ptr<PendingRequest>& request) {
   const ServedModel& model = *request->model;
   const PredictionRequest& prediction = request->prediction;
-  if (!is_ready()) throw RequestError(Code::unavailable, "the server is stopping and takes no new requests; send this one to another server");
   const Shape answer = model.answer_shape(prediction);
   const std::int64_t batch = prediction.input.size(0);
   if (batch > model.description.max_batch_size) {
@@ -120,11 +119,11 @@ void Engine::answer(PendingRequest& request) {
 /// The allocator keeps freed blocks for the next request, which needs the same ones if it is of the same kind. Others give them back first,
 /// so that clients with many shapes do not fill the memory.
 void Engine::keep_memory_of(const PendingRequest& request) {
-  const Shape& input = request.prediction.input.shape();
-  if (request.model == last_model_ && input == last_input_) return;
+  const PredictionRequest& prediction = request.prediction;
+  const Kind kind{request.model, prediction.input.shape(), prediction.input.dtype(), prediction.steps};
+  if (kind == last_) return;
   empty_cache(Device{});
-  last_model_ = request.model;
-  last_input_ = input;
+  last_ = kind;
 }
 
 void Engine::stop(Clock::time_point deadline) {

@@ -6,6 +6,7 @@
 #include <atomic>
 #include <chrono>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -60,15 +61,21 @@ class Engine {
   void stop(PendingRequest::Clock::time_point deadline);
 
  private:
-  void answer(PendingRequest& request);
+  /// Requests of one kind need blocks of the same sizes.
+  struct Kind {
+    const ServedModel* model = nullptr;
+    Shape input;
+    DType dtype = DType::f32;
+    std::optional<std::int64_t> steps;
+    bool operator==(const Kind&) const = default;
+  };
 
+  void answer(PendingRequest& request);
   void keep_memory_of(const PendingRequest& request);
 
   std::vector<ServedModel> models_;
   RequestQueue queue_;
-  // What the memory that the allocator keeps is good for; of the computing thread.
-  const ServedModel* last_model_ = nullptr;
-  Shape last_input_;
+  Kind last_;  // of the computing thread: what the memory that the allocator keeps is good for
   std::atomic<PendingRequest::Clock::time_point> stop_deadline_ = PendingRequest::Clock::time_point::max();
 };
 

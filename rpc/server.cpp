@@ -5,9 +5,11 @@
 #include <grpcpp/health_check_service_interface.h>
 #include <grpcpp/impl/service_type.h>
 
+#include <atomic>
 #include <chrono>
 #include <cstdlib>
 #include <limits>
+#include <thread>
 
 #include "rpc/service.h"
 #include "runtime/error.h"
@@ -15,6 +17,7 @@
 namespace trident {
 
 struct Server::Implementation {
+  std::atomic<int> under_way = 0;  // predictions
   std::unique_ptr<grpc::Service> service;
   std::unique_ptr<grpc::Server> server;
   std::string address;
@@ -25,7 +28,7 @@ Server::Server(Engine& engine, const std::string& address) : implementation_(std
   ::setenv("GRPC_VERBOSITY", "NONE", /*overwrite=*/0);
   google::protobuf::SetLogHandler(nullptr);
   grpc::EnableDefaultHealthCheckService(true);
-  implementation_->service = make_service(engine);
+  implementation_->service = make_service(engine, implementation_->under_way);
   grpc::ServerBuilder builder;
   int port = 0;
   builder.AddListeningPort(address, grpc::InsecureServerCredentials(), &port);
@@ -44,7 +47,13 @@ Server::Server(Engine& engine, const std::string& address) : implementation_(std
   implementation_->address = address.starts_with("unix:") ? address : address.substr(0, colon + 1) + std::to_string(port);
 }
 
-Server::~Server() { implementation_->server->Shutdown(std::chrono::system_clock::now() + std::chrono::seconds(5)); }
+Server::~Server() {
+  // Shutting down waits for every call, and those who watch the health service never end by themselves: so replies are waited for first.
+  using Clock = std::chrono::system_clock;
+  const auto patience = Clock::now() + std::chrono::seconds(60);
+  while (implementation_->under_way > 0 && Clock::now() < patience) std::this_thread::sleep_for(std::chrono::milliseconds(2));
+  implementation_->server->Shutdown(Clock::now() + std::chrono::milliseconds(200));
+}
 
 const std::string& Server::address() const { return implementation_->address; }
 

@@ -12,7 +12,7 @@ class Server {
  public:
   /// Listens at once, as "HOST:PORT" (port 0: any free one) or "unix:PATH". Throws ConfigError if it cannot. The engine outlives it.
   Server(Engine& engine, const std::string& address);
-  /// Ends all calls: replies that are under way have a few seconds to arrive.
+  /// Ends all calls: predictions that are under way have a minute to be answered and sent.
   ~Server();
 
   /// With the port that was chosen.

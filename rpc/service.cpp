@@ -93,11 +93,14 @@ grpc::ByteBuffer frame(const inference::ModelInferResponse& description, const T
 /// One ModelInfer call. The library keeps the messages until OnDone, which comes after finish().
 class InferCall final : public ServerUnaryReactor, public PendingRequest {
  public:
-  InferCall(Engine& engine, grpc::ByteBuffer* reply) : engine_(engine), reply_(reply) {}
+  InferCall(Engine& engine, std::atomic<int>& under_way, grpc::ByteBuffer* reply) : engine_(engine), under_way_(under_way), reply_(reply) {
+    ++under_way_;
+  }
+  ~InferCall() override { --under_way_; }
 
-  static ServerUnaryReactor* start(Engine& engine, const CallbackServerContext& context, grpc::ByteBuffer* request,
-                                   grpc::ByteBuffer* reply) {
-    auto call = std::make_shared<InferCall>(engine, reply);
+  static ServerUnaryReactor* start(Engine& engine, std::atomic<int>& under_way, const CallbackServerContext& context,
+                                   grpc::ByteBuffer* request, grpc::ByteBuffer* reply) {
+    auto call = std::make_shared<InferCall>(engine, under_way, reply);
     call->self_ = call;
     try {
       call->read(context, request);
@@ -136,6 +139,7 @@ class InferCall final : public ServerUnaryReactor, public PendingRequest {
   }
 
   Engine& engine_;
+  std::atomic<int>& under_way_;
   inference::ModelInferRequest request_;
   grpc::ByteBuffer* reply_;
   std::shared_ptr<InferCall> self_;  // until OnDone
@@ -224,7 +228,7 @@ using RawInfer = inference::GRPCInferenceService::WithRawCallbackMethod_ModelInf
 
 class Service final : public RawInfer {
  public:
-  explicit Service(Engine& engine) : engine_(engine) {}
+  Service(Engine& engine, std::atomic<int>& under_way) : engine_(engine), under_way_(under_way) {}
 
   ServerUnaryReactor* ServerLive(CallbackServerContext* context, const inference::ServerLiveRequest*,
                                  inference::ServerLiveResponse* reply) override {
@@ -274,7 +278,7 @@ class Service final : public RawInfer {
   // The raw form: bytes that are no message get a status that says so, and the reply carries the tensor's own memory.
   ServerUnaryReactor* ModelInfer(CallbackServerContext* context, const grpc::ByteBuffer* request, grpc::ByteBuffer* reply) override {
     // Deserialising empties the buffer; the library would keep the bytes beside the message until the call ends.
-    return InferCall::start(engine_, *context, const_cast<grpc::ByteBuffer*>(request), reply);
+    return InferCall::start(engine_, under_way_, *context, const_cast<grpc::ByteBuffer*>(request), reply);
   }
 
   ServerUnaryReactor* ModelStatistics(CallbackServerContext* context, const inference::ModelStatisticsRequest* request,
@@ -302,10 +306,13 @@ class Service final : public RawInfer {
 
  private:
   Engine& engine_;
+  std::atomic<int>& under_way_;
 };
 
 }  // namespace
 
-std::unique_ptr<grpc::Service> make_service(Engine& engine) { return std::make_unique<Service>(engine); }
+std::unique_ptr<grpc::Service> make_service(Engine& engine, std::atomic<int>& under_way) {
+  return std::make_unique<Service>(engine, under_way);
+}
 
 }  // namespace trident

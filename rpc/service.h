@@ -1,6 +1,7 @@
 /// The service of inference.proto, answered by an engine.
 #pragma once
 
+#include <atomic>
 #include <memory>
 
 namespace grpc {
@@ -11,7 +12,8 @@ namespace trident {
 
 class Engine;
 
-/// Never blocks a thread of the gRPC library. The engine outlives it, and every call.
-std::unique_ptr<grpc::Service> make_service(Engine& engine);
+/// Never blocks a thread of the gRPC library. `under_way` counts the predictions that have not been answered and sent. Both arguments
+/// outlive the service, and every call.
+std::unique_ptr<grpc::Service> make_service(Engine& engine, std::atomic<int>& under_way);
 
 }  // namespace trident

@@ -431,6 +431,29 @@ TEST_F(ServerTest, RefusesAnAddressThatIsTaken) {
   EXPECT_THROW(Server(engine, "no such host:1"), ConfigError);
 }
 
+TEST_F(ServerTest, DoesNotWaitForThoseWhoWatchItsHealth) {
+  auto other = std::make_unique<Server>(engine, "127.0.0.1:0");
+  grpc::GenericStub generic(grpc::CreateChannel(other->address(), grpc::InsecureChannelCredentials()));
+  grpc::ClientContext context;
+  grpc::CompletionQueue queue;
+  void* tag = nullptr;
+  bool ok = false;
+  const auto watch = generic.PrepareCall(&context, "/grpc.health.v1.Health/Watch", &queue);
+  watch->StartCall(nullptr);
+  queue.Next(&tag, &ok);
+  const grpc::Slice nothing;
+  watch->Write(grpc::ByteBuffer(&nothing, 1), grpc::WriteOptions().set_last_message(), nullptr);
+  queue.Next(&tag, &ok);
+  grpc::ByteBuffer reply;
+  watch->Read(&reply, nullptr);
+  queue.Next(&tag, &ok);
+  EXPECT_TRUE(ok);
+  const auto started = PendingRequest::Clock::now();
+  other.reset();
+  EXPECT_LT(PendingRequest::Clock::now() - started, 30s);
+  context.TryCancel();
+}
+
 TEST_F(ServerTest, ListensAtASocketInTheFileSystem) {
   const testing::TemporaryFolder folder;
   const Server local(engine, "unix:" + (folder / "socket").string());
