@@ -31,27 +31,24 @@ void statistics(std::int64_t width, T eps, const T* x, T& mean, T& rstd) {
   rstd = T(1) / std::sqrt(squares / count - correction * correction + eps);
 }
 
-/// One row of dx, and its addition to the sums over rows; adds nothing where the sums are null.
-template <class T>
+/// One row of dx, if it is wanted, and with kAdds its addition to the sums over rows, in one walk over x and dy.
+template <bool kAdds, class T>
 void row_gradient(std::int64_t width, const NormGradient<T>& g, std::int64_t row, const T* scale, T* scale_sum, T* shift_sum) {
   const T *x = g.x + row * width, *dy = g.dy + row * width;
   const T mean = g.mean[row], rstd = g.rstd[row];
-  if (scale_sum != nullptr) {
-#pragma omp simd
-    for (std::int64_t i = 0; i < width; ++i) {
-      scale_sum[i] += dy[i] * ((x[i] - mean) * rstd);
+  T total = 0, along = 0;  // of the gradient of the normalised row; of its product with that row
+#pragma omp simd reduction(+ : total, along)
+  for (std::int64_t i = 0; i < width; ++i) {
+    const T slope = dy[i] * scale[i], normalised = (x[i] - mean) * rstd;
+    total += slope;
+    along += slope * normalised;
+    if constexpr (kAdds) {
+      scale_sum[i] += dy[i] * normalised;
       shift_sum[i] += dy[i];
     }
   }
   if (g.dx == nullptr) return;
-  T total = 0, along = 0;  // of the gradient of the normalised row; of its product with that row
-#pragma omp simd reduction(+ : total, along)
-  for (std::int64_t i = 0; i < width; ++i) {
-    const T slope = dy[i] * scale[i];
-    total += slope;
-    along += slope * (x[i] - mean);
-  }
-  const T offset = total / static_cast<T>(width), factor = along * rstd * rstd / static_cast<T>(width);
+  const T offset = total / static_cast<T>(width), factor = along * rstd / static_cast<T>(width);
   T* dx = g.dx + row * width;
 #pragma omp simd
   for (std::int64_t i = 0; i < width; ++i) dx[i] = rstd * (dy[i] * scale[i] - offset - (x[i] - mean) * factor);
@@ -107,15 +104,18 @@ void layer_norm_gradient(Cpu, const NormRows& extents, const NormGradient<T>& gr
   const std::int64_t width = extents.width, blocks = blocks_of(extents);
 #pragma omp parallel for schedule(static) if (extents.samples * extents.rows * width > kGrain)
   for (std::int64_t task = 0; task < extents.samples * blocks; ++task) {
-    const std::int64_t sample = task / blocks, first = task % blocks * kBlockRows;
-    T *scale_sum = nullptr, *shift_sum = nullptr;
-    if (gradient.dscale != nullptr) {
-      scale_sum = workspace + task * 2 * width;
-      shift_sum = scale_sum + width;
-      std::fill(scale_sum, scale_sum + 2 * width, T(0));
+    const std::int64_t sample = task / blocks, first = task % blocks * kBlockRows, last = std::min(extents.rows, first + kBlockRows);
+    const T* scale = gradient.scale + sample * width;
+    if (gradient.dscale == nullptr) {
+      for (std::int64_t row = first; row < last; ++row) {
+        row_gradient<false, T>(width, gradient, sample * extents.rows + row, scale, nullptr, nullptr);
+      }
+      continue;
     }
-    for (std::int64_t row = first; row < std::min(extents.rows, first + kBlockRows); ++row) {
-      row_gradient(width, gradient, sample * extents.rows + row, gradient.scale + sample * width, scale_sum, shift_sum);
+    T *scale_sum = workspace + task * 2 * width, *shift_sum = scale_sum + width;
+    std::fill(scale_sum, scale_sum + 2 * width, T(0));
+    for (std::int64_t row = first; row < last; ++row) {
+      row_gradient<true>(width, gradient, sample * extents.rows + row, scale, scale_sum, shift_sum);
     }
   }
   if (gradient.dscale != nullptr) add_blocks(extents, workspace, gradient.dscale, gradient.dshift);
