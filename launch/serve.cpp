@@ -129,7 +129,8 @@ void serve(const ServeOptions& options, const CommandContext& context) {
 Command serve_command() {
   return {"serve", "answers predictions through gRPC (KServe v2)", [](Arguments& arguments) {
             const auto options = std::make_shared<ServeOptions>();
-            arguments.add("--model-repository", options->repository, "folder of model directories, each a model of its name", Presence::required);
+            arguments.add("--model-repository", options->repository, "folder of model directories, each a model of its name",
+                          Presence::required);
             arguments.add("--grpc-address", options->grpc_address, "HOST:PORT or unix:PATH to listen at; port 0 takes a free one");
             arguments.add("--metrics-address", options->metrics_address, "HOST:PORT of metrics for Prometheus; without it there are none");
             arguments.add("--max-queue", options->max_queue, "requests that may wait; more are refused");

@@ -32,8 +32,8 @@ Tensor Client::predict(const std::string& model, const PredictionRequest& reques
   const std::string where = concat("server ", implementation_->address, ", model \"", model, "\"");
   constexpr std::int64_t most = std::numeric_limits<std::int32_t>::max();
   if (bytes_of(request) > most) {
-    throw ConfigError(concat(where, ": the request has ", bytes_of(request), " bytes, and a message carries at most ", most,
-                             "; send a smaller batch"));
+    throw ConfigError(
+        concat(where, ": the request has ", bytes_of(request), " bytes, and a message carries at most ", most, "; send a smaller batch"));
   }
   inference::ModelInferRequest message;
   encode_request(request, model, &message);

@@ -17,9 +17,9 @@ constexpr std::int64_t kMaxReplyBytes = std::numeric_limits<std::int32_t>::max()
 void check_reply_size(const Shape& shape, DType dtype) {
   const auto most = kMaxReplyBytes / static_cast<std::int64_t>(size_of(dtype));
   if (numel(shape) <= most) return;
-  throw RequestError(Code::invalid_argument, concat("output: the reply ", to_string(shape), " in ", name_of(dtype), " has ", numel(shape),
-                                                    " numbers, and a message carries at most ", most,
-                                                    " of them; ask for fewer steps or a smaller batch"));
+  throw RequestError(Code::invalid_argument,
+                     concat("output: the reply ", to_string(shape), " in ", name_of(dtype), " has ", numel(shape),
+                            " numbers, and a message carries at most ", most, " of them; ask for fewer steps or a smaller batch"));
 }
 
 std::int64_t bytes_of(const Tensor& x) { return x.defined() ? x.num_bytes() : 0; }

@@ -35,10 +35,8 @@ ServedModel serve_model(const std::string& name, LoadedModel loaded, DType preci
   ready->prepared = model->prepare();
 
   ServedModel served;
-  served.description = {.name = name,
-                        .num_channels = model->num_channels(),
-                        .num_out_channels = model->num_out_channels(),
-                        .uses_time = model->uses_time()};
+  served.description = {
+      .name = name, .num_channels = model->num_channels(), .num_out_channels = model->num_out_channels(), .uses_time = model->uses_time()};
   served.answer_shape = [ready](const PredictionRequest& request) {
     ready->problem(request);  // throws if it is unknown, before the request waits
     return answer_shape(ready->loaded.model, request);
@@ -61,7 +59,7 @@ std::vector<ServedModel> load_repository(const fs::path& repository, DType preci
   if (folders.empty()) {
     throw ConfigError(concat("model-repository ", repository.string(), ": none of its folders has a config.json; ",
                              fs::exists(repository / "config.json") ? "it is a model directory itself, so give the folder that it lies in"
-                                                                     : "put model directories into it"));
+                                                                    : "put model directories into it"));
   }
   std::ranges::sort(folders);
   std::vector<ServedModel> models;

@@ -58,8 +58,7 @@ bool is_reserved(const std::string& name, const InferParameter& value) {
     if (!value.has_int64_param() && !value.has_string_param()) refuse(name, kind_of(value), "int64_param or string_param");
     return true;
   }
-  if (name == "sequence_start" || name == "sequence_end" || name == "binary_data_output" ||
-      name == "triton_enable_empty_final_response") {
+  if (name == "sequence_start" || name == "sequence_end" || name == "binary_data_output" || name == "triton_enable_empty_final_response") {
     if (!value.has_bool_param()) refuse(name, kind_of(value), "bool_param");
     return true;
   }

@@ -13,8 +13,8 @@ class ModelInferRequest;
 namespace trident {
 
 struct RequestParameters {
-  std::optional<std::int64_t> steps;  // of a roll-out
-  std::string problem;                // empty: fields are the model's own numbers
+  std::optional<std::int64_t> steps;     // of a roll-out
+  std::string problem;                   // empty: fields are the model's own numbers
   std::chrono::microseconds timeout{0};  // longest wait in the queue; 0: no limit of its own
 };
 

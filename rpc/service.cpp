@@ -83,7 +83,8 @@ grpc::ByteBuffer frame(const inference::ModelInferResponse& description, const T
   {
     google::protobuf::io::StringOutputStream stream(&head);
     CodedOutputStream out(&stream);
-    out.WriteTag(WireFormatLite::MakeTag(inference::ModelInferResponse::kRawOutputContentsFieldNumber, WireFormatLite::WIRETYPE_LENGTH_DELIMITED));
+    out.WriteTag(
+        WireFormatLite::MakeTag(inference::ModelInferResponse::kRawOutputContentsFieldNumber, WireFormatLite::WIRETYPE_LENGTH_DELIMITED));
     out.WriteVarint64(static_cast<std::uint64_t>(packed_tensor.num_bytes()));
   }
   const grpc::Slice slices[] = {grpc::Slice(head), slice_of(packed_tensor)};
@@ -271,8 +272,7 @@ class Service final : public RawInfer {
 
   ServerUnaryReactor* ModelConfig(CallbackServerContext* context, const inference::ModelConfigRequest* request,
                                   inference::ModelConfigResponse* reply) override {
-    return answer(context,
-                  [&] { configure(engine_.find(request->name(), request->version()).description, reply->mutable_config()); });
+    return answer(context, [&] { configure(engine_.find(request->name(), request->version()).description, reply->mutable_config()); });
   }
 
   // The raw form: bytes that are no message get a status that says so, and the reply carries the tensor's own memory.

@@ -102,9 +102,9 @@ Tensor decode_input(const InputTensor& tensor, std::initializer_list<DType> allo
   const auto element_bytes = static_cast<std::int64_t>(size_of(dtype));
   const std::int64_t count = numel(shape);  // throws where it leaves 63 bits
   if (elements.bytes % element_bytes != 0 || elements.bytes / element_bytes != count) {
-    refuse(tensor.name(), concat("input byte size mismatch: shape ", to_string(shape), " in ", tensor.datatype(), " has ", count,
-                                 " elements of ", element_bytes, " bytes; got ", elements.bytes, " bytes of ",
-                                 raw != nullptr ? "raw_input_contents" : "typed contents"));
+    refuse(tensor.name(),
+           concat("input byte size mismatch: shape ", to_string(shape), " in ", tensor.datatype(), " has ", count, " elements of ",
+                  element_bytes, " bytes; got ", elements.bytes, " bytes of ", raw != nullptr ? "raw_input_contents" : "typed contents"));
   }
   if (dtype == DType::boolean) {
     const auto* const bytes = static_cast<const unsigned char*>(elements.data);

@@ -119,7 +119,7 @@ TEST(Engine, DoesNotComputeWhatIsOverdueOrCancelled) {
   expired->deadline = Clock::now();
   for (const auto& request : {late, cancelled, expired}) running.engine.submit(request);
   running.engine.cancel(*cancelled);
-  running.engine.cancel(*expired);  // as gRPC does when the deadline passes
+  running.engine.cancel(*expired);                        // as gRPC does when the deadline passes
   EXPECT_EQ(cancelled->outcome().code, Code::cancelled);  // while the computing thread is still busy
   EXPECT_EQ(expired->outcome().code, Code::deadline_exceeded);
   running.gate->open();

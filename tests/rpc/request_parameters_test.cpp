@@ -18,11 +18,21 @@ InferParameter of(auto set) {
   set(parameter);
   return parameter;
 }
-InferParameter of_bool(bool value) { return of([&](auto& p) { p.set_bool_param(value); }); }
-InferParameter of_int(std::int64_t value) { return of([&](auto& p) { p.set_int64_param(value); }); }
-InferParameter of_uint(std::uint64_t value) { return of([&](auto& p) { p.set_uint64_param(value); }); }
-InferParameter of_double(double value) { return of([&](auto& p) { p.set_double_param(value); }); }
-InferParameter of_string(const char* value) { return of([&](auto& p) { p.set_string_param(value); }); }
+InferParameter of_bool(bool value) {
+  return of([&](auto& p) { p.set_bool_param(value); });
+}
+InferParameter of_int(std::int64_t value) {
+  return of([&](auto& p) { p.set_int64_param(value); });
+}
+InferParameter of_uint(std::uint64_t value) {
+  return of([&](auto& p) { p.set_uint64_param(value); });
+}
+InferParameter of_double(double value) {
+  return of([&](auto& p) { p.set_double_param(value); });
+}
+InferParameter of_string(const char* value) {
+  return of([&](auto& p) { p.set_string_param(value); });
+}
 
 RequestParameters read(const char* name, const InferParameter& value) {
   ModelInferRequest request;
@@ -58,16 +68,24 @@ TEST(RequestParameters, TakeWhatTritonReserves) {
 
 TEST(RequestParameters, RefuseWrongTypesImpossibleValuesAndUnknownNames) {
   const std::pair<const char*, InferParameter> wrong[] = {
-      {"steps", of_int(0)},          {"steps", of_int(-1)},
-      {"steps", of_double(2)},       {"steps", of_string("2")},
-      {"steps", of_bool(true)},      {"steps", InferParameter()},
+      {"steps", of_int(0)},
+      {"steps", of_int(-1)},
+      {"steps", of_double(2)},
+      {"steps", of_string("2")},
+      {"steps", of_bool(true)},
+      {"steps", InferParameter()},
       {"steps", of_uint(std::numeric_limits<std::uint64_t>::max())},
-      {"problem", of_int(1)},        {"timeout", of_int(-1)},
-      {"timeout", of_string("1s")},  {"priority", of_int(-1)},
-      {"priority", of_string("1")},  {"sequence_id", of_double(1)},
-      {"sequence_start", of_int(1)}, {"triton_enable_empty_final_response", of_int(1)},
+      {"problem", of_int(1)},
+      {"timeout", of_int(-1)},
+      {"timeout", of_string("1s")},
+      {"priority", of_int(-1)},
+      {"priority", of_string("1")},
+      {"sequence_id", of_double(1)},
+      {"sequence_start", of_int(1)},
+      {"triton_enable_empty_final_response", of_int(1)},
       {"triton_final_response", of_bool(true)},
-      {"step", of_int(1)},           {"", of_int(1)},
+      {"step", of_int(1)},
+      {"", of_int(1)},
   };
   for (const auto& [name, value] : wrong) {
     try {

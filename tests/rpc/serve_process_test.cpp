@@ -16,8 +16,8 @@
 #include "rpc/client.h"
 #include "runtime/error.h"
 #include "runtime/tensor/create.h"
-#include "tests/support/temporary_folder.h"
 #include "tests/rpc/scrape.h"
+#include "tests/support/temporary_folder.h"
 
 namespace trident {
 namespace {
@@ -141,7 +141,8 @@ TEST_F(Serve, AnswersAllThatItAcceptedAfterSigterm) {
   EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << status << process.text();
   EXPECT_EQ(refused, 3);
   EXPECT_NE(process.text().find(concat("stopped after answering ", answered.load(), " requests")), std::string::npos)
-      << answered << " answers arrived\n" << process.text();
+      << answered << " answers arrived\n"
+      << process.text();
 }
 
 TEST_F(Serve, EndsAtOnceAtASecondSignal) {
@@ -152,7 +153,8 @@ TEST_F(Serve, EndsAtOnceAtASecondSignal) {
     clients.emplace_back([&] { EXPECT_THROW(Client(address).predict("tiny", request(20'000)), CommunicationError); });
   }
   // One waits, so the other is being computed, for minutes.
-  while (scrape(process.metrics_address()).find("nv_inference_pending_request_count{model=\"tiny\",version=\"1\"} 1") == std::string::npos) {
+  while (scrape(process.metrics_address()).find("nv_inference_pending_request_count{model=\"tiny\",version=\"1\"} 1") ==
+         std::string::npos) {
     std::this_thread::sleep_for(5ms);
   }
   process.signal(SIGINT);

@@ -79,7 +79,8 @@ class ServerTest : public ::testing::Test {
     auto call = std::make_unique<Call>();
     call->request = message_of(prediction_of({1, 2}), model);
     call->context.set_deadline(std::chrono::system_clock::now() + time_left);
-    call->status = std::async(std::launch::async, [this, raw = call.get()] { return stub->ModelInfer(&raw->context, raw->request, &raw->reply); });
+    call->status =
+        std::async(std::launch::async, [this, raw = call.get()] { return stub->ModelInfer(&raw->context, raw->request, &raw->reply); });
     return call;
   }
   /// A call that the computing thread is busy with until the gate opens.
@@ -155,7 +156,8 @@ TEST_F(ServerTest, DescribesItsModels) {
   EXPECT_EQ(described.versions(0), "1");
   ASSERT_EQ(described.inputs_size(), 3);
   EXPECT_EQ(described.inputs(0).datatype(), "FP32");
-  EXPECT_EQ(std::vector(described.inputs(0).shape().begin(), described.inputs(0).shape().end()), (std::vector<std::int64_t>{-1, 2, -1, -1}));
+  EXPECT_EQ(std::vector(described.inputs(0).shape().begin(), described.inputs(0).shape().end()),
+            (std::vector<std::int64_t>{-1, 2, -1, -1}));
   EXPECT_EQ(described.outputs(0).name(), "output");
 
   inference::ModelConfigRequest wanted;
@@ -467,7 +469,8 @@ TEST_F(ServerTest, TellsItsOwnClientWhatIsWrong) {
     client.predict("triple", prediction_of({1, 2}));
     FAIL();
   } catch (const ConfigError& error) {
-    EXPECT_NE(std::string(error.what()).find("model \"triple\": not served here; there is: double, held"), std::string::npos) << error.what();
+    EXPECT_NE(std::string(error.what()).find("model \"triple\": not served here; there is: double, held"), std::string::npos)
+        << error.what();
   }
   EXPECT_THROW(Client("127.0.0.1:1").predict("double", prediction_of({1, 2})), CommunicationError);
 }

@@ -131,7 +131,8 @@ struct Spoiled {
 const Spoiled kSpoiled[] = {
     {"an input that nobody knows", [](ModelInferRequest& r) { r.mutable_inputs(1)->set_name("lead_time"); }},
     {"an input twice", [](ModelInferRequest& r) { r.mutable_inputs(1)->set_name("input"); }},
-    {"no input", [](ModelInferRequest& r) { r.mutable_inputs()->DeleteSubrange(0, 1), r.mutable_raw_input_contents()->DeleteSubrange(0, 1); }},
+    {"no input",
+     [](ModelInferRequest& r) { r.mutable_inputs()->DeleteSubrange(0, 1), r.mutable_raw_input_contents()->DeleteSubrange(0, 1); }},
     {"nothing at all", [](ModelInferRequest& r) { r.Clear(); }},
     {"another number type", [](ModelInferRequest& r) { r.mutable_inputs(0)->set_datatype("INT32"); }},
     {"a number type that does not exist", [](ModelInferRequest& r) { r.mutable_inputs(0)->set_datatype("fp32"); }},
@@ -159,10 +160,14 @@ const Spoiled kSpoiled[] = {
     {"two negative extents", [](ModelInferRequest& r) { r.mutable_inputs(0)->set_shape(0, -1), r.mutable_inputs(0)->set_shape(1, -2); }},
     {"an empty batch", [](ModelInferRequest& r) { r.mutable_inputs(0)->set_shape(0, 0), r.mutable_raw_input_contents(0)->clear(); }},
     {"no shape", [](ModelInferRequest& r) { r.mutable_inputs(0)->clear_shape(); }},
-    {"nine extents", [](ModelInferRequest& r) { for (int i = 0; i < 5; ++i) r.mutable_inputs(0)->add_shape(1); }},
+    {"nine extents",
+     [](ModelInferRequest& r) {
+       for (int i = 0; i < 5; ++i) r.mutable_inputs(0)->add_shape(1);
+     }},
     {"extents whose product wraps around to 4",
      [](ModelInferRequest& r) { r.mutable_inputs(0)->set_shape(0, (std::int64_t{1} << 62) + 1); }},
-    {"elements whose bytes wrap around to 16", [](ModelInferRequest& r) { r.mutable_inputs(0)->set_shape(0, (std::int64_t{1} << 60) + 1); }},
+    {"elements whose bytes wrap around to 16",
+     [](ModelInferRequest& r) { r.mutable_inputs(0)->set_shape(0, (std::int64_t{1} << 60) + 1); }},
     {"a truth value of 2", [](ModelInferRequest& r) { (*r.mutable_raw_input_contents(2))[0] = 2; }},
     {"a parameter of a tensor", [](ModelInferRequest& r) { (*r.mutable_inputs(0)->mutable_parameters())["scale"].set_double_param(2); }},
     {"another output", [](ModelInferRequest& r) { r.add_outputs()->set_name("hidden"); }},
@@ -189,8 +194,16 @@ TEST(TensorCodec, RefusesMalformedRequests) {
 
 TEST(TensorCodec, TakesAnInputIfAndOnlyIfItsShapeHasItsBytes) {
   std::mt19937_64 random(7);
-  const std::int64_t extremes[] = {-1, 0, 1, 2, 3, 1 << 16, std::int64_t{1} << 32, (std::int64_t{1} << 62) + 1,
-                                   std::numeric_limits<std::int64_t>::max(), std::numeric_limits<std::int64_t>::min()};
+  const std::int64_t extremes[] = {-1,
+                                   0,
+                                   1,
+                                   2,
+                                   3,
+                                   1 << 16,
+                                   std::int64_t{1} << 32,
+                                   (std::int64_t{1} << 62) + 1,
+                                   std::numeric_limits<std::int64_t>::max(),
+                                   std::numeric_limits<std::int64_t>::min()};
   int taken = 0;
   for (int round = 0; round < 20000; ++round) {
     const bool is_f64 = random() % 2 == 0;
@@ -236,9 +249,15 @@ TEST(TensorCodec, SurvivesDamagedMessages) {
     for (std::uint64_t damage = 1 + random() % 3; damage > 0; --damage) {
       const std::size_t at = random() % bytes.size();
       switch (random() % 3) {
-        case 0: bytes[at] = static_cast<char>(random()); break;
-        case 1: bytes.erase(at, 1 + random() % 4); break;
-        default: bytes.insert(at, 1, static_cast<char>(random())); break;
+        case 0:
+          bytes[at] = static_cast<char>(random());
+          break;
+        case 1:
+          bytes.erase(at, 1 + random() % 4);
+          break;
+        default:
+          bytes.insert(at, 1, static_cast<char>(random()));
+          break;
       }
       if (bytes.empty()) bytes.push_back('x');
     }
