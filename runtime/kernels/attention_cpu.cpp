@@ -45,16 +45,9 @@ T scale_of(T logit_scale) { return std::exp(std::min(logit_scale, static_cast<T>
 template <class T>
 class Workspace {
  public:
-  Workspace(const WindowAttentionSize& size, bool backward)
-      : size_(size),
-        tokens_(size.tokens()),
-        keys_(round_up(tokens_, std::max<std::int64_t>(cpu::kLanes<T>, kBlockRows))),
-        width_(round_up(size.head_size, cpu::kLanes<T>)),
-        step_(keys_ < cpu::kRowStep ? cpu::kRowStep : keys_ + cpu::kLanes<T>),
-        block_(static_cast<std::size_t>(numbers(backward)) * sizeof(T), {}),
-        free_(static_cast<T*>(block_.data())),
-        token_(static_cast<std::size_t>(tokens_)),
-        region_(static_cast<std::size_t>(keys_)) {
+  /// `memory`: numbers_of() of them, 64-byte aligned.
+  Workspace(const WindowAttentionSize& size, bool backward, T* memory) : Workspace(size) {
+    free_ = memory;
     std::fill_n(free_, numbers(backward), T(0));
     const std::int64_t panel = keys_ * width_, transposed = width_ * step_, block = kBlockRows * step_;
     q_transposed = take(transposed), k_transposed = take(transposed), v = take(panel);
@@ -66,6 +59,9 @@ class Workspace {
     q = take(panel), k = take(panel), dy = take(panel), dk = take(panel), dv = take(panel);
     v_transposed = take(transposed), dscores = take(block);
   }
+
+  /// Numbers of memory that one takes, a multiple of 64 bytes.
+  static std::int64_t numbers_of(const WindowAttentionSize& size, bool backward) { return Workspace(size).numbers(backward); }
 
   /// Finds the tokens of the task's window, their regions, and the scale and position bias of its head.
   void enter(const Task& task, const WindowAttentionInputs<T>& in) {
@@ -109,19 +105,28 @@ class Workspace {
     std::fill_n(inverse_sum + rows, kBlockRows - rows, T(0));
   }
 
-  T *q_transposed, *k_transposed, *v_transposed = nullptr;  // (width, step); q and k normalised
-  T *q = nullptr, *k = nullptr, *v;                         // (keys, width), the same
-  T *scores, *dscores = nullptr;                            // (kBlockRows, step)
-  T* kept = nullptr;                                        // (kBlockRows, step) factors of dropout
-  T *block_out, *inverse_sum;                               // (kBlockRows, width), (kBlockRows,)
-  T *dy = nullptr, *dk = nullptr, *dv = nullptr;            // (keys, width)
-  T *q_norm, *k_norm;                                       // (keys,) norms; negative floor where it was taken
+  T *q_transposed = nullptr, *k_transposed = nullptr, *v_transposed = nullptr;  // (width, step); q and k normalised
+  T *q = nullptr, *k = nullptr, *v = nullptr;                                   // (keys, width), the same
+  T *scores = nullptr, *dscores = nullptr;                                      // (kBlockRows, step)
+  T* kept = nullptr;                                                            // (kBlockRows, step) factors of dropout
+  T *block_out = nullptr, *inverse_sum = nullptr;                               // (kBlockRows, width), (kBlockRows,)
+  T *dy = nullptr, *dk = nullptr, *dv = nullptr;                                // (keys, width)
+  T *q_norm = nullptr, *k_norm = nullptr;                                       // (keys,) norms; negative floor where it was taken
 
  private:
+  explicit Workspace(const WindowAttentionSize& size)
+      : size_(size),
+        tokens_(size.tokens()),
+        keys_(round_up(tokens_, std::max<std::int64_t>(cpu::kLanes<T>, kBlockRows))),
+        width_(round_up(size.head_size, cpu::kLanes<T>)),
+        step_(keys_ < cpu::kRowStep ? cpu::kRowStep : keys_ + cpu::kLanes<T>),
+        token_(static_cast<std::size_t>(tokens_)),
+        region_(static_cast<std::size_t>(keys_)) {}
+
   std::int64_t numbers(bool backward) const {
     const std::int64_t panel = keys_ * width_, transposed = width_ * step_, block = kBlockRows * step_;
     const std::int64_t forward = panel + 2 * transposed + 2 * block + kBlockRows * (width_ + 1) + 2 * keys_ + (tokens_ != keys_ ? keys_ * keys_ : 0);
-    return forward + (backward ? 5 * panel + transposed + block : 0);
+    return round_up(forward + (backward ? 5 * panel + transposed + block : 0), 16);
   }
   T* take(std::int64_t count) {
     T* taken = free_;
@@ -179,8 +184,7 @@ class Workspace {
 
   const WindowAttentionSize& size_;
   std::int64_t tokens_, keys_, width_, step_;
-  Block block_;
-  T* free_;
+  T* free_ = nullptr;
   std::vector<std::int64_t> token_;  // of the grid, per token of the window
   std::vector<T> region_;
   bool masked_ = false;
@@ -394,10 +398,12 @@ template <class T>
 void window_attention_forward(Cpu, const WindowAttentionSize& size, WindowAttentionInputs<T> in, T* y) {
   const std::int64_t tasks = size.heads * size.tasks_per_head();
   if (tasks == 0) return;
+  const std::int64_t numbers = Workspace<T>::numbers_of(size, false);
+  const Block memory(static_cast<std::size_t>(omp_get_max_threads() * numbers) * sizeof(T), {});
 #pragma omp parallel
   {
     const Share share(tasks, omp_get_thread_num(), omp_get_num_threads());
-    Workspace<T> work(size, false);
+    Workspace<T> work(size, false, static_cast<T*>(memory.data()) + omp_get_thread_num() * numbers);
     for (std::int64_t index = share.begin; index < share.end; ++index) forward_task(size, in, Task(size, index), work, y);
   }
 }
@@ -408,6 +414,8 @@ void window_attention_backward(Cpu, const WindowAttentionSize& size, WindowAtten
   const std::int64_t most_threads = omp_get_max_threads();
   const Block scratch(to.position_bias == nullptr ? 0 : static_cast<std::size_t>(most_threads * bias_numbers) * sizeof(T), {});
   T* partial = static_cast<T*>(scratch.data());
+  const std::int64_t numbers = Workspace<T>::numbers_of(size, true);
+  const Block memory(static_cast<std::size_t>(most_threads * numbers) * sizeof(T), {});
   std::vector<double> dscale(static_cast<std::size_t>(tasks));
   std::int64_t threads = 1;
   if (to.position_bias != nullptr && tasks == 0) std::fill_n(to.position_bias, size.heads * bias_numbers, T(0));
@@ -416,7 +424,7 @@ void window_attention_backward(Cpu, const WindowAttentionSize& size, WindowAtten
 #pragma omp single
     threads = omp_get_num_threads();
     const Share share(tasks, omp_get_thread_num(), threads);
-    Workspace<T> work(size, true);
+    Workspace<T> work(size, true, static_cast<T*>(memory.data()) + omp_get_thread_num() * numbers);
     T* dbias = nullptr;
     for (std::int64_t index = share.begin; index < share.end; ++index) {
       const Task task(size, index);

@@ -138,9 +138,9 @@ TEST(Linear, RefusesABiasOfAnotherWidth) {
 }
 
 TEST(Mlp, AgreesWithTwoProductsAndTheActivationBetween) {
-  for (const std::int64_t rows : {1, 37, 1000}) {
+  for (const std::int64_t rows : {1, 4, 37, 1000}) {
     const Tensor x = random_tensor({rows, 12}, 1), up = random_tensor({20, 12}, 2), up_bias = random_tensor({20}, 3);
-    const Tensor down = random_tensor({7, 20}, 4), down_bias = random_tensor({7}, 5);
+    const Tensor down = random_tensor({17, 20}, 4), down_bias = random_tensor({17}, 5);
     const Tensor expected = naive_mlp(x, up, up_bias, down, down_bias);
     EXPECT_TENSOR_NEAR(mlp(x, up, up_bias, down, down_bias), expected, 1e-14);
     EXPECT_TENSOR_NEAR(as_f64(mlp(as_f32(x), as_f32(up), as_f32(up_bias), as_f32(down), as_f32(down_bias))), expected, 1e-6);
