@@ -1,0 +1,69 @@
+#include "models/layers/window_attention.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "runtime/ops/shape.h"
+#include "runtime/tensor/view.h"
+#include "runtime/tensor/create.h"
+#include "tests/models/support.h"
+#include "tests/support/gradcheck.h"
+#include "tests/support/random_tensor.h"
+#include "tests/support/tensor_near.h"
+
+namespace trident {
+namespace {
+
+using testing::gradcheck, testing::pass_of, testing::random_tensor;
+
+ParameterList give_values(WindowAttention& attention) {
+  return materialize([&](const ParameterVisitor& visitor) { walk(attention, visitor); }, DType::f64, Use::inference, RandomKey(2));
+}
+
+TEST(WindowAttention, ListsNamesInTheOrderOfTheReferenceAndNoKeyBias) {
+  WindowAttention attention(4, 2, {.window = 2, .shift = 0}, Bias::zero, 0.0, 0.02);
+  std::vector<std::string> names;
+  for (const auto& [name, shape] : describe([&](const ParameterVisitor& visitor) { walk(attention, visitor); })) names.push_back(name);
+  EXPECT_EQ(names, (std::vector<std::string>{"self.logit_scale", "self.continuous_position_bias_mlp.0.weight",
+                                             "self.continuous_position_bias_mlp.0.bias", "self.continuous_position_bias_mlp.2.weight",
+                                             "self.query.weight", "self.query.bias", "self.key.weight", "self.value.weight",
+                                             "self.value.bias", "output.dense.weight", "output.dense.bias"}));
+}
+
+TEST(WindowAttention, RelativePositionsAreLogSpacedAndIndexedByOffset) {
+  const RelativePositions positions = relative_positions(2, {});
+  const double far = std::log2(9.0) / 3.0;  // one step of one: 8 after scaling
+  EXPECT_TENSOR_NEAR(view::slice(positions.coordinates, 0, 0, 2), from_values<double>({2, 2}, std::vector{-far, -far, -far, 0.0}), 1e-7);
+  const std::vector<std::int64_t> index = to_host<std::int64_t>(positions.index);
+  EXPECT_EQ(index, (std::vector<std::int64_t>{4, 3, 1, 0, 5, 4, 2, 1, 7, 6, 4, 3, 8, 7, 5, 4}));
+}
+
+TEST(WindowAttention, WindowsDoNotSeeEachOtherUnlessShifted) {
+  for (const std::int64_t shift : {0, 1}) {
+    WindowAttention attention(2, 1, {.window = 2, .shift = shift}, Bias::zero, 0.0, 0.5);
+    give_values(attention);
+    const Tensor bias = attention.position_bias(relative_positions(2, {}));
+    Tensor x = random_tensor({1, 4, 4, 2}, 1);
+    const Tensor before = attention(x, bias, pass_of(DType::f64));
+    Tensor y = random_tensor({1, 4, 4, 2}, 1);
+    y.data<double>()[0] += 1.0;  // the first token
+    const Tensor after = attention(y, bias, pass_of(DType::f64));
+    // (1, 1) shares the first token's window only without a shift; with one the first token is cut off by the mask.
+    const double change = std::fabs(before.data<double>()[10] - after.data<double>()[10]);
+    EXPECT_EQ(change > 0.0, shift == 0) << "shift " << shift;
+    EXPECT_EQ(before.data<double>()[2 * 15], after.data<double>()[2 * 15]);  // the opposite corner: another window
+  }
+}
+
+TEST(WindowAttention, GradientIsRightOnAPaddedShiftedGrid) {
+  WindowAttention attention(4, 2, {.window = 2, .shift = 1}, Bias::zero, 0.0, 0.5);
+  give_values(attention);
+  const RelativePositions positions = relative_positions(2, {});
+  EXPECT_TRUE(gradcheck(
+      [&](const std::vector<Tensor>& v) { return attention(v[0], v[1], pass_of(DType::f64)); },
+      {random_tensor({1, 3, 3, 4}, 1), random_tensor({2, 4, 4}, 2)}, {.tolerance = 1e-6}));
+}
+
+}  // namespace
+}  // namespace trident

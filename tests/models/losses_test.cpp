@@ -1,0 +1,77 @@
+#include "models/losses.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "runtime/autograd/tape.h"
+#include "runtime/error.h"
+#include "runtime/ops/shape.h"
+#include "runtime/tensor/create.h"
+#include "tests/support/gradcheck.h"
+#include "tests/support/random_tensor.h"
+
+namespace trident {
+namespace {
+
+using testing::random_tensor;
+
+const LossDescription kGrouped{.p = 1, .groups = {{0, 1}, {1, 3}}};
+
+TEST(Loss, IsTheMeanOverGroupsOfRelativeErrors) {
+  const Tensor label = from_values<double>({1, 3, 1, 2}, std::vector{1.0, 3.0, 2.0, 2.0, 2.0, 2.0});
+  const Tensor output = from_values<double>({1, 3, 1, 2}, std::vector{2.0, 3.0, 2.0, 4.0, 2.0, 2.0});
+  const Loss loss(kGrouped, 3, LossScope::global, Mesh());
+  EXPECT_NEAR(to_number(loss.share(output, label, loss.totals({&label, 1}))), (1.0 / 4.0 + 2.0 / 8.0) / 2.0, 1e-9);
+}
+
+TEST(Loss, WithoutGroupsIsTheMeanError) {
+  const Tensor label = from_values<double>({1, 1, 1, 2}, std::vector{1.0, 3.0});
+  const Tensor output = from_values<double>({1, 1, 1, 2}, std::vector{2.0, 6.0});
+  const Loss absolute({.p = 1, .groups = {}}, 1, LossScope::global, Mesh()), squared({.p = 2, .groups = {}}, 1, LossScope::global, Mesh());
+  EXPECT_DOUBLE_EQ(to_number(absolute.share(output, label, absolute.totals({&label, 1}))), 2.0);
+  EXPECT_DOUBLE_EQ(to_number(squared.share(output, label, squared.totals({&label, 1}))), 5.0);
+}
+
+TEST(Loss, SharesOfUnevenMicroBatchesSumToTheLossOfTheWholeBatch) {
+  const Tensor label = random_tensor({5, 3, 4, 4}, 1), output = random_tensor({5, 3, 4, 4}, 2);
+  for (const int p : {1, 2}) {
+    const Loss loss({.p = p, .groups = kGrouped.groups}, 3, LossScope::global, Mesh());
+    const double whole = to_number(loss.share(output, label, loss.totals({&label, 1})));
+    const std::vector<Tensor> labels{contiguous(slice(label, 0, 0, 4)), contiguous(slice(label, 0, 4, 5)), contiguous(slice(label, 0, 5, 5))};
+    const LossTotals totals = loss.totals(labels);
+    double sum = 0.0;
+    std::int64_t first = 0;
+    for (const Tensor& part : labels) {
+      sum += to_number(loss.share(contiguous(slice(output, 0, first, first + part.size(0))), part, totals));
+      first += part.size(0);
+    }
+    EXPECT_NEAR(sum, whole, 1e-14);
+  }
+}
+
+TEST(Loss, PerRankIsTheMeanOfTheMicroBatchesOwnRatios) {
+  const Tensor label = random_tensor({2, 3, 4, 4}, 1), output = random_tensor({2, 3, 4, 4}, 2);
+  const Loss loss(kGrouped, 3, LossScope::per_rank, Mesh()), whole(kGrouped, 3, LossScope::global, Mesh());
+  const std::vector<Tensor> labels{contiguous(slice(label, 0, 0, 1)), contiguous(slice(label, 0, 1, 2))};
+  const LossTotals totals = loss.totals(labels);
+  double sum = 0.0, mean = 0.0;
+  for (std::int64_t i = 0; i < 2; ++i) {
+    const Tensor part = contiguous(slice(output, 0, i, i + 1));
+    sum += to_number(loss.share(part, labels[static_cast<std::size_t>(i)], totals));
+    mean += to_number(whole.share(part, labels[static_cast<std::size_t>(i)], whole.totals({&labels[static_cast<std::size_t>(i)], 1}))) / 2.0;
+  }
+  EXPECT_NEAR(sum, mean, 1e-14);
+}
+
+TEST(Loss, GradientIsRight) {
+  const Tensor label = random_tensor({2, 3, 2, 2}, 1);
+  const Loss loss({.p = 2, .groups = kGrouped.groups}, 3, LossScope::global, Mesh());
+  const LossTotals totals = loss.totals({&label, 1});
+  EXPECT_TRUE(testing::gradcheck([&](const std::vector<Tensor>& v) { return loss.share(v[0], label, totals); }, {random_tensor({2, 3, 2, 2}, 2)}));
+}
+
+TEST(Loss, RefusesGroupsPastTheChannels) { EXPECT_THROW(Loss(kGrouped, 2, LossScope::global, Mesh()), ConfigError); }
+
+}  // namespace
+}  // namespace trident
