@@ -1,6 +1,7 @@
 #include "models/layers/residual_conv.h"
 
 #include "runtime/autograd/tape.h"
+#include "runtime/error.h"
 #include "runtime/ops/convolution.h"
 #include "runtime/ops/elementwise.h"
 #include "runtime/ops/layer_norm.h"
@@ -15,6 +16,8 @@ namespace {
 constexpr std::int64_t kDepthwiseKernel = 7, kResNetKernel = 3, kExpansion = 4;
 constexpr double kInitialLayerScale = 1e-6;
 constexpr double kBatchNormEps = 1e-5, kMomentum = 0.1, kNegativeSlope = 0.01;  // PyTorch's defaults
+
+constexpr AxisSet kBatchAxes = (Axis::data | Axis::domain_y) | Axis::domain_x;
 
 Tensor leaky_relu(const Tensor& x) { return relu(x) - affine(relu(affine(x, -1.0)), kNegativeSlope); }
 
@@ -55,6 +58,10 @@ BatchNorm::BatchNorm(std::int64_t channels, const Mesh& mesh)
 
 Tensor BatchNorm::operator()(const Tensor& x, Mode mode) const {
   if (mode == Mode::eval) return batch_norm_eval(x, weight.value, bias.value, running_mean.value, running_var.value, kBatchNormEps);
+  if (const int ranks = mesh.size(kBatchAxes); ranks > 1) {
+    throw ConfigError(concat("model.residual_model: resnet trains with the statistics of the whole batch, and here ", ranks,
+                             " ranks share the batch; train on one data rank, or choose convnext"));
+  }
   Tensor mean, variance;
   const Tensor y = batch_norm_train(x, weight.value, bias.value, kBatchNormEps, mean, variance);
   const auto count = static_cast<double>(x.numel() / x.size(1));

@@ -30,10 +30,10 @@ struct ConvNextBlock {
 struct BatchNorm {
   Parameter weight, bias;                                // (channels,)
   Buffer running_mean, running_var, num_batches_tracked;
-  Mesh mesh;  // training takes the statistics of the global batch
+  Mesh mesh;  // training needs the whole batch on one rank: others' samples would change the statistics
 
   BatchNorm(std::int64_t channels, const Mesh& mesh);
-  /// In training the running statistics are updated.
+  /// In training the running statistics are updated. Throws ConfigError there if ranks share the batch.
   Tensor operator()(const Tensor& x, Mode mode) const;
 
   static void visit(auto& self, auto& v) {

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "runtime/error.h"
 #include "runtime/tensor/create.h"
 #include "tests/support/gradcheck.h"
 #include "tests/support/random_tensor.h"
@@ -42,6 +43,13 @@ TEST(BatchNorm, KeepsRunningStatisticsAsPyTorchDoes) {
   EXPECT_EQ(to_host<std::int64_t>(norm.num_batches_tracked.value), std::vector<std::int64_t>{1});
   norm(x, Mode::eval);
   EXPECT_EQ(to_host<std::int64_t>(norm.num_batches_tracked.value), std::vector<std::int64_t>{1});
+}
+
+TEST(BatchNorm, RefusesToTrainOnAPartOfTheBatch) {
+  BatchNorm norm(1, Mesh::described({2, 1, 1, 1}, {0, 0, 0, 0}));
+  give_values(norm);
+  EXPECT_THROW(norm(random_tensor({1, 1, 2, 2}, 1), Mode::train), ConfigError);
+  EXPECT_NO_THROW(norm(random_tensor({1, 1, 2, 2}, 1), Mode::eval));
 }
 
 TEST(ResNetBlock, GradientIsRightInBothModes) {
