@@ -72,6 +72,15 @@ Trainer make_trainer(const Setup& setup, std::vector<std::string>& notes) {
   return Trainer(loaded.model, std::move(loaded.parameters), config.training, setup.total_steps, config.seed, setup.mesh);
 }
 
+/// Running statistics mean that layers normalise by the micro-batch, so accumulation would change the result.
+void require_whole_batches(const Setup& setup, const Trainer& trainer) {
+  const std::int64_t micro_batches = setup.run.config.training.gradient_accumulation_steps;
+  if (micro_batches == 1 || trainer.parameters().buffers().empty()) return;
+  throw setup.run.error("training.gradient_accumulation_steps",
+                        concat("got ", micro_batches, ", but \"", trainer.parameters().buffers().front().name,
+                               "\" is a statistic of the whole batch; set it to 1, or model.residual_model to convnext"));
+}
+
 std::int64_t count_parameters(const ParameterList& parameters) {
   std::int64_t count = 0;
   for (const NamedPiece& piece : parameters.pieces()) count += numel(piece.piece.full_shape);
@@ -142,6 +151,7 @@ void train(const TrainOptions& options, CommandContext& context) {
   // The model is made before anything is written: what it refuses leaves no folder behind.
   std::vector<std::string> notes;
   Trainer trainer = make_trainer(setup, notes);
+  require_whole_batches(setup, trainer);
   if (options.dry_run) {
     Log log = first ? Log::to_terminal() : Log();
     log_start(setup, trainer, notes, context, log);

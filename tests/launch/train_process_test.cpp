@@ -110,6 +110,13 @@ TEST_F(Train, AModelThatCannotBeBuiltLeavesNoFolderBehind) {
   EXPECT_FALSE(std::filesystem::exists(folder_.path("run"))) << run.output;
 }
 
+TEST_F(Train, BatchStatisticsAndAccumulationDoNotGoTogether) {
+  const Finished run = run_shell(folder_.train("run", "model.residual_model=resnet training.gradient_accumulation_steps=2"));
+  EXPECT_EQ(run.status, 1);
+  EXPECT_THAT(run.output, HasSubstr("training.gradient_accumulation_steps: got 2, but \"residual_blocks"));
+  EXPECT_FALSE(std::filesystem::exists(folder_.path("run")));
+}
+
 TEST_F(Train, ADryRunChecksPrintsAndWritesNothing) {
   const Finished run = run_shell(folder_.train("run", "--dry-run --json 2>/dev/null"));
   ASSERT_EQ(run.status, 0) << run.output;

@@ -8,7 +8,6 @@
 #include <chrono>
 #include <csignal>
 #include <filesystem>
-#include <regex>
 #include <string>
 #include <thread>
 #include <vector>
@@ -55,8 +54,8 @@ class ServeProcess {
   }
 
   /// Where it listens, once it does; empty if it ends instead.
-  std::string address() { return announced(std::regex("ready at ([^ ,]+)")); }
-  std::string metrics_address() { return announced(std::regex("metrics at http://([^/]+)")); }
+  std::string address() { return announced("ready at "); }
+  std::string metrics_address() { return announced("metrics at http://"); }
   void signal(int number) const { ::kill(id_, number); }
   /// Its end, as waitpid() reports it.
   int wait() {
@@ -74,12 +73,13 @@ class ServeProcess {
   }
 
  private:
-  std::string announced(const std::regex& pattern) {
-    std::smatch found;
-    while (!std::regex_search(text_, found, pattern)) {
+  /// The address after `words`; empty if the process ends without one.
+  std::string announced(const std::string& words) {
+    while (true) {
+      const std::size_t found = text_.find(words), first = found + words.size(), last = text_.find_first_of(" ,/\n", first);
+      if (found != std::string::npos && last != std::string::npos) return text_.substr(first, last - first);
       if (!read_more()) return "";
     }
-    return found[1];
   }
   bool read_more() {
     char buffer[4096];
