@@ -1,5 +1,6 @@
 #include "models/layers/stochastic.h"
 
+#include <algorithm>
 #include <vector>
 
 #include "runtime/ops/elementwise.h"
@@ -10,8 +11,9 @@
 namespace trident {
 
 Tensor drop_elements(const Tensor& x, double probability, const Pass& pass, std::string_view site) {
-  if (pass.mode == Mode::eval || probability == 0.0 || x.numel() == 0) return x;
-  const std::int64_t elements_per_sample = x.numel() / x.size(0);
+  if (pass.mode == Mode::eval || probability == 0.0) return x;
+  // A rank without samples records the same operations as the others.
+  const std::int64_t elements_per_sample = x.numel() / std::max<std::int64_t>(1, x.size(0));
   return dropout(x, probability, pass.key.fold(site), pass.first_sample * elements_per_sample);
 }
 

@@ -98,7 +98,7 @@ Tensor slice(const Tensor& x, int dim, std::int64_t begin, std::int64_t end) {
 }
 
 Tensor contiguous(const Tensor& x) {
-  if (x.is_contiguous()) return x;
+  // Recorded even where nothing moves: that depends on extents, which ranks do not share.
   return record("contiguous", packed(x), {x}, [](const Tensor& dy, Wanted) { return std::vector{dy}; });
 }
 
