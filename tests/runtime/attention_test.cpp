@@ -16,18 +16,10 @@
 namespace trident {
 namespace {
 
+using testing::as_f32;
+using testing::as_f64;
 using testing::gradcheck;
 using testing::random_tensor;
-
-Tensor as_f32(const Tensor& x) {
-  const auto values = to_host<double>(x);
-  return from_values(x.shape(), std::vector<float>(values.begin(), values.end()));
-}
-
-Tensor as_f64(const Tensor& x) {
-  const auto values = to_host<float>(x);
-  return from_values(x.shape(), std::vector<double>(values.begin(), values.end()));
-}
 
 struct Case {
   std::int64_t batch, ny, nx, heads, head_size;

@@ -9,18 +9,10 @@
 namespace trident {
 namespace {
 
+using testing::as_f32;
+using testing::as_f64;
 using testing::gradcheck;
 using testing::random_tensor;
-
-Tensor as_f32(const Tensor& x) {
-  const auto values = to_host<double>(x);
-  return from_values(x.shape(), std::vector<float>(values.begin(), values.end()));
-}
-
-Tensor as_f64(const Tensor& x) {
-  const auto values = to_host<float>(x);
-  return from_values(x.shape(), std::vector<double>(values.begin(), values.end()));
-}
 
 /// x at (y, x) of a field whose points lie `step` apart, 0 outside.
 double at(const std::vector<double>& values, std::int64_t start, std::int64_t step, std::int64_t ny, std::int64_t nx, std::int64_t y, std::int64_t x) {

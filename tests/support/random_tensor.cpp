@@ -28,4 +28,14 @@ Tensor strided_copy_of(const Tensor& x) {
   return copy;
 }
 
+Tensor as_f32(const Tensor& x) {
+  const auto values = to_host<double>(x);
+  return from_values(x.shape(), std::vector<float>(values.begin(), values.end()));
+}
+
+Tensor as_f64(const Tensor& x) {
+  const auto values = to_host<float>(x);
+  return from_values(x.shape(), std::vector<double>(values.begin(), values.end()));
+}
+
 }  // namespace trident::testing
