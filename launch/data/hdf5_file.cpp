@@ -18,7 +18,12 @@ namespace {
 /// itself; ours carry its words instead.
 class Hdf5Lock {
  public:
-  Hdf5Lock() : lock_(mutex()) { H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr); }
+  Hdf5Lock() : lock_(mutex()) {
+    // Every handle here is closed by its owner. The library's own clean-up at exit would close a file again that a full disk has
+    // kept from closing, and crash.
+    [[maybe_unused]] static const herr_t no_clean_up_at_exit = H5dont_atexit();
+    H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);
+  }
 
  private:
   static std::mutex& mutex() {

@@ -102,7 +102,7 @@ class Checker {
 
   void check_choices() const {
     if (c_.hidden_act != "gelu" && c_.hidden_act != "relu") {
-      fail("hidden_act", "\"", c_.hidden_act, "\" is not implemented; allowed: gelu, relu");
+      fail("hidden_act", "\"", c_.hidden_act, "\" is not one of them; allowed: gelu, relu");
     }
     if (c_.residual_model != "convnext" && c_.residual_model != "resnet") {
       fail("residual_model", "\"", c_.residual_model, "\" is unknown; allowed: convnext, resnet");

@@ -197,5 +197,15 @@ TEST_F(Train, FrozenWeightsStayAndEarlyStoppingStops) {
   EXPECT_THAT(run.output, HasSubstr("stopped after step 6: 2 evaluations without a better model"));
 }
 
+TEST_F(Train, AGenerationThatCannotWriteItsFileSaysSoAndLeavesNothing) {
+  const std::string output = folder_.path("flow.nc").string();
+  // A limit on the size of files stands for a full disk: both make the writes, and the library's own closing of the file, fail.
+  const Finished run = run_shell(concat("trap '' XFSZ; ulimit -f 64; ", testing::program(), " generate NS-SL --resolution 32 --trajectories 20 --output '",
+                                        output, "'"));
+  EXPECT_EQ(run.status, 1) << run.output;
+  EXPECT_THAT(run.output, HasSubstr("cannot be written"));
+  EXPECT_FALSE(std::filesystem::exists(output));
+}
+
 }  // namespace
 }  // namespace trident::testing
