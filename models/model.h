@@ -12,7 +12,8 @@
 
 namespace trident {
 
-/// One batch of fields. All but `input` may be undefined.
+/// One batch of fields, of which this rank holds its rectangle. All but `input` may be undefined. Models of one or three dimensions have
+/// one axis less or more than is written here.
 struct Fields {
   Tensor input;       // (batch, channel, y, x)
   Tensor time;        // (batch,) lead time over the problem's scale
@@ -40,7 +41,9 @@ class ModelInterface {
   virtual std::string type() const = 0;    // "scot", ...
   virtual int num_channels() const = 0;
   virtual int num_out_channels() const = 0;
-  virtual int image_size() const = 0;  // points per side that it was built for
+  virtual int num_dims() const = 0;  // space axes of its fields
+  /// What this rank holds, from file to loss, of the last two axes of a field of ny x nx points (1-D: ny is 1).
+  virtual Rectangle rectangle(std::int64_t ny, std::int64_t nx) const = 0;
   virtual bool uses_time() const = 0;
   virtual LossDescription loss() const = 0;
   virtual double forward_flops(std::int64_t batch) const = 0;  // multiply-adds counted twice

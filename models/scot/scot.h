@@ -75,7 +75,8 @@ class Scot final : public ModelInterface {
   std::string type() const override { return "scot"; }
   int num_channels() const override { return config_.num_channels; }
   int num_out_channels() const override { return config_.num_out_channels; }
-  int image_size() const override { return config_.image_size; }
+  int num_dims() const override { return 2; }
+  Rectangle rectangle(std::int64_t ny, std::int64_t nx) const override { return {.rows = {0, ny}, .columns = {0, nx}}; }
   bool uses_time() const override { return config_.use_conditioning; }
   LossDescription loss() const override;
   double forward_flops(std::int64_t batch) const override;
