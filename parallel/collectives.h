@@ -10,7 +10,7 @@
 
 namespace trident {
 
-/// The sum over the ranks of `axes`, on each of them. Adjoint: itself.
+/// The sum over the ranks of `axes`, on each of them; x itself for one rank. Adjoint: itself.
 Tensor all_reduce_sum(const Mesh& mesh, AxisSet axes, const Tensor& x);
 /// x: (counts[own], ...) -> (sum of counts, ...): the ranks' rows in rank order. Adjoint: reduce_scatter.
 Tensor all_gather(const Mesh& mesh, AxisSet axes, const Tensor& x, const std::vector<std::int64_t>& counts);

@@ -24,27 +24,35 @@ struct Cut {
   bool operator==(const Cut&) const = default;
 };
 
+/// Elements of an entry on a rank, taken from the whole tensors alone: ranks that hold more or less of them cut the same buckets.
+std::int64_t even_share(const ParameterList::Entry& entry, const Mesh& mesh) {
+  std::int64_t whole = 0;
+  for (const NamedPiece& piece : entry.pieces) whole += numel(piece.piece.full_shape);
+  return whole / mesh.size(AxisSet::all().without(entry.replicated));
+}
+
 }  // namespace
 
 struct GradientReducer::State {
   State(const ParameterList& parameters, const Mesh& the_mesh, std::int64_t bucket_bytes) : mesh(the_mesh) {
     Cut cut;
-    std::int64_t begin = 0, end = 0;
+    std::int64_t begin = 0, end = 0, elements = 0;
     const Tensor& flat = parameters.gradients();
     const auto close = [&] {
-      if (buckets.empty() || end == begin) return;
-      buckets.back().gradient = view::slice(flat, 0, begin, end);
+      if (!buckets.empty()) buckets.back().gradient = view::slice(flat, 0, begin, end);
     };
     for (const auto& entry : parameters.entries()) {
       if (!entry.trainable || mesh.size(entry.replicated) == 1) continue;
       const Cut its{entry.replicated, entry.prepared};
-      const bool full = (end - begin) * static_cast<std::int64_t>(size_of(flat.dtype())) >= bucket_bytes;
+      const bool full = elements * static_cast<std::int64_t>(size_of(flat.dtype())) >= bucket_bytes;
       if (buckets.empty() || full || !(its == cut)) {
         close();
         buckets.emplace_back().axes = entry.replicated;
         begin = entry.offset;
+        elements = 0;
         cut = its;
       }
+      elements += even_share(entry, mesh);
       end = entry.offset + numel(entry.shape);
       ++buckets.back().parameters;
       bucket_of[entry.value.node().get()] = buckets.size() - 1;

@@ -22,6 +22,7 @@ class AxisSet {
   constexpr AxisSet(Axis axis) : bits_(static_cast<std::uint8_t>(1U << static_cast<unsigned>(axis))) {}  // NOLINT: an axis is a set
   constexpr bool contains(Axis axis) const { return (bits_ >> static_cast<unsigned>(axis) & 1U) != 0; }
   constexpr AxisSet operator|(AxisSet other) const { return AxisSet(static_cast<std::uint8_t>(bits_ | other.bits_)); }
+  constexpr AxisSet without(AxisSet other) const { return AxisSet(static_cast<std::uint8_t>(bits_ & ~other.bits_)); }
   constexpr bool operator==(const AxisSet&) const = default;
   constexpr std::uint8_t bits() const { return bits_; }
   static constexpr AxisSet all() { return AxisSet(std::uint8_t{0xF}); }

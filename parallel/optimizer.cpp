@@ -20,21 +20,13 @@ void append_blocks(std::vector<FlatBlock>& blocks, const NamedPiece& piece, int 
   for (std::int64_t begin = piece.offset; begin < end; begin += kBlock) blocks.push_back({begin, std::min(begin + kBlock, end), group});
 }
 
-AxisSet complement(AxisSet axes) {
-  AxisSet others;
-  for (const Axis axis : {Axis::data, Axis::domain_y, Axis::domain_x, Axis::tensor}) {
-    if (!axes.contains(axis)) others = others | axis;
-  }
-  return others;
-}
-
 }  // namespace
 
 Tensor global_norm(const ParameterList& parameters, const Mesh& mesh) {
   if (!parameters.gradients().defined()) throw Error("global_norm: the parameters were made for inference and have no gradients");
   std::map<std::uint8_t, std::pair<AxisSet, std::vector<FlatBlock>>> sets;  // by the axes that hold different parts
   for (const auto& entry : parameters.entries()) {
-    const AxisSet split = complement(entry.replicated);
+    const AxisSet split = AxisSet::all().without(entry.replicated);
     auto& [axes, blocks] = sets[split.bits()];
     axes = split;
     for (const NamedPiece& piece : entry.pieces) {

@@ -8,6 +8,13 @@ Linear::Linear(std::int64_t in, std::int64_t out, Bias with, double deviation) :
   if (with == Bias::zero) bias = whole_parameter({out}, Init::constant(0.0));
 }
 
+Linear::Linear(std::int64_t in, std::int64_t out, Bias with, double deviation, SplitAlong along, Range own, const Mesh& mesh)
+    : weight(split_parameter({out, in}, along == SplitAlong::rows ? 0 : 1, own, Init::normal(deviation), mesh)) {
+  if (with == Bias::none) return;
+  const Init zero = Init::constant(0.0);
+  bias = along == SplitAlong::rows ? split_parameter({out}, 0, own, zero, mesh) : whole_parameter({out}, zero);
+}
+
 Tensor Linear::operator()(const Tensor& x) const { return linear(x, weight.value, bias_value()); }
 
 }  // namespace trident

@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "models/module.h"
+#include "parallel/tensor_parallel.h"
 
 namespace trident {
 
@@ -16,6 +17,9 @@ struct Linear {
 
   /// Weights start normal with this deviation.
   Linear(std::int64_t in, std::int64_t out, Bias with, double deviation);
+  /// The same layer shared out over the tensor axis: this rank holds the rows `own` of the weight and of the bias, or the columns `own` of
+  /// the weight and the whole bias, which it adds to the sum with added_once().
+  Linear(std::int64_t in, std::int64_t out, Bias with, double deviation, SplitAlong along, Range own, const Mesh& mesh);
   /// (..., in) -> (..., out)
   Tensor operator()(const Tensor& x) const;
   /// Undefined if there is none.

@@ -6,12 +6,14 @@
 
 namespace trident {
 
-/// down(activation(up(x))); names of transformers' Swinv2 layers.
+/// down(activation(up(x))), of which this rank computes the hidden columns `own`; names of transformers' Swinv2 layers.
 struct Mlp {
   Linear up, down;
   Activation activation;
+  Mesh mesh;
 
-  Mlp(std::int64_t width, std::int64_t hidden, Activation activation, double deviation);
+  Mlp(std::int64_t width, std::int64_t hidden, Range own, Activation activation, double deviation, const Mesh& mesh);
+  /// The rank's addend: the sum over the tensor axis is the layer's output.
   Tensor operator()(const Tensor& x) const;
 
   static void visit(auto& self, auto& v) { v("intermediate.dense", self.up), v("output.dense", self.down); }

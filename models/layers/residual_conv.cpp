@@ -1,5 +1,6 @@
 #include "models/layers/residual_conv.h"
 
+#include "parallel/collectives.h"
 #include "runtime/autograd/tape.h"
 #include "runtime/error.h"
 #include "runtime/ops/convolution.h"
@@ -29,18 +30,19 @@ void fold_in(const Tensor& target, const Tensor& value, double scale) {
 
 }  // namespace
 
-ConvNextBlock::ConvNextBlock(std::int64_t width, Conditioning conditioning, double eps, double deviation)
+ConvNextBlock::ConvNextBlock(std::int64_t width, Conditioning conditioning, double eps, double deviation, const Mesh& mesh)
     : scale(whole_parameter({width}, Init::constant(kInitialLayerScale))),
       conv_weight(whole_parameter({width, 1, kDepthwiseKernel, kDepthwiseKernel}, Init::normal(deviation))),
       conv_bias(whole_parameter({width}, Init::constant(0.0))),
       norm(conditioning, width, eps, deviation),
-      up(width, kExpansion * width, Bias::zero, deviation),
-      down(kExpansion * width, width, Bias::zero, deviation) {}
+      up(width, kExpansion * width, Bias::zero, deviation, SplitAlong::rows, own_units(mesh, kExpansion * width), mesh),
+      down(kExpansion * width, width, Bias::zero, deviation, SplitAlong::columns, own_units(mesh, kExpansion * width), mesh),
+      mesh(mesh) {}
 
 Tensor ConvNextBlock::operator()(const Tensor& x, const Tensor& time) const {
   const Tensor mixed = norm(depthwise_conv(x, conv_weight.value, conv_bias.value, kDepthwiseKernel / 2), time);
-  const Tensor branch = mlp(mixed, up.weight.value, up.bias_value(), down.weight.value, down.bias_value());
-  return x + branch * scale.value;
+  const Tensor addend = mlp(mixed, up.weight.value, up.bias_value(), down.weight.value, added_once(mesh, down.bias_value()));
+  return x + all_reduce_sum(mesh, Axis::tensor, addend) * scale.value;
 }
 
 double ConvNextBlock::flops(std::int64_t tokens) const {

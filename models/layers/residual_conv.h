@@ -14,9 +14,10 @@ struct ConvNextBlock {
   Parameter conv_weight;  // (width, 1, 7, 7)
   Parameter conv_bias;    // (width,)
   Norm norm;
-  Linear up, down;  // width -> 4 width -> width
+  Linear up, down;  // width -> 4 width -> width, shared out over the tensor axis
+  Mesh mesh;
 
-  ConvNextBlock(std::int64_t width, Conditioning conditioning, double eps, double deviation);
+  ConvNextBlock(std::int64_t width, Conditioning conditioning, double eps, double deviation, const Mesh& mesh);
   Tensor operator()(const Tensor& x, const Tensor& time) const;
   double flops(std::int64_t tokens) const;
 

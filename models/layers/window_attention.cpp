@@ -3,7 +3,6 @@
 #include <cmath>
 #include <vector>
 
-#include "models/layers/stochastic.h"
 #include "runtime/ops/attention.h"
 #include "runtime/ops/elementwise.h"
 #include "runtime/ops/matmul.h"
@@ -21,26 +20,34 @@ constexpr double kInitialScale = 10.0;
 // Places in the reference's state dict, where biases stand between the weights.
 enum Place { kQueryWeight = 1, kQueryBias, kKeyWeight, kValueWeight, kValueBias };
 
-Piece piece(const char* name, const Shape& shape, std::int64_t offset, Init init, Place place) {
-  Piece result{.name = name, .full_shape = shape, .owned = {}, .offset = offset, .init = init, .place = place};
-  for (const std::int64_t extent : shape) result.owned.push_back({0, extent});
+struct Third {
+  const char* name;
+  int number;  // 0 query, 1 key, 2 value
+  Place place;
+};
+
+/// Three tensors in one, each shared out as `part` is; those without a name are holes.
+Parameter fused(const Parameter& part, const std::vector<Third>& thirds) {
+  Parameter result = part;
+  result.shape[0] *= 3;
+  result.pieces.clear();
+  for (const Third& third : thirds) {
+    Piece& piece = result.pieces.emplace_back(part.pieces.front());
+    piece.name = third.name, piece.offset = third.number * numel(part.shape), piece.place = third.place;
+  }
   return result;
 }
 
-Parameter qkv_weight(std::int64_t d, double deviation) {
-  const Init init = Init::normal(deviation);
-  return {.shape = {3 * d, d},
-          .pieces = {piece("query.weight", {d, d}, 0, init, kQueryWeight), piece("key.weight", {d, d}, d * d, init, kKeyWeight),
-                     piece("value.weight", {d, d}, 2 * d * d, init, kValueWeight)},
-          .value = {}};
+Parameter qkv_weight(std::int64_t d, Range own, double deviation, const Mesh& mesh) {
+  return fused(split_parameter({d, d}, 0, own, Init::normal(deviation), mesh),
+               {{"query.weight", 0, kQueryWeight}, {"key.weight", 1, kKeyWeight}, {"value.weight", 2, kValueWeight}});
 }
 
-Parameter qkv_bias(std::int64_t d) {
-  const Init init = Init::constant(0.0);
-  return {.shape = {3 * d},
-          .pieces = {piece("query.bias", {d}, 0, init, kQueryBias), piece("value.bias", {d}, 2 * d, init, kValueBias)},
-          .value = {}};
+Parameter qkv_bias(std::int64_t d, Range own, const Mesh& mesh) {
+  return fused(split_parameter({d}, 0, own, Init::constant(0.0), mesh), {{"query.bias", 0, kQueryBias}, {"value.bias", 2, kValueBias}});
 }
+
+Range features_of(Range heads, std::int64_t head_size) { return {heads.first * head_size, heads.last * head_size}; }
 
 /// The offset of `steps` tokens in a window, as the reference spaces it. In f32 whatever the model computes in, as there: f64 runs agree
 /// to 1e-8 only otherwise.
@@ -78,17 +85,19 @@ RelativePositions relative_positions(std::int64_t window, Device device) {
 }
 
 WindowAttention::WindowAttention(std::int64_t width, std::int64_t heads, WindowSettings windows, Bias bias, double dropout,
-                                 double deviation)
-    : width_(width),
-      heads_(heads),
+                                 double deviation, const Mesh& mesh)
+    : mesh_(mesh),
+      width_(width),
+      head_size_(width / heads),
+      heads_(own_units(mesh, heads)),
       windows_(windows),
       dropout_(dropout),
-      logit_scale_(whole_parameter({heads, 1, 1}, Init::constant(std::log(kInitialScale)))),
+      logit_scale_(split_parameter({heads, 1, 1}, 0, heads_, Init::constant(std::log(kInitialScale)), mesh)),
       bias_up_(2, kBiasHidden, Bias::zero, deviation),
-      bias_down_(kBiasHidden, heads, Bias::none, deviation),
-      qkv_weight_(qkv_weight(width, deviation)),
-      output_(width, width, Bias::zero, deviation) {
-  if (bias == Bias::zero) qkv_bias_ = qkv_bias(width);
+      bias_down_(kBiasHidden, heads, Bias::none, deviation, SplitAlong::rows, heads_, mesh),
+      qkv_weight_(qkv_weight(width, features_of(heads_, head_size_), deviation, mesh)),
+      output_(width, width, Bias::zero, deviation, SplitAlong::columns, features_of(heads_, head_size_), mesh) {
+  if (bias == Bias::zero) qkv_bias_ = qkv_bias(width, features_of(heads_, head_size_), mesh);
   bias_up_.weight.prepared = bias_up_.bias->prepared = bias_down_.weight.prepared = true;
 }
 
@@ -116,12 +125,13 @@ Tensor WindowAttention::operator()(const Tensor& tokens, const Tensor& position_
                         .global_columns = padded_columns};
   const AttentionDropout dropout{.probability = pass.mode == Mode::train ? dropout_ : 0.0,
                                  .key = pass.key.fold("attention"),
-                                 .first_sample = pass.first_sample};
-  Tensor attended = window_attention(reshape(qkv, {batch, padded_rows, padded_columns, 3, heads_, width_ / heads_}),
-                                     reshape(logit_scale_.value, {heads_}), position_bias, grid, dropout);
+                                 .first_sample = pass.first_sample,
+                                 .first_head = heads_.first};
+  Tensor attended = window_attention(reshape(qkv, {batch, padded_rows, padded_columns, 3, heads_.size(), head_size_}),
+                                     reshape(logit_scale_.value, {heads_.size()}), position_bias, grid, dropout);
   if (padded_rows != rows) attended = slice(attended, 1, 0, rows);
   if (padded_columns != columns) attended = slice(attended, 2, 0, columns);
-  return drop_elements(output_(contiguous(attended)), dropout_, pass, "attention output");
+  return linear(contiguous(attended), output_.weight.value, added_once(mesh_, output_.bias_value()));
 }
 
 double WindowAttention::flops(std::int64_t rows, std::int64_t columns) const {

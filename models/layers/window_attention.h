@@ -17,17 +17,20 @@ struct RelativePositions {
 };
 RelativePositions relative_positions(std::int64_t window, Device device);
 
-/// Names of transformers' Swinv2Attention. Query, key and value are one product; the key has no bias (a hole).
+/// Names of transformers' Swinv2Attention. Query, key and value are one product; the key has no bias (a hole). The ranks of the tensor axis
+/// share out the heads; some may have none.
 class WindowAttention {
  public:
-  WindowAttention(std::int64_t width, std::int64_t heads, WindowSettings windows, Bias qkv_bias, double dropout, double deviation);
+  WindowAttention(std::int64_t width, std::int64_t heads, WindowSettings windows, Bias qkv_bias, double dropout, double deviation,
+                  const Mesh& mesh);
 
   const WindowSettings& windows() const { return windows_; }
   DType dtype() const { return qkv_weight_.value.dtype(); }
   Device device() const { return qkv_weight_.value.device(); }
-  /// (heads, window^2, window^2) up to a constant that softmax does not see: depends on the parameters alone.
+  /// (own heads, window^2, window^2) up to a constant that softmax does not see: depends on the parameters alone.
   Tensor position_bias(const RelativePositions& positions) const;
-  /// tokens (batch, y, x, width), any grid: zeros fill it up to whole windows and take part as keys, as in the reference.
+  /// tokens (batch, y, x, width), any grid: zeros fill it up to whole windows and take part as keys, as in the reference. Returns the rank's
+  /// addend: the sum over the tensor axis is the layer's output.
   Tensor operator()(const Tensor& tokens, const Tensor& position_bias, const Pass& pass) const;
   /// Multiply-adds counted twice, for one sample on a grid of rows x columns.
   double flops(std::int64_t rows, std::int64_t columns) const;
@@ -44,14 +47,16 @@ class WindowAttention {
  private:
   std::int64_t padded(std::int64_t tokens) const { return (tokens + windows_.window - 1) / windows_.window * windows_.window; }
 
-  std::int64_t width_, heads_;
+  Mesh mesh_;
+  std::int64_t width_, head_size_;
+  Range heads_;  // of this rank
   WindowSettings windows_;
   double dropout_;
-  Parameter logit_scale_;            // (heads, 1, 1)
-  Linear bias_up_, bias_down_;       // offsets -> hidden -> heads
-  Parameter qkv_weight_;             // (3 width, width)
-  std::optional<Parameter> qkv_bias_;  // (3 width,)
-  Linear output_;
+  Parameter logit_scale_;            // (own heads, 1, 1)
+  Linear bias_up_, bias_down_;       // offsets -> hidden -> own heads
+  Parameter qkv_weight_;             // (3 own features, width)
+  std::optional<Parameter> qkv_bias_;  // (3 own features,)
+  Linear output_;                    // own features -> width
 };
 
 }  // namespace trident

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "models/layers/stochastic.h"
+#include "parallel/collectives.h"
 #include "runtime/autograd/tape.h"
 #include "runtime/error.h"
 #include "runtime/ops/elementwise.h"
@@ -39,22 +40,26 @@ double drop_path_of(const ScotConfig& c, int position) {
   return blocks > 1 ? c.drop_path_rate * position / (blocks - 1) : 0.0;
 }
 
-ScotBlock make_block(const ScotConfig& c, int level, bool shifted, int number) {
+ScotBlock make_block(const ScotConfig& c, int level, bool shifted, int number, const Mesh& mesh) {
   const std::int64_t width = c.width(level);
+  const std::int64_t heads = c.num_heads[static_cast<std::size_t>(level)], hidden = c.mlp_width(level);
   const Norm norm(conditioning(c), width, c.layer_norm_eps, c.initializer_range);
-  return {.attention = WindowAttention(width, c.num_heads[static_cast<std::size_t>(level)], windows_of(c, level, shifted),
-                                       c.qkv_bias ? Bias::zero : Bias::none, c.attention_probs_dropout_prob, c.initializer_range),
+  return {.attention = WindowAttention(width, heads, windows_of(c, level, shifted), c.qkv_bias ? Bias::zero : Bias::none,
+                                       c.attention_probs_dropout_prob, c.initializer_range, mesh),
           .norm_before = norm,
-          .mlp = Mlp(width, c.mlp_width(level), c.hidden_act == "relu" ? Activation::relu : Activation::gelu, c.initializer_range),
+          .mlp = Mlp(width, hidden, own_columns(mesh, hidden, width, heads), c.hidden_act == "relu" ? Activation::relu : Activation::gelu,
+                     c.initializer_range, mesh),
           .norm_after = norm,
           .drop_path = drop_path_of(c, number),
+          .attention_dropout = c.attention_probs_dropout_prob,
           .hidden_dropout = c.hidden_dropout_prob,
+          .mesh = mesh,
           .number = static_cast<std::size_t>(number)};
 }
 
 ResidualBlock make_residual_block(const ScotConfig& c, int level, const Mesh& mesh) {
   if (c.residual_model == "resnet") return {ResNetBlock(c.width(level), mesh, c.initializer_range)};
-  return {ConvNextBlock(c.width(level), conditioning(c), c.layer_norm_eps, c.initializer_range)};
+  return {ConvNextBlock(c.width(level), conditioning(c), c.layer_norm_eps, c.initializer_range, mesh)};
 }
 
 Tensor run_block(const ScotBlock& block, const Tensor& tokens, const Tensor& time, const Prepared& prepared, const Pass& pass) {
@@ -68,9 +73,12 @@ Tensor run_block(const ScotBlock& block, const Tensor& tokens, const Tensor& tim
 Tensor ScotBlock::operator()(const Tensor& tokens, const Tensor& time, const Tensor& position_bias, const Pass& pass) const {
   const Pass own = pass.fold(number);
   const auto factor = [&](const char* site) { return drop_path_factor(tokens.size(0), drop_path, own, site, tokens.device()); };
-  const Tensor attended = norm_before(attention(tokens, position_bias, own), time, tokens, factor("drop path before"));
-  const Tensor branch = drop_elements(mlp(attended), hidden_dropout, own, "mlp");
-  return norm_after(branch, time, attended, factor("drop path after"));
+  const auto branch = [&](const Tensor& addend, double dropout, const char* site) {
+    return drop_elements(all_reduce_sum(mesh, Axis::tensor, addend), dropout, own, site);
+  };
+  const Tensor context = branch(attention(tokens, position_bias, own), attention_dropout, "attention output");
+  const Tensor attended = norm_before(context, time, tokens, factor("drop path before"));
+  return norm_after(branch(mlp(attended), hidden_dropout, "mlp"), time, attended, factor("drop path after"));
 }
 
 Scot::Scot(ScotConfig config, ConfigValue document, const Mesh& mesh)
@@ -84,13 +92,13 @@ Scot::Scot(ScotConfig config, ConfigValue document, const Mesh& mesh)
   int number = 0;
   for (int level = 0; level < levels; ++level) {
     EncoderLevel& stage = encoder_.emplace_back();
-    for (int block = 0; block < depth(level); ++block) stage.blocks.push_back(make_block(c, level, block % 2 == 1, number++));
+    for (int block = 0; block < depth(level); ++block) stage.blocks.push_back(make_block(c, level, block % 2 == 1, number++, mesh));
     if (level + 1 < levels) stage.downsample = PatchMerging(c.width(level), conditioning(c), c.initializer_range);
   }
   for (int level = levels - 1; level >= 0; --level) {
     DecoderLevel& stage = decoder_.emplace_back();
     // Shifts alternate from the end: with an even depth the first block is shifted.
-    for (int block = depth(level) - 1; block >= 0; --block) stage.blocks.push_back(make_block(c, level, block % 2 == 1, number++));
+    for (int block = depth(level) - 1; block >= 0; --block) stage.blocks.push_back(make_block(c, level, block % 2 == 1, number++, mesh));
     if (level > 0) stage.upsample = PatchUnmerging(c.width(level), conditioning(c), c.initializer_range);
   }
   for (int level = 0; level < levels; ++level) {

@@ -22,7 +22,8 @@ struct ScotBlock {
   Norm norm_before;
   Mlp mlp;
   Norm norm_after;
-  double drop_path, hidden_dropout;
+  double drop_path, attention_dropout, hidden_dropout;
+  Mesh mesh;
   std::size_t number;  // among all blocks, in the order of prepare(); also names its random numbers
 
   Tensor operator()(const Tensor& tokens, const Tensor& time, const Tensor& position_bias, const Pass& pass) const;

@@ -19,14 +19,14 @@ ParameterList give_values(Module& module) {
 }
 
 TEST(ConvNextBlock, StartsAsAlmostTheIdentity) {
-  ConvNextBlock block(3, Conditioning::none, 1e-5, 0.02);
+  ConvNextBlock block(3, Conditioning::none, 1e-5, 0.02, Mesh());
   give_values(block);
   const Tensor x = random_tensor({1, 4, 4, 3}, 1);
   EXPECT_TENSOR_NEAR(block(x, {}), x, 1e-5);
 }
 
 TEST(ConvNextBlock, GradientIsRight) {
-  ConvNextBlock block(3, Conditioning::time, 1e-5, 0.5);
+  ConvNextBlock block(3, Conditioning::time, 1e-5, 0.5, Mesh());
   give_values(block);
   block.scale.value = random_tensor({3}, 9);
   EXPECT_TRUE(gradcheck([&](const std::vector<Tensor>& v) { return block(v[0], v[1]); },

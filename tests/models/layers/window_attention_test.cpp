@@ -22,7 +22,7 @@ ParameterList give_values(WindowAttention& attention) {
 }
 
 TEST(WindowAttention, ListsNamesInTheOrderOfTheReferenceAndNoKeyBias) {
-  WindowAttention attention(4, 2, {.window = 2, .shift = 0}, Bias::zero, 0.0, 0.02);
+  WindowAttention attention(4, 2, {.window = 2, .shift = 0}, Bias::zero, 0.0, 0.02, Mesh());
   std::vector<std::string> names;
   for (const auto& [name, shape] : describe([&](const ParameterVisitor& visitor) { walk(attention, visitor); })) names.push_back(name);
   EXPECT_EQ(names, (std::vector<std::string>{"self.logit_scale", "self.continuous_position_bias_mlp.0.weight",
@@ -41,7 +41,7 @@ TEST(WindowAttention, RelativePositionsAreLogSpacedAndIndexedByOffset) {
 
 TEST(WindowAttention, WindowsDoNotSeeEachOtherUnlessShifted) {
   for (const std::int64_t shift : {0, 1}) {
-    WindowAttention attention(2, 1, {.window = 2, .shift = shift}, Bias::zero, 0.0, 0.5);
+    WindowAttention attention(2, 1, {.window = 2, .shift = shift}, Bias::zero, 0.0, 0.5, Mesh());
     give_values(attention);
     const Tensor bias = attention.position_bias(relative_positions(2, {}));
     Tensor x = random_tensor({1, 4, 4, 2}, 1);
@@ -57,7 +57,7 @@ TEST(WindowAttention, WindowsDoNotSeeEachOtherUnlessShifted) {
 }
 
 TEST(WindowAttention, GradientIsRightOnAPaddedShiftedGrid) {
-  WindowAttention attention(4, 2, {.window = 2, .shift = 1}, Bias::zero, 0.0, 0.5);
+  WindowAttention attention(4, 2, {.window = 2, .shift = 1}, Bias::zero, 0.0, 0.5, Mesh());
   give_values(attention);
   const RelativePositions positions = relative_positions(2, {});
   EXPECT_TRUE(gradcheck(
