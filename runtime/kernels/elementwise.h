@@ -23,9 +23,10 @@ void select(Cpu, const BroadcastPair&, const Shape& mask_strides, const bool* ma
 template <class T>
 void select(Cuda, const BroadcastPair&, const Shape& mask_strides, const bool* mask, const T* a, const T* b, T* y);
 
-enum class Unary { affine, relu, gelu, sigmoid, exponential, minimum };
+enum class Unary { affine, relu, gelu, sigmoid, exponential, minimum, tanh, silu, elu, leaky_relu, softplus };
 
-/// A function of one element with up to two numbers: affine a x + b, minimum min(x, a).
+/// A function of one element with up to two numbers: affine a x + b; minimum min(x, a); elu b x above 0, b a (e^x - 1) below; leaky_relu a x
+/// below 0.
 struct UnaryMap {
   Unary kind;
   double a = 0.0, b = 0.0;
@@ -36,7 +37,7 @@ void unary(Cpu, UnaryMap, std::int64_t count, const T* x, T* y);
 template <class T>
 void unary(Cuda, UnaryMap, std::int64_t count, const T* x, T* y);
 
-/// dx = dy f'. `saved` is y for sigmoid and exponential, else x; affine has no kernel of its own.
+/// dx = dy f'. `saved` is y for sigmoid, exponential and tanh, else x; affine has no kernel of its own.
 template <class T>
 void unary_gradient(Cpu, UnaryMap, std::int64_t count, const T* saved, const T* dy, T* dx);
 template <class T>

@@ -1,3 +1,6 @@
+#include <algorithm>
+#include <cmath>
+
 #include "runtime/kernels/activation.h"
 #include "runtime/kernels/elementwise.h"
 #include "runtime/kernels/strided_loop.h"
@@ -86,12 +89,22 @@ void unary(Cpu, UnaryMap map, std::int64_t count, const T* x, T* y) {
       return apply(count, x, y, [](T v) { return fast_exp(v); });
     case Unary::minimum:
       return apply(count, x, y, [=](T v) { return v > a ? a : v; });
+    case Unary::tanh:
+      return apply(count, x, y, [](T v) { return std::tanh(v); });
+    case Unary::silu:
+      return apply(count, x, y, [](T v) { return v * sigmoid(v); });
+    case Unary::elu:
+      return apply(count, x, y, [=](T v) { return v > T(0) ? b * v : b * a * std::expm1(v); });
+    case Unary::leaky_relu:
+      return apply(count, x, y, [=](T v) { return v > T(0) ? v : a * v; });
+    case Unary::softplus:
+      return apply(count, x, y, [](T v) { return std::max(v, T(0)) + std::log1p(fast_exp(-std::abs(v))); });
   }
 }
 
 template <class T>
 void unary_gradient(Cpu, UnaryMap map, std::int64_t count, const T* saved, const T* dy, T* dx) {
-  const T a = static_cast<T>(map.a);
+  const T a = static_cast<T>(map.a), b = static_cast<T>(map.b);
   switch (map.kind) {
     case Unary::affine:
       return apply_gradient(count, saved, dy, dx, [=](T) { return a; });
@@ -105,6 +118,16 @@ void unary_gradient(Cpu, UnaryMap map, std::int64_t count, const T* saved, const
       return apply_gradient(count, saved, dy, dx, [](T y) { return y; });
     case Unary::minimum:
       return apply_gradient(count, saved, dy, dx, [=](T x) { return x > a ? T(0) : T(1); });
+    case Unary::tanh:
+      return apply_gradient(count, saved, dy, dx, [](T y) { return T(1) - y * y; });
+    case Unary::silu:
+      return apply_gradient(count, saved, dy, dx, [](T x) { return sigmoid(x) * (T(1) + x * sigmoid(-x)); });
+    case Unary::elu:
+      return apply_gradient(count, saved, dy, dx, [=](T x) { return x > T(0) ? b : b * a * fast_exp(x); });
+    case Unary::leaky_relu:
+      return apply_gradient(count, saved, dy, dx, [=](T x) { return x > T(0) ? T(1) : a; });
+    case Unary::softplus:
+      return apply_gradient(count, saved, dy, dx, [](T x) { return sigmoid(x); });
   }
 }
 

@@ -50,7 +50,8 @@ Tensor unary_op(const char* op, UnaryMap map, const Tensor& x) {
     using T = decltype(type);
     unary(device, map, in.numel(), in.data<T>(), y.data<T>());
   });
-  const Tensor saved = map.kind == Unary::sigmoid || map.kind == Unary::exponential ? y : in;
+  const bool in_y = map.kind == Unary::sigmoid || map.kind == Unary::exponential || map.kind == Unary::tanh;
+  const Tensor saved = in_y ? y : in;
   return record(op, y, {x}, [op, map, saved](const Tensor& dy, Wanted) {
     const Tensor slope = packed(dy), dx = empty_like(slope);
     launch(op, slope, [&](auto device, auto type) {
@@ -105,6 +106,11 @@ Tensor relu(const Tensor& x) { return unary_op("relu", {Unary::relu}, x); }
 Tensor gelu(const Tensor& x) { return unary_op("gelu", {Unary::gelu}, x); }
 Tensor sigmoid(const Tensor& x) { return unary_op("sigmoid", {Unary::sigmoid}, x); }
 Tensor exp(const Tensor& x) { return unary_op("exp", {Unary::exponential}, x); }
+Tensor tanh(const Tensor& x) { return unary_op("tanh", {Unary::tanh}, x); }
+Tensor silu(const Tensor& x) { return unary_op("silu", {Unary::silu}, x); }
+Tensor elu(const Tensor& x, double alpha, double scale) { return unary_op("elu", {Unary::elu, alpha, scale}, x); }
+Tensor leaky_relu(const Tensor& x, double slope) { return unary_op("leaky_relu", {Unary::leaky_relu, slope}, x); }
+Tensor softplus(const Tensor& x) { return unary_op("softplus", {Unary::softplus}, x); }
 Tensor minimum(const Tensor& x, double bound) { return unary_op("minimum", {Unary::minimum, bound}, x); }
 
 Tensor where(const Tensor& mask, const Tensor& a, const Tensor& b) {

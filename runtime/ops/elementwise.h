@@ -17,6 +17,15 @@ Tensor relu(const Tensor& x);
 Tensor gelu(const Tensor& x);
 Tensor sigmoid(const Tensor& x);
 Tensor exp(const Tensor& x);
+Tensor tanh(const Tensor& x);
+/// x sigmoid(x).
+Tensor silu(const Tensor& x);
+/// scale * x above 0, scale * alpha * (e^x - 1) below.
+Tensor elu(const Tensor& x, double alpha = 1.0, double scale = 1.0);
+/// slope * x below 0.
+Tensor leaky_relu(const Tensor& x, double slope);
+/// log(1 + e^x).
+Tensor softplus(const Tensor& x);
 /// min(x, bound); the gradient is 0 where the bound is taken.
 Tensor minimum(const Tensor& x, double bound);
 /// `a` where the mask (bool) is true, else `b`. Mask and operands broadcast.

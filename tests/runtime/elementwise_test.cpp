@@ -46,6 +46,21 @@ TEST(Elementwise, GradientsOfBroadcastOperands) {
   }
 }
 
+TEST(Elementwise, ActivationsHaveTheirValuesAndSlopes) {
+  const Tensor x = numbers({3}, {-2, 0.5, 3});
+  EXPECT_TENSOR_NEAR(tanh(x), numbers({3}, {std::tanh(-2.0), std::tanh(0.5), std::tanh(3.0)}), 1e-15);
+  EXPECT_TENSOR_NEAR(silu(x), numbers({3}, {-2 / (1 + std::exp(2.0)), 0.5 / (1 + std::exp(-0.5)), 3 / (1 + std::exp(-3.0))}), 1e-15);
+  EXPECT_TENSOR_NEAR(elu(x, 2.0, 3.0), numbers({3}, {6 * (std::exp(-2.0) - 1), 1.5, 9}), 1e-14);
+  EXPECT_TENSOR_NEAR(leaky_relu(x, 0.01), numbers({3}, {-0.02, 0.5, 3}), 0);
+  EXPECT_TENSOR_NEAR(softplus(x), numbers({3}, {std::log1p(std::exp(-2.0)), std::log1p(std::exp(0.5)), std::log1p(std::exp(3.0))}), 1e-15);
+  EXPECT_TENSOR_NEAR(softplus(numbers({2}, {800, -800})), numbers({2}, {800, 0}), 0);
+  const Tensor points = numbers({6}, {-3, -0.7, -0.2, 0.3, 0.9, 2.5});
+  for (const auto& activation : std::vector<Tensor (*)(const Tensor&)>{
+           tanh, silu, softplus, [](const Tensor& v) { return elu(v, 1.7, 1.1); }, [](const Tensor& v) { return leaky_relu(v, 0.01); }}) {
+    EXPECT_TRUE(gradcheck([&](const auto& in) { return activation(in[0]); }, {points}));
+  }
+}
+
 TEST(Elementwise, TensorsWithoutElementsAreLegal) {
   const Tensor nothing = zeros({0, 4}, DType::f32), row = zeros({4}, DType::f32);
   EXPECT_EQ((nothing + row).shape(), (Shape{0, 4}));

@@ -1,0 +1,38 @@
+/// A matrix on the channels of every point: what a convolution with a 1x1 kernel computes, with what surrounds it.
+#pragma once
+
+#include "runtime/kernels/dispatch.h"
+
+namespace trident {
+
+struct MixSize {
+  std::int64_t batch = 0, in = 0, out = 0, points = 0;
+  bool gelu = false;  // as the last step
+};
+/// Row-major; bias, addend and gate may be null.
+template <class T>
+struct MixOperands {
+  const T* x = nullptr;       // (batch, in, points)
+  const T* weight = nullptr;  // (out, in)
+  const T* bias = nullptr;    // (out,)
+  const T* addend = nullptr;  // (batch, out, points)
+  const T* gate = nullptr;    // (out,): what the addend is multiplied by
+};
+/// Where gradients go; null where not wanted.
+template <class T>
+struct MixGradients {
+  T* x = nullptr;
+  T* weight = nullptr;
+  T* bias = nullptr;
+  T* addend = nullptr;
+  T* gate = nullptr;
+};
+
+/// y (batch, out, points) = gelu(weight x + bias + gate addend); `before` receives the values before the GELU unless null.
+template <class T> void mix_forward(Cpu, const MixSize&, const MixOperands<T>&, T* before, T* y);
+template <class T> void mix_forward(Cuda, const MixSize&, const MixOperands<T>&, T* before, T* y);
+/// `before` is read with a GELU only.
+template <class T> void mix_backward(Cpu, const MixSize&, const MixOperands<T>&, const T* before, const T* dy, const MixGradients<T>&);
+template <class T> void mix_backward(Cuda, const MixSize&, const MixOperands<T>&, const T* before, const T* dy, const MixGradients<T>&);
+
+}  // namespace trident

@@ -1,0 +1,100 @@
+#include "runtime/ops/channel_mix.h"
+
+#include <algorithm>
+
+#include "runtime/autograd/tape.h"
+#include "runtime/kernels/channel_mix.h"
+#include "runtime/tensor/copy.h"
+#include "runtime/tensor/create.h"
+
+namespace trident {
+namespace {
+
+struct Saved {
+  MixSize size;
+  Tensor x, weight, bias, addend, gate, before;
+};
+
+Tensor packed_or_undefined(const Tensor& x) { return x.defined() ? packed(x).detached() : Tensor{}; }
+
+template <class T>
+T* data_or_null(const Tensor& x) { return x.defined() ? x.data<T>() : nullptr; }
+
+template <class T>
+MixOperands<T> operands_of(const Saved& saved) {
+  return {saved.x.data<T>(), saved.weight.data<T>(), data_or_null<T>(saved.bias), data_or_null<T>(saved.addend), data_or_null<T>(saved.gate)};
+}
+
+void check(const Tensor& x, const Tensor& weight, const MixEnding& ending) {
+  if (x.rank() < 2 || weight.rank() < 2 || weight.numel() != weight.size(0) * weight.size(1) || x.size(1) != weight.size(1)) {
+    throw ShapeError(concat("channel_mix: x ", to_string(x.shape()), " and weight ", to_string(weight.shape()),
+                            " do not fit; expected (batch, in, ...) and (out, in)"));
+  }
+  for (const auto& [name, tensor] : {std::pair{"weight", &weight}, {"bias", &ending.bias}, {"addend", &ending.addend}, {"gate", &ending.gate}}) {
+    if (tensor->defined() && tensor->dtype() != x.dtype()) {
+      throw ShapeError(concat("channel_mix: x is ", name_of(x.dtype()), " and ", name, " is ", name_of(tensor->dtype()), "; convert one with cast()"));
+    }
+  }
+  for (const auto& [name, tensor] : {std::pair{"bias", &ending.bias}, {"gate", &ending.gate}}) {
+    if (tensor->defined() && tensor->numel() != weight.size(0)) {
+      throw ShapeError(concat("channel_mix: ", name, " ", to_string(tensor->shape()), " does not have one number for each of the ",
+                              weight.size(0), " output channels"));
+    }
+  }
+  if (ending.gate.defined() && !ending.addend.defined()) throw ShapeError("channel_mix: a gate needs an addend");
+}
+
+std::vector<Tensor> mix_gradients(const Saved& saved, const Shape& gate_shape, const Shape& bias_shape, const Tensor& gradient, Wanted wanted) {
+  const Tensor dy = packed(gradient);
+  std::vector<Tensor> result(5);
+  const auto make = [&](std::size_t index, const Shape& shape) {
+    if (wanted[index]) result[index] = empty(shape, dy.dtype(), dy.device());
+  };
+  make(0, saved.x.shape());
+  make(1, saved.weight.shape());
+  make(2, bias_shape);
+  make(4, gate_shape);
+  const bool same = !saved.size.gelu && !saved.gate.defined();
+  if (same && wanted[3]) result[3] = dy;
+  if (!same) make(3, dy.shape());
+  launch("channel_mix", dy, [&](auto device, auto number) {
+    using T = decltype(number);
+    mix_backward<T>(device, saved.size, operands_of<T>(saved), data_or_null<T>(saved.before), dy.data<T>(),
+                    {data_or_null<T>(result[0]), data_or_null<T>(result[1]), data_or_null<T>(result[2]), same ? nullptr : data_or_null<T>(result[3]),
+                     data_or_null<T>(result[4])});
+  });
+  return result;
+}
+
+}  // namespace
+
+Tensor channel_mix(const Tensor& x, const Tensor& weight, const MixEnding& ending) {
+  check(x, weight, ending);
+  Shape shape = x.shape();
+  shape[1] = weight.size(0);
+  if (ending.addend.defined() && ending.addend.shape() != shape) {
+    throw ShapeError(concat("channel_mix: addend ", to_string(ending.addend.shape()), " is not of the result's shape ", to_string(shape)));
+  }
+  const std::vector<Tensor> inputs{x, weight, ending.bias, ending.addend, ending.gate};
+  const bool recorded = Recording::is_on() && std::ranges::any_of(inputs, [](const Tensor& input) { return input.node() != nullptr; });
+  Saved saved{.size = {.batch = x.size(0), .in = x.size(1), .out = shape[1], .points = 1, .gelu = ending.gelu},
+              .x = packed(x).detached(),
+              .weight = packed(weight).detached(),
+              .bias = packed_or_undefined(ending.bias),
+              .addend = packed_or_undefined(ending.addend),
+              .gate = packed_or_undefined(ending.gate),
+              .before = recorded && ending.gelu ? empty(shape, x.dtype(), x.device()) : Tensor{}};
+  for (int dim = 2; dim < x.rank(); ++dim) saved.size.points *= x.size(dim);
+  const Tensor y = empty(shape, x.dtype(), x.device());
+  launch("channel_mix", x, [&](auto device, auto number) {
+    using T = decltype(number);
+    mix_forward<T>(device, saved.size, operands_of<T>(saved), data_or_null<T>(saved.before), y.data<T>());
+  });
+  const Shape gate_shape = ending.gate.defined() ? ending.gate.shape() : Shape{}, bias_shape = ending.bias.defined() ? ending.bias.shape() : Shape{};
+  if (!ending.gate.node()) saved.addend = {};  // only the gate's gradient reads it
+  return record("channel_mix", y, inputs, [saved, gate_shape, bias_shape](const Tensor& dy, Wanted wanted) {
+    return mix_gradients(saved, gate_shape, bias_shape, dy, wanted);
+  });
+}
+
+}  // namespace trident

@@ -1,0 +1,20 @@
+/// Linear maps of the channels of every point, channels before space.
+#pragma once
+
+#include "runtime/tensor/tensor.h"
+
+namespace trident {
+
+/// What a channel mix adds and how it ends; tensors may be undefined.
+struct MixEnding {
+  Tensor bias{};    // one number per output channel
+  Tensor addend{};  // shape of the result
+  Tensor gate{};    // one number per output channel, which the addend is multiplied by
+  bool gelu = false;
+};
+
+/// gelu(weight x + bias + gate * addend) at every point, in one pass: a convolution with a kernel of one point and what follows it in a
+/// Fourier block. x: (batch, in, space...); weight: (out, in) with any extents of 1 after them. Returns (batch, out, space...).
+Tensor channel_mix(const Tensor& x, const Tensor& weight, const MixEnding& ending = {});
+
+}  // namespace trident

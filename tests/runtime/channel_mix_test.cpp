@@ -1,0 +1,84 @@
+#include "runtime/ops/channel_mix.h"
+
+#include "runtime/autograd/tape.h"
+#include "runtime/error.h"
+#include "runtime/ops/elementwise.h"
+#include "runtime/ops/reduce.h"
+#include "runtime/ops/shape.h"
+#include "runtime/tensor/create.h"
+#include "tests/support/gradcheck.h"
+#include "tests/support/random_tensor.h"
+#include "tests/support/tensor_near.h"
+
+namespace trident {
+namespace {
+
+using testing::gradcheck;
+using testing::random_tensor;
+
+Tensor numbers(const Shape& shape, const std::vector<double>& values) { return from_values(shape, values); }
+
+TEST(ChannelMix, MixesTheChannelsOfEachPoint) {
+  const Tensor x = numbers({1, 2, 3}, {1, 2, 3, 10, 20, 30}), weight = numbers({1, 2, 1}, {2, 0.5});
+  EXPECT_TENSOR_NEAR(channel_mix(x, weight), numbers({1, 1, 3}, {7, 14, 21}), 0);
+  const Tensor y = channel_mix(x, weight, {.bias = numbers({1}, {100}), .addend = numbers({1, 1, 3}, {1, 2, 3}), .gate = numbers({1, 1, 1}, {-1})});
+  EXPECT_TENSOR_NEAR(y, numbers({1, 1, 3}, {106, 112, 118}), 0);
+}
+
+/// The same from operations on whole tensors.
+Tensor step_by_step(const std::vector<Tensor>& in, bool end_in_gelu) {
+  const std::int64_t out = in[1].size(0), channels = in[1].size(1);
+  const Shape& shape = in[0].shape();
+  const Tensor spread = reshape(in[0], {shape[0], 1, channels, shape[2], shape[3]}) * reshape(in[1], {1, out, channels, 1, 1});
+  Tensor y = reshape(sum(spread, {2}), {shape[0], out, shape[2], shape[3]});
+  y = y + reshape(in[2], {out, 1, 1}) + in[3] * reshape(in[4], {out, 1, 1});
+  return end_in_gelu ? gelu(y) : y;
+}
+
+TEST(ChannelMix, AgreesWithItsParts) {
+  // 1500 points: several tiles a sample, the last one short.
+  const std::vector<Tensor> in{random_tensor({3, 5, 30, 50}, 1), random_tensor({7, 5}, 2), random_tensor({7}, 3), random_tensor({3, 7, 30, 50}, 4),
+                               random_tensor({7}, 5)};
+  const Tensor dy = random_tensor({3, 7, 30, 50}, 6);
+  for (const bool end_in_gelu : {false, true}) {
+    std::vector<Tensor> first, second;
+    for (const Tensor& x : in) first.push_back(leaf(x)), second.push_back(leaf(x));
+    const Tensor y = channel_mix(first[0], first[1], {.bias = first[2], .addend = first[3], .gate = first[4], .gelu = end_in_gelu});
+    const Tensor expected = step_by_step(second, end_in_gelu);
+    EXPECT_TENSOR_NEAR(y, expected.detached(), 1e-13);
+    const std::vector<Tensor> actual = gradients(y, dy, first), wanted = gradients(expected, dy, second);
+    for (std::size_t i = 0; i < actual.size(); ++i) EXPECT_TENSOR_NEAR(actual[i], wanted[i], 1e-11);
+  }
+}
+
+TEST(ChannelMix, Gradients) {
+  const Tensor x = random_tensor({2, 3, 4}, 1), weight = random_tensor({2, 3, 1}, 2), bias = random_tensor({2}, 3),
+               addend = random_tensor({2, 2, 4}, 4), gate = random_tensor({1, 2, 1}, 5);
+  EXPECT_TRUE(gradcheck([](const auto& in) { return channel_mix(in[0], in[1]); }, {x, weight}));
+  EXPECT_TRUE(gradcheck([](const auto& in) { return channel_mix(in[0], in[1], {.bias = in[2], .gelu = true}); }, {x, weight, bias}));
+  EXPECT_TRUE(gradcheck([](const auto& in) { return channel_mix(in[0], in[1], {.addend = in[2]}); }, {x, weight, addend}));
+  EXPECT_TRUE(gradcheck([](const auto& in) { return channel_mix(in[0], in[1], {.bias = in[2], .addend = in[3], .gate = in[4], .gelu = true}); },
+                        {x, weight, bias, addend, gate}));
+}
+
+TEST(ChannelMix, TakesBatchesWithoutSamples) {
+  const Tensor weight = leaf(random_tensor({4, 3}, 1)), bias = leaf(random_tensor({4}, 2));
+  const Tensor y = channel_mix(zeros({0, 3, 5}, DType::f64), weight, {.bias = bias, .gelu = true});
+  EXPECT_EQ(y.shape(), (Shape{0, 4, 5}));
+  const std::vector<Tensor> found = gradients(y, zeros({0, 4, 5}, DType::f64), {weight, bias});
+  EXPECT_TENSOR_NEAR(found[0], zeros({4, 3}, DType::f64), 0);
+  EXPECT_TENSOR_NEAR(found[1], zeros({4}, DType::f64), 0);
+}
+
+TEST(ChannelMix, NamesWhatDoesNotFit) {
+  const Tensor x = zeros({2, 3, 4}, DType::f32);
+  EXPECT_THROW(channel_mix(x, zeros({5, 2}, DType::f32)), ShapeError);
+  EXPECT_THROW(channel_mix(x, zeros({5, 3, 3}, DType::f32)), ShapeError);
+  EXPECT_THROW(channel_mix(x, zeros({5, 3}, DType::f64)), ShapeError);
+  EXPECT_THROW(channel_mix(x, zeros({5, 3}, DType::f32), {.bias = zeros({4}, DType::f32)}), ShapeError);
+  EXPECT_THROW(channel_mix(x, zeros({5, 3}, DType::f32), {.addend = zeros({2, 5, 3}, DType::f32)}), ShapeError);
+  EXPECT_THROW(channel_mix(x, zeros({5, 3}, DType::f32), {.gate = zeros({5}, DType::f32)}), ShapeError);
+}
+
+}  // namespace
+}  // namespace trident
