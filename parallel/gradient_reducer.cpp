@@ -36,28 +36,26 @@ std::int64_t even_share(const ParameterList::Entry& entry, const Mesh& mesh) {
 struct GradientReducer::State {
   State(const ParameterList& parameters, const Mesh& the_mesh, std::int64_t bucket_bytes) : mesh(the_mesh) {
     Cut cut;
-    std::int64_t begin = 0, end = 0, elements = 0;
+    std::int64_t begin = 0, elements = 0;
     const Tensor& flat = parameters.gradients();
-    const auto close = [&] {
-      if (!buckets.empty()) buckets.back().gradient = view::slice(flat, 0, begin, end);
-    };
-    for (const auto& entry : parameters.entries()) {
-      if (!entry.trainable || mesh.size(entry.replicated) == 1) continue;
+    const auto& entries = parameters.entries();
+    for (std::size_t i = 0; i < entries.size() && entries[i].trainable; ++i) {
+      const ParameterList::Entry& entry = entries[i];
+      if (mesh.size(entry.replicated) == 1) continue;
       const Cut its{entry.replicated, entry.prepared};
       const bool full = elements * static_cast<std::int64_t>(size_of(flat.dtype())) >= bucket_bytes;
       if (buckets.empty() || full || !(its == cut)) {
-        close();
         buckets.emplace_back().axes = entry.replicated;
         begin = entry.offset;
         elements = 0;
         cut = its;
       }
       elements += even_share(entry, mesh);
-      end = entry.offset + numel(entry.shape);
+      const std::int64_t end = i + 1 < entries.size() && entries[i + 1].trainable ? entries[i + 1].offset : flat.numel();
+      buckets.back().gradient = view::slice(flat, 0, begin, end);
       ++buckets.back().parameters;
       bucket_of[entry.value.node().get()] = buckets.size() - 1;
     }
-    close();
   }
 
   void start() {

@@ -1,0 +1,138 @@
+#include "tests/models/scot/mesh_cases.h"
+
+#include <array>
+#include <set>
+
+#include "models/losses.h"
+#include "parallel/gradient_reducer.h"
+#include "parallel/optimizer.h"
+#include "runtime/autograd/tape.h"
+#include "runtime/error.h"
+#include "runtime/tensor/copy.h"
+#include "runtime/tensor/create.h"
+#include "runtime/tensor/view.h"
+#include "tests/models/support.h"
+#include "tests/support/random_tensor.h"
+
+namespace trident::testing {
+namespace {
+
+ScotConfig conditioned() {
+  ScotConfig config = small_config();
+  config.embed_dim = 12, config.num_heads = {3, 6}, config.depths = {2, 2}, config.skip_connections = {1, 1};
+  config.initializer_range = 0.2;
+  return config;
+}
+
+/// The rank's samples and rectangle of a tensor of the whole batch.
+Tensor own_part(const Tensor& whole, Range samples, const Rectangle& rectangle) {
+  Tensor part = view::slice(whole, 0, samples.first, samples.last);
+  if (part.rank() == 4) {
+    part = view::slice(part, 2, rectangle.rows.first, rectangle.rows.last);
+    part = view::slice(part, 3, rectangle.columns.first, rectangle.columns.last);
+  }
+  const Tensor result = empty(part.shape(), part.dtype());
+  copy_into(result, part);
+  return result;
+}
+
+Fields fields_of(const MeshCase& a_case, const Mesh& mesh, const Model& model, DType dtype, int step) {
+  const ScotConfig& c = a_case.config;
+  const auto seed = static_cast<std::uint64_t>(10 * step);
+  const Range samples = part_of(a_case.batch, mesh.size(Axis::data), mesh.coordinate(Axis::data));
+  const Rectangle rectangle = model->rectangle(c.image_size, c.image_size);
+  const auto own = [&](const Shape& shape, std::uint64_t which) {
+    const Tensor part = own_part(random_tensor(shape, seed + which), samples, rectangle), result = empty(part.shape(), dtype);
+    copy_into(result, part);
+    return result;
+  };
+  return {.input = own({a_case.batch, c.num_channels, c.image_size, c.image_size}, 1),
+          .time = own({a_case.batch}, 2),
+          .pixel_mask = {},
+          .label = own({a_case.batch, c.num_out_channels, c.image_size, c.image_size}, 3)};
+}
+
+/// By this rank, over all axes.
+std::int64_t bytes_sent(const Mesh& mesh) {
+  std::set<Communicator*> communicators;
+  for (int bits = 0; bits < 1 << kNumAxes; ++bits) {
+    AxisSet axes;
+    for (int axis = 0; axis < kNumAxes; ++axis) {
+      if ((bits >> axis & 1) != 0) axes = axes | static_cast<Axis>(axis);
+    }
+    communicators.insert(&mesh.comm(axes));
+  }
+  std::int64_t bytes = 0;
+  for (const Communicator* comm : communicators) bytes += comm->bytes_sent();
+  return bytes;
+}
+
+}  // namespace
+
+std::vector<MeshCase> mesh_cases() {
+  MeshCase shifted{.name = "shifted windows, conditioned", .config = conditioned()};
+  MeshCase padded{.name = "padded odd grids, position embeddings, absolute loss", .config = conditioned()};
+  padded.config.image_size = 26, padded.config.use_absolute_embeddings = true, padded.config.p = 2;
+  padded.config.channel_slice_list_normalized_loss.reset();
+  padded.batch = 3;
+  MeshCase chance{.name = "dropout everywhere, drop-path", .config = conditioned()};
+  chance.config.hidden_dropout_prob = 0.2, chance.config.attention_probs_dropout_prob = 0.2, chance.config.drop_path_rate = 0.4;
+  chance.config.learn_residual = true;
+  MeshCase deep{.name = "three levels, plain norms, relu, no query bias", .config = conditioned()};
+  deep.config.image_size = 32, deep.config.depths = {1, 2, 1}, deep.config.num_heads = {1, 2, 4}, deep.config.embed_dim = 8;
+  deep.config.skip_connections = {1, 0, 1}, deep.config.hidden_act = "relu", deep.config.qkv_bias = false;
+  deep.config.use_conditioning = false, deep.batch = 2;
+  return {shifted, padded, chance, deep};
+}
+
+std::vector<MeshSizes> meshes_of(int ranks) {
+  std::vector<MeshSizes> meshes;
+  for (int data = 1; data <= ranks; ++data) {
+    for (int domain_y = 1; data * domain_y <= ranks; ++domain_y) {
+      for (int domain_x = 1; data * domain_y * domain_x <= ranks; ++domain_x) {
+        const int tensor = ranks / (data * domain_y * domain_x);
+        if (data * domain_y * domain_x * tensor == ranks) meshes.push_back({data, domain_y, domain_x, tensor});
+      }
+    }
+  }
+  return meshes;
+}
+
+std::string name_of(const MeshSizes& sizes) { return concat(sizes[0], "x", sizes[1], "x", sizes[2], "x", sizes[3]); }
+
+bool fits(const MeshCase&, const MeshSizes& sizes) { return sizes[1] == 1 && sizes[2] == 1; }
+
+Outcome train_steps(const MeshCase& a_case, const Mesh& mesh, const StepsOptions& options) {
+  const Model model = describe_model(section(a_case.config), mesh);
+  Outcome outcome;
+  outcome.parameters = materialize(model, options.dtype, Use::training, RandomKey(3));
+  const ParameterList& parameters = outcome.parameters;
+  const Loss loss(model->loss(), a_case.config.num_out_channels, LossScope::global, mesh);
+  GradientReducer reducer(parameters, mesh, options.bucket_bytes);
+  AdamW optimizer(parameters, {.max_grad_norm = 1.0}, {0.01}, [](const std::string&) { return 0; });
+  for (int step = 0; step < options.steps; ++step) {
+    const Fields fields = fields_of(a_case, mesh, model, options.dtype, step);
+    Pass pass = pass_of(options.dtype, Mode::train);
+    pass.key = RandomKey(5).fold(static_cast<std::uint64_t>(step));
+    pass.first_sample = part_of(a_case.batch, mesh.size(Axis::data), mesh.coordinate(Axis::data)).first;
+    parameters.zero_gradients();
+    const LossTotals totals = loss.totals({&fields.label, 1});
+    const std::int64_t before = bytes_sent(mesh);
+    const Tensor share = loss.share(model(fields, model->prepare(), pass), fields.label, totals);
+    backward(share, reducer.on_final());
+    reducer.finish();
+    outcome.step_bytes = bytes_sent(mesh) - before;
+    const Tensor norm = global_norm(parameters, mesh), sum = from_values<double>({1}, std::vector{to_number(share)});
+    mesh.world().all_reduce(sum, ReduceOp::sum);
+    outcome.losses.push_back(to_number(sum));
+    outcome.norms.push_back(to_number(norm));
+    if (step == 0) {
+      outcome.first_gradients = empty_like(parameters.gradients());
+      copy_into(outcome.first_gradients, parameters.gradients());
+    }
+    optimizer.update(step + 1, std::array{1e-3}, norm);
+  }
+  return outcome;
+}
+
+}  // namespace trident::testing

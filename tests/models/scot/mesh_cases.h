@@ -1,0 +1,45 @@
+/// What the mesh tests run: configurations and meshes as tables, and training steps on any of them.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "models/model.h"
+#include "models/scot/scot_config.h"
+
+namespace trident::testing {
+
+struct MeshCase {
+  std::string name;
+  ScotConfig config;
+  std::int64_t batch = 4;
+};
+
+/// Small and well conditioned: shifts, padding, odd grids, skips, conditioning, chance, and heads that do not divide.
+std::vector<MeshCase> mesh_cases();
+/// All meshes of as many ranks.
+std::vector<MeshSizes> meshes_of(int ranks);
+/// "data x domain_y x domain_x x tensor"
+std::string name_of(const MeshSizes& sizes);
+/// Whether the model can be laid out there.
+bool fits(const MeshCase& a_case, const MeshSizes& sizes);
+
+struct StepsOptions {
+  DType dtype = DType::f64;
+  int steps = 3;
+  std::int64_t bucket_bytes = 1 << 12;  // of the sums of gradients
+};
+
+/// What training steps leave behind on this rank.
+struct Outcome {
+  std::vector<double> losses, norms;  // of every step
+  Tensor first_gradients;             // flat, of the first step, summed over ranks
+  ParameterList parameters;           // after the last step
+  std::int64_t step_bytes = 0;        // sent by the forward, the backward and the sums of gradients of the last step
+};
+
+/// Trains on global batches that do not depend on the mesh.
+Outcome train_steps(const MeshCase& a_case, const Mesh& mesh, const StepsOptions& options = {});
+
+}  // namespace trident::testing

@@ -1,0 +1,155 @@
+/// The same training steps on every mesh: losses, gradients and parameters are those of one rank.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstdlib>
+#include <map>
+
+#include "checkpoint/box.h"
+#include "runtime/error.h"
+#include "runtime/tensor/copy.h"
+#include "runtime/tensor/create.h"
+#include "runtime/tensor/view.h"
+#include "tests/models/scot/mesh_cases.h"
+#include "tests/support/test_world.h"
+
+namespace trident {
+namespace {
+
+using testing::fits, testing::mesh_cases, testing::MeshCase, testing::meshes_of, testing::Outcome, testing::StepsOptions,
+    testing::train_steps, testing::world;
+
+double distance(const Tensor& a, const Tensor& b) {
+  double sum = 0.0;
+  const std::vector<double> x = to_host<double>(a), y = to_host<double>(b);
+  for (std::size_t i = 0; i < x.size(); ++i) sum += (x[i] - y[i]) * (x[i] - y[i]);
+  return std::sqrt(sum);
+}
+
+Tensor as_f64(const Tensor& x) {
+  const Tensor result = empty(x.shape(), DType::f64);
+  copy_into(result, x);
+  return result;
+}
+
+double norm_of(const Tensor& x) { return distance(x, zeros_like(x)); }
+
+/// How far this rank's part of every tensor lies from that of one rank: relative to the whole tensor, and of all tensors together.
+struct Distances {
+  double worst = 0.0, all = 0.0;
+  std::string worst_name;
+};
+
+Distances distances(const Outcome& here, const Tensor& values, const Outcome& alone, const Tensor& expected) {
+  Distances result;
+  double whole = 0.0;
+  std::map<std::string, const NamedPiece*> references;
+  for (const NamedPiece& piece : alone.parameters.pieces()) references[piece.name] = &piece;
+  for (const NamedPiece& piece : here.parameters.pieces()) {
+    const NamedPiece& reference = *references.at(piece.name);
+    const Tensor mine = as_f64(view::slice(values, 0, piece.offset, piece.offset + piece.value.numel()));
+    const Tensor full = as_f64(view::slice(expected, 0, reference.offset, reference.offset + reference.value.numel()));
+    const Tensor part = zeros_like(mine);
+    EXPECT_EQ(copy_overlap(part, piece.piece.owned, full, whole_box(piece.piece.full_shape)), mine.numel()) << piece.name;
+    const double apart = distance(mine, part), size = norm_of(full);
+    result.all += apart * apart, whole += size * size;
+    if (apart / size > result.worst) result.worst = apart / size, result.worst_name = piece.name;
+  }
+  result.all = std::sqrt(result.all / whole);
+  return result;
+}
+
+struct Bounds {
+  double all, worst;
+};
+
+void expect_same(const Outcome& here, const Outcome& alone, const Bounds& bounds) {
+  for (std::size_t step = 0; step < alone.losses.size(); ++step) {
+    EXPECT_NEAR(here.losses[step], alone.losses[step], bounds.all * alone.losses[step]) << "loss of step " << step;
+    EXPECT_NEAR(here.norms[step], alone.norms[step], bounds.all * alone.norms[step]) << "gradient norm of step " << step;
+  }
+  const Distances gradients = distances(here, here.first_gradients, alone, alone.first_gradients);
+  EXPECT_LE(gradients.all, bounds.all);
+  EXPECT_LE(gradients.worst, bounds.worst) << "gradient of " << gradients.worst_name;
+  EXPECT_LE(distances(here, here.parameters.values(), alone, alone.parameters.values()).all, bounds.all);
+}
+
+/// On every mesh of this job's ranks. Each runs one of the cases that fit, in turn, or all of them if TRIDENT_ALL_MESH_CASES is set.
+template <class Check>
+void on_every_mesh(const Check& check) {
+  std::size_t turn = 0;
+  for (const MeshSizes& sizes : meshes_of(world()->size())) {
+    std::vector<MeshCase> cases;
+    for (const MeshCase& a_case : mesh_cases()) {
+      if (fits(a_case, sizes)) cases.push_back(a_case);
+    }
+    if (cases.empty()) continue;
+    if (std::getenv("TRIDENT_ALL_MESH_CASES") == nullptr) cases = {cases[turn++ % cases.size()]};
+    const Mesh mesh(world(), sizes);
+    for (const MeshCase& a_case : cases) {
+      SCOPED_TRACE(concat(testing::name_of(sizes), ": ", a_case.name));
+      check(mesh, a_case);
+    }
+  }
+}
+
+/// Of one rank, computed once.
+const Outcome& alone(const MeshCase& a_case, const StepsOptions& options = {}) {
+  static std::map<std::string, Outcome> outcomes;
+  const std::string key = concat(a_case.name, name_of(options.dtype), options.steps);
+  if (!outcomes.contains(key)) outcomes[key] = train_steps(a_case, Mesh(), options);
+  return outcomes[key];
+}
+
+TEST(ScotMesh, EveryMeshTrainsLikeOneRank) {
+  on_every_mesh([](const Mesh& mesh, const MeshCase& a_case) {
+    expect_same(train_steps(a_case, mesh), alone(a_case), {.all = 1e-11, .worst = 1e-10});
+  });
+}
+
+TEST(ScotMesh, TwoRunsInSinglePrecisionAreTheSameBitsAndAgreeWithOneRank) {
+  const StepsOptions options{.dtype = DType::f32, .steps = 1};
+  on_every_mesh([&](const Mesh& mesh, const MeshCase& a_case) {
+    const Outcome first = train_steps(a_case, mesh, options), again = train_steps(a_case, mesh, options);
+    EXPECT_EQ(to_host<float>(first.parameters.values()), to_host<float>(again.parameters.values()));
+    EXPECT_EQ(first.losses, again.losses);
+    expect_same(first, alone(a_case, options), {.all = 1e-5, .worst = 1e-3});
+  });
+}
+
+std::int64_t ring_bytes(std::int64_t ranks, std::int64_t bytes) { return 2 * (ranks - 1) * bytes / ranks; }
+
+/// Of one step's sums over the tensor axis, forward and backward, of numbers of `size` bytes.
+std::int64_t tensor_bytes(const ScotConfig& c, std::int64_t samples, std::int64_t ranks, std::int64_t size) {
+  std::int64_t bytes = 0;
+  for (int level = 0; level < c.num_levels(); ++level) {
+    const std::int64_t side = (c.grid() + (1 << level) - 1) >> level;
+    const std::int64_t sums = 4 * c.depths[static_cast<std::size_t>(level)] + c.skip_blocks(level);
+    bytes += 2 * sums * ring_bytes(ranks, size * samples * side * side * c.width(level));
+  }
+  return bytes;
+}
+
+/// Of the sums of gradients: what each set of axes sums, and what is final last, goes together. Tensors begin at multiples of 64 bytes.
+std::int64_t gradient_bytes(const ParameterList& parameters, const Mesh& mesh) {
+  std::map<std::pair<int, bool>, std::int64_t> bytes;
+  const auto& entries = parameters.entries();
+  for (std::size_t i = 0; i < entries.size(); ++i) {
+    const std::int64_t end = i + 1 < entries.size() ? entries[i + 1].offset : parameters.gradients().numel();
+    bytes[{mesh.size(entries[i].replicated), entries[i].prepared}] += 8 * (end - entries[i].offset);
+  }
+  std::int64_t total = 0;
+  for (const auto& [key, size] : bytes) total += ring_bytes(key.first, size);
+  return total;
+}
+
+TEST(ScotMesh, AStepSendsTheBytesOfTheFormulas) {
+  on_every_mesh([](const Mesh& mesh, const MeshCase& a_case) {
+    const std::int64_t samples = part_of(a_case.batch, mesh.size(Axis::data), mesh.coordinate(Axis::data)).size();
+    const Outcome outcome = train_steps(a_case, mesh, {.steps = 2, .bucket_bytes = std::int64_t{1} << 40});
+    EXPECT_EQ(outcome.step_bytes, tensor_bytes(a_case.config, samples, mesh.size(Axis::tensor), 8) + gradient_bytes(outcome.parameters, mesh));
+  });
+}
+
+}  // namespace
+}  // namespace trident
