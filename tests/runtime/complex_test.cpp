@@ -1,0 +1,46 @@
+#include "runtime/ops/complex.h"
+
+#include <complex>
+
+#include "runtime/autograd/tape.h"
+#include "runtime/error.h"
+#include "runtime/ops/elementwise.h"
+#include "runtime/tensor/copy.h"
+#include "runtime/tensor/create.h"
+#include "tests/support/gradcheck.h"
+#include "tests/support/random_tensor.h"
+#include "tests/support/tensor_near.h"
+
+namespace trident {
+namespace {
+
+using testing::gradcheck;
+using testing::random_tensor;
+
+TEST(Complex, PartsComeBackOut) {
+  const Tensor re = random_tensor({2, 3}, 1), im = random_tensor({2, 3}, 2), z = complex(re, im);
+  EXPECT_EQ(z.dtype(), DType::c128);
+  EXPECT_EQ(z.data<c128>()[4], c128(re.data<double>()[4], im.data<double>()[4]));
+  EXPECT_TENSOR_NEAR(packed(real(z)), re, 0);
+  EXPECT_TENSOR_NEAR(packed(imag(z)), im, 0);
+  EXPECT_EQ(view::as_reals(z).shape(), (Shape{2, 3, 2}));
+  EXPECT_THROW(complex(re, random_tensor({3, 2}, 1)), ShapeError);
+  EXPECT_THROW(real(re), ShapeError);
+}
+
+TEST(Complex, Gradients) {
+  const Tensor a = random_tensor({2, 3}, 1), b = random_tensor({2, 3}, 2);
+  EXPECT_TRUE(gradcheck([](const auto& in) {
+    const Tensor z = complex(in[0], in[1]);
+    return real(z) * imag(z) + gelu(imag(z));
+  }, {a, b}));
+}
+
+TEST(Complex, TheGradientIsThatOfBothParts) {
+  const Tensor z = leaf(complex(from_values<double>({1}, std::vector<double>{3}), from_values<double>({1}, std::vector<double>{5})));
+  backward(real(z) * real(z) + affine(imag(z), 7.0));
+  EXPECT_EQ(gradient_of(z).data<c128>()[0], c128(6, 7));
+}
+
+}  // namespace
+}  // namespace trident
