@@ -4,66 +4,34 @@
 #include <bit>
 #include <cstring>
 
+#include "checkpoint/pickle_opcodes.h"
 #include "runtime/error.h"
 
 namespace trident {
+
+using namespace pickle_opcodes;
+
 namespace {
 
 constexpr std::size_t kMaxValues = 2'000'000;
 constexpr std::string_view kOrderedDict = "collections.OrderedDict";
 
-/// The opcodes that are known, by their names in Python's pickletools.
-enum Opcode : std::uint8_t {
-  kMark = '(',
-  kStop = '.',
-  kPop = '0',
-  kPopMark = '1',
-  kDup = '2',
-  kNone = 'N',
-  kNewTrue = 0x88,
-  kNewFalse = 0x89,
-  kBinInt = 'J',
-  kBinInt1 = 'K',
-  kBinInt2 = 'M',
-  kLong1 = 0x8a,
-  kBinFloat = 'G',
-  kBinUnicode = 'X',
-  kShortBinUnicode = 0x8c,
-  kBinUnicode8 = 0x8d,
-  kShortBinString = 'U',
-  kEmptyTuple = ')',
-  kTuple = 't',
-  kTuple1 = 0x85,
-  kTuple2 = 0x86,
-  kTuple3 = 0x87,
-  kEmptyList = ']',
-  kAppend = 'a',
-  kAppends = 'e',
-  kEmptyDict = '}',
-  kSetItem = 's',
-  kSetItems = 'u',
-  kBinPut = 'q',
-  kLongBinPut = 'r',
-  kBinGet = 'h',
-  kLongBinGet = 'j',
-  kMemoize = 0x94,
-  kGlobal = 'c',
-  kStackGlobal = 0x93,
-  kReduce = 'R',
-  kBuild = 'b',
-  kBinPersId = 'Q',
-  kProto = 0x80,
-  kFrame = 0x95,
-};
-
 }  // namespace
 
-PickleReader::PickleReader(std::span<const std::byte> bytes, std::string where, std::span<const std::string_view> allowed)
-    : bytes_(bytes), where_(std::move(where)), allowed_(allowed) {
+const PickleValue* PickleValue::find(std::string_view key) const {
+  if (kind != Kind::dict) return nullptr;
+  const PickleValue* found = nullptr;
+  for (std::size_t i = 0; i < elements.size(); i += 2) {
+    if (elements[i]->kind == Kind::text && elements[i]->text == key) found = elements[i + 1];  // the last one counts, as in Python
+  }
+  return found;
+}
+
+PickleReader::PickleReader(std::span<const std::byte> bytes, std::string where) : bytes_(bytes), where_(std::move(where)) {
   if (number<std::uint8_t>() != kProto) reject("it does not begin with a protocol of 2 or later");
-  if (const int protocol = number<std::uint8_t>(); protocol < 2 || protocol > 4) reject(concat("protocol ", protocol, " is not 2, 3 or 4"));
+  if (const int protocol = number<std::uint8_t>(); protocol < 2 || protocol > 5) reject(concat("protocol ", protocol, " is not 2 to 5"));
   for (std::uint8_t code = number<std::uint8_t>(); code != kStop; code = number<std::uint8_t>()) {
-    if (!step_scalar(code) && !step_container(code) && !step_memo(code) && !step_object(code)) {
+    if (!step_scalar(code) && !step_text(code) && !step_tuple(code) && !step_container(code) && !step_memo(code) && !step_object(code)) {
       reject(concat("opcode ", static_cast<int>(code), " at byte ", position_ - 1, " is not one that tensors need"));
     }
   }
@@ -158,20 +126,35 @@ bool PickleReader::step_scalar(std::uint8_t code) {
       push_integer(number<std::uint16_t>());
       return true;
     case kLong1:
-      push_long();
+      push_long(number<std::uint8_t>());
+      return true;
+    case kLong4:
+      push_long(number<std::uint32_t>());
       return true;
     case kBinFloat:
       push(make(PickleValue::Kind::number));
       stack_.back()->number = std::bit_cast<double>(__builtin_bswap64(number<std::uint64_t>()));  // big-endian, unlike the rest
       return true;
+    default:
+      return false;
+  }
+}
+
+bool PickleReader::step_text(std::uint8_t code) {
+  switch (code) {
     case kBinUnicode:
+    case kBinString:
+    case kBinBytes:
       push_text(text(number<std::uint32_t>()));
       return true;
     case kShortBinUnicode:
     case kShortBinString:
+    case kShortBinBytes:
       push_text(text(number<std::uint8_t>()));
       return true;
     case kBinUnicode8:
+    case kBinBytes8:
+    case kByteArray8:
       push_text(text(number<std::uint64_t>()));
       return true;
     default:
@@ -179,8 +162,8 @@ bool PickleReader::step_scalar(std::uint8_t code) {
   }
 }
 
-void PickleReader::push_long() {
-  const std::string bytes = text(number<std::uint8_t>());
+void PickleReader::push_long(std::uint64_t length) {
+  const std::string bytes = text(length);
   if (bytes.size() > sizeof(std::int64_t)) reject("an integer has more than 64 bits");
   std::uint64_t value = !bytes.empty() && (bytes.back() & 0x80) != 0 ? ~std::uint64_t{0} : 0;  // two's complement of any length
   for (std::size_t i = 0; i < bytes.size(); ++i) {
@@ -188,6 +171,32 @@ void PickleReader::push_long() {
     value |= static_cast<std::uint64_t>(static_cast<std::uint8_t>(bytes[i])) << (8 * i);
   }
   push_integer(static_cast<std::int64_t>(value));
+}
+
+bool PickleReader::step_tuple(std::uint8_t code) {
+  switch (code) {
+    case kEmptyTuple:
+      push(make(PickleValue::Kind::tuple));
+      return true;
+    case kTuple1:
+      push_tuple(1);
+      return true;
+    case kTuple2:
+      push_tuple(2);
+      return true;
+    case kTuple3:
+      push_tuple(3);
+      return true;
+    case kTuple:
+    case kFrozenSet: {
+      auto values = pop_to_mark();
+      push(make(PickleValue::Kind::tuple));
+      stack_.back()->elements = std::move(values);
+      return true;
+    }
+    default:
+      return false;
+  }
 }
 
 bool PickleReader::step_container(std::uint8_t code) {
@@ -204,34 +213,18 @@ bool PickleReader::step_container(std::uint8_t code) {
     case kDup:
       push(top());
       return true;
-    case kEmptyTuple:
-      push(make(PickleValue::Kind::tuple));
-      return true;
     case kEmptyList:
+    case kEmptySet:
       push(make(PickleValue::Kind::list));
       return true;
     case kEmptyDict:
       push(make(PickleValue::Kind::dict));
       return true;
-    case kTuple1:
-      push_tuple(1);
-      return true;
-    case kTuple2:
-      push_tuple(2);
-      return true;
-    case kTuple3:
-      push_tuple(3);
-      return true;
-    case kTuple: {
-      auto values = pop_to_mark();
-      push(make(PickleValue::Kind::tuple));
-      stack_.back()->elements = std::move(values);
-      return true;
-    }
     case kAppend:
       add_to_list({pop()});
       return true;
     case kAppends:
+    case kAddItems:
       add_to_list(pop_to_mark());
       return true;
     case kSetItem: {
@@ -257,12 +250,14 @@ void PickleReader::push_tuple(std::size_t size) {
 
 void PickleReader::add_to_list(const std::vector<PickleValue*>& values) {
   PickleValue* list = top();
+  if (list->kind == PickleValue::Kind::call) return;
   if (list->kind != PickleValue::Kind::list) reject("it appends to what is no list");
   list->elements.insert(list->elements.end(), values.begin(), values.end());
 }
 
 void PickleReader::add_to_dict(const std::vector<PickleValue*>& pairs) {
   PickleValue* dict = top();
+  if (dict->kind == PickleValue::Kind::call) return;
   if (dict->kind != PickleValue::Kind::dict || pairs.size() % 2 != 0) reject("it sets items of what is no dict");
   dict->elements.insert(dict->elements.end(), pairs.begin(), pairs.end());
 }
@@ -312,8 +307,17 @@ bool PickleReader::step_object(std::uint8_t code) {
       return true;
     }
     case kReduce:
-      reduce();
+    case kNewObject: {
+      const PickleValue* arguments = pop();
+      call(pop(), arguments);
       return true;
+    }
+    case kNewObjectEx: {
+      pop();  // keyword arguments
+      const PickleValue* arguments = pop();
+      call(pop(), arguments);
+      return true;
+    }
     case kBuild:
       build();
       return true;
@@ -333,16 +337,12 @@ bool PickleReader::step_object(std::uint8_t code) {
 
 void PickleReader::push_global(const std::string& module, const std::string& name) {
   const std::string full = module + "." + name;
-  if (full != kOrderedDict && std::find(allowed_.begin(), allowed_.end(), full) == allowed_.end()) {
-    reject(concat("it wants the Python object \"", full.substr(0, 200), "\", which is not one that tensors need"));
-  }
+  if (full != kOrderedDict) globals_.push_back(full);
   push(make(PickleValue::Kind::global));
   stack_.back()->text = full;
 }
 
-void PickleReader::reduce() {
-  const PickleValue* arguments = pop();
-  const PickleValue* function = pop();
+void PickleReader::call(const PickleValue* function, const PickleValue* arguments) {
   if (function->kind != PickleValue::Kind::global || arguments->kind != PickleValue::Kind::tuple) reject("it calls what is no function");
   if (function->text != kOrderedDict) {
     push(make(PickleValue::Kind::call));
@@ -359,8 +359,8 @@ void PickleReader::reduce() {
 }
 
 void PickleReader::build() {
-  pop();  // attributes of a dict, such as the versions that PyTorch puts there: no tensors
-  if (top()->kind != PickleValue::Kind::dict) reject("it sets attributes of what is no dict");
+  pop();  // attributes of a dict, such as the versions that PyTorch puts there, or of an object: no tensors
+  if (top()->kind != PickleValue::Kind::dict && top()->kind != PickleValue::Kind::call) reject("it sets attributes of what is no object");
 }
 
 }  // namespace trident

@@ -18,18 +18,23 @@ struct PickleValue {
   Kind kind = Kind::none;
   std::int64_t integer = 0;  // boolean: 0 or 1
   double number = 0.0;
-  std::string text;                    // text; global and call: "module.name"
+  std::string text;                    // text, bytes; global and call: "module.name"
   std::vector<PickleValue*> elements;  // tuple, list, call: arguments; persistent: its id; dict: key, value, key, value, ...
+
+  /// The value of a text key of a dict; null if there is none, or this is no dict.
+  const PickleValue* find(std::string_view key) const;
 };
 
-/// One pickle of protocol 2 to 4, of the opcodes that tensors and their containers need. collections.OrderedDict is a dict.
+/// One pickle of protocol 2 to 5, of the opcodes that state dicts and the objects beside them need. collections.OrderedDict is a dict; of
+/// any other object only its global and the arguments of its construction are kept, as a `call`: its attributes and items are dropped.
 class PickleReader {
  public:
-  /// `allowed`: the globals that may occur besides collections.OrderedDict. Throws CheckpointError that begins with `where` and names
-  /// the global or the opcode that is refused.
-  PickleReader(std::span<const std::byte> bytes, std::string where, std::span<const std::string_view> allowed);
+  /// Throws CheckpointError that begins with `where` and names the opcode that is refused.
+  PickleReader(std::span<const std::byte> bytes, std::string where);
 
   const PickleValue& root() const { return *root_; }
+  /// Names of all globals besides collections.OrderedDict, in order.
+  const std::vector<std::string>& globals() const { return globals_; }
 
  private:
   [[noreturn]] void reject(const std::string& what) const;
@@ -48,24 +53,26 @@ class PickleReader {
 
   // Each executes `code` if it is one of its own and says whether it was.
   bool step_scalar(std::uint8_t code);
+  bool step_text(std::uint8_t code);
+  bool step_tuple(std::uint8_t code);
   bool step_container(std::uint8_t code);
   bool step_memo(std::uint8_t code);
   bool step_object(std::uint8_t code);
 
   void push_tuple(std::size_t size);
-  void push_long();
+  void push_long(std::uint64_t length);
   void push_global(const std::string& module, const std::string& name);
   void add_to_dict(const std::vector<PickleValue*>& pairs);
   void add_to_list(const std::vector<PickleValue*>& values);
   void remember(std::uint64_t index);
   void recall(std::uint64_t index);
-  void reduce();
+  void call(const PickleValue* function, const PickleValue* arguments);
   void build();
 
   std::span<const std::byte> bytes_;
   std::size_t position_ = 0;
   std::string where_;
-  std::span<const std::string_view> allowed_;
+  std::vector<std::string> globals_;
   std::deque<PickleValue> values_;  // owns them all: pickles may share and nest values in circles
   std::vector<PickleValue*> stack_;
   std::vector<std::size_t> marks_;

@@ -5,20 +5,20 @@
 #include <cstring>
 #include <utility>
 
-#include "checkpoint/mapped_file.h"
 #include "checkpoint/pickle_reader.h"
+#include "checkpoint/pickled_values.h"
 #include "runtime/error.h"
 
 namespace trident {
 namespace {
 
-constexpr std::uint64_t kMaxPickleBytes = std::uint64_t{16} << 20;  // Poseidon-L's has 0.2 MB
 constexpr std::size_t kMaxVisited = 500'000;
 constexpr int kMaxDepth = 16;
 
 constexpr std::string_view kRebuildTensor = "torch._utils._rebuild_tensor_v2";
 constexpr std::string_view kRebuildParameter = "torch._utils._rebuild_parameter";
 constexpr std::string_view kSize = "torch.Size";
+constexpr std::string_view kArguments = "_metadata";
 
 struct StorageType {
   std::string_view name;  // in module torch
@@ -44,6 +44,8 @@ constexpr auto kAllowed = [] {
   for (std::size_t i = 0; i < kStorageTypes.size(); ++i) names[i + 3] = kStorageTypes[i].name;
   return names;
 }();
+
+bool is_allowed(std::string_view global) { return std::find(kAllowed.begin(), kAllowed.end(), global) != kAllowed.end(); }
 
 bool is_call(const PickleValue& value, std::string_view function) {
   return value.kind == PickleValue::Kind::call && value.text == function;
@@ -79,45 +81,25 @@ std::optional<std::int64_t> reach_of(const TorchEntry& entry) {
   return __builtin_add_overflow(last, 1, &last) ? std::nullopt : std::optional(last);
 }
 
-/// The archive; or the error that says which other format of PyTorch's the file has.
-ZipReader open_archive(const std::filesystem::path& path) {
-  constexpr std::string_view kZip = "PK\3\4";
-  constexpr std::string_view kLegacy("\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19", 14);  // protocol 2, the magic number
-  const auto file = MappedFile::open(path);
-  const std::string_view text(reinterpret_cast<const char*>(file->bytes().data()), file->bytes().size());
-  if (text.starts_with(kLegacy)) {
-    throw CheckpointError(
-        concat(path.string(), ": has the format of PyTorch before 1.6; load it there and save it again, best as safetensors"));
-  }
-  if (!text.starts_with(kZip)) {
-    throw CheckpointError(concat(path.string(), ": is no file of torch.save (no zip archive, ", text.size(), " bytes); give a model file"));
-  }
-  return ZipReader(path);
-}
-
 }  // namespace
 
-TorchReader::TorchReader(const std::filesystem::path& path) : path_(path), archive_(open_archive(path)) {
-  constexpr std::string_view kPickle = "/data.pkl";
-  const ZipEntry* pickle = nullptr;
-  for (const ZipEntry& entry : archive_.entries()) {
-    const std::size_t slash = entry.name.find('/');
-    if (slash == std::string::npos || std::string_view(entry.name).substr(slash) != kPickle) continue;
-    if (pickle != nullptr) reject("it has two data.pkl");
-    pickle = &entry;
-    folder_ = entry.name.substr(0, slash + 1);
+TorchReader::TorchReader(const std::filesystem::path& path) : path_(path), archive_(path) {
+  const ZipData data = archive_.pickle();
+  const PickleReader reader(data.bytes, path_.string());
+  // neuraloperator keeps the arguments of the model beside its tensors, whatever objects they are. Other files have no reason for objects.
+  if (reader.root().find(kArguments) == nullptr) {
+    for (const std::string& name : reader.globals()) {
+      if (!is_allowed(name)) reject_object(name);
+    }
   }
-  if (pickle == nullptr) reject("it has no data.pkl");
-  if (archive_.find(folder_ + "constants.pkl") != nullptr) reject("it is a TorchScript program, not a file of tensors");
-  if (pickle->bytes > kMaxPickleBytes) reject(concat("its data.pkl has ", pickle->bytes, " bytes; at most ", kMaxPickleBytes, " are read"));
-  if (const ZipEntry* order = archive_.find(folder_ + "byteorder")) {
-    const ZipData data = archive_.read(*order);
-    const std::string_view text(reinterpret_cast<const char*>(data.bytes.data()), data.bytes.size());
-    if (text != "little") reject("its byte order is not little-endian");
-  }
-  const ZipData data = archive_.read(*pickle);
-  const PickleReader reader(data.bytes, path_.string(), kAllowed);
   collect("", reader.root(), 0);
+  values_ = plain_values(reader.root(), path_.string());
+}
+
+void TorchReader::reject_object(const std::string& name) const {
+  throw CheckpointError(
+      concat(path_.string(), ": its pickle is refused: it wants the Python object \"", name.substr(0, 200),
+             "\", which is not one that tensors need; save it again as safetensors, or with torch.save of plain tensors"));
 }
 
 void TorchReader::reject(const std::string& what) const {
@@ -136,11 +118,14 @@ void TorchReader::collect(const std::string& name, const PickleValue& value, int
     for (std::size_t i = 0; i < value.elements.size(); i += 2) {
       const PickleValue& key = *value.elements[i];
       const bool is_text = key.kind == PickleValue::Kind::text;
+      if (depth == 0 && is_text && key.text == kArguments) continue;
       if (!is_text && key.kind != PickleValue::Kind::integer) reject(concat("a key in \"", name, "\" is neither text nor integer"));
       collect(child(is_text ? key.text : std::to_string(key.integer)), *value.elements[i + 1], depth + 1);
     }
   } else if (value.kind == PickleValue::Kind::list || value.kind == PickleValue::Kind::tuple) {
     for (std::size_t i = 0; i < value.elements.size(); ++i) collect(child(std::to_string(i)), *value.elements[i], depth + 1);
+  } else if ((value.kind == PickleValue::Kind::global || value.kind == PickleValue::Kind::call) && !is_allowed(value.text)) {
+    reject_object(value.text);
   }
 }
 
@@ -168,7 +153,7 @@ void TorchReader::add_tensor(const std::string& name, const PickleValue& call) {
   }
   TorchEntry entry{name,       std::string(type->name.substr(std::strlen("torch."))), type->dtype, *shape, *strides, arguments[1]->integer,
                    id[2]->text};
-  const ZipEntry* data = archive_.find(folder_ + "data/" + entry.storage);
+  const ZipEntry* data = archive_.storage(entry.storage);
   if (data == nullptr) reject(concat("storage \"", entry.storage, "\" of tensor \"", name, "\" is missing"));
   if (data->bytes % type->bytes != 0 || std::cmp_not_equal(data->bytes / type->bytes, id[4]->integer)) {
     reject(
@@ -202,7 +187,7 @@ std::shared_ptr<Storage> TorchReader::storage(const TorchEntry& entry) {
   // One key read as two types would be two storages of PyTorch.
   std::shared_ptr<Storage>& storage = storages_[entry.storage + ":" + entry.type];
   if (storage) return storage;
-  const ZipData data = archive_.read(*archive_.find(folder_ + "data/" + entry.storage));
+  const ZipData data = archive_.read(*archive_.storage(entry.storage));
   if (entry.dtype == DType::boolean && std::any_of(data.bytes.begin(), data.bytes.end(), [](std::byte b) { return b > std::byte{1}; })) {
     reject(concat("tensor \"", entry.name, "\" is boolean but has bytes other than 0 and 1"));
   }

@@ -4,6 +4,7 @@
 
 #include "checkpoint/model_directory.h"
 #include "checkpoint/safetensors_writer.h"
+#include "checkpoint/torch_writer.h"
 #include "checkpoint/weight_files.h"
 #include "runtime/error.h"
 
@@ -25,16 +26,28 @@ void convert_model(const Conversion& conversion) {
   save_model(conversion.target, loaded.model, loaded.parameters, Mesh(), keeps_description ? loaded.description : std::nullopt);
 }
 
+/// Of a file of tensors.
+enum class FileFormat { safetensors, torch };
+
+FileFormat file_format_of(const fs::path& target) {
+  const fs::path ending = target.extension();
+  if (ending == ".safetensors") return FileFormat::safetensors;
+  if (ending == ".pt" || ending == ".pth" || ending == ".bin") return FileFormat::torch;
+  throw ConfigError(concat(target.string(),
+                           ": a file of tensors becomes a .safetensors, .pt, .pth or .bin file; name it so, or give a model directory as "
+                           "source"));
+}
+
 void convert_file(const Conversion& conversion) {
-  if (conversion.target.extension() != ".safetensors") {
-    throw ConfigError(concat(conversion.target.string(),
-                             ": a file of tensors becomes a .safetensors file; name it so, or give a model "
-                             "directory (with config.json) as source"));
-  }
+  const FileFormat format = file_format_of(conversion.target);
   const WeightFiles files(conversion.source);
   std::vector<NamedTensor> tensors;
   for (const StoredTensor& tensor : files.tensors()) tensors.push_back({tensor.name, tensor.load()});
-  write_safetensors(conversion.target, tensors);
+  if (format == FileFormat::safetensors) {
+    write_safetensors(conversion.target, tensors);
+  } else {
+    write_state_dict(conversion.target, tensors);
+  }
 }
 
 }  // namespace

@@ -24,7 +24,7 @@ struct Conversion {
 };
 
 /// A model directory in any form becomes config.json and model.safetensors, once every tensor that the configuration asks for has been
-/// found and no other; a file of tensors (.bin, .pt, .safetensors) becomes a .safetensors file with the same names. Throws CheckpointError,
+/// found and no other; a file of tensors (.bin, .pt, .safetensors) becomes another such file with the same names. Throws CheckpointError,
 /// with the target as it was.
 void convert(const Conversion& conversion);
 

@@ -195,7 +195,7 @@ TEST(TorchReader, RefusesPicklesThatMakeNoSense) {
   };
   refuses("", "truncated");
   refuses("}.", "protocol of 2");
-  refuses("\x80\x05}.", "protocol 5");
+  refuses("\x80\x06}.", "protocol 6");
   refuses("\x80\x02.", "more values than it has");
   refuses("\x80\x02}", "truncated");
   refuses("\x80\x02t.", "no mark");
@@ -208,7 +208,7 @@ TEST(TorchReader, RefusesPicklesThatMakeNoSense) {
   refuses("\x80\x02}\x8d\xff\xff\xff\xff\xff\xff\xff\xffx.", "truncated");
   refuses(
       "\x80\x02"
-      "cos\nsystem\nX\x02",
+      "cos\nsystem\n.",
       "\"os.system\"");
   refuses(
       "\x80\x02"
@@ -221,12 +221,31 @@ TEST(TorchReader, RefusesPicklesThatMakeNoSense) {
       "not described");
 }
 
+TEST(TorchReader, KeepsObjectsUnderMetadataAsNamesAndRefusesThemElsewhere) {
+  const TemporaryFolder folder;
+  const std::string tensor = pickle_of(12, 0, {3, 4}, {4, 1});
+  const std::string state = tensor.substr(0, tensor.size() - 1);  // without the end
+  const std::string command = concat("cos\nsystem\n", text("echo"), "\x85R}b");
+  write_bytes(folder / "beside", HandMadeArchive::of(concat(state, text("_metadata"), "}", text("norm"), command, "ss."), 12));
+  TorchReader reader(folder / "beside");
+  ASSERT_EQ(reader.entries().size(), 1U);
+  EXPECT_EQ(find_path(reader.values(), "_metadata.norm")->as_string(), "system(...)");
+  for (const std::string& hidden : {text("y") + command + "s", command + "0"}) {
+    write_bytes(folder / "hidden", HandMadeArchive::of(concat(state, hidden, "."), 12));
+    EXPECT_NE(refusal_of(folder / "hidden").find("\"os.system\""), std::string::npos);
+  }
+  const std::string both = concat(state, text("_metadata"), "}s", text("y"), command, "s.");
+  write_bytes(folder / "both", HandMadeArchive::of(both, 12));
+  EXPECT_NE(refusal_of(folder / "both").find("\"os.system\""), std::string::npos);
+}
+
 TEST(TorchReaderFuzz, MutatedFilesAreReadOrRefusedButNeverCrash) {
   const TemporaryFolder folder;
   std::mt19937_64 random(3);
   int accepted = 0, refused = 0;
   const std::vector<std::string> seeds{read_bytes(kGoldens / "torch/views.pt"), read_bytes(kGoldens / "torch/deflated.pt"),
-                                       read_bytes(kGoldens / "torch/zip64.pt")};
+                                       read_bytes(kGoldens / "torch/zip64.pt"),
+                                       read_bytes(kGoldens / "neuralop/checkpoints/new/tfno_tucker/model_state_dict.pt")};
   const std::string pickle = pickle_of(12, 0, {3, 4}, {4, 1});
   for (int round = 0; round < 2000; ++round) {
     // Every second file has a valid checksum over its mutated pickle: otherwise the checksum would stand before all other checks.
