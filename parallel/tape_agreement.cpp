@@ -39,7 +39,9 @@ void require_same_tape(const Mesh& mesh, const Tensor& share) {
     names += '\n';
   }
   mesh.stream().synchronize();
-  const std::vector<std::string> all = gather_texts(mesh.world(), names);
+  const AxisSet exchanging = Axis::domain_y | Axis::domain_x;
+  Communicator& comm = mesh.comm(mesh.size(exchanging) > 1 ? exchanging | Axis::tensor : AxisSet::all());
+  const std::vector<std::string> all = gather_texts(comm, names);
   for (std::size_t rank = 1; rank < all.size(); ++rank) {
     if (all[rank] == all[0]) continue;
     const auto [mine, theirs] = std::mismatch(all[0].begin(), all[0].end(), all[rank].begin(), all[rank].end());
