@@ -1,15 +1,11 @@
 #include "checkpoint/training_state.h"
 
-#include "runtime/tensor/view.h"
-
 namespace trident {
 
 void add_pieces(TrainingState& state, const std::string& group, const ParameterList& parameters, const Tensor& flat) {
   for (const NamedPiece& named : parameters.pieces()) {
-    const std::int64_t end = named.offset + named.value.numel();
-    if (end > flat.numel()) continue;  // a frozen parameter, which has no moments
-    const Tensor values = view::slice(flat, 0, named.offset, end);
-    state.pieces.push_back({group + "/" + named.name, named.piece.full_shape, named.piece.owned, named.replicated, values});
+    if (named.offset + named.size > flat.numel()) continue;  // a frozen parameter, which has no moments
+    state.pieces.push_back({group + "/" + named.name, named.piece.full_shape, named.piece.owned, named.replicated, named.in(flat)});
   }
 }
 

@@ -83,11 +83,12 @@ ConfigValue inspect_model(const fs::path& folder, const ConfigValue& config, Det
   visitor.buffer = [&](const std::string& name, const Buffer&) { buffers.insert(name); };
   visit(visitor);
   std::int64_t parameters = 0, inner = 0;
-  for (const auto& [name, shape] : describe(visit)) {
+  for (const auto& [name, shape, numbers] : describe(visit)) {
     rows.append(row_of(name, shape, "-"));
     if (buffers.contains(name)) continue;
-    parameters += numel(shape);
-    if (!name.starts_with("embeddings.") && !name.starts_with("patch_recovery.")) inner += numel(shape);
+    const std::int64_t count = reals_in(shape, numbers);
+    parameters += count;
+    if (!name.starts_with("embeddings.") && !name.starts_with("patch_recovery.")) inner += count;
   }
   result.set("type", model->type());
   result.set("parameters", parameters);

@@ -83,7 +83,7 @@ void require_whole_batches(const Setup& setup, const Trainer& trainer) {
 
 std::int64_t count_parameters(const ParameterList& parameters) {
   std::int64_t count = 0;
-  for (const NamedPiece& piece : parameters.pieces()) count += numel(piece.piece.full_shape);
+  for (const NamedPiece& piece : parameters.pieces()) count += reals_in(piece.piece.full_shape, piece.piece.numbers);
   return count;
 }
 

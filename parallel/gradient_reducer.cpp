@@ -24,10 +24,10 @@ struct Cut {
   bool operator==(const Cut&) const = default;
 };
 
-/// Elements of an entry on a rank, taken from the whole tensors alone: ranks that hold more or less of them cut the same buckets.
+/// Numbers of an entry on a rank, taken from the whole tensors alone: ranks that hold more or less of them cut the same buckets.
 std::int64_t even_share(const ParameterList::Entry& entry, const Mesh& mesh) {
   std::int64_t whole = 0;
-  for (const NamedPiece& piece : entry.pieces) whole += numel(piece.piece.full_shape);
+  for (const NamedPiece& piece : entry.pieces) whole += reals_in(piece.piece.full_shape, piece.piece.numbers);
   return whole / mesh.size(AxisSet::all().without(entry.replicated));
 }
 

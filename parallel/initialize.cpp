@@ -1,9 +1,15 @@
+#include <numbers>
+
 #include "parallel/parameter.h"
 #include "runtime/error.h"
 
 namespace trident {
 namespace {
 
+template <class T>
+T number_at(const Init& init, RandomKey key, std::int64_t global_index);
+
+template <>
 double number_at(const Init& init, RandomKey key, std::int64_t global_index) {
   const auto index = static_cast<std::uint64_t>(global_index);
   switch (init.kind) {
@@ -17,8 +23,16 @@ double number_at(const Init& init, RandomKey key, std::int64_t global_index) {
   throw Error("initialize: unknown kind of initial value");
 }
 
+template <>
+c128 number_at(const Init& init, RandomKey key, std::int64_t global_index) {
+  if (init.kind == Init::Kind::constant) return init.a;
+  Init part = init;
+  if (init.kind == Init::Kind::normal) part.b /= std::numbers::sqrt2;
+  return {number_at<double>(part, key, 2 * global_index), number_at<double>(part, key, 2 * global_index + 1)};
+}
+
 /// The owned part, one row of its last dimension at a time, so that rows are shared out to threads.
-template <class T>
+template <class Wide, class T>
 void fill(const Piece& piece, RandomKey key, T* values) {
   const int last = piece.full_shape.rank() - 1;
   const std::int64_t width = last < 0 ? 1 : piece.owned[static_cast<std::size_t>(last)].size();
@@ -33,7 +47,7 @@ void fill(const Piece& piece, RandomKey key, T* values) {
       start += (range.first + rest % range.size()) * strides[dim];
       rest /= range.size();
     }
-    for (std::int64_t i = 0; i < width; ++i) values[row * width + i] = static_cast<T>(number_at(piece.init, key, start + i));
+    for (std::int64_t i = 0; i < width; ++i) values[row * width + i] = static_cast<T>(number_at<Wide>(piece.init, key, start + i));
   }
 }
 
@@ -41,10 +55,15 @@ void fill(const Piece& piece, RandomKey key, T* values) {
 
 void initialize(const NamedPiece& piece, RandomKey key) {
   const RandomKey stream = key.fold(piece.name);
-  if (piece.value.dtype() == DType::f64) {
-    fill(piece.piece, stream, piece.value.data<double>());
-  } else {
-    fill(piece.piece, stream, piece.value.data<float>());
+  switch (piece.value.dtype()) {
+    case DType::f64:
+      return fill<double>(piece.piece, stream, piece.value.data<double>());
+    case DType::c64:
+      return fill<c128>(piece.piece, stream, piece.value.data<c64>());
+    case DType::c128:
+      return fill<c128>(piece.piece, stream, piece.value.data<c128>());
+    default:
+      return fill<double>(piece.piece, stream, piece.value.data<float>());
   }
 }
 

@@ -16,7 +16,7 @@ namespace {
 constexpr std::int64_t kBlock = 1 << 14;
 
 void append_blocks(std::vector<FlatBlock>& blocks, const NamedPiece& piece, int group) {
-  const std::int64_t end = piece.offset + piece.value.numel();
+  const std::int64_t end = piece.offset + piece.size;
   for (std::int64_t begin = piece.offset; begin < end; begin += kBlock) blocks.push_back({begin, std::min(begin + kBlock, end), group});
 }
 
@@ -94,7 +94,7 @@ std::vector<NamedPiece> AdamW::state() const {
     for (const NamedPiece& piece : pieces_) {
       NamedPiece moment = piece;
       moment.name += suffix;
-      moment.value = view::slice(moments, 0, piece.offset, piece.offset + piece.value.numel());
+      moment.value = piece.in(moments);
       moment.gradient = {};
       state.push_back(std::move(moment));
     }

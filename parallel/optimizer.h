@@ -24,7 +24,7 @@ struct AdamWOptions {
   double max_grad_norm = 0.0;  // 0: no clipping
 };
 
-/// torch.optim.AdamW with torch.nn.utils.clip_grad_norm_ before it.
+/// torch.optim.AdamW with torch.nn.utils.clip_grad_norm_ before it. The parts of a complex number are two numbers to it, as there.
 class AdamW {
  public:
   /// `weight_decays`: one per group; `group_of`: the group of a piece, by its full name. Throws ConfigError for a group that does not

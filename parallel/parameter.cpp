@@ -32,6 +32,9 @@ void require_fitting(const std::string& path, const Parameter& parameter) {
   std::int64_t end = 0;
   for (const Piece& piece : parameter.pieces) {
     const std::string name = full_name(path, piece.name);
+    if (piece.numbers != parameter.pieces.front().numbers) {
+      throw ShapeError(concat("parameter \"", name, "\": real and complex pieces do not share a physical tensor"));
+    }
     if (static_cast<int>(piece.owned.size()) != piece.full_shape.rank()) {
       throw ShapeError(concat("parameter \"", name, "\": ", piece.owned.size(), " owned ranges for shape ", to_string(piece.full_shape)));
     }
@@ -50,6 +53,12 @@ void require_fitting(const std::string& path, const Parameter& parameter) {
   }
 }
 
+/// Numbers of a flat buffer [offset, offset + size) as elements (elements,).
+Tensor elements(const Tensor& flat, std::int64_t offset, std::int64_t size, Numbers numbers) {
+  const Tensor part = view::slice(flat, 0, offset, offset + size);
+  return numbers == Numbers::real ? part : view::as_complex(view::reshape(part, {size / 2, 2}));
+}
+
 /// Sorts every run of neighbours that have a place.
 template <class Element, class PlaceOf>
 void put_in_place(std::vector<Element>& elements, const PlaceOf& place_of) {
@@ -63,11 +72,13 @@ void put_in_place(std::vector<Element>& elements, const PlaceOf& place_of) {
 
 }  // namespace
 
-Parameter whole_parameter(const Shape& shape, Init init) {
-  Piece piece{.name = "", .full_shape = shape, .owned = {}, .offset = 0, .init = init};
+Parameter whole_parameter(const Shape& shape, Init init, Numbers numbers) {
+  Piece piece{.name = "", .full_shape = shape, .owned = {}, .offset = 0, .init = init, .numbers = numbers};
   for (const std::int64_t extent : shape) piece.owned.push_back({0, extent});
   return Parameter{.shape = shape, .pieces = {piece}, .replicated = AxisSet::all(), .prepared = false, .value = {}};
 }
+
+Tensor NamedPiece::in(const Tensor& flat) const { return elements(flat, offset, size, piece.numbers); }
 
 void ParameterList::zero_gradients() const {
   if (gradients_.defined()) set_zero(gradients_);
@@ -110,7 +121,7 @@ class Materializer {
     std::int64_t size = 0, trained = 0;
     for (Found* found : order) {
       found->entry.offset = size;
-      size += (numel(found->entry.shape) + step - 1) / step * step;
+      size += (found->entry.size + step - 1) / step * step;
       if (found->entry.trainable) trained = size;
     }
     list_.values_ = zeros({size}, dtype_, device_);
@@ -133,6 +144,8 @@ class Materializer {
     ParameterList::Entry entry;
     entry.name = path;
     entry.shape = parameter.shape;
+    entry.numbers = parameter.pieces.empty() ? Numbers::real : parameter.pieces.front().numbers;
+    entry.size = reals_in(entry.shape, entry.numbers);
     entry.replicated = parameter.replicated;
     entry.prepared = parameter.prepared;
     for (const Piece& piece : parameter.pieces) {
@@ -173,18 +186,18 @@ class Materializer {
 
   void place(Found& found) const {
     ParameterList::Entry& entry = found.entry;
-    const std::int64_t size = numel(entry.shape);
-    const auto window = [&](const Tensor& flat) { return view::slice(flat, 0, entry.offset, entry.offset + size); };
-    const Tensor values = window(list_.values_);
-    const Tensor gradients = entry.trainable && list_.gradients_.defined() ? window(list_.gradients_) : Tensor{};
-    entry.value = view::reshape(values, entry.shape);
-    if (gradients.defined()) entry.value = leaf(entry.value, view::reshape(gradients, entry.shape));
+    const bool trained = entry.trainable && list_.gradients_.defined();
+    const auto window = [&](const Tensor& flat) {
+      return view::reshape(elements(flat, entry.offset, entry.size, entry.numbers), entry.shape);
+    };
+    entry.value = window(list_.values_);
+    if (trained) entry.value = leaf(entry.value, window(list_.gradients_));
     found.parameter->value = entry.value;
     for (NamedPiece& piece : entry.pieces) {
-      const std::int64_t begin = piece.piece.offset, end = begin + owned_size(piece.piece);
-      piece.value = view::slice(values, 0, begin, end);
-      if (gradients.defined() && piece.trainable) piece.gradient = view::slice(gradients, 0, begin, end);
-      piece.offset = entry.offset + begin;
+      piece.offset = entry.offset + reals_in({piece.piece.offset}, entry.numbers);
+      piece.size = reals_in({owned_size(piece.piece)}, entry.numbers);
+      piece.value = piece.in(list_.values_);
+      if (trained && piece.trainable) piece.gradient = piece.in(list_.gradients_);
     }
   }
 
@@ -206,19 +219,19 @@ ParameterList materialize(const Visit& visit, DType dtype, Use use, std::optiona
   return parameters;
 }
 
-std::vector<std::pair<std::string, Shape>> describe(const Visit& visit) {
+std::vector<Described> describe(const Visit& visit) {
   std::vector<std::pair<std::string, Piece>> pieces;
-  std::vector<std::pair<std::string, Shape>> names, buffers;
+  std::vector<Described> all, buffers;
   ParameterVisitor visitor;
   visitor.parameter = [&](const std::string& path, Parameter& parameter) {
     for (const Piece& piece : parameter.pieces) pieces.emplace_back(full_name(path, piece.name), piece);
   };
-  visitor.buffer = [&](const std::string& path, Buffer& buffer) { buffers.emplace_back(path, buffer.shape); };
+  visitor.buffer = [&](const std::string& path, Buffer& buffer) { buffers.push_back({path, buffer.shape}); };
   visit(visitor);
   put_in_place(pieces, [](const auto& named) { return named.second.place; });
-  for (const auto& [name, piece] : pieces) names.emplace_back(name, piece.full_shape);
-  names.insert(names.end(), buffers.begin(), buffers.end());
-  return names;
+  for (const auto& [name, piece] : pieces) all.push_back({name, piece.full_shape, piece.numbers});
+  all.insert(all.end(), buffers.begin(), buffers.end());
+  return all;
 }
 
 }  // namespace trident

@@ -19,7 +19,8 @@
 
 namespace trident {
 
-/// How a piece starts: each element from the global index of its own.
+/// How a piece starts: each element from the global index of its own. Complex: a constant is real; a normal number has its deviation in
+/// sqrt(mean |z|^2), half of the variance in each part, as the reference draws it.
 struct Init {
   enum class Kind { constant, normal, uniform };
   Kind kind = Kind::constant;
@@ -31,6 +32,11 @@ struct Init {
   static Init uniform(double lower, double upper) { return {Kind::uniform, lower, upper}; }
 };
 
+/// A complex number takes two reals of the flat buffers, re and im side by side.
+enum class Numbers { real, complex };
+/// How many reals a tensor of this shape takes.
+inline std::int64_t reals_in(const Shape& shape, Numbers numbers) { return numel(shape) * (numbers == Numbers::complex ? 2 : 1); }
+
 /// One named tensor of the reference, or this rank's part of it, inside a physical tensor.
 struct Piece {
   std::string name;          // relative to the module; empty if the parameter's own name is the whole name
@@ -41,6 +47,7 @@ struct Piece {
   // Where fusing changes the reference's order (query.bias stands between query.weight and key.weight): neighbours in visiting order that
   // have a place are listed by it. 0: listed where it is visited.
   int place = 0;
+  Numbers numbers = Numbers::real;  // the same for all pieces of a physical tensor
 };
 
 /// A physical tensor: description first, memory after materialize().
@@ -49,13 +56,13 @@ struct Parameter {
   std::vector<Piece> pieces;            // ascending offsets
   AxisSet replicated = AxisSet::all();  // axes over which ranks hold the same: its gradient is summed over them
   bool prepared = false;  // read by prepare() alone, so its gradient is final last: kept apart, it delays no other gradient's sum
-  Tensor value;           // a tape leaf in training; undefined before materialize()
+  Tensor value;           // a tape leaf in training, c64 or c128 if its pieces are complex; undefined before materialize()
 
   bool defined() const { return value.defined(); }
 };
 
 /// The common case: one piece that is the whole tensor, the same on every rank.
-Parameter whole_parameter(const Shape& shape, Init init);
+Parameter whole_parameter(const Shape& shape, Init init, Numbers numbers = Numbers::real);
 
 /// State that is saved but not trained (running statistics): same on every rank.
 struct Buffer {
@@ -75,11 +82,15 @@ struct ParameterVisitor {
 struct NamedPiece {
   std::string name;  // full, as in the public reference
   Piece piece;
-  Tensor value;             // flat view (elements,) of this rank's part inside the physical tensor
+  Tensor value;             // flat view (elements,) of this rank's part inside the physical tensor; complex if the piece is
   Tensor gradient;          // likewise; undefined when not trained
-  std::int64_t offset = 0;  // of the first element in the flat buffers
+  std::int64_t offset = 0;  // of the first number in the flat buffers
+  std::int64_t size = 0;    // numbers in the flat buffers: two for a complex element
   AxisSet replicated;       // axes over which ranks hold the same part
   bool trainable = true;
+
+  /// Its part (elements,), complex if it is, of a flat buffer that is laid out like the parameters': of moments, for instance.
+  Tensor in(const Tensor& flat) const;
 };
 
 /// All parameters of a model in one flat buffer of values (and one of gradients when training), each at a multiple of 64 bytes. What is
@@ -90,10 +101,12 @@ class ParameterList {
   struct Entry {
     std::string name;  // of the physical tensor: its module's path
     Shape shape;
+    Numbers numbers = Numbers::real;
     std::vector<NamedPiece> pieces;
     AxisSet replicated;
     bool prepared = false;
-    std::int64_t offset = 0;  // elements into the flat buffers
+    std::int64_t offset = 0;  // numbers into the flat buffers
+    std::int64_t size = 0;    // numbers in the flat buffers, without the gap after them
     Tensor value;             // the tape leaf
     bool trainable = true;    // false if all its pieces are frozen
   };
@@ -130,7 +143,13 @@ ParameterList materialize(const Visit& visit, DType dtype, Use use, std::optiona
 /// Writes a piece's initial values: each from its global index and the stream of its name.
 void initialize(const NamedPiece& piece, RandomKey key);
 
-/// A description of every named piece, without memory: (name, full shape), in the order of ParameterList::pieces(); buffers after.
-std::vector<std::pair<std::string, Shape>> describe(const Visit& visit);
+/// What a reference's state dict lists.
+struct Described {
+  std::string name;
+  Shape shape;  // full
+  Numbers numbers = Numbers::real;
+};
+/// Every named piece, without memory, in the order of ParameterList::pieces(); buffers after.
+std::vector<Described> describe(const Visit& visit);
 
 }  // namespace trident

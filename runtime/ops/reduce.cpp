@@ -93,7 +93,7 @@ Tensor error_sums(const Tensor& a, const Tensor& b, const std::vector<ChannelGro
 }
 
 bool all_finite(const Tensor& x) {
-  const Tensor in = packed(x);
+  const Tensor in = is_complex(x.dtype()) ? view::as_real(packed(x)) : packed(x);
   bool finite = true;
   launch("all_finite", in, [&](auto device, auto type) {
     using T = decltype(type);

@@ -16,6 +16,8 @@ std::size_t size_of(DType dtype);  // bytes
 std::string_view name_of(DType dtype);
 bool is_floating(DType dtype);  // f32, f64, bf16, f16
 bool is_complex(DType dtype);
+DType real_of(DType dtype);     // the type of the parts of c64 and c128; any other is its own
+DType complex_of(DType dtype);  // of f32 c64, of f64 c128; throws ShapeError for others
 
 using c64 = std::complex<float>;
 using c128 = std::complex<double>;

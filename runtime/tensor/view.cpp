@@ -50,4 +50,29 @@ Tensor broadcast_to(const Tensor& x, const Shape& shape) {
   return Tensor(x.storage(), x.offset(), shape, strides, x.dtype());
 }
 
+Tensor as_real(const Tensor& x) {
+  if (!is_complex(x.dtype())) throw ShapeError(concat("as_real: tensor ", to_string(x.shape()), " holds ", name_of(x.dtype()), "; it must be complex"));
+  Shape shape = x.shape(), strides = x.strides();
+  for (std::int64_t& stride : strides) stride *= 2;
+  shape.push_back(2);
+  strides.push_back(1);
+  return Tensor(x.storage(), 2 * x.offset(), shape, strides, real_of(x.dtype()));
+}
+
+Tensor as_complex(const Tensor& x) {
+  const int last = x.rank() - 1;
+  bool fits = last >= 0 && x.size(last) == 2 && x.strides()[last] == 1 && x.offset() % 2 == 0;
+  Shape shape, strides;
+  for (int dim = 0; dim < last; ++dim) {
+    fits = fits && (x.strides()[dim] % 2 == 0 || x.size(dim) <= 1);
+    shape.push_back(x.size(dim));
+    strides.push_back(x.strides()[dim] / 2);
+  }
+  if (!fits) {
+    throw ShapeError(concat("as_complex: tensor ", to_string(x.shape()), " with strides ", to_string(x.strides()),
+                            " does not hold pairs of parts; call contiguous() on (..., 2) first"));
+  }
+  return Tensor(x.storage(), x.offset() / 2, shape, strides, complex_of(x.dtype()));
+}
+
 }  // namespace trident::view

@@ -14,4 +14,9 @@ Tensor permute(const Tensor& x, const Shape& order);
 /// Extents of 1 (and missing leading ones) repeated by stride 0.
 Tensor broadcast_to(const Tensor& x, const Shape& shape);
 
+/// Complex numbers (...) as their parts (..., 2).
+Tensor as_real(const Tensor& x);
+/// Parts (..., 2), re and im side by side, as complex numbers (...). Throws ShapeError for another layout.
+Tensor as_complex(const Tensor& x);
+
 }  // namespace trident::view

@@ -79,7 +79,10 @@ void check_names(const std::string& model, const StateDict& expected, Rows& rows
   ConfigValue document = write_config(Inferred(expected).config());
   document.set("type", "scot");
   const Model described = describe_model(document, Mesh());
-  const StateDict actual = describe([&](const ParameterVisitor& visitor) { described->visit(visitor); });
+  StateDict actual;
+  for (const Described& tensor : describe([&](const ParameterVisitor& visitor) { described->visit(visitor); })) {
+    actual.emplace_back(tensor.name, tensor.shape);
+  }
   double differences = std::fabs(static_cast<double>(actual.size()) - static_cast<double>(expected.size()));
   std::string first;
   for (std::size_t i = 0; i < std::min(actual.size(), expected.size()); ++i) {

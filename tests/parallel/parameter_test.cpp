@@ -55,8 +55,8 @@ TEST(Parameter, PiecesKeepTheOrderAndTheNamesOfTheReference) {
   EXPECT_EQ(toy.weight.value.node(), nullptr);
   const auto described = describe(toy.visit());
   ASSERT_EQ(described.size(), 5U);
-  EXPECT_EQ(described[1].first, "attention.query.bias");
-  EXPECT_EQ(described[4].first, "norm.num_batches_tracked");
+  EXPECT_EQ(described[1].name, "attention.query.bias");
+  EXPECT_EQ(described[4].name, "norm.num_batches_tracked");
 }
 
 TEST(Parameter, HolesAreZeroAndPiecesHaveTheirInitialValues) {
@@ -69,6 +69,71 @@ TEST(Parameter, HolesAreZeroAndPiecesHaveTheirInitialValues) {
     EXPECT_EQ(bias[8 + i], -1.0 + 2.0 * uniform(RandomKey(5).fold("attention.value.bias"), i));
   }
   EXPECT_EQ(to_host<std::int64_t>(parameters.buffers()[0].value), (std::vector<std::int64_t>{3}));
+}
+
+/// A complex weight, or columns [first, last) of it, beside a real one.
+struct Spectral {
+  Parameter weight, bias = whole_parameter({3}, Init::constant(1.0));
+
+  explicit Spectral(Range columns = {0, 5})
+      : weight{.shape = {4, columns.size()},
+               .pieces = {{.name = "tensor",
+                           .full_shape = {4, 5},
+                           .owned = {{0, 4}, columns},
+                           .offset = 0,
+                           .init = Init::normal(2.0),
+                           .numbers = Numbers::complex}},
+               .replicated = AxisSet::all(),
+               .prepared = false,
+               .value = {}} {}
+
+  Visit visit() {
+    return [this](const ParameterVisitor& visitor) {
+      visitor.parameter("weight", weight);
+      visitor.parameter("bias", bias);
+    };
+  }
+};
+
+TEST(ComplexParameter, TakesTwoRealsANumberInTheFlatBuffers) {
+  Spectral layer;
+  const ParameterList parameters = materialize(layer.visit(), DType::f32, Use::training, RandomKey(3));
+  EXPECT_EQ(layer.weight.value.dtype(), DType::c64);
+  EXPECT_EQ(layer.weight.value.shape(), (Shape{4, 5}));
+  const NamedPiece& piece = parameters.pieces()[0];
+  EXPECT_EQ(piece.name, "weight.tensor");
+  EXPECT_EQ(piece.size, 40);
+  EXPECT_EQ(piece.value.dtype(), DType::c64);
+  EXPECT_EQ(parameters.pieces()[1].offset, 48);  // the next cache line
+  const std::vector<float> flat = to_host<float>(parameters.values());
+  EXPECT_EQ(to_host<c64>(layer.weight.value)[7], c64(flat[14], flat[15]));
+  EXPECT_EQ(describe(layer.visit())[0].numbers, Numbers::complex);
+  const Tensor dy = from_values({4, 5}, std::vector<c64>(20, c64(1.0F, -2.0F)));
+  backward(record("imagine", full({1}, 0.0, DType::f32), {layer.weight.value}, [dy](const Tensor&, Wanted) { return std::vector{dy}; }));
+  EXPECT_EQ(to_host<c64>(piece.gradient), std::vector<c64>(20, c64(1.0F, -2.0F)));
+  EXPECT_EQ(to_host<float>(parameters.gradients())[39], -2.0F);
+}
+
+TEST(ComplexParameter, NormalNumbersHaveHalfTheVarianceInEachPartAndDependOnTheGlobalElement) {
+  Spectral whole, part({2, 4});
+  materialize(whole.visit(), DType::f64, Use::inference, RandomKey(3));
+  materialize(part.visit(), DType::f64, Use::inference, RandomKey(3));
+  const RandomKey key = RandomKey(3).fold("weight.tensor");
+  const auto all = to_host<c128>(whole.weight.value), some = to_host<c128>(part.weight.value);
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    EXPECT_NEAR(all[i].real(), std::sqrt(2.0) * normal(key, 2 * i), 1e-15);
+    EXPECT_NEAR(all[i].imag(), std::sqrt(2.0) * normal(key, 2 * i + 1), 1e-15);
+  }
+  for (std::size_t row = 0; row < 4; ++row) {
+    for (std::size_t column = 0; column < 2; ++column) EXPECT_EQ(some[row * 2 + column], all[row * 5 + 2 + column]);
+  }
+}
+
+TEST(ComplexParameter, DoesNotShareAPhysicalTensorWithRealPieces) {
+  Spectral layer;
+  layer.weight.shape = {40};
+  layer.weight.pieces.push_back({.name = "real", .full_shape = {4}, .owned = {{0, 4}}, .offset = 20, .init = Init::constant(0.0)});
+  EXPECT_THROW(materialize(layer.visit(), DType::f32, Use::training, RandomKey(1)), ShapeError);
 }
 
 TEST(Parameter, APartHasTheNumbersOfTheWhole) {

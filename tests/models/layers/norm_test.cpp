@@ -36,7 +36,7 @@ TEST(Norm, BranchFactorScalesWhatIsAddedAndNotTheResidual) {
 TEST(Norm, ConditionalNamesAreThoseOfTwoLinearLayers) {
   Norm norm(Conditioning::time, 3, 1e-5, 0.02);
   std::vector<std::string> names;
-  for (const auto& [name, shape] : describe([&](const ParameterVisitor& visitor) { walk(norm, visitor); })) names.push_back(name);
+  for (const Described& tensor : describe([&](const ParameterVisitor& visitor) { walk(norm, visitor); })) names.push_back(tensor.name);
   EXPECT_EQ(names, (std::vector<std::string>{"weight.weight", "weight.bias", "bias.weight", "bias.bias"}));
 }
 

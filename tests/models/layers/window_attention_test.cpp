@@ -24,7 +24,7 @@ ParameterList give_values(WindowAttention& attention) {
 TEST(WindowAttention, ListsNamesInTheOrderOfTheReferenceAndNoKeyBias) {
   WindowAttention attention(4, 2, {.window = 2, .shift = 0}, Bias::zero, 0.0, 0.02, Mesh());
   std::vector<std::string> names;
-  for (const auto& [name, shape] : describe([&](const ParameterVisitor& visitor) { walk(attention, visitor); })) names.push_back(name);
+  for (const Described& tensor : describe([&](const ParameterVisitor& visitor) { walk(attention, visitor); })) names.push_back(tensor.name);
   EXPECT_EQ(names, (std::vector<std::string>{"self.logit_scale", "self.continuous_position_bias_mlp.0.weight",
                                              "self.continuous_position_bias_mlp.0.bias", "self.continuous_position_bias_mlp.2.weight",
                                              "self.query.weight", "self.query.bias", "self.key.weight", "self.value.weight",

@@ -36,7 +36,7 @@ TEST(Scot, PublishedSizesAreDescribedWithoutMemory) {
   for (const Size& size : {Size{48, 4, 20774444, 2.8}, Size{48, 8, 39901076, 0.0}, Size{96, 8, 157729988, 18.3}, Size{192, 8, 628575524, 67.9}}) {
     const Model model = describe_model(section(poseidon(size.embed_dim, size.depth)), Mesh());
     std::int64_t parameters = 0;
-    for (const auto& [name, shape] : describe([&](const ParameterVisitor& visitor) { model->visit(visitor); })) parameters += numel(shape);
+    for (const Described& tensor : describe([&](const ParameterVisitor& visitor) { model->visit(visitor); })) parameters += numel(tensor.shape);
     EXPECT_EQ(parameters, size.parameters);
     if (size.gflops > 0.0) {
       EXPECT_NEAR(model->forward_flops(1) / 1e9, size.gflops, 0.05 * size.gflops);
