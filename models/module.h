@@ -15,6 +15,10 @@ enum class Mode { train, eval };
 /// What the forward keeps for the backward: everything it needs, or the inputs of blocks, which then run again.
 enum class Recompute { none, blocks };
 
+/// What the ranks of the tensor axis hold of the tokens between the products of a block: all of them alike, or a share each (sequence
+/// parallelism: less memory, the same bytes sent).
+enum class TokensBetween { alike, shared };
+
 /// What a call needs besides its inputs; passed by value.
 struct Pass {
   Mode mode = Mode::eval;
@@ -22,6 +26,7 @@ struct Pass {
   std::int64_t first_sample = 0;  // global index of the batch's first sample, for random numbers
   DType precision = DType::f32;
   Recompute recompute = Recompute::none;
+  TokensBetween tokens = TokensBetween::alike;
 
   Pass fold(std::uint64_t site) const {
     Pass result = *this;

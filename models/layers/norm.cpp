@@ -2,7 +2,6 @@
 
 #include "runtime/error.h"
 #include "runtime/ops/elementwise.h"
-#include "runtime/ops/layer_norm.h"
 #include "runtime/ops/shape.h"
 
 namespace trident {
@@ -14,7 +13,8 @@ Norm::Norm(Conditioning conditioning, std::int64_t width, double eps, double dev
   }
 }
 
-Tensor Norm::operator()(const Tensor& x, const Tensor& time, const Tensor& residual, const BranchFactor& factor) const {
+Tensor Norm::operator()(const Tensor& x, const Tensor& time, const Tensor& residual, const BranchFactor& factor,
+                        const std::optional<SampleRows>& part) const {
   Tensor scale, shift;
   if (const auto* plain = std::get_if<Plain>(&affine_)) {
     scale = plain->weight.value;
@@ -29,7 +29,7 @@ Tensor Norm::operator()(const Tensor& x, const Tensor& time, const Tensor& resid
     scale = scale * factor;
     shift = shift * factor;
   }
-  return layer_norm(x, scale, shift, eps_, residual);
+  return layer_norm(x, scale, shift, eps_, residual, part);
 }
 
 }  // namespace trident

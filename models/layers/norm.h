@@ -4,6 +4,7 @@
 #include <variant>
 
 #include "models/layers/linear.h"
+#include "runtime/ops/layer_norm.h"
 
 namespace trident {
 
@@ -17,8 +18,9 @@ class Norm {
   Norm(Conditioning conditioning, std::int64_t width, double eps, double deviation);
 
   /// residual + factor * (scale * (x - mean) / sqrt(var + eps) + shift) over the last axis.
-  /// x: (batch, ..., width); time: (batch,), read with conditioning only; residual and factor may be undefined.
-  Tensor operator()(const Tensor& x, const Tensor& time, const Tensor& residual = {}, const BranchFactor& factor = {}) const;
+  /// x: (batch, ..., width), or with `part` (rows, width); time: (batch,), read with conditioning only; residual and factor may be undefined.
+  Tensor operator()(const Tensor& x, const Tensor& time, const Tensor& residual = {}, const BranchFactor& factor = {},
+                    const std::optional<SampleRows>& part = {}) const;
 
   static void visit(auto& self, auto& v) {
     std::visit([&](auto& affine) { affine.visit(affine, v); }, self.affine_);

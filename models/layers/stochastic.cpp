@@ -17,6 +17,11 @@ Tensor drop_elements(const Tensor& x, double probability, const Pass& pass, std:
   return dropout(x, probability, pass.key.fold(site), pass.first_sample * elements_per_sample);
 }
 
+Tensor drop_elements(const Tensor& x, double probability, const Pass& pass, std::string_view site, const SampleRows& part) {
+  if (pass.mode == Mode::eval || probability == 0.0) return x;
+  return dropout(x, probability, pass.key.fold(site), (pass.first_sample * part.rows_per_sample + part.first) * x.size(-1));
+}
+
 Tensor drop_path_factor(std::int64_t batch, double probability, const Pass& pass, std::string_view site, Device device) {
   if (pass.mode == Mode::eval || probability == 0.0) return {};
   const RandomKey key = pass.key.fold(site);

@@ -4,11 +4,14 @@
 #include <string_view>
 
 #include "models/module.h"
+#include "runtime/ops/layer_norm.h"
 
 namespace trident {
 
 /// Dropout of the elements of x (batch, ...) in training; x itself otherwise. `site` tells apart the calls of one module.
 Tensor drop_elements(const Tensor& x, double probability, const Pass& pass, std::string_view site);
+/// The same of rows (rows, width) out of the middle of the batch.
+Tensor drop_elements(const Tensor& x, double probability, const Pass& pass, std::string_view site, const SampleRows& part);
 
 /// Drop-path: per sample, 0 with the given probability, else 1 / (1 - probability). (batch, 1); undefined where nothing is dropped.
 Tensor drop_path_factor(std::int64_t batch, double probability, const Pass& pass, std::string_view site, Device device);

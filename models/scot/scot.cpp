@@ -5,7 +5,6 @@
 #include <utility>
 
 #include "models/layers/stochastic.h"
-#include "parallel/collectives.h"
 #include "runtime/autograd/tape.h"
 #include "runtime/error.h"
 #include "runtime/ops/elementwise.h"
@@ -53,7 +52,6 @@ ScotBlock make_block(const ScotConfig& c, int level, bool shifted, int number, c
           .drop_path = drop_path_of(c, number),
           .attention_dropout = c.attention_probs_dropout_prob,
           .hidden_dropout = c.hidden_dropout_prob,
-          .mesh = mesh,
           .number = static_cast<std::size_t>(number)};
 }
 
@@ -62,28 +60,27 @@ ResidualBlock make_residual_block(const ScotConfig& c, int level, const Mesh& me
   return {ConvNextBlock(c.width(level), conditioning(c), c.layer_norm_eps, c.initializer_range, mesh)};
 }
 
-Tensor run_block(const ScotBlock& block, const Tensor& tokens, const Tensor& time, const Prepared& prepared, const Pass& pass) {
-  const Tensor& position_bias = prepared[block.number];
-  if (pass.recompute == Recompute::none) return block(tokens, time, position_bias, pass);
-  return recompute([&block, tokens, time, position_bias, pass] { return block(tokens, time, position_bias, pass); });
-}
-
 }  // namespace
 
-Tensor ScotBlock::operator()(const Tensor& tokens, const Tensor& time, const Tensor& position_bias, const Pass& pass) const {
+Tensor ScotBlock::operator()(const Tensor& kept, const Tensor& whole, const TokenStream& stream, const Tensor& time,
+                             const Tensor& position_bias, const Pass& pass) const {
   const Pass own = pass.fold(number);
-  const auto factor = [&](const char* site) { return drop_path_factor(tokens.size(0), drop_path, own, site, tokens.device()); };
+  const auto factor = [&](const char* site) { return drop_path_factor(stream.samples(), drop_path, own, site, kept.device()); };
   const auto branch = [&](const Tensor& addend, double dropout, const char* site) {
-    return drop_elements(all_reduce_sum(mesh, Axis::tensor, addend), dropout, own, site);
+    const Tensor sum = stream.sum(addend);
+    return stream.part() ? drop_elements(sum, dropout, own, site, *stream.part()) : drop_elements(sum, dropout, own, site);
   };
+  const Tensor tokens = whole.defined() ? whole : stream.whole(kept);
   const Tensor context = branch(attention(tokens, position_bias, own), attention_dropout, "attention output");
-  const Tensor attended = norm_before(context, time, tokens, factor("drop path before"));
-  return norm_after(branch(mlp(attended), hidden_dropout, "mlp"), time, attended, factor("drop path after"));
+  const Tensor attended = norm_before(context, time, kept, factor("drop path before"), stream.part());
+  const Tensor hidden = branch(mlp(stream.whole(attended)), hidden_dropout, "mlp");
+  return norm_after(hidden, time, attended, factor("drop path after"), stream.part());
 }
 
 Scot::Scot(ScotConfig config, ConfigValue document, const Mesh& mesh)
     : config_(std::move(config)),
       document_(std::move(document)),
+      mesh_(mesh),
       embeddings_(make_embeddings(config_)),
       recovery_(config_.embed_dim, config_.num_out_channels, config_.patch_size, config_.initializer_range) {
   const ScotConfig& c = config_;
@@ -166,11 +163,24 @@ Tensor Scot::embed(const Tensor& input, const Tensor& time, const Pass& pass) co
   return drop_elements(tokens, config_.hidden_dropout_prob, pass, "embeddings");
 }
 
+Tensor Scot::run_blocks(const std::vector<ScotBlock>& blocks, const Tensor& tokens, const Tensor& time, const Prepared& prepared,
+                        const Pass& pass) const {
+  const TokenStream stream(mesh_, pass.tokens, tokens.shape());
+  Tensor kept = stream.kept(tokens), whole = tokens;
+  for (const ScotBlock& block : blocks) {
+    const Tensor& position_bias = prepared[block.number];
+    const auto run = [&block, kept, whole, stream, time, position_bias, pass] { return block(kept, whole, stream, time, position_bias, pass); };
+    kept = pass.recompute == Recompute::none ? run() : recompute(run);
+    whole = Tensor{};
+  }
+  return stream.whole(kept);
+}
+
 std::vector<Tensor> Scot::encode(Tensor tokens, const Tensor& time, const Prepared& prepared, const Pass& pass) const {
   std::vector<Tensor> outputs;  // of each level, before downsampling
   for (const EncoderLevel& level : encoder_) {
     const Tensor entering = tokens;
-    for (const ScotBlock& block : level.blocks) tokens = run_block(block, tokens, time, prepared, pass);
+    tokens = run_blocks(level.blocks, tokens, time, prepared, pass);
     outputs.push_back(tokens);
     if (level.downsample) tokens = (*level.downsample)(tokens + entering, time);
   }
@@ -184,7 +194,7 @@ Tensor Scot::decode(const std::vector<Tensor>& skips, const Tensor& time, const 
   for (std::size_t i = 0; i < decoder_.size(); ++i) {
     const std::size_t level = decoder_.size() - 1 - i;
     if (i > 0) tokens = tokens + skips[level];
-    for (const ScotBlock& block : decoder_[i].blocks) tokens = run_block(block, tokens, time, prepared, pass);
+    tokens = run_blocks(decoder_[i].blocks, tokens, time, prepared, pass);
     if (decoder_[i].upsample) tokens = (*decoder_[i].upsample)(tokens, time, skips[level - 1].size(1), skips[level - 1].size(2));
     if (hidden != nullptr) hidden->push_back(tokens);
   }

@@ -10,6 +10,7 @@
 #include "models/layers/norm.h"
 #include "models/layers/patches.h"
 #include "models/layers/residual_conv.h"
+#include "models/layers/token_stream.h"
 #include "models/layers/window_attention.h"
 #include "models/model.h"
 #include "models/scot/scot_config.h"
@@ -23,10 +24,11 @@ struct ScotBlock {
   Mlp mlp;
   Norm norm_after;
   double drop_path, attention_dropout, hidden_dropout;
-  Mesh mesh;
   std::size_t number;  // among all blocks, in the order of prepare(); also names its random numbers
 
-  Tensor operator()(const Tensor& tokens, const Tensor& time, const Tensor& position_bias, const Pass& pass) const;
+  /// From and to what this rank keeps of the tokens. `whole`: all of them, if they are at hand.
+  Tensor operator()(const Tensor& kept, const Tensor& whole, const TokenStream& stream, const Tensor& time, const Tensor& position_bias,
+                    const Pass& pass) const;
 
   static void visit(auto& self, auto& v) {
     v("attention", self.attention), v("layernorm_before", self.norm_before), v("", self.mlp), v("layernorm_after", self.norm_after);
@@ -93,11 +95,14 @@ class Scot final : public ModelInterface {
   std::vector<Tensor> encode(Tensor tokens, const Tensor& time, const Prepared& prepared, const Pass& pass) const;
   Tensor decode(const std::vector<Tensor>& skips, const Tensor& time, const Prepared& prepared, const Pass& pass,
                 std::vector<Tensor>* hidden) const;
+  Tensor run_blocks(const std::vector<ScotBlock>& blocks, const Tensor& tokens, const Tensor& time, const Prepared& prepared,
+                    const Pass& pass) const;
   template <class Visit>
   void for_each_block(const Visit& visit) const;
 
   ScotConfig config_;
   ConfigValue document_;
+  Mesh mesh_;
   ScotEmbeddings embeddings_;
   std::vector<EncoderLevel> encoder_;
   std::vector<DecoderLevel> decoder_;  // deepest first

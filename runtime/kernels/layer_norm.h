@@ -1,16 +1,24 @@
 /// Normalisation of rows, forward and backward.
 #pragma once
 
+#include <algorithm>
+
 #include "runtime/kernels/dispatch.h"
 
 namespace trident {
 
-/// x (samples, rows, width): every row is normalised; scale and shift are (samples, width).
+/// x (samples, rows, width): every row is normalised; scale and shift are (samples, width). x may hold a part of the rows, from the middle of
+/// one sample to the middle of another.
 struct NormRows {
   std::int64_t samples, rows, width;
+  std::int64_t first = 0, count = samples * rows;  // of all rows, those that x holds
+
+  std::int64_t sample_of(std::int64_t row) const { return (first + row) / rows; }
+  /// The rows of x that belong to a sample.
+  std::int64_t begin_of(std::int64_t sample) const { return std::clamp<std::int64_t>(sample * rows - first, 0, count); }
 };
 
-/// y = residual + scale (x - mean) rstd + shift; mean and rstd (samples * rows) are kept for the gradient. residual may be null.
+/// y = residual + scale (x - mean) rstd + shift; mean and rstd (count,) are kept for the gradient. residual may be null.
 template <class T>
 void layer_norm(Cpu, const NormRows&, double eps, const T* x, const T* scale, const T* shift, const T* residual, T* y, T* mean, T* rstd);
 template <class T>

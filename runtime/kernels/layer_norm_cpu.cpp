@@ -79,10 +79,10 @@ void add_blocks(const NormRows& extents, const T* workspace, T* dscale, T* dshif
 template <class T>
 void layer_norm(Cpu, const NormRows& extents, double eps, const T* x, const T* scale, const T* shift, const T* residual, T* y, T* mean,
                 T* rstd) {
-  const std::int64_t width = extents.width, rows = extents.samples * extents.rows;
+  const std::int64_t width = extents.width, rows = extents.count;
 #pragma omp parallel for schedule(static) if (rows * width > kGrain)
   for (std::int64_t row = 0; row < rows; ++row) {
-    const T *in = x + row * width, *gain = scale + row / extents.rows * width, *bias = shift + row / extents.rows * width;
+    const T *in = x + row * width, *gain = scale + extents.sample_of(row) * width, *bias = shift + extents.sample_of(row) * width;
     T* out = y + row * width;
     statistics(width, static_cast<T>(eps), in, mean[row], rstd[row]);
     const T center = mean[row], factor = rstd[row];
@@ -102,20 +102,21 @@ std::int64_t layer_norm_workspace(const NormRows& extents) { return extents.samp
 template <class T>
 void layer_norm_gradient(Cpu, const NormRows& extents, const NormGradient<T>& gradient, T* workspace) {
   const std::int64_t width = extents.width, blocks = blocks_of(extents);
-#pragma omp parallel for schedule(static) if (extents.samples * extents.rows * width > kGrain)
+#pragma omp parallel for schedule(static) if (extents.count * width > kGrain)
   for (std::int64_t task = 0; task < extents.samples * blocks; ++task) {
-    const std::int64_t sample = task / blocks, first = task % blocks * kBlockRows, last = std::min(extents.rows, first + kBlockRows);
+    const std::int64_t sample = task / blocks, begin = extents.begin_of(sample), end = extents.begin_of(sample + 1);
+    const std::int64_t first = std::min(end, begin + task % blocks * kBlockRows), last = std::min(end, first + kBlockRows);
     const T* scale = gradient.scale + sample * width;
     if (gradient.dscale == nullptr) {
       for (std::int64_t row = first; row < last; ++row) {
-        row_gradient<false, T>(width, gradient, sample * extents.rows + row, scale, nullptr, nullptr);
+        row_gradient<false, T>(width, gradient, row, scale, nullptr, nullptr);
       }
       continue;
     }
     T *scale_sum = workspace + task * 2 * width, *shift_sum = scale_sum + width;
     std::fill(scale_sum, scale_sum + 2 * width, T(0));
     for (std::int64_t row = first; row < last; ++row) {
-      row_gradient<true>(width, gradient, sample * extents.rows + row, scale, scale_sum, shift_sum);
+      row_gradient<true>(width, gradient, row, scale, scale_sum, shift_sum);
     }
   }
   if (gradient.dscale != nullptr) add_blocks(extents, workspace, gradient.dscale, gradient.dshift);

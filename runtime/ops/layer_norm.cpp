@@ -15,11 +15,11 @@ void require_type_of(const char* op, const Tensor& x, const char* name, const Te
   }
 }
 
-NormRows rows_of(const Tensor& x, const Tensor& scale, const Tensor& shift, const Tensor& residual) {
+NormRows rows_of(const Tensor& x, const Tensor& scale, const Tensor& shift, const Tensor& residual, const std::optional<SampleRows>& part) {
   if (x.rank() < 1) throw ShapeError("layer_norm: x is a scalar; it needs a last axis");
   const std::int64_t width = x.size(-1);
   const bool plain = scale.shape() == Shape{width};
-  if (!plain && (x.rank() < 2 || scale.shape() != Shape{x.size(0), width})) {
+  if (!plain && (x.rank() < 2 || scale.shape() != Shape{part ? part->samples : x.size(0), width})) {
     throw ShapeError(concat("layer_norm: x ", to_string(x.shape()), " takes a scale of shape (", width, ",) or one row per sample, got ",
                             to_string(scale.shape())));
   }
@@ -34,6 +34,13 @@ NormRows rows_of(const Tensor& x, const Tensor& scale, const Tensor& shift, cons
   if (residual.defined()) require_type_of("layer_norm", x, "residual", residual);
   std::int64_t rows = 1;
   for (int dim = 0; dim < x.rank() - 1; ++dim) rows *= x.size(dim);
+  if (part && !plain) {
+    if (part->first < 0 || part->first + rows > part->samples * part->rows_per_sample) {
+      throw ShapeError(concat("layer_norm: ", rows, " rows from row ", part->first, " on are more than ", part->samples, " samples of ",
+                              part->rows_per_sample));
+    }
+    return {part->samples, part->rows_per_sample, width, part->first, rows};
+  }
   const std::int64_t samples = plain ? 1 : x.size(0);
   return {samples, samples == 0 ? 0 : rows / samples, width};
 }
@@ -106,11 +113,12 @@ Tensor normalised(const char* op, const Channels& channels, Statistics statistic
 
 }  // namespace
 
-Tensor layer_norm(const Tensor& x, const Tensor& scale, const Tensor& shift, double eps, const Tensor& residual) {
-  const NormRows extents = rows_of(x, scale, shift, residual);
+Tensor layer_norm(const Tensor& x, const Tensor& scale, const Tensor& shift, double eps, const Tensor& residual,
+                  const std::optional<SampleRows>& part) {
+  const NormRows extents = rows_of(x, scale, shift, residual, part);
   const Tensor in = packed(x), gain = packed(scale), offset = packed(shift), base = residual.defined() ? packed(residual) : Tensor{};
   const Tensor y = empty_like(in);
-  const Tensor mean = empty({extents.samples * extents.rows}, x.dtype(), x.device()), rstd = empty_like(mean);
+  const Tensor mean = empty({extents.count}, x.dtype(), x.device()), rstd = empty_like(mean);
   launch("layer_norm", in, [&](auto device, auto type) {
     using T = decltype(type);
     layer_norm(device, extents, eps, in.data<T>(), gain.data<T>(), offset.data<T>(), base.defined() ? base.data<T>() : nullptr, y.data<T>(),

@@ -113,6 +113,7 @@ Outcome train_steps(const MeshCase& a_case, const Mesh& mesh, const StepsOptions
   for (int step = 0; step < options.steps; ++step) {
     const Fields fields = fields_of(a_case, mesh, model, options.dtype, step);
     Pass pass = pass_of(options.dtype, Mode::train);
+    pass.tokens = options.tokens, pass.recompute = options.recompute;
     pass.key = RandomKey(5).fold(static_cast<std::uint64_t>(step));
     pass.first_sample = part_of(a_case.batch, mesh.size(Axis::data), mesh.coordinate(Axis::data)).first;
     parameters.zero_gradients();

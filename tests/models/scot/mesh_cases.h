@@ -28,6 +28,8 @@ bool fits(const MeshCase& a_case, const MeshSizes& sizes);
 struct StepsOptions {
   DType dtype = DType::f64;
   int steps = 3;
+  TokensBetween tokens = TokensBetween::alike;
+  Recompute recompute = Recompute::none;
   std::int64_t bucket_bytes = 1 << 12;  // of the sums of gradients
 };
 

@@ -117,15 +117,22 @@ TEST(ScotMesh, TwoRunsInSinglePrecisionAreTheSameBitsAndAgreeWithOneRank) {
   });
 }
 
+TEST(ScotMesh, SharedTokensAndRecomputedBlocksChangeNothing) {
+  on_every_mesh([](const Mesh& mesh, const MeshCase& a_case) {
+    const StepsOptions options{.tokens = TokensBetween::shared, .recompute = Recompute::blocks};
+    expect_same(train_steps(a_case, mesh, options), alone(a_case), {.all = 1e-11, .worst = 1e-10});
+  });
+}
+
 std::int64_t ring_bytes(std::int64_t ranks, std::int64_t bytes) { return 2 * (ranks - 1) * bytes / ranks; }
 
-/// Of one step's sums over the tensor axis, forward and backward, of numbers of `size` bytes.
-std::int64_t tensor_bytes(const ScotConfig& c, std::int64_t samples, std::int64_t ranks, std::int64_t size) {
+/// Of one step's sums over the tensor axis, forward and backward, of numbers of `size` bytes. Shared tokens are scattered and gathered instead.
+std::int64_t tensor_bytes(const ScotConfig& c, std::int64_t samples, std::int64_t ranks, std::int64_t size, TokensBetween tokens) {
   std::int64_t bytes = 0;
   for (int level = 0; level < c.num_levels(); ++level) {
-    const std::int64_t side = (c.grid() + (1 << level) - 1) >> level;
-    const std::int64_t sums = 4 * c.depths[static_cast<std::size_t>(level)] + c.skip_blocks(level);
-    bytes += 2 * sums * ring_bytes(ranks, size * samples * side * side * c.width(level));
+    const std::int64_t side = (c.grid() + (1 << level) - 1) >> level, grid = size * samples * side * side * c.width(level);
+    const std::int64_t sum = tokens == TokensBetween::alike ? ring_bytes(ranks, grid) : 2 * ((ranks - 1) * grid / ranks);
+    bytes += 2 * (4 * c.depths[static_cast<std::size_t>(level)] * sum + c.skip_blocks(level) * ring_bytes(ranks, grid));
   }
   return bytes;
 }
@@ -146,8 +153,11 @@ std::int64_t gradient_bytes(const ParameterList& parameters, const Mesh& mesh) {
 TEST(ScotMesh, AStepSendsTheBytesOfTheFormulas) {
   on_every_mesh([](const Mesh& mesh, const MeshCase& a_case) {
     const std::int64_t samples = part_of(a_case.batch, mesh.size(Axis::data), mesh.coordinate(Axis::data)).size();
-    const Outcome outcome = train_steps(a_case, mesh, {.steps = 2, .bucket_bytes = std::int64_t{1} << 40});
-    EXPECT_EQ(outcome.step_bytes, tensor_bytes(a_case.config, samples, mesh.size(Axis::tensor), 8) + gradient_bytes(outcome.parameters, mesh));
+    for (const TokensBetween tokens : {TokensBetween::alike, TokensBetween::shared}) {
+      const Outcome outcome = train_steps(a_case, mesh, {.steps = 2, .tokens = tokens, .bucket_bytes = std::int64_t{1} << 40});
+      EXPECT_EQ(outcome.step_bytes,
+                tensor_bytes(a_case.config, samples, mesh.size(Axis::tensor), 8, tokens) + gradient_bytes(outcome.parameters, mesh));
+    }
   });
 }
 
