@@ -36,6 +36,7 @@ void remove_checkpoint(const fs::path& checkpoint) {
 }
 
 bool saves(const StatePiece& piece, const Mesh& mesh) {
+  if (piece.values.numel() == 0) return false;
   for (int axis = 0; axis < kNumAxes; ++axis) {
     if (piece.replicated.contains(static_cast<Axis>(axis)) && mesh.coordinate(static_cast<Axis>(axis)) != 0) return false;
   }
@@ -168,6 +169,7 @@ ConfigValue load_checkpoint(const fs::path& checkpoint, const std::vector<StateP
     }
     PartFiles files(checkpoint);
     for (const StatePiece& piece : pieces) {
+      if (piece.values.numel() == 0) continue;
       const ManifestTensor& tensor = *saved.at(piece.name);
       std::int64_t copied = 0;
       for (const ManifestPart& part : tensor.parts) {

@@ -124,8 +124,7 @@ void check_parallel(const RunFile& run) {
                                   std::pair{"parallel.tensor", parallel.tensor}}) {
     if (size != 1) throw run.error(key, concat("this version splits the data axis alone; expected 1, found ", size));
   }
-  if (parallel.optimizer_sharding) throw run.error("parallel.optimizer_sharding", "this version keeps the optimiser whole; leave it false");
-  if (parallel.sequence_parallel) throw run.error("parallel.sequence_parallel", "needs parallel.tensor above 1; leave it false");
+  if (parallel.sequence_parallel && parallel.tensor == 1) throw run.error("parallel.sequence_parallel", "needs parallel.tensor above 1; leave it false");
   for (const Axis axis : kDefaultOrder) {
     if (std::ranges::count(parallel.order, axis) != 1) throw run.error("parallel.order", concat("needs each axis once: ", name_of(axis)));
   }

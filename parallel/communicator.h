@@ -25,9 +25,9 @@ class Communicator {
 
   /// In place. f32, f64, i64; bool with max (any) and min (all); complex numbers with sum.
   virtual void all_reduce(const Tensor& x, ReduceOp op) = 0;
-  /// Rank r's `counts[r]` elements, concatenated in rank order into `target`.
+  /// Rank r's `counts[r]` elements, concatenated in rank order into `target`. `source` may be the own part of `target`.
   virtual void all_gather(const Tensor& source, const Tensor& target, const std::vector<std::int64_t>& counts) = 0;
-  /// The sum over ranks of `source`, of which rank r keeps its `counts[r]` elements in `target`.
+  /// The sum over ranks of `source`, of which rank r keeps its `counts[r]` elements in `target`, which may be the own part of `source`.
   virtual void reduce_scatter(const Tensor& source, const Tensor& target, const std::vector<std::int64_t>& counts) = 0;
   /// `send_counts[r]` elements of `source` go to rank r, in rank order; `target` receives likewise.
   virtual void all_to_all(const Tensor& source, const std::vector<std::int64_t>& send_counts, const Tensor& target,

@@ -13,48 +13,27 @@ namespace {
 struct Bucket {
   AxisSet axes;     // that sum it
   Tensor gradient;  // flat: its parameters and the gaps between them
-  int parameters = 0;
-  int missing = 0;  // parameters whose gradients are not final
+  Tensor own;       // this rank's share of it; undefined if all ranks get the whole sum
+  std::vector<std::int64_t> counts;
+  std::size_t parameters = 0;
+  std::size_t missing = 0;  // parameters whose gradients are not final
 };
-
-/// Consecutive entries with the same axes, until a bucket is full; those of prepare(), final last of all, in buckets of their own.
-struct Cut {
-  AxisSet axes;
-  bool prepared = false;
-  bool operator==(const Cut&) const = default;
-};
-
-/// Numbers of an entry on a rank, taken from the whole tensors alone: ranks that hold more or less of them cut the same buckets.
-std::int64_t even_share(const ParameterList::Entry& entry, const Mesh& mesh) {
-  std::int64_t whole = 0;
-  for (const NamedPiece& piece : entry.pieces) whole += reals_in(piece.piece.full_shape, piece.piece.numbers);
-  return whole / mesh.size(AxisSet::all().without(entry.replicated));
-}
 
 }  // namespace
 
 struct GradientReducer::State {
-  State(const ParameterList& parameters, const Mesh& the_mesh, std::int64_t bucket_bytes) : mesh(the_mesh) {
-    Cut cut;
-    std::int64_t begin = 0, elements = 0;
-    const Tensor& flat = parameters.gradients();
-    const auto& entries = parameters.entries();
-    for (std::size_t i = 0; i < entries.size() && entries[i].trainable; ++i) {
-      const ParameterList::Entry& entry = entries[i];
-      if (mesh.size(entry.replicated) == 1) continue;
-      const Cut its{entry.replicated, entry.prepared};
-      const bool full = elements * static_cast<std::int64_t>(size_of(flat.dtype())) >= bucket_bytes;
-      if (buckets.empty() || full || !(its == cut)) {
-        buckets.emplace_back().axes = entry.replicated;
-        begin = entry.offset;
-        elements = 0;
-        cut = its;
+  State(const ParameterList& parameters, const FlatShares& shares) : mesh(shares.mesh()) {
+    for (const FlatBucket& bucket : shares.buckets()) {
+      if (mesh.size(bucket.axes) == 1) continue;
+      const auto window = [&](Range range) { return view::slice(parameters.gradients(), 0, range.first, range.last); };
+      for (std::size_t entry = bucket.first_entry; entry < bucket.last_entry; ++entry) {
+        bucket_of[parameters.entries()[entry].value.node().get()] = buckets.size();
       }
-      elements += even_share(entry, mesh);
-      const std::int64_t end = i + 1 < entries.size() && entries[i + 1].trainable ? entries[i + 1].offset : flat.numel();
-      buckets.back().gradient = view::slice(flat, 0, begin, end);
-      ++buckets.back().parameters;
-      bucket_of[entry.value.node().get()] = buckets.size() - 1;
+      buckets.push_back({.axes = bucket.axes,
+                         .gradient = window({bucket.begin(), bucket.end()}),
+                         .own = shares.is_shared_out(bucket) ? window(shares.own(bucket)) : Tensor{},
+                         .counts = bucket.counts(),
+                         .parameters = bucket.last_entry - bucket.first_entry});
     }
   }
 
@@ -73,7 +52,13 @@ struct GradientReducer::State {
 
   void send(std::int64_t index) {
     const Bucket& bucket = buckets[static_cast<std::size_t>(index)];
-    mesh.stream().enqueue([gradient = bucket.gradient, &comm = mesh.comm(bucket.axes)] { comm.all_reduce(gradient, ReduceOp::sum); });
+    mesh.stream().enqueue([bucket, &comm = mesh.comm(bucket.axes)] {
+      if (bucket.own.defined()) {
+        comm.reduce_scatter(bucket.gradient, bucket.own, bucket.counts);
+      } else {
+        comm.all_reduce(bucket.gradient, ReduceOp::sum);
+      }
+    });
   }
 
   /// What rank 0 saw in this backward; buckets that it never completed come last.
@@ -98,8 +83,8 @@ struct GradientReducer::State {
   std::size_t next = 0;                // of `order`
 };
 
-GradientReducer::GradientReducer(const ParameterList& parameters, const Mesh& mesh, std::int64_t bucket_bytes)
-    : state_(std::make_shared<State>(parameters, mesh, bucket_bytes)) {}
+GradientReducer::GradientReducer(const ParameterList& parameters, const FlatShares& shares)
+    : state_(std::make_shared<State>(parameters, shares)) {}
 
 OnFinal GradientReducer::on_final() {
   if (state_->buckets.empty()) return {};

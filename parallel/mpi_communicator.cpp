@@ -222,7 +222,7 @@ class MpiCommunicator final : public Communicator {
   void copy_own(const Message& source, const std::vector<Message>& targets) const {
     const Message& target = targets[static_cast<std::size_t>(rank_)];
     if (target.bytes != source.bytes) throw ShapeError(concat(source.bytes, " bytes for this rank itself, where it takes ", target.bytes));
-    if (source.bytes > 0) std::memcpy(target.data, source.data, static_cast<std::size_t>(source.bytes));
+    if (source.bytes > 0 && source.data != target.data) std::memcpy(target.data, source.data, static_cast<std::size_t>(source.bytes));
   }
 
   /// Sends each slice to its rank and combines, in rank order, what arrives for this rank's slice.
@@ -264,7 +264,8 @@ class MpiCommunicator final : public Communicator {
     std::exclusive_scan(counts_.begin(), counts_.end(), places_.begin(), 0);
     requests_.emplace_back();
     peers_.push_back(kAnyPeer);
-    check(MPI_Iallgatherv(source, counts_[static_cast<std::size_t>(rank_)], MPI_BYTE, target, counts_.data(), places_.data(), MPI_BYTE,
+    const void* own = source == target + places_[static_cast<std::size_t>(rank_)] ? MPI_IN_PLACE : static_cast<const void*>(source);
+    check(MPI_Iallgatherv(own, counts_[static_cast<std::size_t>(rank_)], MPI_BYTE, target, counts_.data(), places_.data(), MPI_BYTE,
                           comm_, &requests_.back()),
           "MPI_Iallgatherv");
     wait(call);

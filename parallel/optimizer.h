@@ -4,19 +4,21 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
-#include "parallel/mesh.h"
-#include "parallel/parameter.h"
+#include "parallel/flat_shares.h"
 #include "runtime/kernels/adamw.h"
 
 namespace trident {
 
 /// The 2-norm of the gradients of all trained pieces of the model, f64, shape (1,): the same bits on every rank. Parts that several ranks
-/// hold alike count once. Collective; call it when the sums over ranks are complete.
-Tensor global_norm(const ParameterList& parameters, const Mesh& mesh);
+/// hold alike count once. Collective; call it when the sums over ranks are complete. On one mesh its bits are the same whether ranks have
+/// shares or not.
+Tensor global_norm(const ParameterList& parameters, const FlatShares& shares);
+inline Tensor global_norm(const ParameterList& parameters, const Mesh& mesh) { return global_norm(parameters, FlatShares(parameters, mesh)); }
 
 struct AdamWOptions {
   double beta1 = 0.9, beta2 = 0.999;
@@ -28,25 +30,28 @@ struct AdamWOptions {
 class AdamW {
  public:
   /// `weight_decays`: one per group; `group_of`: the group of a piece, by its full name. Throws ConfigError for a group that does not
-  /// exist.
+  /// exist. Without shares every rank updates all that it holds.
   AdamW(const ParameterList& parameters, const AdamWOptions& options, std::vector<double> weight_decays,
-        const std::function<int(const std::string& name)>& group_of);
+        const std::function<int(const std::string& name)>& group_of, const std::optional<FlatShares>& shares = {});
 
   /// Update number `step` (1 for the first) with a rate for each group. `norm`: of global_norm(). If it is not finite nothing is written;
-  /// whoever reads the norm raises the error.
+  /// whoever reads the norm raises the error. Collective where ranks have shares: each updates its own and gets the others'.
   void update(std::int64_t step, std::span<const double> learning_rates, const Tensor& norm);
 
   /// The moments of every trained piece as tensors to save and to restore in place: "NAME.exp_avg", "NAME.exp_avg_sq", shaped and owned as
-  /// the piece.
+  /// the piece, or as the part of it in this rank's share.
   std::vector<NamedPiece> state() const;
 
  private:
+  void gather_values() const;
+
   AdamWOptions options_;
+  FlatShares shares_;
   std::vector<AdamWGroup> groups_;
   std::vector<FlatBlock> blocks_;
-  std::vector<NamedPiece> pieces_;  // trained ones, in visiting order
-  Tensor values_, gradients_;       // flat, trained elements
-  Tensor first_, second_;           // moments
+  std::vector<NamedPiece> moments_;  // own parts of the trained pieces, in visiting order, with their places in the moments' buffers
+  Tensor values_, gradients_;        // flat, trained elements
+  Tensor first_, second_;            // moments of this rank's shares, one after the other
 };
 
 }  // namespace trident

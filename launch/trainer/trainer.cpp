@@ -30,21 +30,24 @@ FineTuningGroups fine_tuning_groups(const TrainingConfig& config) {
 
 }  // namespace
 
-Trainer::Trainer(Model model, ParameterList parameters, const TrainingConfig& config, std::int64_t total_steps, std::uint64_t seed,
-                 const Mesh& mesh)
+Trainer::Trainer(Model model, ParameterList parameters, const TrainingConfig& config, const ParallelConfig& parallel,
+                 std::int64_t total_steps, std::uint64_t seed, const Mesh& mesh)
     : model_(std::move(model)),
       parameters_(std::move(parameters)),
       config_(config),
+      tokens_(parallel.sequence_parallel ? TokensBetween::shared : TokensBetween::alike),
       mesh_(mesh),
       key_(RandomKey(seed).fold("training")),
       schedule_(schedule_options(config, total_steps)),
       loss_(loss_of_run(model_, config), model_->num_out_channels(), config.loss_scope, mesh),
-      reducer_(parameters_, mesh),
+      shares_(parameters_, mesh, parallel.optimizer_sharding ? Sharding::over_replicas : Sharding::none),
+      reducer_(parameters_, shares_),
       optimizer_(
           parameters_,
           {.beta1 = config.betas[0], .beta2 = config.betas[1], .eps = config.eps, .max_grad_norm = config.max_grad_norm.value_or(0.0)},
           weight_decays(config),
-          [&](const std::string& name) { return static_cast<int>(optimizer_group(name, fine_tuning_groups(config))); }) {}
+          [&](const std::string& name) { return static_cast<int>(optimizer_group(name, fine_tuning_groups(config))); },
+          shares_) {}
 
 std::vector<double> Trainer::rates(std::int64_t step) const {
   const double factor = schedule_.factor(step), main = config_.learning_rate;
@@ -63,7 +66,8 @@ Tensor Trainer::share_of(const MicroBatch& batch, const LossTotals& totals, std:
                   .key = key_.fold(static_cast<std::uint64_t>(step)),
                   .first_sample = batch.first_sample,
                   .precision = dtype_of_precision(config_.precision),
-                  .recompute = config_.activation_checkpointing ? Recompute::blocks : Recompute::none};
+                  .recompute = config_.activation_checkpointing ? Recompute::blocks : Recompute::none,
+                  .tokens = tokens_};
   // A tape runs backward once, so what depends on the weights alone is computed for every micro-batch.
   return loss_.share(model_(batch.fields, model_->prepare(), pass), batch.fields.label, totals);
 }
@@ -80,7 +84,7 @@ StepResult Trainer::gradients_of(const GlobalBatch& batch, std::int64_t step) {
     timer_.measure("backward", [&] { backward(share, last ? reducer_.on_final() : OnFinal{}); });
   }
   timer_.measure("gradient sums", [&] { reducer_.finish(); });
-  norm_ = timer_.measure("gradient norm", [&] { return global_norm(parameters_, mesh_); });
+  norm_ = timer_.measure("gradient norm", [&] { return global_norm(parameters_, shares_); });
   const Tensor loss_sum = from_values<double>({1}, std::vector{loss});
   timer_.measure("loss sum", [&] { mesh_.world().all_reduce(loss_sum, ReduceOp::sum); });
   return {.loss = to_number(loss_sum), .grad_norm = to_number(norm_), .learning_rate = 0.0};

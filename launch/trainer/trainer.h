@@ -23,8 +23,8 @@ struct StepResult {
 class Trainer {
  public:
   /// `parameters` belong to `model` and were made for training.
-  Trainer(Model model, ParameterList parameters, const TrainingConfig& config, std::int64_t total_steps, std::uint64_t seed,
-          const Mesh& mesh);
+  Trainer(Model model, ParameterList parameters, const TrainingConfig& config, const ParallelConfig& parallel, std::int64_t total_steps,
+          std::uint64_t seed, const Mesh& mesh);
 
   /// Step number `step` (from 0). Throws Error, before the weights are touched, if the loss or a gradient is not finite: it names the
   /// step, the rank and the first bad tensors.
@@ -47,10 +47,12 @@ class Trainer {
   Model model_;
   ParameterList parameters_;
   TrainingConfig config_;
+  TokensBetween tokens_;
   Mesh mesh_;
   RandomKey key_;
   Schedule schedule_;
   Loss loss_;
+  FlatShares shares_;
   GradientReducer reducer_;
   AdamW optimizer_;
   Tensor norm_;

@@ -12,6 +12,7 @@ namespace trident {
 struct FlatBlock {
   std::int64_t begin = 0, end = 0;
   int group = 0;
+  std::int64_t moments = 0;  // place of the first element's moments in their buffers
 };
 
 struct AdamWGroup {
@@ -38,10 +39,10 @@ template <class T>
 void adamw(Cuda, const AdamWStep& step, std::span<const AdamWGroup> groups, std::span<const FlatBlock> blocks, const double* norm, T* value,
            const T* gradient, T* first, T* second);
 
-/// *sum = the sum of the squares of all blocks' elements, in f64; the order of additions depends on the blocks alone.
+/// sums[i] = the sum of the squares of block i, in f64; the order of additions depends on the block alone.
 template <class T>
-void sum_of_squares(Cpu, std::span<const FlatBlock> blocks, const T* x, double* sum);
+void sums_of_squares(Cpu, std::span<const FlatBlock> blocks, const T* x, double* sums);
 template <class T>
-void sum_of_squares(Cuda, std::span<const FlatBlock> blocks, const T* x, double* sum);
+void sums_of_squares(Cuda, std::span<const FlatBlock> blocks, const T* x, double* sums);
 
 }  // namespace trident

@@ -1,6 +1,5 @@
 #include <algorithm>
 #include <cmath>
-#include <vector>
 
 #include "runtime/kernels/adamw.h"
 
@@ -20,21 +19,22 @@ void adamw(Cpu, const AdamWStep& step, std::span<const AdamWGroup> groups, std::
     const AdamWGroup& group = groups[static_cast<std::size_t>(block.group)];
     const auto shrink = static_cast<T>(1.0 - group.learning_rate * group.weight_decay);
     const auto size = static_cast<T>(group.learning_rate / step.correction1);
+    T *x = value + block.begin, *mean = first + block.moments, *square = second + block.moments;
+    const T* dx = gradient + block.begin;
 #pragma omp simd
-    for (std::int64_t i = block.begin; i < block.end; ++i) {
-      const T g = gradient[i] * clip;
-      const T m = first[i] + (g - first[i]) * keep1;
-      const T v = second[i] * beta2 + g * g * keep2;
-      first[i] = m;
-      second[i] = v;
-      value[i] = value[i] * shrink - size * m / (std::sqrt(v) / root2 + eps);
+    for (std::int64_t i = 0; i < block.end - block.begin; ++i) {
+      const T g = dx[i] * clip;
+      const T m = mean[i] + (g - mean[i]) * keep1;
+      const T v = square[i] * beta2 + g * g * keep2;
+      mean[i] = m;
+      square[i] = v;
+      x[i] = x[i] * shrink - size * m / (std::sqrt(v) / root2 + eps);
     }
   }
 }
 
 template <class T>
-void sum_of_squares(Cpu, std::span<const FlatBlock> blocks, const T* x, double* sum) {
-  std::vector<double> sums(blocks.size());
+void sums_of_squares(Cpu, std::span<const FlatBlock> blocks, const T* x, double* sums) {
   const auto count = static_cast<std::int64_t>(blocks.size());
 #pragma omp parallel for schedule(static)
   for (std::int64_t index = 0; index < count; ++index) {
@@ -42,17 +42,15 @@ void sum_of_squares(Cpu, std::span<const FlatBlock> blocks, const T* x, double* 
     double total = 0.0;
 #pragma omp simd reduction(+ : total)
     for (std::int64_t i = block.begin; i < block.end; ++i) total += static_cast<double>(x[i]) * static_cast<double>(x[i]);
-    sums[static_cast<std::size_t>(index)] = total;
+    sums[index] = total;
   }
-  *sum = 0.0;
-  for (const double part : sums) *sum += part;
 }
 
 template void adamw<float>(Cpu, const AdamWStep&, std::span<const AdamWGroup>, std::span<const FlatBlock>, const double*, float*,
                            const float*, float*, float*);
 template void adamw<double>(Cpu, const AdamWStep&, std::span<const AdamWGroup>, std::span<const FlatBlock>, const double*, double*,
                             const double*, double*, double*);
-template void sum_of_squares<float>(Cpu, std::span<const FlatBlock>, const float*, double*);
-template void sum_of_squares<double>(Cpu, std::span<const FlatBlock>, const double*, double*);
+template void sums_of_squares<float>(Cpu, std::span<const FlatBlock>, const float*, double*);
+template void sums_of_squares<double>(Cpu, std::span<const FlatBlock>, const double*, double*);
 
 }  // namespace trident

@@ -28,6 +28,7 @@ struct Setting {
   std::int64_t samples;  // of a global batch
   int micro_batches;
   bool activation_checkpointing;
+  ParallelConfig parallel{};
 };
 
 Tensor random_fields(const Shape& shape, std::uint64_t seed, DType dtype) {
@@ -71,7 +72,7 @@ Outcome train(const Setting& setting, const Mesh& mesh, int micro_batches, int s
   config.max_grad_norm = 0.5;
   config.warmup_steps = 1;
   config.activation_checkpointing = setting.activation_checkpointing;
-  Trainer trainer(model, materialize(model, setting.dtype, Use::training, RandomKey(4)), config, 10, 4, mesh);
+  Trainer trainer(model, materialize(model, setting.dtype, Use::training, RandomKey(4)), config, setting.parallel, 10, 4, mesh);
   Outcome outcome;
   for (int step = 0; step < steps; ++step) {
     const GlobalBatch batch =
@@ -108,6 +109,17 @@ INSTANTIATE_TEST_SUITE_P(Batches, Topology,
                                            Setting{DType::f64, 2, 1, false},  // fewer samples than ranks
                                            Setting{DType::f64, 5, 2, true},   // recomputed
                                            Setting{DType::f32, 5, 1, false}));
+
+TEST(Trainer, SharedOptimisersChangeNoBit) {
+  Setting setting{DType::f32, 5, 2, false};
+  const Mesh mesh(world(), {world()->size(), 1, 1, 1});
+  const Outcome whole = train(setting, mesh, 2, 3);
+  setting.parallel.optimizer_sharding = true;
+  const Outcome shared = train(setting, mesh, 2, 3);
+  EXPECT_TENSOR_NEAR(shared.values, whole.values, 0.0);
+  EXPECT_EQ(shared.losses, whole.losses);
+  EXPECT_EQ(shared.norms, whole.norms);
+}
 
 TEST(Trainer, RepeatsBitForBitOverlappedOrNot) {
   const Setting setting{DType::f32, 4, 1, false};

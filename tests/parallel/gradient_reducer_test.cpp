@@ -85,7 +85,7 @@ TEST(GradientReducer, AnyNumberOfRanksHasTheGradientsOfOne) {
     const Tensor batch = batch_of(batch_size, DType::f64);
     for (const std::int64_t bucket_bytes : {kTinyBucket, std::int64_t{1} << 20}) {
       const Toy toy;
-      GradientReducer reducer(toy.parameters, data_mesh(), bucket_bytes);
+      GradientReducer reducer(toy.parameters, FlatShares(toy.parameters, data_mesh(), Sharding::none, bucket_bytes));
       for (int step = 0; step < 3; ++step) {  // the order of the buckets is learned in the first
         toy.parameters.zero_gradients();
         run_backward(toy, reducer, batch);
@@ -99,7 +99,7 @@ TEST(GradientReducer, AnyNumberOfRanksHasTheGradientsOfOne) {
 TEST(GradientReducer, SumsOnceHoweverManyMicroBatches) {
   const Tensor batch = batch_of(9, DType::f64);
   const Toy toy;
-  GradientReducer reducer(toy.parameters, data_mesh(), kTinyBucket);
+  GradientReducer reducer(toy.parameters, FlatShares(toy.parameters, data_mesh(), Sharding::none, kTinyBucket));
   for (int step = 0; step < 2; ++step) {
     toy.parameters.zero_gradients();
     run_backward(toy, reducer, batch, 3);
@@ -111,7 +111,7 @@ TEST(GradientReducer, SumsOnceHoweverManyMicroBatches) {
 TEST(GradientReducer, ParametersOfRecomputedBlocksLeaveWhenTheBlockHasRunAgain) {
   const Tensor batch = batch_of(6, DType::f64);
   const Toy toy;
-  GradientReducer reducer(toy.parameters, data_mesh(), kTinyBucket);
+  GradientReducer reducer(toy.parameters, FlatShares(toy.parameters, data_mesh(), Sharding::none, kTinyBucket));
   const Range own = part_of(batch.size(0), world()->size(), world()->rank());
   for (int step = 0; step < 2; ++step) {
     toy.parameters.zero_gradients();
@@ -125,7 +125,7 @@ std::vector<float> trained(StreamMode mode, std::int64_t bucket_bytes) {
   const Toy toy(DType::f32);
   const Mesh mesh = data_mesh(mode);
   const Tensor batch = batch_of(7, DType::f32);
-  GradientReducer reducer(toy.parameters, mesh, bucket_bytes);
+  GradientReducer reducer(toy.parameters, FlatShares(toy.parameters, mesh, Sharding::none, bucket_bytes));
   AdamW optimizer(toy.parameters, {.max_grad_norm = 1.0}, {0.01}, [](const std::string&) { return 0; });
   for (int step = 1; step <= 4; ++step) {
     toy.parameters.zero_gradients();
@@ -150,7 +150,7 @@ TEST(GradientReducer, BucketsLeaveBeforeTheBackwardEnds) {
   const Tensor batch = batch_of(8, DType::f64);
   const Toy toy;
   const Mesh mesh = data_mesh();
-  GradientReducer reducer(toy.parameters, mesh, kTinyBucket);
+  GradientReducer reducer(toy.parameters, FlatShares(toy.parameters, mesh, Sharding::none, kTinyBucket));
   run_backward(toy, reducer, batch);
   reducer.finish();
   toy.parameters.zero_gradients();
@@ -186,7 +186,7 @@ TEST(GradientReducer, SumsOnlyOverTheAxesThatReplicate) {
         visitor.parameter("replicated", replicated);
       },
       DType::f64, Use::training, RandomKey(1));
-  GradientReducer reducer(parameters, mesh);
+  GradientReducer reducer(parameters, FlatShares(parameters, mesh));
   const double tensor_rank = mesh.coordinate(Axis::tensor), data_ranks = mesh.size(Axis::data);
   backward(sum(split.value) * full({1}, 1.0 + tensor_rank, DType::f64) + sum(replicated.value), reducer.on_final());
   reducer.finish();

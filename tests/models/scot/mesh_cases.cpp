@@ -108,8 +108,9 @@ Outcome train_steps(const MeshCase& a_case, const Mesh& mesh, const StepsOptions
   outcome.parameters = materialize(model, options.dtype, Use::training, RandomKey(3));
   const ParameterList& parameters = outcome.parameters;
   const Loss loss(model->loss(), a_case.config.num_out_channels, LossScope::global, mesh);
-  GradientReducer reducer(parameters, mesh, options.bucket_bytes);
-  AdamW optimizer(parameters, {.max_grad_norm = 1.0}, {0.01}, [](const std::string&) { return 0; });
+  const FlatShares shares(parameters, mesh, options.sharding, options.bucket_bytes);
+  GradientReducer reducer(parameters, shares);
+  AdamW optimizer(parameters, {.max_grad_norm = 1.0}, {0.01}, [](const std::string&) { return 0; }, shares);
   for (int step = 0; step < options.steps; ++step) {
     const Fields fields = fields_of(a_case, mesh, model, options.dtype, step);
     Pass pass = pass_of(options.dtype, Mode::train);
@@ -123,7 +124,7 @@ Outcome train_steps(const MeshCase& a_case, const Mesh& mesh, const StepsOptions
     backward(share, reducer.on_final());
     reducer.finish();
     outcome.step_bytes = bytes_sent(mesh) - before;
-    const Tensor norm = global_norm(parameters, mesh), sum = from_values<double>({1}, std::vector{to_number(share)});
+    const Tensor norm = global_norm(parameters, shares), sum = from_values<double>({1}, std::vector{to_number(share)});
     mesh.world().all_reduce(sum, ReduceOp::sum);
     outcome.losses.push_back(to_number(sum));
     outcome.norms.push_back(to_number(norm));

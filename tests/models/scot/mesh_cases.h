@@ -7,6 +7,7 @@
 
 #include "models/model.h"
 #include "models/scot/scot_config.h"
+#include "parallel/flat_shares.h"
 
 namespace trident::testing {
 
@@ -30,6 +31,7 @@ struct StepsOptions {
   int steps = 3;
   TokensBetween tokens = TokensBetween::alike;
   Recompute recompute = Recompute::none;
+  Sharding sharding = Sharding::none;
   std::int64_t bucket_bytes = 1 << 12;  // of the sums of gradients
 };
 

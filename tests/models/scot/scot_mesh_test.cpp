@@ -124,6 +124,15 @@ TEST(ScotMesh, SharedTokensAndRecomputedBlocksChangeNothing) {
   });
 }
 
+TEST(ScotMesh, SharedOptimisersGiveTheSameBits) {
+  on_every_mesh([](const Mesh& mesh, const MeshCase& a_case) {
+    const Outcome whole = train_steps(a_case, mesh), shared = train_steps(a_case, mesh, {.sharding = Sharding::over_replicas});
+    EXPECT_EQ(to_host<double>(shared.parameters.values()), to_host<double>(whole.parameters.values()));
+    EXPECT_EQ(shared.losses, whole.losses);
+    EXPECT_EQ(shared.norms, whole.norms);
+  });
+}
+
 std::int64_t ring_bytes(std::int64_t ranks, std::int64_t bytes) { return 2 * (ranks - 1) * bytes / ranks; }
 
 /// Of one step's sums over the tensor axis, forward and backward, of numbers of `size` bytes. Shared tokens are scattered and gathered instead.
