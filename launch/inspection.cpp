@@ -93,7 +93,7 @@ ConfigValue inspect_model(const fs::path& folder, const ConfigValue& config, Det
   result.set("type", model->type());
   result.set("parameters", parameters);
   result.set("parameters_without_embedding_and_recovery", inner);
-  result.set("forward_flops_per_sample", model->forward_flops(1));
+  if (const double flops = model->forward_flops(1, {}); flops > 0.0) result.set("forward_flops_per_sample", flops);
   result.set("config", model->config());
   if (is_model_directory(folder)) {
     const WeightFiles files(folder);

@@ -46,9 +46,13 @@ class ModelInterface {
   virtual int num_dims() const = 0;  // space axes of its fields
   /// What this rank holds, from file to loss, of the last two axes of a field of ny x nx points (1-D: ny is 1).
   virtual Rectangle rectangle(std::int64_t ny, std::int64_t nx) const = 0;
+  /// Points per space axis of the output for fields of `extents` points. Throws ShapeError if the model does not take such fields.
+  virtual std::vector<std::int64_t> output_extents(const std::vector<std::int64_t>& extents) const = 0;
   virtual bool uses_time() const = 0;
+  virtual bool is_complex() const { return false; }  // its fields are
   virtual LossDescription loss() const = 0;
-  virtual double forward_flops(std::int64_t batch) const = 0;  // multiply-adds counted twice
+  /// Multiply-adds counted twice. `extents`: points per space axis; 0 if the count depends on them and none are given.
+  virtual double forward_flops(std::int64_t batch, const std::vector<std::int64_t>& extents) const = 0;
 };
 
 class Model {

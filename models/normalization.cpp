@@ -22,16 +22,17 @@ void denormalize_in_place(const Channel& channel, std::span<T> values) {
   for (T& value : values) value = value * std + mean + shift;
 }
 
-void require_channels(const char* where, const Tensor& x, const std::vector<Channel>& channels) {
-  if (x.rank() >= 3 && x.size(-3) == static_cast<std::int64_t>(channels.size())) return;
-  throw ShapeError(concat(where, ": fields ", to_string(x.shape()), " do not have the problem's ", channels.size(),
-                          " channels on axis -3; give all of them, (..., channel, y, x)"));
+void require_channels(const char* where, const Tensor& x, const std::vector<Channel>& channels, int dims) {
+  if (x.rank() > dims && x.size(-dims - 1) == static_cast<std::int64_t>(channels.size())) return;
+  throw ShapeError(concat(where, ": fields ", to_string(x.shape()), " do not have the problem's ", channels.size(), " channels on axis ",
+                          -dims - 1, "; give all of them, before the axes of space"));
 }
 
 /// Calls body(channel, its values in one sample) over contiguous fields.
 template <class T, class Body>
-void for_each_plane(const Tensor& x, const std::vector<Channel>& channels, Body body) {
-  const auto points = static_cast<std::size_t>(x.size(-2) * x.size(-1));
+void for_each_plane(const Tensor& x, const std::vector<Channel>& channels, int dims, Body body) {
+  std::size_t points = 1;
+  for (int dim = -dims; dim < 0; ++dim) points *= static_cast<std::size_t>(x.size(dim));
   const auto planes = points == 0 ? 0 : static_cast<std::size_t>(x.numel()) / points;
   T* data = x.data<T>();
   for (std::size_t plane = 0; plane < planes; ++plane) body(channels[plane % channels.size()], std::span<T>(data + plane * points, points));
@@ -55,33 +56,33 @@ Tensor copy_of(const Tensor& x) {
 
 void normalize_values(const Channel& channel, std::span<float> values) { normalize_in_place(channel, values); }
 
-Tensor normalize(const Tensor& x, const std::vector<Channel>& channels) {
-  require_channels("normalize", x, channels);
+Tensor normalize(const Tensor& x, const std::vector<Channel>& channels, int dims) {
+  require_channels("normalize", x, channels, dims);
   const Tensor result = copy_of(x);
   in_type_of("normalize", x, [&](auto type) {
     using T = decltype(type);
-    for_each_plane<T>(result, channels, normalize_in_place<T>);
+    for_each_plane<T>(result, channels, dims, normalize_in_place<T>);
   });
   return result;
 }
 
-Tensor denormalize(const Tensor& x, const std::vector<Channel>& channels) {
-  require_channels("denormalize", x, channels);
+Tensor denormalize(const Tensor& x, const std::vector<Channel>& channels, int dims) {
+  require_channels("denormalize", x, channels, dims);
   const Tensor result = copy_of(x);
   in_type_of("denormalize", x, [&](auto type) {
     using T = decltype(type);
-    for_each_plane<T>(result, channels, denormalize_in_place<T>);
+    for_each_plane<T>(result, channels, dims, denormalize_in_place<T>);
   });
   return result;
 }
 
-void fill_masked_channels(const Tensor& x, const std::vector<Channel>& channels) {
-  require_channels("fill_masked_channels", x, channels);
+void fill_masked_channels(const Tensor& x, const std::vector<Channel>& channels, int dims) {
+  require_channels("fill_masked_channels", x, channels, dims);
   if (!x.is_contiguous())
     throw ShapeError(concat("fill_masked_channels: fields ", to_string(x.shape()), " are not contiguous; pack them first"));
   in_type_of("fill_masked_channels", x, [&](auto type) {
     using T = decltype(type);
-    for_each_plane<T>(x, channels, [](const Channel& channel, std::span<T> values) {
+    for_each_plane<T>(x, channels, dims, [](const Channel& channel, std::span<T> values) {
       if (channel.masked) std::fill(values.begin(), values.end(), static_cast<T>(channel.value));
     });
   });

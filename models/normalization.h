@@ -10,14 +10,14 @@
 namespace trident {
 
 /// (x - shift - mean) / std per channel, as a new tensor on the host in the number type of x (f32 or f64).
-/// x: (..., channel, y, x). Throws ShapeError if the channels do not fit.
-Tensor normalize(const Tensor& x, const std::vector<Channel>& channels);
+/// x: (..., channel, space...) with `dims` axes of space. Throws ShapeError if the channels do not fit.
+Tensor normalize(const Tensor& x, const std::vector<Channel>& channels, int dims = 2);
 /// The inverse.
-Tensor denormalize(const Tensor& x, const std::vector<Channel>& channels);
+Tensor denormalize(const Tensor& x, const std::vector<Channel>& channels, int dims = 2);
 /// normalize() of one channel's values, in place.
 void normalize_values(const Channel& channel, std::span<float> values);
 
-/// Masked channels of contiguous physical fields (..., channel, y, x) become the constant that the data loader gives them, in place.
-void fill_masked_channels(const Tensor& x, const std::vector<Channel>& channels);
+/// Masked channels of contiguous physical fields (..., channel, space...) become the constant that the data loader gives them, in place.
+void fill_masked_channels(const Tensor& x, const std::vector<Channel>& channels, int dims = 2);
 
 }  // namespace trident

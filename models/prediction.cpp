@@ -1,5 +1,6 @@
 #include "models/prediction.h"
 
+#include <algorithm>
 #include <vector>
 
 #include "models/normalization.h"
@@ -7,6 +8,7 @@
 #include "models/rollout.h"
 #include "runtime/autograd/tape.h"
 #include "runtime/error.h"
+#include "runtime/ops/complex.h"
 #include "runtime/ops/elementwise.h"
 #include "runtime/ops/reduce.h"
 #include "runtime/ops/shape.h"
@@ -49,26 +51,33 @@ Tensor lead_time(const Model& model, const PredictionRequest& request, const Pro
   return time / full({1}, *problem->time_scale, time.dtype());
 }
 
+/// `shape` with another number of channels.
+Shape with_channels(Shape shape, std::int64_t channels) {
+  shape[1] = channels;
+  return shape;
+}
+
 /// Whether the input is exactly 1 at each point of each sample: inside the body of a flow problem.
 std::vector<bool> inside_body(const Tensor& input) {
-  const std::int64_t batch = input.size(0), points = input.size(2) * input.size(3);
-  const Tensor bodies = empty({batch, 1, input.size(2), input.size(3)}, DType::f64);
+  const Tensor bodies = empty(with_channels(input.shape(), 1), DType::f64);
   copy_into(bodies, view::slice(input, 1, 0, 1));
   std::vector<bool> inside;
-  for (std::int64_t i = 0; i < batch * points; ++i) inside.push_back(bodies.data<double>()[i] == 1.0);
+  for (std::int64_t i = 0; i < bodies.numel(); ++i) inside.push_back(bodies.data<double>()[i] == 1.0);
   return inside;
 }
 
-/// (batch, channel, y, x) where a mask goes by points, else (batch, channel, 1, 1).
+/// (batch, channel, space...) where a mask goes by points, else (batch, channel, 1, ...).
 Tensor kept_mask(const Model& model, const PredictionRequest& request, const Problem* problem) {
   const std::int64_t batch = request.input.size(0), out = model->num_out_channels();
   const bool by_point = problem != nullptr && problem->mask == MaskRule::input_is_one;
   const bool by_channel = problem != nullptr && problem->mask == MaskRule::channels;
   if (!by_point && !by_channel && !request.pixel_mask.defined()) return {};
-  const std::int64_t rows = by_point ? request.input.size(2) : 1, columns = by_point ? request.input.size(3) : 1, points = rows * columns;
+  Shape shape = with_channels(request.input.shape(), out);
+  for (int dim = 2; dim < shape.rank() && !by_point; ++dim) shape[dim] = 1;
+  const std::int64_t points = numel(shape) / std::max<std::int64_t>(1, batch * out);
   const Tensor given = request.pixel_mask.defined() ? packed(request.pixel_mask) : Tensor{};
   const std::vector<bool> inside = by_point ? inside_body(request.input) : std::vector<bool>(static_cast<std::size_t>(batch), false);
-  const Tensor mask = empty({batch, out, rows, columns}, DType::boolean);
+  const Tensor mask = empty(shape, DType::boolean);
   bool* target = mask.data<bool>();
   for (std::int64_t sample = 0; sample < batch; ++sample) {
     for (std::int64_t channel = 0; channel < out; ++channel) {
@@ -87,64 +96,115 @@ Tensor kept_values(const Model& model, const PredictionRequest& request, const P
   const Tensor& input = request.input;
   const std::int64_t in = model->num_channels(), out = model->num_out_channels();
   if (problem != nullptr && problem->mask == MaskRule::input_is_one) {
-    return denormalize(full({input.size(0), out, input.size(2), input.size(3)}, 1.0, input.dtype()), problem->output);
+    return denormalize(full(with_channels(input.shape(), out), 1.0, input.dtype()), problem->output, model->num_dims());
   }
   if (in < out) {
     throw ShapeError(concat("prediction: masked channels keep the input's values, but the model has ", in, " input and ", out,
                             " output channels; leave pixel_mask out"));
   }
-  const Tensor values = empty({input.size(0), out, input.size(2), input.size(3)}, input.dtype());
+  const Tensor values = empty(with_channels(input.shape(), out), input.dtype());
   copy_into(values, view::slice(input, 1, 0, out));
-  if (problem != nullptr) fill_masked_channels(values, problem->output);
+  if (problem != nullptr) fill_masked_channels(values, problem->output, model->num_dims());
   return values;
 }
+
+/// "2, n, n": what a request's axes after the batch are.
+std::string expected_axes(const Model& model) {
+  std::string axes = std::to_string(model->num_channels());
+  for (int dim = 0; dim < model->num_dims(); ++dim) axes += ", n";
+  return axes;
+}
+
+/// Whether complex fields came as pairs of reals.
+bool has_pairs(const Model& model, const Tensor& input) { return model->is_complex() && input.defined() && !is_complex(input.dtype()); }
+
+void check_input(const Model& model, const Tensor& x) {
+  const bool pairs = has_pairs(model, x);
+  const bool number_type = x.defined() && (x.dtype() == DType::f32 || x.dtype() == DType::f64 || (model->is_complex() && is_complex(x.dtype())));
+  const int rank = model->num_dims() + 2;
+  if (!number_type || x.rank() != rank + (pairs ? 1 : 0) || x.size(1) != model->num_channels() || x.size(0) < 1 || (pairs && x.size(-1) != 2)) {
+    throw ShapeError(concat("prediction: input is ", described(x), "; expected ", model->is_complex() ? "c64 or c128" : "f32 or f64", " (batch, ",
+                            expected_axes(model), ")", model->is_complex() ? ", or its real and imaginary parts on a last axis of 2" : "",
+                            ": the model has ", model->num_channels(), " input channels and ", model->num_dims(), " dimensions"));
+  }
+}
+
+/// Fields <-> the model's numbers; without a problem they are these already.
+class Conversion {
+ public:
+  Conversion(const Model& model, const Problem* problem, DType precision) : problem_(problem), dims_(model->num_dims()), precision_(precision) {}
+  Tensor input(const Tensor& x) const { return in_precision(problem_ == nullptr ? x : normalize(x, problem_->input, dims_)); }
+  Tensor label(const Tensor& x) const { return in_precision(problem_ == nullptr ? x : normalize(x, problem_->output, dims_)); }
+  Tensor output(const Tensor& y, DType dtype) const {
+    if (is_complex(y.dtype())) return complex_cast(y, dtype == DType::c128 ? DType::f64 : DType::f32);
+    const Tensor physical = cast(y, dtype);
+    return problem_ == nullptr ? physical : denormalize(physical, problem_->output, dims_);
+  }
+
+ private:
+  static Tensor complex_cast(const Tensor& x, DType part) { return complex(cast(packed(real(x)), part), cast(packed(imag(x)), part)); }
+  Tensor in_precision(const Tensor& x) const { return is_complex(x.dtype()) ? complex_cast(x, precision_) : cast(x, precision_); }
+
+  const Problem* problem_;
+  int dims_;
+  DType precision_;
+};
 
 }  // namespace
 
 Shape answer_shape(const Model& model, const PredictionRequest& request) {
   const Tensor& x = request.input;
   const int in = model->num_channels(), out = model->num_out_channels();
-  if (!x.defined() || x.rank() != 4 || x.size(1) != in || x.size(2) != x.size(3) || x.size(2) < 2 || x.size(0) < 1 ||
-      (x.dtype() != DType::f32 && x.dtype() != DType::f64)) {
-    throw ShapeError(concat("prediction: input is ", described(x), "; expected f32 or f64 (batch, ", in, ", n, n): the model has ", in,
-                            " input channels and fields are square"));
-  }
+  check_input(model, x);
   const Tensor& mask = request.pixel_mask;
   if (mask.defined() && !(mask.dtype() == DType::boolean && (mask.shape() == Shape{x.size(0), in} || mask.shape() == Shape{x.size(0), out}))) {
     throw ShapeError(concat("prediction: pixel_mask is ", described(mask), "; expected bool (", x.size(0), ", ", out, "), one for each channel"));
   }
-  if (!request.steps) return {x.size(0), out, x.size(2), x.size(3)};
-  if (*request.steps < 1) throw ShapeError(concat("prediction: steps is ", *request.steps, "; expected at least 1"));
-  return {x.size(0), *request.steps, out, x.size(2), x.size(3)};
+  if (request.steps && *request.steps < 1) throw ShapeError(concat("prediction: steps is ", *request.steps, "; expected at least 1"));
+  Shape shape{x.size(0)};
+  if (request.steps) shape.push_back(*request.steps);
+  shape.push_back(out);
+  const std::vector<std::int64_t> extents(x.shape().begin() + 2, x.shape().begin() + 2 + model->num_dims());
+  const std::vector<std::int64_t> answered = model->output_extents(extents);
+  if (answered != extents && request.steps.value_or(1) > 1) {
+    throw ShapeError("prediction: the model's output has another resolution than its input, so it is no input of a further step; ask for one step");
+  }
+  for (const std::int64_t extent : answered) shape.push_back(extent);
+  if (has_pairs(model, x)) shape.push_back(2);
+  return shape;
 }
 
 Tensor predict(const Model& model, const Prepared& prepared, const PredictionRequest& request, const Problem* problem, DType precision) {
   const Recording off(false);
   const Shape shape = answer_shape(model, request);
+  if (has_pairs(model, request.input)) {
+    PredictionRequest joined = request;
+    joined.input = view::as_complex(packed(request.input));
+    return view::reshape(view::as_real(predict(model, prepared, joined, problem, precision)), shape);
+  }
   const DType dtype = request.input.dtype();
   require_finite("input", request.input);
   if (problem != nullptr) check_channels(model, *problem);
-  const auto normalized = [&](const Tensor& x, bool outputs) {
-    return cast(problem == nullptr ? x : normalize(x, outputs ? problem->output : problem->input), precision);
-  };
+  const Conversion conversion(model, problem, precision);
 
-  Fields fields{.input = normalized(request.input, false), .time = lead_time(model, request, problem), .pixel_mask = {}, .label = {}};
+  Fields fields{.input = conversion.input(request.input), .time = lead_time(model, request, problem), .pixel_mask = {}, .label = {}};
   require_finite("input, as the model's numbers,", fields.input);
   const Tensor mask = kept_mask(model, request, problem);
   const Tensor kept = mask.defined() ? kept_values(model, request, problem) : Tensor{};
-  if (mask.defined()) fields.pixel_mask = mask.size(2) == 1 ? view::reshape(mask, {mask.size(0), mask.size(1)}) : mask;
-  if (kept.defined()) fields.label = normalized(kept, true);
+  if (mask.defined()) fields.pixel_mask = mask.numel() == mask.size(0) * mask.size(1) ? view::reshape(mask, {mask.size(0), mask.size(1)}) : mask;
+  if (kept.defined()) fields.label = conversion.label(kept);
 
   const std::int64_t steps = request.steps.value_or(1);
-  const Tensor answer = empty({shape[0], steps, model->num_out_channels(), request.input.size(2), request.input.size(3)}, dtype);
+  Shape by_step{shape[0], steps};
+  for (int dim = request.steps ? 2 : 1; dim < shape.rank(); ++dim) by_step.push_back(shape[dim]);
+  const Tensor answer = empty(by_step, dtype);
   Pass pass;
   pass.precision = precision;
   roll_out(model, prepared, fields, equal_steps(steps), pass, [&](std::size_t step, const Tensor& output) {
     if (!all_finite(output)) {
       throw Error(concat("prediction: the model's output of step ", step + 1, " is not finite; is the input of the kind it was trained on?"));
     }
-    Tensor physical = cast(output, dtype);
-    if (problem != nullptr) physical = denormalize(physical, problem->output);
+    Tensor physical = conversion.output(output, dtype);
     if (kept.defined()) physical = where(mask, kept, physical);
     const auto index = static_cast<std::int64_t>(step);
     const Tensor slot = view::slice(answer, 1, index, index + 1);

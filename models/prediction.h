@@ -12,14 +12,15 @@ namespace trident {
 struct Problem;  // models/problem.h
 
 struct PredictionRequest {
-  Tensor input;       // (batch, channel, y, x), f32 or f64
+  // (batch, channel, space...), f32 or f64; of models of complex fields c64 or c128, or their pairs of reals on a last axis of 2.
+  Tensor input;
   Tensor time;        // (batch,) or (batch, 1): the whole lead time; needed by models conditioned on time, refused by others
   Tensor pixel_mask;  // bool (batch, channel), optional: true keeps the input's values
   std::optional<std::int64_t> steps;  // roll-out; each step advances time / steps
   std::string problem;                // of the model's problems; empty: fields and time are the model's own numbers
 };
 
-/// (batch, out channel, y, x), or (batch, steps, out channel, y, x) with `steps`, also if it is 1.
+/// (batch, out channel, space...), or (batch, steps, out channel, space...) with `steps`, also if it is 1; pairs where the input is pairs.
 /// Throws ShapeError or ConfigError that says what was expected.
 Shape answer_shape(const Model& model, const PredictionRequest& request);
 

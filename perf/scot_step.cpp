@@ -70,7 +70,7 @@ Result training(double seconds) {
   Pass pass;
   pass.mode = Mode::train;
   std::int64_t number = 0;
-  return measure(kBatch, 3.0 * model->forward_flops(1), seconds, [&] {
+  return measure(kBatch, 3.0 * model->forward_flops(1, {}), seconds, [&] {
     parameters.zero_gradients();
     const LossTotals totals = loss.totals(std::vector{fields.label});
     backward(loss.share(model(fields, model->prepare(), pass), fields.label, totals));
@@ -83,7 +83,7 @@ Result inference(double seconds) {
   const ParameterList parameters = materialize(model, DType::f32, Use::inference, RandomKey(0));
   const Prepared prepared = model->prepare();
   const Fields fields{.input = random({1, 4, 128, 128}, 1), .time = full({1}, 0.5, DType::f32), .pixel_mask = {}, .label = {}};
-  return measure(1, model->forward_flops(1), seconds, [&] { model(fields, prepared, {}); });
+  return measure(1, model->forward_flops(1, {}), seconds, [&] { model(fields, prepared, {}); });
 }
 
 void print(const char* name, const Result& result) {

@@ -35,8 +35,12 @@ ServedModel serve_model(const std::string& name, LoadedModel loaded, DType preci
   ready->prepared = model->prepare();
 
   ServedModel served;
-  served.description = {
-      .name = name, .num_channels = model->num_channels(), .num_out_channels = model->num_out_channels(), .uses_time = model->uses_time()};
+  served.description = {.name = name,
+                        .num_channels = model->num_channels(),
+                        .num_out_channels = model->num_out_channels(),
+                        .num_dims = model->num_dims(),
+                        .complex = model->is_complex(),
+                        .uses_time = model->uses_time()};
   served.answer_shape = [ready](const PredictionRequest& request) {
     ready->problem(request);  // throws if it is unknown, before the request waits
     return answer_shape(ready->loaded.model, request);

@@ -14,7 +14,8 @@ namespace trident {
 /// What clients are told of a model.
 struct ServedDescription {
   std::string name;
-  int num_channels = 0, num_out_channels = 0;
+  int num_channels = 0, num_out_channels = 0, num_dims = 2;
+  bool complex = false;  // fields travel as pairs of reals on a last axis
   bool uses_time = false;
   std::int64_t max_batch_size = 256;
 };

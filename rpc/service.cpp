@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <utility>
+#include <vector>
 
 #include "rpc/engine.h"
 #include "rpc/inference.grpc.pb.h"
@@ -160,20 +161,29 @@ ServerUnaryReactor* answer(CallbackServerContext* context, Answer&& fill) {
   return reactor;
 }
 
+/// The axes of fields after the batch.
+std::vector<std::int64_t> field_axes(const ServedDescription& model, int channels) {
+  std::vector<std::int64_t> axes{channels};
+  axes.insert(axes.end(), static_cast<std::size_t>(model.num_dims), -1);
+  if (model.complex) axes.push_back(2);
+  return axes;
+}
+
 void describe(const ServedDescription& model, inference::ModelMetadataResponse* reply) {
   reply->set_name(model.name);
   reply->add_versions(kModelVersion);
   reply->set_platform("trident");
-  const auto add = [](auto* tensors, const char* name, const char* datatype, std::initializer_list<std::int64_t> shape) {
+  const auto add = [](auto* tensors, const char* name, const char* datatype, const std::vector<std::int64_t>& axes) {
     auto* const tensor = tensors->Add();
     tensor->set_name(name);
     tensor->set_datatype(datatype);
-    tensor->mutable_shape()->Add(shape.begin(), shape.end());
+    tensor->add_shape(-1);
+    tensor->mutable_shape()->Add(axes.begin(), axes.end());
   };
-  add(reply->mutable_inputs(), "input", "FP32", {-1, model.num_channels, -1, -1});
-  if (model.uses_time) add(reply->mutable_inputs(), "time", "FP32", {-1, 1});
-  add(reply->mutable_inputs(), "pixel_mask", "BOOL", {-1, model.num_out_channels});
-  add(reply->mutable_outputs(), "output", "FP32", {-1, model.num_out_channels, -1, -1});
+  add(reply->mutable_inputs(), "input", "FP32", field_axes(model, model.num_channels));
+  if (model.uses_time) add(reply->mutable_inputs(), "time", "FP32", {1});
+  add(reply->mutable_inputs(), "pixel_mask", "BOOL", {model.num_out_channels});
+  add(reply->mutable_outputs(), "output", "FP32", field_axes(model, model.num_out_channels));
 }
 
 void configure(const ServedDescription& model, inference::ModelConfig* config) {
@@ -182,17 +192,17 @@ void configure(const ServedDescription& model, inference::ModelConfig* config) {
   config->set_backend("trident");
   config->set_max_batch_size(static_cast<int>(model.max_batch_size));
   config->mutable_model_transaction_policy()->set_decoupled(false);
-  const auto add = [](auto* tensors, const char* name, inference::DataType type, std::initializer_list<std::int64_t> dims) {
+  const auto add = [](auto* tensors, const char* name, inference::DataType type, const std::vector<std::int64_t>& dims) {
     auto* const tensor = tensors->Add();
     tensor->set_name(name);
     tensor->set_data_type(type);
     tensor->mutable_dims()->Add(dims.begin(), dims.end());
     return tensor;
   };
-  add(config->mutable_input(), "input", inference::TYPE_FP32, {model.num_channels, -1, -1});
+  add(config->mutable_input(), "input", inference::TYPE_FP32, field_axes(model, model.num_channels));
   if (model.uses_time) add(config->mutable_input(), "time", inference::TYPE_FP32, {1});
   add(config->mutable_input(), "pixel_mask", inference::TYPE_BOOL, {model.num_out_channels})->set_optional(true);
-  add(config->mutable_output(), "output", inference::TYPE_FP32, {model.num_out_channels, -1, -1});
+  add(config->mutable_output(), "output", inference::TYPE_FP32, field_axes(model, model.num_out_channels));
 }
 
 void set(inference::StatisticDuration* target, const DurationSum& sum) {

@@ -241,7 +241,14 @@ LossDescription Scot::loss() const {
   return description;
 }
 
-double Scot::forward_flops(std::int64_t batch) const {
+std::vector<std::int64_t> Scot::output_extents(const std::vector<std::int64_t>& extents) const {
+  if (extents.size() == 2 && extents[0] == extents[1] && extents[0] >= 2) return extents;
+  std::string points;
+  for (const std::int64_t extent : extents) points += concat(points.empty() ? "" : "x", extent);
+  throw ShapeError(concat("scot: the fields have ", points, " points; they must be square, with 2 points per side or more"));
+}
+
+double Scot::forward_flops(std::int64_t batch, const std::vector<std::int64_t>&) const {
   const ScotConfig& c = config_;
   const auto pixels = static_cast<double>(c.image_size) * c.image_size;
   double flops = 2.0 * pixels * c.embed_dim * (c.num_channels + c.num_out_channels) + 2.0 * pixels * 25.0 * c.num_out_channels * c.num_out_channels;

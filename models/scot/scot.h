@@ -80,9 +80,10 @@ class Scot final : public ModelInterface {
   int num_out_channels() const override { return config_.num_out_channels; }
   int num_dims() const override { return 2; }
   Rectangle rectangle(std::int64_t ny, std::int64_t nx) const override { return {.rows = {0, ny}, .columns = {0, nx}}; }
+  std::vector<std::int64_t> output_extents(const std::vector<std::int64_t>& extents) const override;
   bool uses_time() const override { return config_.use_conditioning; }
   LossDescription loss() const override;
-  double forward_flops(std::int64_t batch) const override;
+  double forward_flops(std::int64_t batch, const std::vector<std::int64_t>& extents) const override;
 
   static void visit(auto& self, auto& v) {
     v("embeddings", self.embeddings_), v("encoder.layers", self.encoder_), v("decoder.layers", self.decoder_);

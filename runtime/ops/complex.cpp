@@ -44,11 +44,4 @@ Tensor imag(const Tensor& z) {
   return record("imag", part_of("imag", z, 1), {z}, [](const Tensor& dy, Wanted) { return std::vector{with_part(dy, 1)}; });
 }
 
-Tensor view::as_reals(const Tensor& z) {
-  const Tensor re = part_of("as_reals", z, 0);
-  Shape shape = re.shape(), strides = re.strides();
-  shape.push_back(2), strides.push_back(1);
-  return Tensor(re.storage(), re.offset(), shape, strides, re.dtype());
-}
-
 }  // namespace trident

@@ -11,11 +11,4 @@ Tensor complex(const Tensor& re, const Tensor& im);
 Tensor real(const Tensor& z);
 Tensor imag(const Tensor& z);
 
-namespace view {
-
-/// Complex numbers as pairs of reals: the same memory with a trailing dimension of 2. Not recorded.
-Tensor as_reals(const Tensor& z);
-
-}  // namespace view
-
 }  // namespace trident

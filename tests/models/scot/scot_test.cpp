@@ -39,7 +39,7 @@ TEST(Scot, PublishedSizesAreDescribedWithoutMemory) {
     for (const Described& tensor : describe([&](const ParameterVisitor& visitor) { model->visit(visitor); })) parameters += numel(tensor.shape);
     EXPECT_EQ(parameters, size.parameters);
     if (size.gflops > 0.0) {
-      EXPECT_NEAR(model->forward_flops(1) / 1e9, size.gflops, 0.05 * size.gflops);
+      EXPECT_NEAR(model->forward_flops(1, {}) / 1e9, size.gflops, 0.05 * size.gflops);
     }
   }
 }

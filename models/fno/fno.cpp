@@ -1,0 +1,155 @@
+#include "models/fno/fno.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "models/layers/grid_embedding.h"
+#include "runtime/autograd/tape.h"
+#include "runtime/error.h"
+#include "runtime/ops/shape.h"
+#include "runtime/tensor/create.h"
+
+namespace trident {
+namespace {
+
+RealOrComplex<ChannelMlp> make_lifting(const FnoConfig& c) {
+  const int in = c.in_channels + (c.positional_embedding ? c.num_dims() : 0);
+  // 0.3.0 lifts through GELU whatever function the blocks have.
+  const NonLinearity function = c.block_variant == BlockVariant::v0_3 ? NonLinearity::gelu : c.non_linearity;
+  return RealOrComplex<ChannelMlp>::make(c.complex_data, ChannelMlp(in, c.lifting_width(), c.hidden_channels, function));
+}
+
+RealOrComplex<ChannelMlp> make_projection(const FnoConfig& c) {
+  return RealOrComplex<ChannelMlp>::make(c.complex_data, ChannelMlp(c.hidden_channels, c.projection_width(), c.out_channels, c.non_linearity));
+}
+
+/// Coordinates are real: beside the imaginary part stand zeros.
+Parts with_grid(const Parts& x) {
+  Parts result{append_grid(x[0])};
+  if (x.size() == 1) return result;
+  Shape shape = x[1].shape();
+  shape[1] = x[1].rank() - 2;
+  result.push_back(concatenate({x[1], zeros(shape, x[1].dtype(), x[1].device())}, 1));
+  return result;
+}
+
+void note(std::vector<Tensor>* hidden, const Parts& x) {
+  if (hidden != nullptr) hidden->insert(hidden->end(), x.begin(), x.end());
+}
+
+}  // namespace
+
+Fno::Fno(FnoConfig config, std::string type, const Mesh& mesh)
+    : config_(std::move(config)),
+      type_(std::move(type)),
+      padding_(config_.padding(), config_.domain_padding_mode),
+      blocks_(config_, mesh),
+      lifting_(make_lifting(config_)),
+      projection_(make_projection(config_)) {
+  for (const Axis axis : {Axis::domain_y, Axis::domain_x, Axis::tensor}) {
+    if (mesh.size(axis) == 1) continue;
+    throw ConfigError(concat("parallel.", name_of(axis), ": models of type ", type_, " are not split over this axis, and it has ", mesh.size(axis),
+                             " ranks; set it to 1"));
+  }
+}
+
+void Fno::visit(const ParameterVisitor& visitor) { walk(*this, visitor); }
+
+Parts Fno::parts_of(const Fields& fields, DType precision) const {
+  const Tensor& input = fields.input;
+  if (input.rank() != num_dims() + 2 || input.size(1) != config_.in_channels) {
+    throw ShapeError(concat(type_, ": the input is ", to_string(input.shape()), "; the model takes (batch, ", config_.in_channels, ", and ",
+                            num_dims(), num_dims() == 1 ? " space dimension)" : " space dimensions)", " as model.n_modes and in_channels say"));
+  }
+  if (trident::is_complex(input.dtype()) != config_.complex_data) {
+    throw ShapeError(concat(type_, ": the input is ", name_of(input.dtype()), ", but the model takes ", config_.complex_data ? "complex" : "real",
+                            " fields; set model.complex_data to ", config_.complex_data ? "false" : "true", ", or give other fields"));
+  }
+  if (uses_time() && fields.time.shape() != Shape{input.size(0)}) {
+    throw ShapeError(concat(type_, ": the time is ", fields.time.defined() ? to_string(fields.time.shape()) : "missing",
+                            "; norm ada_in needs one lead time for each of the ", input.size(0), " samples"));
+  }
+  return for_each_part(split(input), [&](const Tensor& part) { return cast(part, precision); });
+}
+
+std::vector<double> Fno::total_scaling() const {
+  std::vector<double> total(config_.n_modes.size(), 1.0);
+  for (const std::vector<double>& layer : config_.scaling()) {
+    for (std::size_t dim = 0; dim < total.size(); ++dim) total[dim] *= layer[dim];
+  }
+  return total;
+}
+
+Tensor Fno::call(const Fields& fields, const Prepared&, const Pass& pass, std::vector<Tensor>* hidden) const {
+  const Parts input = parts_of(fields, pass.precision);
+  const Tensor time = uses_time() ? cast(fields.time, pass.precision) : Tensor{};
+  const std::vector<std::int64_t> extents(input[0].shape().begin() + 2, input[0].shape().end());
+  Parts x = lifting_(config_.positional_embedding ? with_grid(input) : input, pass);
+  note(hidden, x);
+  x = for_each_part(x, [&](const Tensor& part) { return padding_.pad(part); });
+  for (std::size_t index = 0; index < static_cast<std::size_t>(config_.n_layers); ++index) {
+    if (pass.recompute == Recompute::none) {
+      x = blocks_(index, x, time, pass);
+    } else {
+      x = split(recompute([this, index, x, time, pass] { return joined(blocks_(index, x, time, pass)); }));
+    }
+    note(hidden, x);
+  }
+  x = for_each_part(x, [&](const Tensor& part) { return padding_.unpad(part, extents, total_scaling()); });
+  x = projection_(x, pass);
+  if (config_.complex_data) return joined(x);
+  if (!fields.pixel_mask.defined()) return x[0];
+  Tensor mask = fields.pixel_mask;
+  if (mask.rank() == 2) {
+    Shape shape = per_channel(x[0].rank(), mask.size(1));
+    shape[0] = mask.size(0);
+    mask = reshape(mask, shape);
+  }
+  return where(mask, cast(fields.label, pass.precision), x[0]);
+}
+
+ConfigValue Fno::config() const {
+  ConfigValue document = ConfigValue::map({{"type", type_}});
+  const ConfigValue own = write_config(config_);
+  for (const auto& [key, value] : own.entries()) document.set(key, value);
+  return document;
+}
+
+LossDescription Fno::loss() const {
+  return {.p = 2, .groups = {{0, config_.out_channels}}};
+}
+
+std::vector<std::int64_t> Fno::output_extents(const std::vector<std::int64_t>& extents) const {
+  if (extents.size() != config_.n_modes.size()) {
+    throw ShapeError(concat(type_, ": the fields have ", extents.size(), " space dimensions; the model has ", num_dims(), ", as model.n_modes says"));
+  }
+  return padding_.unpadded(blocks_.extents_after(padding_.padded(extents)), extents, total_scaling());
+}
+
+/// Of one block: two transforms of each channel, and the dense product of each mode (a factorised one costs less).
+double Fno::spectral_flops(const std::vector<std::int64_t>& extents) const {
+  double points = 1.0, modes = 1.0;
+  for (std::size_t dim = 0; dim < extents.size(); ++dim) {
+    const bool halved = !config_.complex_data && dim + 1 == extents.size();
+    const auto kept = std::min<std::int64_t>(config_.n_modes[dim], extents[dim]);
+    points *= static_cast<double>(extents[dim]);
+    modes *= static_cast<double>(halved ? kept / 2 + 1 : kept);
+  }
+  const auto width = static_cast<double>(config_.hidden_channels), mixed = config_.separable ? width : width * width;
+  return 2.0 * width * (config_.complex_data ? 5.0 : 2.5) * points * std::log2(std::max(2.0, points)) + 8.0 * mixed * modes;
+}
+
+double Fno::forward_flops(std::int64_t batch, const std::vector<std::int64_t>& extents) const {
+  if (extents.size() != config_.n_modes.size()) return 0.0;
+  const auto points_of = [](const std::vector<std::int64_t>& field) {
+    return std::accumulate(field.begin(), field.end(), 1.0, [](double product, std::int64_t extent) { return product * static_cast<double>(extent); });
+  };
+  const std::vector<std::int64_t> padded = padding_.padded(extents);
+  const double copies = config_.complex_data ? 4.0 : 1.0;
+  const double ends = copies * (lifting_.real.flops() + projection_.real.flops()) * points_of(extents);
+  const double blocks = blocks_.pointwise_flops() * points_of(padded) + config_.n_layers * spectral_flops(padded);
+  return static_cast<double>(batch) * (ends + blocks);
+}
+
+}  // namespace trident

@@ -1,0 +1,51 @@
+#include "models/layers/block_norm.h"
+
+#include "runtime/error.h"
+#include "runtime/ops/elementwise.h"
+#include "runtime/ops/group_norm.h"
+#include "runtime/ops/matmul.h"
+#include "runtime/ops/shape.h"
+
+namespace trident {
+namespace {
+
+constexpr double kEps = 1e-5;            // torch's default, which the reference leaves as it is
+constexpr std::int64_t kAdaptive = 512;  // hidden numbers of ada_in
+
+}  // namespace
+
+BlockNorm::Affine::Affine(std::int64_t in, std::int64_t out)
+    : weight(whole_parameter({out, in}, torch_init(in))), bias(whole_parameter({out}, torch_init(in))) {}
+
+BlockNorm::BlockNorm(BlockNormKind kind, std::int64_t channels, std::int64_t groups, const Mesh& mesh) : norm_(make(kind, channels, groups, mesh)) {}
+
+std::variant<BlockNorm::Instance, BlockNorm::Group, BlockNorm::Batch, BlockNorm::Adaptive> BlockNorm::make(BlockNormKind kind, std::int64_t channels,
+                                                                                                        std::int64_t groups, const Mesh& mesh) {
+  switch (kind) {
+    case BlockNormKind::group_norm:
+      return Group{whole_parameter({channels}, Init::constant(1.0)), whole_parameter({channels}, Init::constant(0.0)), groups};
+    case BlockNormKind::batch_norm:
+      return Batch{BatchNorm(channels, mesh)};
+    case BlockNormKind::ada_in:
+      return Adaptive{Affine(1, kAdaptive), Affine(kAdaptive, 2 * channels)};
+    case BlockNormKind::instance_norm:
+      break;
+  }
+  return Instance{};
+}
+
+Tensor BlockNorm::operator()(const Tensor& x, const Tensor& time, Mode mode) const {
+  const std::int64_t batch = x.size(0), channels = x.size(1);
+  if (const auto* group = std::get_if<Group>(&norm_)) return group_norm(x, group->groups, group->weight.value, group->bias.value, kEps);
+  if (const auto* whole = std::get_if<Batch>(&norm_)) {
+    return reshape(whole->norm(reshape(x, {batch, channels, 1, -1}), mode), x.shape());
+  }
+  if (const auto* adaptive = std::get_if<Adaptive>(&norm_)) {
+    const Affine &up = adaptive->up, &down = adaptive->down;
+    const Tensor affine = mlp(reshape(time, {batch, 1}), up.weight.value, up.bias.value, down.weight.value, down.bias.value);
+    return group_norm(x, channels, slice(affine, 1, 0, channels), slice(affine, 1, channels, 2 * channels), kEps);
+  }
+  return group_norm(x, channels, {}, {}, kEps);
+}
+
+}  // namespace trident

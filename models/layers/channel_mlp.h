@@ -1,0 +1,54 @@
+/// Layers on the channels of every point, channels before space: names and layouts of neuraloperator.
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+#include <vector>
+
+#include "models/layers/nonlinearity.h"
+#include "models/module.h"
+
+namespace trident {
+
+/// What follows a linear map of channels: activation(map + gate * addend). Tensors may be undefined.
+struct Ending {
+  Tensor addend{};  // (batch, out, space...)
+  Tensor gate{};    // one number per channel
+  std::optional<NonLinearity> activation{};
+};
+
+/// Names and initial values of torch.nn.Conv1d with a kernel of one point.
+struct PointwiseLinear {
+  Parameter weight;  // (out, in, 1)
+  Parameter bias;    // (out,)
+
+  PointwiseLinear(std::int64_t in, std::int64_t out);
+  Tensor operator()(const Tensor& x, const Ending& ending = {}) const;
+
+  static void visit(auto& self, auto& v) { v("weight", self.weight), v("bias", self.bias); }
+};
+
+/// Linear maps with a function, and dropout, between them.
+struct ChannelMlp {
+  std::vector<PointwiseLinear> fcs;
+  NonLinearity non_linearity;
+  double dropout;
+
+  /// Two layers; one if `hidden` is 0.
+  ChannelMlp(std::int64_t in, std::int64_t hidden, std::int64_t out, NonLinearity non_linearity, double dropout = 0.0);
+  Tensor operator()(const Tensor& x, const Pass& pass, const Ending& ending = {}) const;
+  double flops() const;  // of one point
+
+  static void visit(auto& self, auto& v) { v("fcs", self.fcs); }
+};
+
+/// (1, channels, 1, ...) of `rank` dimensions: one number per channel that repeats over samples and points.
+Shape per_channel(int rank, std::int64_t channels);
+
+/// Initial values of torch's linear and convolutional layers: uniform within 1 / sqrt(numbers that enter one output).
+Init torch_init(std::int64_t fan_in);
+
+/// activation(weight x + bias + gate addend), fused as far as the activation allows.
+Tensor mix_channels(const Tensor& x, const Tensor& weight, const Tensor& bias, const Ending& ending);
+
+}  // namespace trident

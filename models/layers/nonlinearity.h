@@ -1,0 +1,26 @@
+/// Functions of one number between the layers of neural operators.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <string_view>
+#include <utility>
+
+#include "runtime/tensor/tensor.h"
+
+namespace trident {
+
+/// Names and constants of torch.nn.functional.
+enum class NonLinearity : std::uint8_t { gelu, relu, silu, tanh, sigmoid, elu, selu, leaky_relu, softplus };
+inline auto config_names(NonLinearity) {
+  using enum NonLinearity;
+  return std::array{std::pair{gelu, "gelu"}, std::pair{relu, "relu"},   std::pair{silu, "silu"},
+                    std::pair{tanh, "tanh"}, std::pair{sigmoid, "sigmoid"}, std::pair{elu, "elu"},
+                    std::pair{selu, "selu"}, std::pair{leaky_relu, "leaky_relu"}, std::pair{softplus, "softplus"}};
+}
+
+/// x itself without one.
+Tensor activate(const Tensor& x, std::optional<NonLinearity> function);
+
+}  // namespace trident

@@ -1,0 +1,81 @@
+/// The kinds of folders in goldens/neuralop, and what they share: numbers in f32 and f64, complex tensors stored real with a trailing 2,
+/// weights under the reference's names.
+#pragma once
+
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "models/model.h"
+#include "tests/golden/golden.h"
+
+namespace trident::golden {
+
+/// Complex numbers as pairs of reals: the same memory with a trailing dimension of 2. Real tensors stay what they are.
+Tensor as_reals(const Tensor& x);
+/// The elements as f64, row-major; two for each complex number.
+std::vector<double> all_numbers(const Tensor& x);
+
+/// The order of every check.
+inline constexpr DType kNumberTypes[] = {DType::f64, DType::f32};
+
+/// A file of tensors by the names of the reference, without the suffix ::complex.
+class NumberFile {
+ public:
+  explicit NumberFile(const std::filesystem::path& path);
+  /// Undefined if there is none; complex tensors are complex.
+  Tensor find(const std::string& name) const;
+  /// In the order of the file.
+  const std::vector<std::string>& names() const { return names_; }
+
+ private:
+  SafetensorsReader reader_;
+  std::vector<std::string> names_;
+};
+
+/// A case with its numbers in both types. f32 quantities are measured against the f64 numbers, and may be off by three times the largest
+/// distance between the reference's own f32 and f64 in their class.
+class NeuralopCase {
+ public:
+  explicit NeuralopCase(Folder& folder);
+
+  const ConfigValue& document() const { return document_; }
+  const Folder& folder() const { return folder_; }
+  /// Stored in f32 alone: inputs and targets, which the f64 run read upcast. Undefined if there is none.
+  Tensor given(const std::string& name);
+  /// What the f64 run computed, else what the f32 run did.
+  Tensor expected(const std::string& name);
+  std::vector<std::string> names_with(const std::string& prefix) const;
+  /// The reference's distance between f32 and f64 of one quantity; 0 where one of them is missing.
+  double distance(const std::string& name);
+  /// Adds the row of one quantity.
+  void compare(Rows& rows, DType dtype, const std::string& name, const std::vector<double>& actual, double class_distance);
+  /// Every gradient (`prefix` before the names), and all together. Those of `zero` are left out.
+  void compare_gradients(Rows& rows, DType dtype, const std::string& prefix, const std::map<std::string, std::vector<double>>& actual,
+                         const std::vector<std::string>& zero);
+  Rows unused() const;
+
+ private:
+  Folder& folder_;
+  ConfigValue document_;
+  NumberFile narrow_;
+  std::optional<NumberFile> wide_;
+  std::vector<std::string> taken_;
+};
+
+/// FNO or TFNO by the arguments in case.json.
+Model model_of(const ConfigValue& arguments, const std::string& kind);
+/// Copies the named tensors into parameters and buffers; a failed row for each that is missing or has another shape.
+Rows load_weights(const ParameterList& parameters, const NumberFile& weights);
+/// The loss that case.json names, of one batch, on the tape of `output`.
+Tensor loss_of(const ConfigValue& description, const Tensor& output, const Tensor& target);
+/// A copy in the number type, or the complex type of that precision.
+Tensor in_precision(const Tensor& x, DType dtype);
+
+bool matches_neuralop_model(const Folder& folder);
+Rows check_neuralop_model(Folder& folder, const Options& options);
+bool matches_neuralop_resolutions(const Folder& folder);
+Rows check_neuralop_resolutions(Folder& folder, const Options& options);
+
+}  // namespace trident::golden

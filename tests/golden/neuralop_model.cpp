@@ -1,0 +1,135 @@
+/// One forward and backward pass of an FNO or TFNO: output, loss and every gradient, in f64 and f32.
+#include <cmath>
+
+#include "runtime/autograd/tape.h"
+#include "tests/golden/neuralop.h"
+
+namespace trident::golden {
+namespace {
+
+bool is_kind(const Folder& folder, const char* kind) {
+  if (!folder.has("case.json")) return false;
+  const ConfigValue document = folder.json("case.json");
+  const ConfigValue* own = document.kind() == ConfigValue::Kind::map ? document.find("kind") : nullptr;
+  return own != nullptr && own->kind() == ConfigValue::Kind::string && own->as_string() == kind && document.find("arguments") != nullptr;
+}
+
+struct Loaded {
+  Model model;
+  ParameterList parameters;
+};
+
+Loaded load(const ConfigValue& document, const NumberFile& weights, DType dtype, Rows& rows) {
+  Loaded loaded{model_of(*document.find("arguments"), document.find("model")->as_string()), {}};
+  loaded.parameters = materialize(loaded.model, dtype, Use::training, std::nullopt);
+  const Rows problems = load_weights(loaded.parameters, weights);
+  rows.insert(rows.end(), problems.begin(), problems.end());
+  return loaded;
+}
+
+std::vector<std::string> zero_gradients(const ConfigValue& distances) {
+  std::vector<std::string> names;
+  if (const ConfigValue* zero = distances.find("zero_gradients")) {
+    for (const ConfigValue& name : zero->elements()) names.push_back(name.as_string());
+  }
+  return names;
+}
+
+/// One pass on the quantities whose names begin with `prefix`.
+struct PassCheck {
+  NeuralopCase& numbers;
+  const Loaded& loaded;
+  std::string prefix;
+  DType dtype;
+  std::vector<std::string> zero;
+
+  Pass pass(Mode mode) const {
+    Pass result;
+    result.mode = mode;
+    result.precision = dtype;
+    return result;
+  }
+
+  void run(Rows& rows) const {
+    const Tensor input = leaf(in_precision(numbers.given(prefix + "input"), dtype));
+    const Tensor target = in_precision(numbers.given(prefix + "target"), dtype);
+    const Tensor output = loaded.model({.input = input, .time = {}, .pixel_mask = {}, .label = {}}, {}, pass(Mode::train));
+    const Tensor loss = loss_of(*numbers.document().find("loss"), output, target);
+    backward(loss);
+    numbers.compare(rows, dtype, prefix + "output", all_numbers(output), numbers.distance(prefix + "output"));
+    numbers.compare(rows, dtype, prefix + "loss", all_numbers(loss), numbers.distance(prefix + "loss"));
+    numbers.compare(rows, dtype, prefix + "grad/input", all_numbers(gradient_of(input)), numbers.distance(prefix + "grad/input"));
+    std::map<std::string, std::vector<double>> gradients;
+    for (const NamedPiece& piece : loaded.parameters.pieces()) gradients[piece.name] = all_numbers(piece.gradient);
+    numbers.compare_gradients(rows, dtype, prefix + "grad/", gradients, zero);
+  }
+
+  /// The state after the pass, and the output in evaluation.
+  void check_state(Rows& rows) const {
+    for (const auto& buffer : loaded.parameters.buffers()) {
+      const std::string name = "after/" + buffer.name;
+      if (numbers.expected(name).defined()) {
+        // Recorded in f32 alone.
+        rows.push_back({concat(name_of(dtype), " ", name), relative_error(all_numbers(buffer.value), all_numbers(numbers.expected(name))), 1e-6});
+      }
+    }
+    if (!numbers.expected("evaluation_output").defined()) return;
+    const Tensor input = in_precision(numbers.given("input"), dtype);
+    const Tensor output = loaded.model({.input = input, .time = {}, .pixel_mask = {}, .label = {}}, {}, pass(Mode::eval));
+    numbers.compare(rows, dtype, "evaluation_output", all_numbers(output), numbers.distance("evaluation_output"));
+  }
+};
+
+void check_count(const ConfigValue& document, const ParameterList& parameters, Rows& rows) {
+  const ConfigValue* count = document.find("parameters");
+  if (count == nullptr) return;
+  std::int64_t total = 0;
+  for (const NamedPiece& piece : parameters.pieces()) total += numel(piece.piece.full_shape) * (is_complex(piece.value.dtype()) ? 2 : 1);
+  rows.push_back({"parameters (difference)", std::fabs(static_cast<double>(total) - count->as_number()), 0.0});
+}
+
+void append(Rows& rows, const Rows& more) { rows.insert(rows.end(), more.begin(), more.end()); }
+
+}  // namespace
+
+bool matches_neuralop_model(const Folder& folder) { return is_kind(folder, "model") && folder.has("weights.safetensors"); }
+
+Rows check_neuralop_model(Folder& folder, const Options&) {
+  NeuralopCase numbers(folder);
+  const ConfigValue& document = numbers.document();
+  Rows rows = unknown_keys(document, {"kind", "model", "seed", "arguments", "input_shape", "output_shape", "loss", "loss_f32", "loss_f64",
+                                      "parameters", "release_2.0.0_differs_by", "f32_vs_f64"});
+  const NumberFile weights(folder.path() / "weights.safetensors");
+  numbers.given("output_release_2.0.0");
+  for (const DType dtype : kNumberTypes) {
+    const Loaded loaded = load(document, weights, dtype, rows);
+    if (dtype == DType::f64) check_count(document, loaded.parameters, rows);
+    const PassCheck check{numbers, loaded, "", dtype, zero_gradients(*document.find("f32_vs_f64"))};
+    check.run(rows);
+    check.check_state(rows);
+  }
+  append(rows, numbers.unused());
+  return rows;
+}
+
+bool matches_neuralop_resolutions(const Folder& folder) { return is_kind(folder, "resolutions"); }
+
+Rows check_neuralop_resolutions(Folder& folder, const Options&) {
+  NeuralopCase numbers(folder);
+  const ConfigValue& document = numbers.document();
+  Rows rows = unknown_keys(document, {"kind", "model", "seed", "weights", "sizes", "arguments", "loss", "release_2.0.0_differs_by", "f32_vs_f64"});
+  const NumberFile weights(folder.path() / document.find("weights")->as_string());
+  for (const ConfigValue& size : document.find("sizes")->elements()) {
+    std::string name;
+    for (const ConfigValue& extent : size.elements()) name += (name.empty() ? "" : "x") + std::to_string(extent.as_integer());
+    numbers.given(name + "/output_release_2.0.0");
+    for (const DType dtype : kNumberTypes) {
+      const Loaded loaded = load(document, weights, dtype, rows);
+      PassCheck{numbers, loaded, name + "/", dtype, zero_gradients(*document.find("f32_vs_f64")->find(name))}.run(rows);
+    }
+  }
+  append(rows, numbers.unused());
+  return rows;
+}
+
+}  // namespace trident::golden
