@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "runtime/tensor/tensor.h"
@@ -16,6 +17,7 @@
 namespace trident {
 
 enum class ReduceOp { sum, max, min };
+class Watchdog;
 
 class Communicator {
  public:
@@ -43,8 +45,10 @@ class Communicator {
   /// What errors call these ranks: "data", "domain_y domain_x"; taken over by duplicate().
   const std::string& name() const { return name_; }
   void set_name(std::string name) { name_ = std::move(name); }
-  /// How long a call waits for another rank before it throws; taken over by split() and duplicate().
+  /// How long a call waits for another rank before the job ends; taken over by split() and duplicate().
   void set_timeout(double seconds) { timeout_seconds_ = seconds; }
+  /// Who watches over that (watchdog.h); taken over by split() and duplicate(). Without it the call itself throws, and knows less.
+  void set_watchdog(std::shared_ptr<Watchdog> watchdog) { watchdog_ = std::move(watchdog); }
 
   /// Bytes that this rank has sent so far (ring algorithms: 2(n-1)/n of an all-reduced buffer), for the closed formulas of docs.
   std::int64_t bytes_sent() const { return bytes_sent_; }
@@ -56,6 +60,7 @@ class Communicator {
 
   std::string name_ = "all ranks";
   double timeout_seconds_ = 600.0;
+  std::shared_ptr<Watchdog> watchdog_;
   std::int64_t bytes_sent_ = 0;
 };
 

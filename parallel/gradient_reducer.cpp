@@ -4,6 +4,7 @@
 #include <utility>
 #include <vector>
 
+#include "runtime/activity.h"
 #include "runtime/tensor/create.h"
 #include "runtime/tensor/view.h"
 
@@ -15,6 +16,7 @@ struct Bucket {
   Tensor gradient;  // flat: its parameters and the gaps between them
   Tensor own;       // this rank's share of it; undefined if all ranks get the whole sum
   std::vector<std::int64_t> counts;
+  const char* label = "";  // for reports and traces
   std::size_t parameters = 0;
   std::size_t missing = 0;  // parameters whose gradients are not final
 };
@@ -33,6 +35,7 @@ struct GradientReducer::State {
                          .gradient = window({bucket.begin(), bucket.end()}),
                          .own = shares.is_shared_out(bucket) ? window(shares.own(bucket)) : Tensor{},
                          .counts = bucket.counts(),
+                         .label = interned("gradients from " + parameters.entries()[bucket.first_entry].name),
                          .parameters = bucket.last_entry - bucket.first_entry});
     }
   }
@@ -52,6 +55,7 @@ struct GradientReducer::State {
 
   void send(std::int64_t index) {
     const Bucket& bucket = buckets[static_cast<std::size_t>(index)];
+    const Activity sending(bucket.label);
     mesh.stream().enqueue([bucket, &comm = mesh.comm(bucket.axes)] {
       if (bucket.own.defined()) {
         comm.reduce_scatter(bucket.gradient, bucket.own, bucket.counts);

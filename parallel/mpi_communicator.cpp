@@ -2,10 +2,12 @@
 
 #include <mpi.h>
 #include <sys/prctl.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <chrono>
+#include <csignal>
 #include <cstdlib>
 #include <cstring>
 #include <numeric>
@@ -15,6 +17,7 @@
 
 #include "parallel/combine.h"
 #include "parallel/range.h"
+#include "parallel/watchdog.h"
 #include "runtime/error.h"
 
 namespace trident {
@@ -31,6 +34,8 @@ constexpr std::int64_t kGatheredBytes = std::int64_t{1} << 13;
 constexpr std::int64_t kLargestMessageBytes = std::int64_t{1} << 30;  // MPI counts in int
 constexpr auto kSpinTime = std::chrono::microseconds(100);
 constexpr auto kNapTime = std::chrono::microseconds(20);
+// By which time a watchdog has said who is missing and ended the job.
+constexpr double kWatchdogSeconds = 20.0;
 
 void check(int code, const char* call) {
   if (code == MPI_SUCCESS) return;
@@ -38,6 +43,23 @@ void check(int code, const char* call) {
   int length = 0;
   MPI_Error_string(code, text.data(), &length);
   throw CommunicationError(concat(call, ": ", text.data(), "; see the other ranks' messages"));
+}
+
+const char* name_of(ReduceOp op) { return op == ReduceOp::sum ? "sum" : op == ReduceOp::max ? "max" : "min"; }
+
+/// The ranks of `comm`, numbered as in the job.
+std::vector<int> members_of(MPI_Comm comm) {
+  int size = 0;
+  check(MPI_Comm_size(comm, &size), "MPI_Comm_size");
+  std::vector<int> own(static_cast<std::size_t>(size)), of_job(own.size());
+  std::iota(own.begin(), own.end(), 0);
+  MPI_Group group = MPI_GROUP_NULL, job = MPI_GROUP_NULL;
+  check(MPI_Comm_group(comm, &group), "MPI_Comm_group");
+  check(MPI_Comm_group(MPI_COMM_WORLD, &job), "MPI_Comm_group");
+  check(MPI_Group_translate_ranks(group, size, own.data(), job, of_job.data()), "MPI_Group_translate_ranks");
+  MPI_Group_free(&group);
+  MPI_Group_free(&job);
+  return of_job;
 }
 
 /// A collective call, for messages.
@@ -55,7 +77,8 @@ struct Message {
 /// Owns its MPI communicator. Messages between two ranks keep their order, so one tag serves all calls.
 class MpiCommunicator final : public Communicator {
  public:
-  explicit MpiCommunicator(MPI_Comm comm) : comm_(comm) {
+  MpiCommunicator(MPI_Comm comm, std::string lane, std::string id)
+      : comm_(comm), group_{std::move(lane), std::move(id), members_of(comm)} {
     check(MPI_Comm_set_errhandler(comm_, MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler");
     check(MPI_Comm_rank(comm_, &rank_), "MPI_Comm_rank");
     check(MPI_Comm_size(comm_, &size_), "MPI_Comm_size");
@@ -74,7 +97,9 @@ class MpiCommunicator final : public Communicator {
   void all_reduce(const Tensor& x, ReduceOp op) override {
     require_host("all_reduce", x);
     require_combinable("all_reduce", x.dtype(), op);
-    if (size_ == 1 || x.numel() == 0) return;
+    if (size_ == 1) return;
+    const auto visiting = visit({.name = "all_reduce", .elements = x.numel(), .dtype = x.dtype(), .op = name_of(op)});
+    if (x.numel() == 0) return;
     bytes_sent_ += 2 * (size_ - 1) * x.num_bytes() / size_;
     if (x.num_bytes() <= kGatheredBytes) return reduce_gathered({"all_reduce", x}, op);
     const std::int64_t chunk = std::max(kChunkBytes, size_ * kSmallestPartBytes);
@@ -94,6 +119,7 @@ class MpiCommunicator final : public Communicator {
       throw ShapeError(
           concat("all_gather: ", source.numel(), " elements where ", counts[static_cast<std::size_t>(rank_)], " are announced"));
     }
+    const auto visiting = visit({.name = "all_gather", .elements = target.numel(), .dtype = target.dtype(), .counts = &counts});
     bytes_sent_ += (size_ - 1) * target.num_bytes() / size_;
     gather({"all_gather", target}, source.bytes(), in_bytes(counts, element_bytes(target)), target.bytes());
   }
@@ -105,6 +131,7 @@ class MpiCommunicator final : public Communicator {
     require_contiguous("reduce_scatter", target);
     const std::int64_t own = counts[static_cast<std::size_t>(rank_)];
     if (target.numel() != own) throw ShapeError(concat("reduce_scatter: target of ", target.numel(), " elements for a part of ", own));
+    const auto visiting = visit({.name = "reduce_scatter", .elements = source.numel(), .dtype = source.dtype(), .counts = &counts});
     bytes_sent_ += (size_ - 1) * source.num_bytes() / size_;
     const std::int64_t unit = element_bytes(source);
     const std::int64_t step = std::max(kChunkBytes / size_, kSmallestPartBytes) / unit;
@@ -127,6 +154,7 @@ class MpiCommunicator final : public Communicator {
     require_host("all_to_all", source);
     require_counts("all_to_all", source, send_counts);
     require_counts("all_to_all", target, receive_counts);
+    const auto visiting = visit({.name = "all_to_all", .dtype = source.dtype(), .sends = send_counts, .receives = receive_counts});
     const std::vector<Message> sends = slices_of(source.bytes(), in_bytes(send_counts, element_bytes(source)));
     const std::vector<Message> receives = slices_of(target.bytes(), in_bytes(receive_counts, element_bytes(target)));
     bytes_sent_ += source.num_bytes() - sends[static_cast<std::size_t>(rank_)].bytes;
@@ -135,6 +163,11 @@ class MpiCommunicator final : public Communicator {
   }
 
   void send_receive(const Tensor& source, int to, const Tensor& target, int from) override {
+    std::vector<std::int64_t> sent(static_cast<std::size_t>(size_)), received(sent);
+    if (to >= 0) sent[static_cast<std::size_t>(to)] = source.numel();
+    if (from >= 0) received[static_cast<std::size_t>(from)] = target.numel();
+    const DType dtype = to >= 0 || from < 0 ? source.dtype() : target.dtype();
+    const auto visiting = visit({.name = "send_receive", .dtype = dtype, .sends = std::move(sent), .receives = std::move(received)});
     std::vector<Message> sends, receives;
     if (to >= 0) {
       require_host("send_receive", source);
@@ -150,6 +183,7 @@ class MpiCommunicator final : public Communicator {
 
   void broadcast(const Tensor& x, int root) override {
     require_host("broadcast", x);
+    const auto visiting = visit({.name = "broadcast", .elements = x.numel(), .dtype = x.dtype(), .root = root});
     if (rank_ == root) bytes_sent_ += x.num_bytes();
     for (std::int64_t begin = 0; begin < x.num_bytes(); begin += kLargestMessageBytes) {
       const auto bytes = static_cast<int>(std::min(kLargestMessageBytes, x.num_bytes() - begin));
@@ -161,24 +195,31 @@ class MpiCommunicator final : public Communicator {
   }
 
   std::unique_ptr<Communicator> split(int color, int key) override {
+    const auto visiting = visit({.name = "split"});
     MPI_Comm part = MPI_COMM_NULL;
     check(MPI_Comm_split(comm_, color, key, &part), "MPI_Comm_split");
-    return like_this(part);
+    return like_this(part, group_.lane, concat(group_.id, ".", ++children_, ":", color));
   }
 
   std::unique_ptr<Communicator> duplicate() override {
+    const auto visiting = visit({.name = "duplicate"});
     MPI_Comm copy = MPI_COMM_NULL;
     check(MPI_Comm_dup(comm_, &copy), "MPI_Comm_dup");
-    auto result = like_this(copy);
+    auto result = like_this(copy, concat(group_.lane, ".", ++children_), group_.id);
     result->set_name(name_);
     return result;
   }
 
  private:
-  std::unique_ptr<MpiCommunicator> like_this(MPI_Comm comm) const {
-    auto result = std::make_unique<MpiCommunicator>(comm);
+  std::unique_ptr<MpiCommunicator> like_this(MPI_Comm comm, std::string lane, std::string id) const {
+    auto result = std::make_unique<MpiCommunicator>(comm, std::move(lane), std::move(id));
     result->set_timeout(timeout_seconds_);
+    result->set_watchdog(watchdog_);
     return result;
+  }
+
+  CollectiveVisit visit(const CollectiveCall& call) const {
+    return {size_ == 1 ? nullptr : watchdog_.get(), group_, name_, call, timeout_seconds_, bytes_sent_};
   }
 
   void require_host(const char* call, const Tensor& x) const {
@@ -311,7 +352,8 @@ class MpiCommunicator final : public Communicator {
         pending -= static_cast<std::size_t>(count);
         progress = now;
       } else if (now - progress > kSpinTime) {
-        if (now - start > std::chrono::duration<double>(timeout_seconds_)) throw_missing(call);
+        const double deadline = timeout_seconds_ + (watchdog_ ? kWatchdogSeconds : 0.0);
+        if (now - start > std::chrono::duration<double>(deadline)) throw_missing(call);
         std::this_thread::sleep_for(kNapTime);
       }
     }
@@ -334,8 +376,10 @@ class MpiCommunicator final : public Communicator {
 
   static constexpr int kAnyPeer = -1;
   MPI_Comm comm_;
+  CollectiveGroup group_;
   int rank_ = 0;
   int size_ = 1;
+  int children_ = 0;  // communicators made of this one: the same number on all its ranks
   // Kept between calls, so that a steady step allocates nothing.
   std::vector<std::byte> scratch_;
   std::vector<MPI_Request> requests_;
@@ -371,6 +415,9 @@ void finish() {
 }
 
 void abort(int code) {
+  // A thread that is stuck inside MPI may hold what MPI_Abort needs: the launcher ends the job as well when this process dies.
+  std::signal(SIGALRM, SIG_DFL);
+  alarm(5);  // seconds
   MPI_Abort(MPI_COMM_WORLD, code);
   std::_Exit(code);
 }
@@ -378,13 +425,13 @@ void abort(int code) {
 std::unique_ptr<Communicator> world() {
   MPI_Comm copy = MPI_COMM_NULL;
   check(MPI_Comm_dup(MPI_COMM_WORLD, &copy), "MPI_Comm_dup");
-  return std::make_unique<MpiCommunicator>(copy);
+  return std::make_unique<MpiCommunicator>(copy, "0", "0");
 }
 
 std::unique_ptr<Communicator> ranks_of_this_host() {
   MPI_Comm local = MPI_COMM_NULL;
   check(MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &local), "MPI_Comm_split_type");
-  auto host = std::make_unique<MpiCommunicator>(local);
+  auto host = std::make_unique<MpiCommunicator>(local, "0", concat("host of rank ", members_of(local).front()));
   host->set_name("this host");
   return host;
 }

@@ -6,6 +6,7 @@
 #include <thread>
 
 #include "parallel/mpi_communicator.h"
+#include "parallel/watchdog.h"
 #include "runtime/error.h"
 
 namespace trident {
@@ -36,6 +37,9 @@ Session::Session() {
       mpi::start();
       world_ = mpi::world();
       host_ = mpi::ranks_of_this_host();
+      if (world_->size() > 1) watchdog_ = Watchdog::start(*world_, [this](const std::exception& error) { fail(error); });
+      world_->set_watchdog(watchdog_);
+      host_->set_watchdog(watchdog_);
       return;
     }
   }
@@ -50,11 +54,17 @@ Session::Session() {
 
 Session::~Session() {
   if constexpr (kHasMpi) {
+    if (watchdog_) watchdog_->announce_end();
     mesh_.reset();
     world_ = nullptr;
     host_ = nullptr;
     mpi::finish();
   }
+}
+
+void Session::set_mesh(Mesh mesh) {
+  mesh_ = std::move(mesh);
+  if (watchdog_) watchdog_->set_place(to_string(*mesh_));
 }
 
 std::string Session::prefix() const {
@@ -64,6 +74,7 @@ std::string Session::prefix() const {
 
 int Session::fail(const std::exception& error, int code) const {
   // An error of the run file is met by all ranks at once: the others give rank 0 a moment to say it once and end the job.
+  if (watchdog_) watchdog_->announce_failure();
   if (world_->rank() != 0) std::this_thread::sleep_for(std::chrono::milliseconds(300));
   std::cerr << concat(prefix(), "error: ", error.what(), "\n") << std::flush;
   if constexpr (kHasMpi) {

@@ -28,7 +28,7 @@ class Session {
 
   /// The mesh of the job, once it is known. Errors name its coordinates; and it lives until the job ends, because a rank that fails
   /// must not wait, while its error travels up, for communication that is still under way.
-  void set_mesh(Mesh mesh) { mesh_ = std::move(mesh); }
+  void set_mesh(Mesh mesh);
   /// "[rank 3 | data 1 tensor 1] "; empty for one rank.
   std::string prefix() const;
   /// Prints the error, with the rank that it belongs to, and ends the whole job: with several ranks it does not return, else it
@@ -38,6 +38,7 @@ class Session {
  private:
   std::shared_ptr<Communicator> world_;
   std::unique_ptr<Communicator> host_;
+  std::shared_ptr<Watchdog> watchdog_;  // null for one rank
   std::optional<Mesh> mesh_;
 };
 

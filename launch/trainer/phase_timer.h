@@ -6,6 +6,8 @@
 #include <utility>
 #include <vector>
 
+#include "runtime/activity.h"
+
 namespace trident {
 
 /// Adds up seconds by phase, in the order in which phases are first met. CPU operations run inline, so phases are what they seem.
@@ -14,6 +16,7 @@ class PhaseTimer {
   /// Calls `work` and books its time.
   template <class Work>
   decltype(auto) measure(const char* phase, Work&& work) {
+    const Activity activity(phase);
     const Booking booking(*this, phase);
     return std::forward<Work>(work)();
   }

@@ -91,6 +91,7 @@ StepResult Trainer::gradients_of(const GlobalBatch& batch, std::int64_t step) {
 }
 
 StepResult Trainer::step(const GlobalBatch& batch, std::int64_t step) {
+  const Activity activity("step");
   StepResult result = gradients_of(batch, step);
   if (!std::isfinite(result.loss) || !std::isfinite(result.grad_norm)) raise_not_finite(batch, step, result);
   const std::vector<double> learning_rates = rates(step);

@@ -7,6 +7,7 @@
 #include <unordered_set>
 #include <utility>
 
+#include "runtime/activity.h"
 #include "runtime/error.h"
 #include "runtime/tensor/copy.h"
 #include "runtime/tensor/create.h"
@@ -56,6 +57,7 @@ class Run {
     if (node->block) return splice(node, dy, on_final);
     if (!node->backward) throw Error(concat("backward: \"", node->name, "\" has run backward already; record the forward again"));
     std::vector<Tensor> results = [&] {
+      const Activity running(node->name);
       const Recording off(false);
       return node->backward(dy, Wanted(*node));
     }();
@@ -175,6 +177,7 @@ Tensor leaf(const Tensor& value, Tensor gradient) {
 Tensor gradient_of(const Tensor& leaf) { return leaf.node() ? leaf.node()->gradient : Tensor{}; }
 
 Tensor record(const char* name, const Tensor& output, const std::vector<Tensor>& inputs, Backward backward) {
+  note_operation(name);
   const bool any = std::any_of(inputs.begin(), inputs.end(), [](const Tensor& x) { return x.node() != nullptr; });
   if (!recording || !any) return output.detached();
   auto node = std::make_shared<Node>();

@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "runtime/activity.h"
+
 namespace trident {
 
 WorkerStream::WorkerStream() : thread_([this] { work(); }) {}
@@ -18,14 +20,20 @@ WorkerStream::~WorkerStream() {
 void WorkerStream::enqueue(std::function<void()> job) {
   {
     const std::lock_guard lock(mutex_);
-    jobs_.push_back(std::move(job));
+    jobs_.push_back([stack = current_activities(), job = std::move(job)] {
+      const WorkingFor owner(stack);
+      job();
+    });
   }
   changed_.notify_all();
 }
 
 void WorkerStream::synchronize() {
   std::unique_lock lock(mutex_);
-  changed_.wait(lock, [this] { return jobs_.empty() && !busy_; });
+  if (!jobs_.empty() || busy_) {
+    const Activity waiting("waiting for communication", TraceEvent::Kind::blocked);
+    changed_.wait(lock, [this] { return jobs_.empty() && !busy_; });
+  }
   if (error_) std::rethrow_exception(std::exchange(error_, nullptr));
 }
 
