@@ -1,10 +1,12 @@
 #include "checkpoint/model_directory.h"
 
 #include <algorithm>
+#include <map>
 #include <set>
 
 #include "checkpoint/atomic_file.h"
 #include "checkpoint/box.h"
+#include "checkpoint/neuralop_folder.h"
 #include "checkpoint/safetensors_writer.h"
 #include "checkpoint/weight_files.h"
 #include "parallel/messages.h"
@@ -34,7 +36,11 @@ bool depends_on_channels(std::string_view name) {
 /// Matches the tensors of a file with those of a model, collecting what does not fit.
 class WeightLoader {
  public:
-  WeightLoader(const WeightFiles& files, Fit fit, RandomKey key) : files_(files), fit_(fit), key_(key) {}
+  WeightLoader(const std::vector<StoredTensor>& stored, Fit fit, RandomKey key) : stored_(stored), fit_(fit), key_(key) {
+    for (const StoredTensor& tensor : stored) {
+      if (!index_.emplace(tensor.name, &tensor).second) problems_.push_back(concat("twice: ", tensor.name, ' ', to_string(tensor.shape)));
+    }
+  }
 
   void load(const NamedPiece& piece) {
     const bool may_start_anew = fit_ == Fit::fine_tuning && depends_on_channels(piece.name);
@@ -54,7 +60,7 @@ class WeightLoader {
 
   /// Throws if anything did not fit; else copies, and returns what started anew.
   std::vector<std::string> finish(const fs::path& folder) {
-    for (const StoredTensor& stored : files_.tensors()) {
+    for (const StoredTensor& stored : stored_) {
       if (!known_.contains(stored.name) && !is_passed_over(stored.name)) {
         problems_.push_back(concat("surplus: ", stored.name, ' ', to_string(stored.shape)));
       }
@@ -73,7 +79,8 @@ class WeightLoader {
   /// The stored tensor if it fits; else null, and a line in `differences`. What is missing is a problem in any case.
   const StoredTensor* match(const std::string& name, const Shape& shape, DType dtype, std::vector<std::string>& differences) {
     known_.insert(name);
-    const StoredTensor* stored = files_.find(name);
+    const auto found = index_.find(name);
+    const StoredTensor* stored = found == index_.end() ? nullptr : found->second;
     if (stored == nullptr) {
       problems_.push_back(concat("missing: ", name, ' ', to_string(shape)));
     } else if (stored->shape != shape) {
@@ -86,7 +93,8 @@ class WeightLoader {
     return stored;
   }
 
-  const WeightFiles& files_;
+  const std::vector<StoredTensor>& stored_;
+  std::map<std::string_view, const StoredTensor*> index_;
   Fit fit_;
   RandomKey key_;
   std::set<std::string> known_;
@@ -99,15 +107,29 @@ std::string torch_dtype(DType dtype) { return dtype == DType::f64 ? "float64" : 
 
 std::string config_text(const Model& model, DType dtype) {
   ConfigValue config = model->config();
-  config.set("torch_dtype", torch_dtype(dtype));
+  if (config.find("type") == nullptr) config.set("torch_dtype", torch_dtype(dtype));  // Hugging Face's configurations have no type
   auto entries = config.entries();
   std::ranges::sort(entries, {}, &ConfigValue::Entry::first);
   return to_json(ConfigValue::map(std::move(entries))) + "\n";
 }
 
+/// All parameters and buffers. Throws CheckpointError if one is split over ranks.
+std::vector<NamedTensor> whole_tensors(const fs::path& folder, const ParameterList& parameters) {
+  std::vector<NamedTensor> tensors;
+  for (const NamedPiece& piece : parameters.pieces()) {
+    if (piece.piece.owned != whole_box(piece.piece.full_shape)) {
+      throw CheckpointError(concat(folder.string(), ": \"", piece.name, "\" is split over ranks; save a training checkpoint instead"));
+    }
+    tensors.push_back({piece.name, view::reshape(piece.value.detached(), piece.piece.full_shape)});
+  }
+  for (const auto& buffer : parameters.buffers()) tensors.push_back({buffer.name, buffer.value});
+  return tensors;
+}
+
 }  // namespace
 
 ConfigValue read_model_config(const fs::path& folder) {
+  if (is_neuralop_model(folder)) return read_neuralop_model(folder).config;
   const fs::path path = folder / kConfig;
   if (!fs::exists(path))
     throw CheckpointError(concat(folder.string(), ": is no model directory: it has no config.json; give the path of one"));
@@ -120,9 +142,13 @@ std::optional<ConfigValue> read_trident_json(const fs::path& folder) {
   return parse_json(read_text_file(path), path.string());
 }
 
+std::vector<StoredTensor> model_tensors(const fs::path& folder) {
+  return is_neuralop_model(folder) ? read_neuralop_model(folder).tensors : WeightFiles(folder).tensors();
+}
+
 std::vector<std::string> load_weights(const fs::path& folder, const ParameterList& parameters, Fit fit, RandomKey key) {
-  const WeightFiles files(folder);
-  WeightLoader loader(files, fit, key);
+  const std::vector<StoredTensor> stored = model_tensors(folder);
+  WeightLoader loader(stored, fit, key);
   for (const NamedPiece& piece : parameters.pieces()) loader.load(piece);
   for (const auto& buffer : parameters.buffers()) loader.load(buffer);
   return loader.finish(folder);
@@ -145,14 +171,7 @@ void save_model(const fs::path& folder, const Model& model, const ParameterList&
                 const std::optional<ConfigValue>& description) {
   Communicator& world = mesh.world();
   if (world.rank() == 0) {
-    std::vector<NamedTensor> tensors;
-    for (const NamedPiece& piece : parameters.pieces()) {
-      if (piece.piece.owned != whole_box(piece.piece.full_shape)) {
-        throw CheckpointError(concat(folder.string(), ": \"", piece.name, "\" is split over ranks; save a training checkpoint instead"));
-      }
-      tensors.push_back({piece.name, view::reshape(piece.value.detached(), piece.piece.full_shape)});
-    }
-    for (const auto& buffer : parameters.buffers()) tensors.push_back({buffer.name, buffer.value});
+    const std::vector<NamedTensor> tensors = whole_tensors(folder, parameters);
     make_folder(folder);
     write_file_atomically(folder / kConfig, config_text(model, parameters.values().dtype()));
     if (description) {
@@ -163,6 +182,10 @@ void save_model(const fs::path& folder, const Model& model, const ParameterList&
     write_safetensors(folder / kWeights, tensors);
   }
   barrier(world);
+}
+
+void save_for_neuralop(const fs::path& folder, const Model& model, const ParameterList& parameters) {
+  write_neuralop_model(folder, model->config(), whole_tensors(folder, parameters));
 }
 
 }  // namespace trident

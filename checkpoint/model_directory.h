@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "checkpoint/weight_files.h"
 #include "models/model.h"
 
 namespace trident {
@@ -30,8 +31,11 @@ struct LoadedModel {
   std::vector<std::string> started_anew;   // what fine-tuning initialised, one line each, for the log
 };
 
-/// config.json as it is. Throws CheckpointError if there is none.
+/// config.json as it is, or what the files of neuraloperator or The Well mean by ours (neuralop_folder.h). Throws CheckpointError if there
+/// is none of them.
 ConfigValue read_model_config(const std::filesystem::path& folder);
+/// The tensors of a model directory of any kind under our names.
+std::vector<StoredTensor> model_tensors(const std::filesystem::path& folder);
 /// trident.json, if there is one.
 std::optional<ConfigValue> read_trident_json(const std::filesystem::path& folder);
 
@@ -46,5 +50,8 @@ std::vector<std::string> load_weights(const std::filesystem::path& folder, const
 /// other files of the folder stay. The first rank writes; returns on all ranks when it is done.
 void save_model(const std::filesystem::path& folder, const Model& model, const ParameterList& parameters, const Mesh& mesh,
                 const std::optional<ConfigValue>& description = {});
+
+/// Writes a model of type fno or tfno as neuraloperator reads it (neuralop_folder.h).
+void save_for_neuralop(const std::filesystem::path& folder, const Model& model, const ParameterList& parameters);
 
 }  // namespace trident

@@ -6,6 +6,7 @@
 #include <unordered_set>
 
 #include "checkpoint/atomic_file.h"
+#include "checkpoint/complex_parts.h"
 #include "checkpoint/safetensors_types.h"
 #include "runtime/error.h"
 #include "runtime/tensor/copy.h"
@@ -15,12 +16,8 @@ namespace {
 
 static_assert(std::endian::native == std::endian::little, "safetensors files are little-endian");
 
-std::string_view type_name(const std::filesystem::path& path, const NamedTensor& tensor) {
-  for (const auto& type : kSafetensorsTypes) {
-    if (type.dtype == tensor.tensor.dtype()) return type.name;
-  }
-  throw CheckpointError(concat(path.string(), ": tensor \"", tensor.name, "\" is ", name_of(tensor.tensor.dtype()),
-                               ", which safetensors files cannot hold; convert it first"));
+std::string_view type_name(DType dtype) {
+  return std::find_if(kSafetensorsTypes.begin(), kSafetensorsTypes.end(), [&](const auto& type) { return type.dtype == dtype; })->name;
 }
 
 /// The length and the JSON of the header, padded to 8 bytes as the format's own writer does.
@@ -35,7 +32,7 @@ std::string header_of(const std::filesystem::path& path, const std::vector<Named
     if (entry.name == "__metadata__" || !names.insert(entry.name).second) {
       throw CheckpointError(concat(path.string(), ": two tensors are named \"", entry.name, "\"; names must be unique"));
     }
-    header[entry.name] = {{"dtype", type_name(path, entry)},
+    header[entry.name] = {{"dtype", type_name(tensor.dtype())},
                           {"shape", std::vector<std::int64_t>(tensor.shape().begin(), tensor.shape().end())},
                           {"data_offsets", {offset, offset + tensor.num_bytes()}}};
     offset += tensor.num_bytes();
@@ -51,6 +48,9 @@ std::string header_of(const std::filesystem::path& path, const std::vector<Named
 void write_safetensors(const std::filesystem::path& path, const std::vector<NamedTensor>& tensors,
                        const std::map<std::string, std::string>& metadata) {
   std::vector<NamedTensor> ordered = tensors;
+  for (NamedTensor& tensor : ordered) {
+    if (tensor.tensor.dtype() == DType::c128) tensor = {concat(tensor.name, kComplexEnding), parts_of_complex(tensor.tensor)};
+  }
   std::stable_sort(ordered.begin(), ordered.end(),
                    [](const NamedTensor& a, const NamedTensor& b) { return size_of(a.tensor.dtype()) > size_of(b.tensor.dtype()); });
   const std::string header = header_of(path, ordered, metadata);

@@ -16,8 +16,9 @@ struct NamedTensor {
 };
 
 /// Writes atomically, one tensor after the other, wide number types first (so that all are aligned), else in the given order. Nothing is
-/// copied but what is not contiguous, one tensor at a time. `metadata`: PyTorch's readers want "format".
-/// Throws CheckpointError on duplicate names, a number type that the format lacks (c128), and failing file operations.
+/// copied but what is not contiguous, one tensor at a time. c128, which the format lacks, becomes f64 with a last dimension of 2, and its
+/// name ends in kComplexEnding (weight_files.h). `metadata`: PyTorch's readers want "format".
+/// Throws CheckpointError on duplicate names and failing file operations.
 void write_safetensors(const std::filesystem::path& path, const std::vector<NamedTensor>& tensors,
                        const std::map<std::string, std::string>& metadata = {{"format", "pt"}});
 

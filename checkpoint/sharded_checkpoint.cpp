@@ -5,6 +5,7 @@
 #include <map>
 
 #include "checkpoint/atomic_file.h"
+#include "checkpoint/complex_parts.h"
 #include "checkpoint/manifest.h"
 #include "checkpoint/safetensors_reader.h"
 #include "checkpoint/safetensors_writer.h"
@@ -79,7 +80,8 @@ class PartFiles {
   /// The tensor, after its checksum has been found right.
   Tensor read(const ManifestTensor& tensor, const ManifestPart& part) {
     const auto found = files_.try_emplace(part.file, folder_ / part.file).first;
-    const Tensor values = found->second.tensor(tensor.name);
+    const Tensor values = tensor.dtype == DType::c128 ? complex_from_parts(found->second.tensor(concat(tensor.name, kComplexEnding)))
+                                                      : found->second.tensor(tensor.name);
     if (values.dtype() != tensor.dtype || values.shape() != extents_of(part.box) ||
         checksum_of(values.bytes(), static_cast<std::size_t>(values.num_bytes())) != part.checksum) {
       throw CheckpointError(concat((folder_ / part.file).string(), ": tensor \"", tensor.name,

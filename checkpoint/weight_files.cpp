@@ -5,6 +5,7 @@
 #include <set>
 
 #include "checkpoint/atomic_file.h"
+#include "checkpoint/complex_parts.h"
 #include "checkpoint/safetensors_reader.h"
 #include "checkpoint/torch_reader.h"
 #include "runtime/config.h"
@@ -60,7 +61,12 @@ void WeightFiles::add_file(const fs::path& path) {
   if (path.extension() == ".safetensors") {
     const auto reader = std::make_shared<SafetensorsReader>(path);
     for (const SafetensorsEntry& entry : reader->entries()) {
-      add({entry.name, entry.type, entry.dtype, entry.shape, [reader, name = entry.name] { return reader->tensor(name); }});
+      StoredTensor tensor{entry.name, entry.type, entry.dtype, entry.shape, [reader, name = entry.name] { return reader->tensor(name); }};
+      if (entry.name.ends_with(kComplexEnding) && may_be_complex_parts(tensor)) {
+        tensor = complex_of_parts(std::move(tensor));
+        tensor.name.resize(tensor.name.size() - kComplexEnding.size());
+      }
+      add(std::move(tensor));
     }
   } else {
     const auto reader = std::make_shared<TorchReader>(path);

@@ -22,10 +22,14 @@ struct StoredTensor {
   std::function<Tensor()> load;  // any strides, a view of the mapped file where it can be; read only
 };
 
+/// Ends the name of a complex tensor that a safetensors file holds real, with a last dimension of 2: the format has no c128.
+inline constexpr std::string_view kComplexEnding = "::complex";
+
 class WeightFiles {
  public:
   /// A file (.safetensors; anything else as torch.save writes it), or a model directory in one of Hugging Face's forms, the first of which
   /// counts: model.safetensors, model.safetensors.index.json with its shards, pytorch_model.bin, pytorch_model.bin.index.json.
+  /// Names that end in kComplexEnding lose it, and the tensors are complex.
   /// Throws CheckpointError if there is none, a file is damaged, or an index and its shards disagree.
   explicit WeightFiles(const std::filesystem::path& path);
 

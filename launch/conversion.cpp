@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "checkpoint/model_directory.h"
+#include "checkpoint/neuralop_folder.h"
 #include "checkpoint/safetensors_writer.h"
 #include "checkpoint/torch_writer.h"
 #include "checkpoint/weight_files.h"
@@ -13,15 +14,18 @@ namespace {
 
 namespace fs = std::filesystem;
 
+bool has_f64(const std::vector<StoredTensor>& tensors) {
+  return std::ranges::any_of(tensors, [](const StoredTensor& tensor) { return tensor.dtype == DType::f64 || tensor.dtype == DType::c128; });
+}
+
 void convert_model(const Conversion& conversion) {
   if (conversion.target.extension() == ".safetensors") {
     throw ConfigError(concat(conversion.target.string(), ": a model directory becomes a folder; give the name of a folder"));
   }
-  const WeightFiles files(conversion.source);
-  const bool has_f64 = std::ranges::any_of(files.tensors(), [](const StoredTensor& tensor) { return tensor.dtype == DType::f64; });
   LoadOptions options;
-  options.dtype = conversion.dtype.value_or(has_f64 ? DType::f64 : DType::f32);
+  options.dtype = conversion.dtype.value_or(has_f64(model_tensors(conversion.source)) ? DType::f64 : DType::f32);
   const LoadedModel loaded = load_model(conversion.source, Mesh(), options);
+  if (conversion.to == ModelFormat::neuraloperator) return save_for_neuralop(conversion.target, loaded.model, loaded.parameters);
   const bool keeps_description = conversion.to == ModelFormat::trident;
   save_model(conversion.target, loaded.model, loaded.parameters, Mesh(), keeps_description ? loaded.description : std::nullopt);
 }
@@ -58,7 +62,7 @@ void convert(const Conversion& conversion) {
   if (taken && conversion.existing == Existing::refuse) {
     throw ConfigError(concat(conversion.target.string(), ": exists already; choose another target or add --overwrite"));
   }
-  if (fs::is_directory(conversion.source)) {
+  if (fs::is_directory(conversion.source) || is_neuralop_model(conversion.source)) {
     convert_model(conversion);
   } else {
     convert_file(conversion);

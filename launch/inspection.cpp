@@ -9,6 +9,8 @@
 #include "checkpoint/atomic_file.h"
 #include "checkpoint/manifest.h"
 #include "checkpoint/model_directory.h"
+#include "checkpoint/neuralop_folder.h"
+#include "checkpoint/pickled_values.h"
 #include "checkpoint/safetensors_reader.h"
 #include "checkpoint/sharded_checkpoint.h"
 #include "checkpoint/weight_files.h"
@@ -48,9 +50,9 @@ std::int64_t bytes_of(const fs::path& path) {
 
 ConfigValue report(const char* kind, const fs::path& path) { return ConfigValue::map({{"kind", kind}, {"path", path.string()}}); }
 
-ConfigValue rows_of(const WeightFiles& files, Detail detail) {
+ConfigValue rows_of(const std::vector<StoredTensor>& tensors, Detail detail) {
   ConfigValue rows = ConfigValue::list();
-  for (const StoredTensor& tensor : files.tensors()) {
+  for (const StoredTensor& tensor : tensors) {
     ConfigValue row = row_of(tensor.name, tensor.shape, tensor.dtype ? std::string(name_of(*tensor.dtype)) : tensor.type);
     if (detail == Detail::with_statistics && tensor.dtype && !is_complex(*tensor.dtype)) {
       ValueStatistics statistics;
@@ -69,7 +71,15 @@ ConfigValue inspect_tensors(const fs::path& path, Detail detail) {
   for (const StoredTensor& tensor : files.tensors()) elements += numel(tensor.shape);
   result.set("bytes", bytes_of(path));
   result.set("elements", elements);
-  result.set("tensors", rows_of(files, detail));
+  result.set("tensors", rows_of(files.tensors(), detail));
+  return result;
+}
+
+/// Settings and schedules that PyTorch saved without tensors.
+ConfigValue inspect_values(const fs::path& path) {
+  ConfigValue result = report("values", path);
+  result.set("bytes", bytes_of(path));
+  result.set("values", read_pickled_values(path));
   return result;
 }
 
@@ -95,12 +105,12 @@ ConfigValue inspect_model(const fs::path& folder, const ConfigValue& config, Det
   result.set("parameters_without_embedding_and_recovery", inner);
   if (const double flops = model->forward_flops(1, {}); flops > 0.0) result.set("forward_flops_per_sample", flops);
   result.set("config", model->config());
-  if (is_model_directory(folder)) {
-    const WeightFiles files(folder);
+  if (is_model_directory(folder) || is_neuralop_model(folder)) {
+    const WeightFiles files(is_neuralop_model(folder) ? neuralop_weights(folder) : folder);
     std::int64_t bytes = 0;
     for (const fs::path& file : files.files()) bytes += bytes_of(file);
     result.set("weight_bytes", bytes);
-    rows = rows_of(files, detail);
+    rows = rows_of(model_tensors(folder), detail);
   }
   if (const auto description = read_trident_json(folder)) result.set("trident", *description);
   result.set("tensors", std::move(rows));
@@ -218,7 +228,7 @@ ConfigValue inspect_run(const fs::path& folder) {
 }
 
 ConfigValue inspect_folder(const fs::path& folder, Detail detail) {
-  if (fs::exists(folder / "config.json")) return inspect_model(folder, read_model_config(folder), detail);
+  if (fs::exists(folder / "config.json") || is_neuralop_model(folder)) return inspect_model(folder, read_model_config(folder), detail);
   if (fs::exists(folder / "manifest.json")) return inspect_checkpoint(folder, detail);
   if (fs::exists(folder / "run.yaml") || fs::exists(folder / "metrics.jsonl")) return inspect_run(folder);
   const auto files = data_files(folder);
@@ -239,7 +249,14 @@ ConfigValue inspection_of(const fs::path& path, Detail detail) {
   if (!fs::exists(path)) throw CheckpointError(concat(path.string(), ": no such file or folder; check the path"));
   if (fs::is_directory(path)) return inspect_folder(path, detail);
   if (path.extension() == ".json") return inspect_model(path, parse_json(read_text_file(path), path.string()), detail);
-  return is_hdf5(path) ? inspect_data(path, detail) : inspect_tensors(path, detail);
+  if (is_hdf5(path)) return inspect_data(path, detail);
+  if (path.extension() == ".pkl") return inspect_values(path);
+  ConfigValue result = inspect_tensors(path, detail);
+  if (path.extension() != ".safetensors") {
+    const ConfigValue values = read_pickled_values(path);
+    if (values.kind() == ConfigValue::Kind::map && !values.entries().empty()) result.set("values", values);
+  }
+  return result;
 }
 
 }  // namespace trident
