@@ -13,8 +13,8 @@ namespace trident {
 /// neuraloperator's arguments of SpectralConv, with their meaning there.
 struct SpectralConvConfig {
   std::int64_t in_channels = 1, out_channels = 1;
-  std::vector<std::int64_t> n_modes;      // per dimension, negative frequencies included
-  std::vector<std::int64_t> max_n_modes;  // modes that the weight holds, the last dimension of a real field halved already; empty: n_modes
+  std::vector<std::int64_t> n_modes = {};  // per dimension, negative frequencies included
+  std::vector<std::int64_t> max_n_modes = {};  // modes that the weight holds, the last dimension of a real field halved already; empty: n_modes
   bool complex_data = false;
   bool separable = false;  // each channel by itself; as many out as in
   Factorization factorization = Factorization::dense;
@@ -22,14 +22,14 @@ struct SpectralConvConfig {
   bool fixed_rank_modes = false;
   Contraction implementation = Contraction::factorized;
   bool bias = true;
-  std::optional<double> init_std;  // sqrt(2 / (in + out)) by default
+  std::optional<double> init_std = std::nullopt;  // sqrt(2 / (in + out)) by default
 };
 
 /// Multiplies the lowest Fourier modes of a field by a learned matrix per mode.
-/// Modes kept in a dimension with k of them: -(k/2) <= frequency < (k + 1)/2; in the last one of a real field 0 <= frequency <= k/2. Modes
-/// that a grid does not have are dropped, and so are the weight's outermost ones then. FFT: divided by the number of points forward,
-/// unscaled backward, so that modes do not depend on the resolution. The imaginary parts that a real field cannot have are dropped,
-/// as the reference's enforce_hermitian_symmetry does on any device.
+/// Modes kept in a dimension with k of them: -(k/2) <= frequency < (k + 1)/2; in the last one of a real field 0 <= frequency <= k/2; in a
+/// complex field's only one 0 <= frequency < k. Modes that a grid does not have are dropped, and so are the weight's outermost ones then.
+/// FFT: divided by the number of points forward, unscaled backward, so that modes do not depend on the resolution. The imaginary parts
+/// that a real field cannot have are dropped, as the reference's enforce_hermitian_symmetry does on any device.
 /// Source: Li et al. 2021, "Fourier Neural Operator"; neuraloperator's SpectralConv. Different from it on purpose: complex fields of
 /// several dimensions keep the modes named above (the reference loses their place), and a field of another resolution gets its negative
 /// frequencies where they belong.

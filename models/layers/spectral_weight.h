@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "models/module.h"
+#include "runtime/ops/contraction.h"
 
 namespace trident {
 
@@ -53,6 +54,8 @@ class SpectralWeight {
     std::string name;
     Parameter parameter;
   };
+
+  std::vector<Operand> operands(const std::string& labels, const std::vector<Range>& kept) const;
 
   Description description_;
   std::vector<Part> parts_;

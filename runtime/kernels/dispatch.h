@@ -29,4 +29,16 @@ void launch(const char* op, const Tensor& x, Launch&& kernel) {
   });
 }
 
+/// Calls launch(device, T{}) with the device and the number type of x: f32, f64, c64 or c128.
+template <class Launch>
+void launch_numbers(const char* op, const Tensor& x, Launch&& kernel) {
+  on_device_of(op, x, [&](auto device) {
+    if (x.dtype() == DType::f32) return kernel(device, float{});
+    if (x.dtype() == DType::f64) return kernel(device, double{});
+    if (x.dtype() == DType::c64) return kernel(device, c64{});
+    if (x.dtype() == DType::c128) return kernel(device, c128{});
+    throw ShapeError(concat(op, ": computes in f32, f64, c64 and c128, got ", name_of(x.dtype()), "; convert it with cast()"));
+  });
+}
+
 }  // namespace trident

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cmath>
+#include <complex>
 
 #include "runtime/kernels/activation.h"
 #include "runtime/kernels/elementwise.h"
@@ -33,6 +34,14 @@ void apply_pair(const BroadcastPair& pair, const T* a, const T* b, T* y, F f) {
   });
 }
 
+template <class T>
+T product(T left, T right) { return left * right; }
+/// Without C's detour for infinite parts, which costs more than the product.
+template <class T>
+std::complex<T> product(std::complex<T> left, std::complex<T> right) {
+  return {left.real() * right.real() - left.imag() * right.imag(), left.real() * right.imag() + left.imag() * right.real()};
+}
+
 template <class T, class F>
 void apply(std::int64_t count, const T* x, T* y, F f) {
 #pragma omp parallel for simd schedule(static) if (count > kGrain)
@@ -55,7 +64,7 @@ void binary(Cpu, Binary kind, const BroadcastPair& pair, const T* a, const T* b,
     case Binary::subtract:
       return apply_pair(pair, a, b, y, [](T left, T right) { return left - right; });
     case Binary::multiply:
-      return apply_pair(pair, a, b, y, [](T left, T right) { return left * right; });
+      return apply_pair(pair, a, b, y, [](T left, T right) { return product(left, right); });
     case Binary::divide:
       return apply_pair(pair, a, b, y, [](T left, T right) { return left / right; });
   }
@@ -138,5 +147,7 @@ void unary_gradient(Cpu, UnaryMap map, std::int64_t count, const T* saved, const
   template void unary_gradient(Cpu, UnaryMap, std::int64_t, const T*, const T*, T*);
 TRIDENT_ELEMENTWISE(float)
 TRIDENT_ELEMENTWISE(double)
+template void binary(Cpu, Binary, const BroadcastPair&, const c64*, const c64*, c64*);
+template void binary(Cpu, Binary, const BroadcastPair&, const c128*, const c128*, c128*);
 
 }  // namespace trident

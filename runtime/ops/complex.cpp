@@ -2,6 +2,7 @@
 
 #include "runtime/autograd/tape.h"
 #include "runtime/error.h"
+#include "runtime/ops/elementwise.h"
 #include "runtime/tensor/copy.h"
 #include "runtime/tensor/create.h"
 
@@ -42,6 +43,13 @@ Tensor real(const Tensor& z) {
 
 Tensor imag(const Tensor& z) {
   return record("imag", part_of("imag", z, 1), {z}, [](const Tensor& dy, Wanted) { return std::vector{with_part(dy, 1)}; });
+}
+
+Tensor conjugate(const Tensor& z) {
+  const Tensor y = empty_like(z);
+  copy_into(part_of("conjugate", y, 0), part_of("conjugate", z, 0));
+  copy_into(part_of("conjugate", y, 1), affine(part_of("conjugate", z, 1), -1.0));
+  return record("conjugate", y, {z}, [](const Tensor& dy, Wanted) { return std::vector{conjugate(dy)}; });
 }
 
 }  // namespace trident

@@ -11,4 +11,6 @@ Tensor complex(const Tensor& re, const Tensor& im);
 Tensor real(const Tensor& z);
 Tensor imag(const Tensor& z);
 
+Tensor conjugate(const Tensor& z);
+
 }  // namespace trident

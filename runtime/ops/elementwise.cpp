@@ -2,6 +2,7 @@
 
 #include "runtime/autograd/tape.h"
 #include "runtime/kernels/elementwise.h"
+#include "runtime/ops/complex.h"
 #include "runtime/ops/reduce.h"
 #include "runtime/tensor/copy.h"
 #include "runtime/tensor/create.h"
@@ -30,12 +31,15 @@ Tensor summed_to(const Tensor& dy, const Shape& shape) {
   return view::reshape(sum(dy, dims), shape);
 }
 
+/// What a gradient is multiplied by that came through a product with x.
+Tensor adjoint(const Tensor& x) { return is_complex(x.dtype()) ? conjugate(x) : x; }
+
 Tensor binary_op(const char* op, Binary kind, const Tensor& a, const Tensor& b) {
   require_alike(op, a, b);
   const Shape shape = broadcast_shape(op, a.shape(), b.shape());
   const BroadcastPair pair{shape, view::broadcast_to(a, shape).strides(), view::broadcast_to(b, shape).strides()};
   const Tensor y = empty(shape, a.dtype(), a.device());
-  launch(op, a, [&](auto device, auto type) {
+  launch_numbers(op, a, [&](auto device, auto type) {
     using T = decltype(type);
     binary(device, kind, pair, a.data<T>(), b.data<T>(), y.data<T>());
   });
@@ -80,19 +84,23 @@ Tensor operator-(const Tensor& a, const Tensor& b) {
 Tensor operator*(const Tensor& a, const Tensor& b) {
   const Tensor y = binary_op("multiply", Binary::multiply, a, b);
   return record("multiply", y, {a, b}, [a = a.detached(), b = b.detached()](const Tensor& dy, Wanted wanted) {
-    return std::vector{wanted[0] ? summed_to(dy * b, a.shape()) : Tensor{}, wanted[1] ? summed_to(dy * a, b.shape()) : Tensor{}};
+    return std::vector{wanted[0] ? summed_to(dy * adjoint(b), a.shape()) : Tensor{}, wanted[1] ? summed_to(dy * adjoint(a), b.shape()) : Tensor{}};
   });
 }
 
 Tensor operator/(const Tensor& a, const Tensor& b) {
   const Tensor y = binary_op("divide", Binary::divide, a, b);
   return record("divide", y, {a, b}, [y, as = a.shape(), b = b.detached()](const Tensor& dy, Wanted wanted) {
-    const Tensor da = dy / b;
-    return std::vector{wanted[0] ? summed_to(da, as) : Tensor{}, wanted[1] ? affine(summed_to(da * y, b.shape()), -1.0) : Tensor{}};
+    const Tensor da = dy / adjoint(b);
+    return std::vector{wanted[0] ? summed_to(da, as) : Tensor{}, wanted[1] ? affine(summed_to(da * adjoint(y), b.shape()), -1.0) : Tensor{}};
   });
 }
 
 Tensor affine(const Tensor& x, double a, double b) {
+  if (is_complex(x.dtype()) && b == 0.0) {  // both parts alike
+    const Tensor y = view::as_complex(affine(view::as_real(packed(x)), a));
+    return record("affine", y, {x}, [a](const Tensor& dy, Wanted) { return std::vector{affine(dy, a)}; });
+  }
   const Tensor in = packed(x);
   const Tensor y = empty_like(in);
   launch("affine", in, [&](auto device, auto type) {

@@ -1,4 +1,5 @@
 /// Element-wise operations. Operands broadcast by NumPy's rules; floating types only unless said. All are differentiable.
+/// + - * / and affine without b take complex numbers too.
 #pragma once
 
 #include "runtime/tensor/tensor.h"

@@ -12,6 +12,7 @@ namespace {
 
 /// Neighbouring dimensions [first, last) of x summed, unrecorded; they stay as extents of 1.
 Tensor sum_neighbours(const Tensor& x, int first, int last) {
+  if (is_complex(x.dtype())) return view::as_complex(sum_neighbours(view::as_real(x), first, last));
   const Tensor in = packed(x);
   SumExtents extents{1, 1, 1};
   Shape shape = in.shape();

@@ -7,6 +7,7 @@
 #include "runtime/ops/elementwise.h"
 #include "runtime/tensor/copy.h"
 #include "runtime/tensor/create.h"
+#include "runtime/tensor/view.h"
 #include "tests/support/gradcheck.h"
 #include "tests/support/random_tensor.h"
 #include "tests/support/tensor_near.h"
@@ -23,8 +24,24 @@ TEST(Complex, PartsComeBackOut) {
   EXPECT_EQ(z.data<c128>()[4], c128(re.data<double>()[4], im.data<double>()[4]));
   EXPECT_TENSOR_NEAR(packed(real(z)), re, 0);
   EXPECT_TENSOR_NEAR(packed(imag(z)), im, 0);
+  EXPECT_EQ(view::as_real(z).shape(), (Shape{2, 3, 2}));
   EXPECT_THROW(complex(re, random_tensor({3, 2}, 1)), ShapeError);
   EXPECT_THROW(real(re), ShapeError);
+}
+
+TEST(Complex, ConjugatesTurnImaginaryParts) {
+  const Tensor z = complex(random_tensor({2, 3}, 1), random_tensor({2, 3}, 2));
+  EXPECT_TENSOR_NEAR(packed(real(conjugate(z))), packed(real(z)), 0);
+  EXPECT_TENSOR_NEAR(packed(imag(conjugate(z))), affine(imag(z), -1.0), 0);
+}
+
+TEST(Complex, ProductsAndQuotientsHaveComplexGradients) {
+  const Tensor a = random_tensor({2, 3}, 1), b = random_tensor({2, 3}, 2), c = random_tensor({3}, 3), d = random_tensor({3}, 4);
+  EXPECT_TRUE(gradcheck([](const auto& in) {
+    const Tensor left = complex(in[0], in[1]), right = complex(in[2], in[3]);
+    const Tensor z = left * right / (right + right * conjugate(right)) - affine(left, 0.5);
+    return real(z) * imag(z);
+  }, {a, b, c, d}));
 }
 
 TEST(Complex, Gradients) {

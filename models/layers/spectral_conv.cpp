@@ -1,0 +1,126 @@
+#include "models/layers/spectral_conv.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "runtime/error.h"
+#include "runtime/ops/complex.h"
+#include "runtime/ops/elementwise.h"
+#include "runtime/ops/fourier.h"
+#include "runtime/tensor/create.h"
+
+namespace trident {
+namespace {
+
+/// Modes per dimension as they are stored: half of the last dimension's of a real field.
+std::vector<std::int64_t> stored_modes(const SpectralConvConfig& config) {
+  std::vector<std::int64_t> modes = config.n_modes;
+  if (!config.complex_data && !modes.empty()) modes.back() = modes.back() / 2 + 1;
+  return modes;
+}
+
+std::vector<std::int64_t> held_modes(const SpectralConvConfig& config) {
+  return config.max_n_modes.empty() ? stored_modes(config) : config.max_n_modes;
+}
+
+void check(const SpectralConvConfig& config) {
+  const auto refuse = [](const std::string& what) { throw ConfigError("spectral convolution: " + what); };
+  if (config.in_channels < 1 || config.out_channels < 1) refuse(concat(config.in_channels, " to ", config.out_channels, " channels; at least 1 is needed"));
+  if (config.n_modes.empty() || config.n_modes.size() > 3) refuse(concat("model.n_modes has ", config.n_modes.size(), " numbers; fields of 1 to 3 dimensions have one each"));
+  if (std::ranges::any_of(config.n_modes, [](std::int64_t modes) { return modes < 1; })) refuse("model.n_modes must be at least 1 in every dimension");
+  if (config.separable && config.in_channels != config.out_channels) {
+    refuse(concat("model.separable keeps channels apart, but there are ", config.in_channels, " in and ", config.out_channels, " out; make them equal"));
+  }
+  if (config.max_n_modes.empty()) return;
+  if (config.max_n_modes.size() != config.n_modes.size()) {
+    refuse(concat("model.max_n_modes has ", config.max_n_modes.size(), " numbers, model.n_modes ", config.n_modes.size(), "; give as many"));
+  }
+  const std::vector<std::int64_t> stored = stored_modes(config);
+  for (std::size_t i = 0; i < stored.size(); ++i) {
+    if (config.max_n_modes[i] < stored[i]) {
+      refuse(concat("model.max_n_modes holds ", config.max_n_modes[i], " modes in dimension ", i, ", but ", stored[i], " are used; raise it"));
+    }
+  }
+}
+
+SpectralWeight::Description weight_of(const SpectralConvConfig& config) {
+  check(config);
+  Shape shape{config.in_channels};
+  if (!config.separable) shape.push_back(config.out_channels);
+  for (const std::int64_t modes : held_modes(config)) shape.push_back(modes);
+  return {.shape = shape,
+          .factorization = config.factorization,
+          .rank = config.rank,
+          .first_rank = config.fixed_rank_modes ? FirstRank::fixed : FirstRank::chosen,
+          .contraction = config.implementation,
+          .channels = config.separable ? Channels::separate : Channels::mixed,
+          .deviation = config.init_std.value_or(std::sqrt(2.0 / static_cast<double>(config.in_channels + config.out_channels)))};
+}
+
+/// One dimension of the convolution: which frequencies both grids and the weight have, and where the weight holds them.
+struct Kept {
+  Range frequencies;  // cycles per domain
+  Range of_weight;
+};
+
+/// Which modes of a dimension are kept: around 0; in a real field's last dimension from 0 to half the points; in a complex field's only
+/// dimension from 0 on, as the reference has it.
+enum class Frequencies { around_zero, half, from_zero };
+
+/// `modes` of a weight that holds `held`, on grids of so many points.
+Kept kept_modes(Frequencies frequencies, std::int64_t modes, std::int64_t held, std::int64_t points, std::int64_t out_points) {
+  if (frequencies == Frequencies::half) {
+    const std::int64_t count = std::min(modes, std::min(points, out_points) / 2 + 1);
+    return {{0, count}, {0, count}};
+  }
+  const std::int64_t count = std::min(modes, points), first_of_weight = (held - count) / 2;
+  if (frequencies == Frequencies::from_zero) {
+    const std::int64_t placed = std::min(count, out_points);
+    return {{0, placed}, {first_of_weight, first_of_weight + placed}};
+  }
+  const std::int64_t first = -(count / 2);
+  const std::int64_t lower = std::max(first, -(out_points / 2)), upper = std::min(first + count, (out_points + 1) / 2);
+  return {{lower, upper}, {first_of_weight + lower - first, first_of_weight + upper - first}};
+}
+
+}  // namespace
+
+SpectralConv::SpectralConv(const SpectralConvConfig& config, const Mesh& mesh) : config_(config), mesh_(mesh), weight_(weight_of(config)) {
+  if (!config.bias) return;
+  Shape shape{config.out_channels};
+  for (std::size_t i = 0; i < config.n_modes.size(); ++i) shape.push_back(1);
+  bias_ = whole_parameter(shape, Init::normal(std::sqrt(2.0 / static_cast<double>(config.in_channels + config.out_channels))));
+}
+
+Tensor SpectralConv::operator()(const Tensor& x, const std::vector<std::int64_t>& output_extents) const {
+  const int dims = static_cast<int>(config_.n_modes.size());
+  if (x.rank() != dims + 2 || x.size(1) != config_.in_channels || is_complex(x.dtype()) != config_.complex_data) {
+    throw ShapeError(concat("spectral convolution: ", name_of(x.dtype()), " ", to_string(x.shape()), " is not (batch, ", config_.in_channels, ", ", dims,
+                            config_.complex_data ? " dimensions) of complex numbers" : " dimensions) of real numbers"));
+  }
+  if (!output_extents.empty() && output_extents.size() != config_.n_modes.size()) {
+    throw ShapeError(concat("spectral convolution: ", output_extents.size(), " output extents for fields of ", dims, " dimensions"));
+  }
+  const std::vector<std::int64_t> modes = stored_modes(config_), held = held_modes(config_);
+  std::vector<FourierAxis> in, out;
+  std::vector<Range> of_weight;
+  double points = 1.0;
+  for (int dim = 0; dim < dims; ++dim) {
+    const auto i = static_cast<std::size_t>(dim);
+    const std::int64_t n = x.size(dim + 2), out_n = output_extents.empty() ? n : output_extents[i];
+    const Frequencies frequencies = config_.complex_data ? (dims == 1 ? Frequencies::from_zero : Frequencies::around_zero)
+                                    : dim + 1 == dims    ? Frequencies::half
+                                                         : Frequencies::around_zero;
+    const Kept kept = kept_modes(frequencies, modes[i], held[i], n, out_n);
+    in.push_back({n, 0, n, kept.frequencies.first, kept.frequencies.size()});
+    out.push_back({out_n, 0, out_n, kept.frequencies.first, kept.frequencies.size()});
+    of_weight.push_back(kept.of_weight);
+    points *= static_cast<double>(n);
+  }
+  const Tensor spectrum = weight_(fourier_modes(x, in, 1.0 / points), of_weight);
+  const Tensor y = fourier_field(spectrum, out, config_.complex_data ? FieldNumbers::complex : FieldNumbers::real);
+  if (!bias_) return y;
+  return y + (config_.complex_data ? complex(bias_->value, zeros_like(bias_->value)) : bias_->value);
+}
+
+}  // namespace trident

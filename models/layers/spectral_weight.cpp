@@ -1,0 +1,211 @@
+#include "models/layers/spectral_weight.h"
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+#include "runtime/error.h"
+#include "runtime/ops/shape.h"
+
+namespace trident {
+namespace {
+
+double product(const Shape& shape) {
+  double size = 1.0;
+  for (const std::int64_t extent : shape) size *= static_cast<double>(extent);
+  return size;
+}
+
+std::int64_t rounded(double x) { return static_cast<std::int64_t>(std::nearbyint(x)); }  // half to even, as numpy
+std::int64_t at_least_one(double x) { return std::max<std::int64_t>(rounded(x), 1); }
+
+/// The fraction c of every extent with which core and factors have a share `rank` of the tensor's parameters:
+/// P c^N + (sum of squares) c = rank P, P and N without a fixed mode; by bisection on an increasing function.
+std::vector<std::int64_t> tucker_ranks(const Shape& shape, double rank, FirstRank first) {
+  const int begin = first == FirstRank::fixed ? 1 : 0, modes = shape.rank() - begin;
+  const double total = product(shape);
+  double squares = 0.0, constant = 0.0;
+  for (int dim = 0; dim < shape.rank(); ++dim) {
+    const double square = static_cast<double>(shape[dim]) * static_cast<double>(shape[dim]);
+    (dim < begin ? constant : squares) += square;
+  }
+  const auto excess = [&](double c) { return total * std::pow(c, modes) + squares * c + constant * c - rank * total; };
+  double low = 0.0, high = std::max(rank, 1.0);
+  for (int halving = 0; halving < 200; ++halving) {
+    const double middle = 0.5 * (low + high);
+    (excess(middle) > 0.0 ? high : low) = middle;
+  }
+  std::vector<std::int64_t> ranks;
+  for (int dim = 0; dim < shape.rank(); ++dim) {
+    ranks.push_back(dim < begin ? shape[dim] : at_least_one(static_cast<double>(shape[dim]) * low));
+  }
+  return ranks;
+}
+
+std::vector<std::int64_t> cp_ranks(const Shape& shape, double rank) {
+  double sum = 0.0;
+  for (const std::int64_t extent : shape) sum += static_cast<double>(extent);
+  return {at_least_one(product(shape) * rank / sum)};
+}
+
+/// Ranks c d_k between neighbours, d_k the mean of their extents: a c^2 + b c = rank P.
+std::vector<std::int64_t> tt_ranks(const Shape& shape, double rank) {
+  const int last = shape.rank() - 1;
+  const auto extent = [&](int dim) { return static_cast<double>(shape[dim]); };
+  std::vector<double> between;
+  for (int dim = 0; dim < last; ++dim) between.push_back((extent(dim) + extent(dim + 1)) / 2.0);
+  const auto width = [&](int dim) { return between[static_cast<std::size_t>(dim)]; };
+  double a = 0.0;
+  for (int dim = 1; dim < last; ++dim) a += width(dim - 1) * extent(dim) * width(dim);
+  const double b = extent(0) * width(0) + extent(last) * width(last - 1), wanted = rank * product(shape);
+  const double c = a == 0.0 ? wanted / b : (-b + std::sqrt(b * b + 4.0 * a * wanted)) / (2.0 * a);
+  std::vector<std::int64_t> ranks{1};
+  for (const double d : between) ranks.push_back(at_least_one(d * c));
+  ranks.push_back(1);
+  return ranks;
+}
+
+/// How many ranks a factorisation has.
+std::size_t num_ranks(const Shape& shape, Factorization factorization) {
+  const auto dims = static_cast<std::size_t>(shape.rank());
+  return factorization == Factorization::tucker ? dims : factorization == Factorization::tt ? dims + 1 : 1;
+}
+
+std::vector<std::int64_t> listed(const Shape& shape, Factorization factorization, const std::vector<std::int64_t>& ranks) {
+  bool fits = ranks.size() == num_ranks(shape, factorization) && std::ranges::all_of(ranks, [](std::int64_t rank) { return rank >= 1; });
+  if (factorization == Factorization::tt) fits = fits && ranks.front() == 1 && ranks.back() == 1;
+  if (!fits) {
+    throw ConfigError(concat("model.rank: ", to_string(Shape(ranks)), " does not fit a weight ", to_string(shape), "; tucker takes one rank a mode, tt ",
+                             shape.rank() + 1, " with 1 at both ends, cp one, all at least 1"));
+  }
+  return ranks;
+}
+
+std::vector<std::int64_t> uniform(const Shape& shape, Factorization factorization, std::int64_t rank, FirstRank first) {
+  std::vector<std::int64_t> ranks(num_ranks(shape, factorization), rank);
+  if (factorization == Factorization::tt) ranks.front() = ranks.back() = 1;
+  if (factorization == Factorization::tucker && first == FirstRank::fixed) ranks.front() = shape[0];
+  return listed(shape, factorization, ranks);
+}
+
+}  // namespace
+
+std::vector<std::int64_t> choose_ranks(const Shape& shape, Factorization factorization, const RankChoice& rank, FirstRank first) {
+  if (factorization == Factorization::dense) return {};
+  if (shape.rank() < 2) throw ConfigError(concat("spectral weight ", to_string(shape), ": a factorisation needs two dimensions"));
+  if (const auto* ranks = std::get_if<std::vector<std::int64_t>>(&rank)) return listed(shape, factorization, *ranks);
+  if (const auto* same = std::get_if<std::int64_t>(&rank)) return uniform(shape, factorization, *same, first);
+  const double share = std::get<double>(rank);
+  if (!(share > 0.0) || !std::isfinite(share)) throw ConfigError(concat("model.rank: got ", share, "; it is a share of the parameters above 0, or whole ranks"));
+  if (factorization == Factorization::tucker) return tucker_ranks(shape, share, first);
+  return factorization == Factorization::cp ? cp_ranks(shape, share) : tt_ranks(shape, share);
+}
+
+namespace {
+
+/// The deviation of each factor's entries with which the reference starts; the product of factors has about `deviation` (tt: less).
+double factor_deviation(const SpectralWeight::Description& description, const std::vector<std::int64_t>& ranks) {
+  const double modes = description.shape.rank();
+  double size = 1.0;
+  for (const std::int64_t rank : ranks) size *= static_cast<double>(rank);
+  switch (description.factorization) {
+    case Factorization::tucker:
+      return std::pow(description.deviation / std::sqrt(size), 1.0 / (modes + 1.0));
+    case Factorization::cp:
+      return std::pow(description.deviation / std::sqrt(size), 1.0 / modes);
+    case Factorization::tt:
+      return std::pow(description.deviation / size, 1.0 / modes);
+    case Factorization::dense:
+      break;
+  }
+  return description.deviation;
+}
+
+constexpr const char* kModeLabels = "uvwxyz";  // of the dimensions of space
+
+}  // namespace
+
+SpectralWeight::SpectralWeight(const Description& description) : description_(description) {
+  const Shape& shape = description.shape;
+  const std::vector<std::int64_t> ranks = choose_ranks(shape, description.factorization, description.rank, description.first_rank);
+  const Init init = Init::normal(factor_deviation(description, ranks));
+  const auto add = [&](const std::string& name, const Shape& extents, Init start) {
+    parts_.push_back({name, whole_parameter(extents, start, Numbers::complex)});
+  };
+  const auto factor = [](int dim) { return concat("factors.factor_", dim); };
+  const auto rank_at = [&](int dim) { return ranks[static_cast<std::size_t>(dim)]; };
+  switch (description.factorization) {
+    case Factorization::dense:
+      add("tensor", shape, init);
+      return;
+    case Factorization::tucker:
+      add("core", Shape(ranks), init);
+      for (int dim = 0; dim < shape.rank(); ++dim) add(factor(dim), {shape[dim], rank_at(dim)}, init);
+      return;
+    case Factorization::cp:
+      add("weights", {ranks[0]}, Init::constant(1.0));
+      for (int dim = 0; dim < shape.rank(); ++dim) add(factor(dim), {shape[dim], ranks[0]}, init);
+      return;
+    case Factorization::tt:
+      for (int dim = 0; dim < shape.rank(); ++dim) add(factor(dim), {rank_at(dim), shape[dim], rank_at(dim + 1)}, init);
+      return;
+  }
+}
+
+/// Core or weights, and factors, as tensors of labelled dimensions; `labels`: of the weight's dimensions. Ranks are capital letters.
+std::vector<Operand> SpectralWeight::operands(const std::string& labels, const std::vector<Range>& kept) const {
+  const int channels = description_.shape.rank() - static_cast<int>(kept.size());
+  const auto cropped = [&](Tensor x, int dim_of_x, int dim) {  // a dimension of the weight that x has, if it is one of modes
+    if (dim < channels) return x;
+    const Range& range = kept[static_cast<std::size_t>(dim - channels)];
+    return range.size() == x.size(dim_of_x) ? x : slice(x, dim_of_x, range.first, range.last);
+  };
+  const auto value = [&](std::size_t part) { return parts_[part].parameter.value; };
+  const auto letter = [&](int dim) { return std::string(1, labels[static_cast<std::size_t>(dim)]); };
+  const auto rank = [](int dim) { return std::string(1, static_cast<char>('A' + dim)); };
+  std::vector<Operand> result;
+  const int dims = description_.shape.rank();
+  switch (description_.factorization) {
+    case Factorization::dense: {
+      Tensor tensor = value(0);
+      for (int dim = 0; dim < dims; ++dim) tensor = cropped(tensor, dim, dim);
+      return {{tensor, labels}};
+    }
+    case Factorization::tucker: {
+      std::string core;
+      for (int dim = 0; dim < dims; ++dim) core += rank(dim);
+      result.push_back({value(0), core});
+      for (int dim = 0; dim < dims; ++dim) result.push_back({cropped(value(static_cast<std::size_t>(dim) + 1), 0, dim), letter(dim) + rank(dim)});
+      return result;
+    }
+    case Factorization::cp:
+      result.push_back({value(0), rank(0)});
+      for (int dim = 0; dim < dims; ++dim) result.push_back({cropped(value(static_cast<std::size_t>(dim) + 1), 0, dim), letter(dim) + rank(0)});
+      return result;
+    case Factorization::tt:
+      for (int dim = 0; dim < dims; ++dim) {
+        const Tensor factor = cropped(value(static_cast<std::size_t>(dim)), 1, dim);
+        if (dim == 0) {
+          result.push_back({reshape(factor, {factor.size(1), factor.size(2)}), letter(dim) + rank(1)});
+        } else if (dim + 1 == dims) {
+          result.push_back({reshape(factor, {factor.size(0), factor.size(1)}), rank(dim) + letter(dim)});
+        } else {
+          result.push_back({factor, rank(dim) + letter(dim) + rank(dim + 1)});
+        }
+      }
+      return result;
+  }
+  return result;
+}
+
+Tensor SpectralWeight::operator()(const Tensor& x, const std::vector<Range>& kept) const {
+  const std::string modes(kModeLabels, kept.size());
+  const bool mixed = description_.channels == Channels::mixed;
+  const std::string labels = (mixed ? "io" : "i") + modes, result = (mixed ? "bo" : "bi") + modes;
+  std::vector<Operand> all = operands(labels, kept);
+  if (all.size() > 1 && description_.contraction == Contraction::reconstructed) all = {{contract(all, labels), labels}};
+  all.insert(all.begin(), Operand{x, "bi" + modes});
+  return contract(all, result);
+}
+
+}  // namespace trident

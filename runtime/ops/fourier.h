@@ -1,0 +1,21 @@
+/// Fourier modes of fields, kept ones only, on whole grids or on parts of them.
+#pragma once
+
+#include <vector>
+
+#include "runtime/kernels/fourier.h"
+#include "runtime/tensor/tensor.h"
+
+namespace trident {
+
+enum class FieldNumbers { real, complex };
+
+/// X[k] = scale * sum of x[n] e^{-2 pi i k n / period} over the points that are here, for the last `axes.size()` axes of x. A real x
+/// (f32, f64) has modes of non-negative frequency in its last axis, which must be transformed. Returns (..., modes...), complex.
+Tensor fourier_modes(const Tensor& x, const std::vector<FourierAxis>& axes, double scale = 1.0);
+
+/// x[n] = sum of X[k] e^{2 pi i k n / period} at the points that are here. A real field is that whose negative frequencies in the last axis,
+/// which are not stored, are the conjugates of the others: imaginary parts that it cannot have are dropped. Returns (..., points...).
+Tensor fourier_field(const Tensor& modes, const std::vector<FourierAxis>& axes, FieldNumbers numbers);
+
+}  // namespace trident
