@@ -78,6 +78,10 @@ Tensor all_reduce_sum(const Mesh& mesh, AxisSet axes, const Tensor& x) {
                 [mesh, axes](const Tensor& dy, Wanted) { return std::vector{summed(mesh, axes, dy)}; });
 }
 
+void sum_in_place(const Mesh& mesh, AxisSet axes, const Tensor& x) {
+  communicate(mesh, [x, &comm = mesh.comm(axes)] { comm.all_reduce(x, ReduceOp::sum); });
+}
+
 Tensor all_gather(const Mesh& mesh, AxisSet axes, const Tensor& x, const Counts& counts) {
   Communicator& comm = mesh.comm(axes);
   require_rows("all_gather", x, counts, comm.size(), counts.at(static_cast<std::size_t>(comm.rank())));

@@ -12,6 +12,8 @@ namespace trident {
 
 /// The sum over the ranks of `axes`, on each of them; x itself for one rank. Adjoint: itself.
 Tensor all_reduce_sum(const Mesh& mesh, AxisSet axes, const Tensor& x);
+/// The same in place and not recorded.
+void sum_in_place(const Mesh& mesh, AxisSet axes, const Tensor& x);
 /// x: (counts[own], ...) -> (sum of counts, ...): the ranks' rows in rank order. Adjoint: reduce_scatter.
 Tensor all_gather(const Mesh& mesh, AxisSet axes, const Tensor& x, const std::vector<std::int64_t>& counts);
 /// x: (sum of counts, ...) -> (counts[own], ...): the own rows of the sum over ranks. Adjoint: all_gather.

@@ -14,7 +14,7 @@ struct Sharing {
   int y = 1, x = 1;
 };
 
-/// A box without sites has no samples, so that wanting what lies around it wants nothing. Its rows and columns stay: tensors keep extents.
+/// A box without sites has no samples; its rows and columns stay, because tensors keep their extents.
 Box normalised(const Box& box) { return box.sites() > 0 ? box : Box{{0, 0}, box.rows, box.columns}; }
 
 /// Whole windows of one axis as tokens.
@@ -66,7 +66,12 @@ Windows windows_of(const Box& box, const WindowedGrid& grid) {
 
 }  // namespace
 
-Domain::Domain(const Mesh& mesh) : mesh_(mesh) {}
+struct Domain::Cache {
+  std::mutex mutex;
+  std::map<std::vector<std::int64_t>, ExchangePlan> plans;  // by all that is owned and wanted
+};
+
+Domain::Domain(const Mesh& mesh) : mesh_(mesh), cache_(std::make_shared<Cache>()) {}
 
 Rectangle Domain::rectangle(std::int64_t ny, std::int64_t nx) const {
   return {part_of(ny, ranks_y(), mesh_.coordinate(Axis::domain_y)), part_of(nx, ranks_x(), mesh_.coordinate(Axis::domain_x))};
@@ -75,7 +80,7 @@ Rectangle Domain::rectangle(std::int64_t ny, std::int64_t nx) const {
 std::vector<Box> Domain::rectangles(std::int64_t samples, std::int64_t ny, std::int64_t nx) const {
   std::vector<Box> boxes;
   for (int rank = 0; rank < ranks(); ++rank) {
-    boxes.push_back(normalised({{0, samples}, part_of(ny, ranks_y(), rank / ranks_x()), part_of(nx, ranks_x(), rank % ranks_x())}));
+    boxes.push_back({{0, samples}, part_of(ny, ranks_y(), rank / ranks_x()), part_of(nx, ranks_x(), rank % ranks_x())});
   }
   return boxes;
 }
@@ -87,6 +92,21 @@ std::vector<Box> Domain::planes(std::int64_t samples, std::int64_t ny, std::int6
   return boxes;
 }
 
+ExchangePlan Domain::plan(const std::vector<Box>& owned, const std::vector<Sites>& wanted) const {
+  std::vector<std::int64_t> key;
+  const auto add = [&key](const Indices& list) {
+    key.push_back(static_cast<std::int64_t>(list.size()));
+    for (const Range& run : list) key.insert(key.end(), {run.first, run.last});
+  };
+  const auto add_all = [&add](const Sites& sites) { add(sites.samples), add(sites.rows), add(sites.columns); };
+  for (const Box& box : owned) add_all(sites_of(box));
+  for (const Sites& sites : wanted) add_all(sites);
+  const std::lock_guard lock(cache_->mutex);
+  const auto found = cache_->plans.find(key);
+  if (found != cache_->plans.end()) return found->second;
+  return cache_->plans.emplace(std::move(key), ExchangePlan(owned, wanted, rank())).first->second;
+}
+
 ExchangePlan Domain::plan(const std::vector<Box>& owned, const std::vector<Box>& wanted) const {
   std::vector<Sites> sites;
   for (const Box& box : wanted) sites.push_back(sites_of(box));
@@ -96,7 +116,10 @@ ExchangePlan Domain::plan(const std::vector<Box>& owned, const std::vector<Box>&
 std::vector<Sites> with_halo(const std::vector<Box>& boxes, std::int64_t width) {
   const auto wider = [width](const Range& range) { return Range{range.first - width, range.last + width}; };
   std::vector<Sites> sites;
-  for (const Box& box : boxes) sites.push_back({{box.samples}, {wider(box.rows)}, {wider(box.columns)}});
+  for (const Box& box : boxes) {
+    // What lies around nothing is nothing.
+    sites.push_back({{box.sites() > 0 ? box.samples : Range{}}, {wider(box.rows)}, {wider(box.columns)}});
+  }
   return sites;
 }
 

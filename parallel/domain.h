@@ -1,5 +1,5 @@
 /// How the ranks of domain_y x domain_x share fields and grids of tokens, and the plans between their shares. Closed forms: no rank asks
-/// another. Plans are made once for each batch size and shared by copies; calls are thread-safe.
+/// another. Plans are built once for each size and shared by copies; calls are thread-safe.
 #pragma once
 
 #include <cstdint>
@@ -31,11 +31,14 @@ class Domain {
   std::vector<Box> rectangles(std::int64_t samples, std::int64_t ny, std::int64_t nx) const;
   /// Whole fields, the samples shared out.
   std::vector<Box> planes(std::int64_t samples, std::int64_t ny, std::int64_t nx) const;
-  ExchangePlan plan(const std::vector<Box>& owned, const std::vector<Sites>& wanted) const { return {owned, wanted, rank()}; }
+  /// This rank's part in an exchange between all of them; built once and kept.
+  ExchangePlan plan(const std::vector<Box>& owned, const std::vector<Sites>& wanted) const;
   ExchangePlan plan(const std::vector<Box>& owned, const std::vector<Box>& wanted) const;
 
  private:
+  struct Cache;
   Mesh mesh_;
+  std::shared_ptr<Cache> cache_;
 };
 
 /// The boxes with `width` more rows and columns on each side, corners included; outside of the grid they mean zero.

@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "parallel/exchange.h"
 #include "runtime/ops/convolution.h"
 #include "runtime/ops/elementwise.h"
 #include "runtime/ops/matmul.h"
@@ -19,6 +20,14 @@ Init recovery_init(std::int64_t channels, std::int64_t patch) {
   return Init::uniform(-bound, bound);
 }
 
+/// The fields of every channel under boxes of tokens.
+std::vector<Box> points_of(const std::vector<Box>& tokens, std::int64_t patch, std::int64_t channels) {
+  const auto times = [](const Range& range, std::int64_t factor) { return Range{range.first * factor, range.last * factor}; };
+  std::vector<Box> boxes;
+  for (const Box& box : tokens) boxes.push_back({times(box.samples, channels), times(box.rows, patch), times(box.columns, patch)});
+  return boxes;
+}
+
 }  // namespace
 
 PatchEmbedding::PatchEmbedding(std::int64_t channels, std::int64_t width, std::int64_t patch, double deviation)
@@ -30,33 +39,46 @@ Tensor PatchEmbedding::operator()(const Tensor& fields) const {
   return linear(patchify(fields, patch), reshape(weight.value, {weight.shape[0], -1}), bias.value);
 }
 
-PatchRecovery::PatchRecovery(std::int64_t width, std::int64_t channels, std::int64_t patch, double deviation)
-    : patch(patch),
+PatchRecovery::PatchRecovery(std::int64_t width, std::int64_t channels, std::int64_t patch, double deviation, const Domain& domain)
+    : domain(domain),
+      patch(patch),
       weight(whole_parameter({width, channels, patch, patch}, recovery_init(channels, patch))),
       bias(whole_parameter({channels}, recovery_init(channels, patch))),
       mixup(whole_parameter({channels, channels, kMixupKernel, kMixupKernel}, Init::normal(deviation))) {}
 
-Tensor PatchRecovery::operator()(const Tensor& tokens) const {
+Tensor PatchRecovery::operator()(const Tensor& tokens, const WindowLevel& level) const {
   const std::int64_t batch = tokens.size(0), rows = tokens.size(1), columns = tokens.size(2), width = tokens.size(3);
-  const std::int64_t numbers = bias.shape[0] * patch * patch;  // of a patch; told, because a batch may be empty
+  const std::int64_t channels = bias.shape[0], numbers = channels * patch * patch;  // of a patch; told, because a batch may be empty
   const Tensor flat = reshape(tokens, {batch * rows * columns, width});
   const Tensor patches = reshape(matmul(flat, reshape(weight.value, {width, numbers})), {batch, rows, columns, numbers});
-  const Tensor fields = unpatchify(patches, patch) + reshape(bias.value, {1, bias.shape[0], 1, 1});
-  return conv2d(fields, mixup.value, {}, kMixupKernel / 2);
+  const Tensor fields = unpatchify(patches, patch) + reshape(bias.value, {1, channels, 1, 1});
+  // Of every channel's field the points around the own ones; a rank that has all leaves them to the convolution, which pads.
+  constexpr std::int64_t kReach = kMixupKernel / 2;
+  const std::int64_t padding = domain.ranks() == 1 ? kReach : 0, around = kReach - padding;
+  const std::vector<Box> planes = points_of(level.owned, patch, channels);
+  const ExchangePlan halo = domain.plan(planes, with_halo(planes, around));
+  const Tensor wide = exchange(domain.mesh(), halo, reshape(fields, {batch * channels, rows * patch, columns * patch, 1}));
+  return conv2d(reshape(wide, {batch, channels, wide.size(1), wide.size(2)}), mixup.value, {}, padding);
 }
 
-PatchMerging::PatchMerging(std::int64_t width, Conditioning conditioning, double deviation)
-    : reduction(4 * width, 2 * width, Bias::none, deviation), norm(conditioning, 2 * width, kNormEps, deviation) {}
+PatchMerging::PatchMerging(std::int64_t width, Conditioning conditioning, double deviation, const Mesh& mesh)
+    : mesh(mesh), reduction(4 * width, 2 * width, Bias::none, deviation), norm(conditioning, 2 * width, kNormEps, deviation) {}
 
-Tensor PatchMerging::operator()(const Tensor& tokens, const Tensor& time) const { return norm(reduction(merge_cells(tokens)), time); }
+Tensor PatchMerging::operator()(const Tensor& tokens, const WindowLevel& level, const WindowLevel& below, const Tensor& time) const {
+  const Tensor cells = exchange(mesh, level.pairs, tokens);
+  return exchange(mesh, below.descend, norm(reduction(merge_cells(cells)), time));
+}
 
-PatchUnmerging::PatchUnmerging(std::int64_t width, Conditioning conditioning, double deviation)
-    : upsample(width, 2 * width, Bias::none, deviation),
+PatchUnmerging::PatchUnmerging(std::int64_t width, Conditioning conditioning, double deviation, const Mesh& mesh)
+    : mesh(mesh),
+      upsample(width, 2 * width, Bias::none, deviation),
       mixup(width / 2, width / 2, Bias::none, deviation),
       norm(conditioning, width / 2, kNormEps, deviation) {}
 
-Tensor PatchUnmerging::operator()(const Tensor& tokens, const Tensor& time, std::int64_t rows, std::int64_t columns) const {
-  return mixup(norm(spread_cells(upsample(tokens), rows, columns), time));
+Tensor PatchUnmerging::operator()(const Tensor& tokens, const WindowLevel& level, const WindowLevel& above, const Tensor& time) const {
+  const Tensor coarse = exchange(mesh, level.descend.transposed(), tokens);
+  const Tensor cells = spread_cells(upsample(coarse), 2 * coarse.size(1), 2 * coarse.size(2));
+  return mixup(norm(exchange(mesh, above.pairs.transposed(), cells), time));
 }
 
 }  // namespace trident

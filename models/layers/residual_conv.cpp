@@ -1,6 +1,7 @@
 #include "models/layers/residual_conv.h"
 
 #include "parallel/collectives.h"
+#include "parallel/exchange.h"
 #include "runtime/autograd/tape.h"
 #include "runtime/error.h"
 #include "runtime/ops/convolution.h"
@@ -14,7 +15,7 @@
 namespace trident {
 namespace {
 
-constexpr std::int64_t kDepthwiseKernel = 7, kResNetKernel = 3, kExpansion = 4;
+constexpr std::int64_t kDepthwiseKernel = 2 * ConvNextBlock::kReach + 1, kResNetKernel = 2 * ResNetBlock::kReach + 1, kExpansion = 4;
 constexpr double kInitialLayerScale = 1e-6;
 constexpr double kBatchNormEps = 1e-5, kMomentum = 0.1, kNegativeSlope = 0.01;  // PyTorch's defaults
 
@@ -28,6 +29,9 @@ void fold_in(const Tensor& target, const Tensor& value, double scale) {
   copy_into(target, affine(target, 1.0 - kMomentum) + affine(value, kMomentum * scale));
 }
 
+Tensor as_fields(const Tensor& tokens) { return contiguous(permute(tokens, {0, 3, 1, 2})); }
+Tensor as_tokens(const Tensor& fields) { return contiguous(permute(fields, {0, 2, 3, 1})); }
+
 }  // namespace
 
 ConvNextBlock::ConvNextBlock(std::int64_t width, Conditioning conditioning, double eps, double deviation, const Mesh& mesh)
@@ -39,8 +43,9 @@ ConvNextBlock::ConvNextBlock(std::int64_t width, Conditioning conditioning, doub
       down(kExpansion * width, width, Bias::zero, deviation, SplitAlong::columns, own_units(mesh, kExpansion * width), mesh),
       mesh(mesh) {}
 
-Tensor ConvNextBlock::operator()(const Tensor& x, const Tensor& time) const {
-  const Tensor mixed = norm(depthwise_conv(x, conv_weight.value, conv_bias.value, kDepthwiseKernel / 2), time);
+Tensor ConvNextBlock::operator()(const Tensor& x, const WindowLevel& level, const Tensor& time) const {
+  const Tensor wide = exchange(mesh, level.halo, x);
+  const Tensor mixed = norm(depthwise_conv(wide, conv_weight.value, conv_bias.value, level.padding), time);
   const Tensor addend = mlp(mixed, up.weight.value, up.bias_value(), down.weight.value, added_once(mesh, down.bias_value()));
   return x + all_reduce_sum(mesh, Axis::tensor, addend) * scale.value;
 }
@@ -60,15 +65,12 @@ BatchNorm::BatchNorm(std::int64_t channels, const Mesh& mesh)
 
 Tensor BatchNorm::operator()(const Tensor& x, Mode mode) const {
   if (mode == Mode::eval) return batch_norm_eval(x, weight.value, bias.value, running_mean.value, running_var.value, kBatchNormEps);
-  if (const int ranks = mesh.size(kBatchAxes); ranks > 1) {
-    throw ConfigError(concat("model.residual_model: resnet trains with the statistics of the whole batch, and here ", ranks,
-                             " ranks share the batch; train on one data rank, or choose convnext"));
-  }
-  Tensor mean, variance;
-  const Tensor y = batch_norm_train(x, weight.value, bias.value, kBatchNormEps, mean, variance);
-  const auto count = static_cast<double>(x.numel() / x.size(1));
-  fold_in(running_mean.value, mean, 1.0);
-  fold_in(running_var.value, variance, count / (count - 1.0));  // PyTorch keeps the unbiased one
+  SumOverBatch sum;
+  if (mesh.size(kBatchAxes) > 1) sum = [mesh = mesh](const Tensor& sums) { sum_in_place(mesh, kBatchAxes, sums); };
+  BatchStatistics statistics;
+  const Tensor y = batch_norm_train(x, weight.value, bias.value, kBatchNormEps, statistics, sum);
+  fold_in(running_mean.value, statistics.mean, 1.0);
+  fold_in(running_var.value, statistics.variance, statistics.count / (statistics.count - 1.0));  // PyTorch keeps the unbiased one
   *num_batches_tracked.value.data<std::int64_t>() += 1;
   return y;
 }
@@ -79,13 +81,15 @@ ResNetBlock::ResNetBlock(std::int64_t width, const Mesh& mesh, double deviation)
       conv2_weight(whole_parameter({width, width, kResNetKernel, kResNetKernel}, Init::normal(deviation))),
       conv2_bias(whole_parameter({width}, Init::constant(0.0))),
       norm1(width, mesh),
-      norm2(width, mesh) {}
+      norm2(width, mesh),
+      mesh(mesh) {}
 
-Tensor ResNetBlock::operator()(const Tensor& x, Mode mode) const {
-  const Tensor fields = contiguous(permute(x, {0, 3, 1, 2}));
-  const Tensor first = leaky_relu(norm1(conv2d(fields, conv1_weight.value, conv1_bias.value, kResNetKernel / 2), mode));
-  const Tensor second = norm2(conv2d(first, conv2_weight.value, conv2_bias.value, kResNetKernel / 2), mode);
-  return contiguous(permute(second, {0, 2, 3, 1})) + x;
+Tensor ResNetBlock::operator()(const Tensor& x, const WindowLevel& level, Mode mode) const {
+  const Tensor fields = as_fields(exchange(mesh, level.halo, x));
+  const Tensor first = leaky_relu(norm1(conv2d(fields, conv1_weight.value, conv1_bias.value, level.padding), mode));
+  const Tensor wide = level.halo.is_identity() ? first : as_fields(exchange(mesh, level.halo, as_tokens(first)));
+  const Tensor second = norm2(conv2d(wide, conv2_weight.value, conv2_bias.value, level.padding), mode);
+  return as_tokens(second) + x;
 }
 
 double ResNetBlock::flops(std::int64_t tokens) const {
@@ -93,9 +97,9 @@ double ResNetBlock::flops(std::int64_t tokens) const {
   return 2.0 * static_cast<double>(tokens) * 2.0 * kResNetKernel * kResNetKernel * d * d;
 }
 
-Tensor ResidualBlock::operator()(const Tensor& x, const Tensor& time, const Pass& pass) const {
-  if (const auto* convnext = std::get_if<ConvNextBlock>(&block)) return (*convnext)(x, time);
-  return std::get<ResNetBlock>(block)(x, pass.mode);
+Tensor ResidualBlock::operator()(const Tensor& x, const WindowLevel& level, const Tensor& time, const Pass& pass) const {
+  if (const auto* convnext = std::get_if<ConvNextBlock>(&block)) return (*convnext)(x, level, time);
+  return std::get<ResNetBlock>(block)(x, level, pass.mode);
 }
 
 double ResidualBlock::flops(std::int64_t tokens) const {

@@ -1,10 +1,12 @@
-/// Convolutional blocks on the skip connections. Tokens (batch, y, x, width) in and out.
+/// Convolutional blocks on the skip connections. From and to this rank's tokens (batch, y, x, width) of a level; the tokens around them come
+/// from their owners.
 #pragma once
 
 #include <variant>
 
 #include "models/layers/linear.h"
 #include "models/layers/norm.h"
+#include "parallel/domain.h"
 
 namespace trident {
 
@@ -18,7 +20,8 @@ struct ConvNextBlock {
   Mesh mesh;
 
   ConvNextBlock(std::int64_t width, Conditioning conditioning, double eps, double deviation, const Mesh& mesh);
-  Tensor operator()(const Tensor& x, const Tensor& time) const;
+  static constexpr std::int64_t kReach = 3;  // tokens around a token that it sees
+  Tensor operator()(const Tensor& x, const WindowLevel& level, const Tensor& time) const;
   double flops(std::int64_t tokens) const;
 
   static void visit(auto& self, auto& v) {
@@ -31,10 +34,10 @@ struct ConvNextBlock {
 struct BatchNorm {
   Parameter weight, bias;                                // (channels,)
   Buffer running_mean, running_var, num_batches_tracked;
-  Mesh mesh;  // training needs the whole batch on one rank: others' samples would change the statistics
+  Mesh mesh;
 
   BatchNorm(std::int64_t channels, const Mesh& mesh);
-  /// In training the running statistics are updated. Throws ConfigError there if ranks share the batch.
+  /// In training, statistics are those of the whole batch of all ranks, and the running ones are updated.
   Tensor operator()(const Tensor& x, Mode mode) const;
 
   static void visit(auto& self, auto& v) {
@@ -47,9 +50,11 @@ struct BatchNorm {
 struct ResNetBlock {
   Parameter conv1_weight, conv1_bias, conv2_weight, conv2_bias;  // (width, width, 3, 3) and (width,)
   BatchNorm norm1, norm2;
+  Mesh mesh;
 
   ResNetBlock(std::int64_t width, const Mesh& mesh, double deviation);
-  Tensor operator()(const Tensor& x, Mode mode) const;
+  static constexpr std::int64_t kReach = 1;  // tokens around a token that each of its convolutions sees
+  Tensor operator()(const Tensor& x, const WindowLevel& level, Mode mode) const;
   double flops(std::int64_t tokens) const;
 
   static void visit(auto& self, auto& v) {
@@ -61,7 +66,7 @@ struct ResNetBlock {
 struct ResidualBlock {
   std::variant<ConvNextBlock, ResNetBlock> block;
 
-  Tensor operator()(const Tensor& x, const Tensor& time, const Pass& pass) const;
+  Tensor operator()(const Tensor& x, const WindowLevel& level, const Tensor& time, const Pass& pass) const;
   double flops(std::int64_t tokens) const;
 
   static void visit(auto& self, auto& v) {

@@ -17,9 +17,18 @@ Tensor drop_elements(const Tensor& x, double probability, const Pass& pass, std:
   return dropout(x, probability, pass.key.fold(site), pass.first_sample * elements_per_sample);
 }
 
-Tensor drop_elements(const Tensor& x, double probability, const Pass& pass, std::string_view site, const SampleRows& part) {
+Tensor drop_elements(const Tensor& x, double probability, const Pass& pass, std::string_view site, const WindowLevel& level,
+                     const std::optional<SampleRows>& part) {
   if (pass.mode == Mode::eval || probability == 0.0) return x;
-  return dropout(x, probability, pass.key.fold(site), (pass.first_sample * part.rows_per_sample + part.first) * x.size(-1));
+  return dropout(x, probability, pass.key.fold(site),
+                 TokenPlaces{.rows = level.own.rows.size(),
+                             .columns = level.own.columns.size(),
+                             .first = part ? part->first : 0,
+                             .first_sample = pass.first_sample,
+                             .first_row = level.own.rows.first,
+                             .first_column = level.own.columns.first,
+                             .grid_rows = level.grid.rows,
+                             .grid_columns = level.grid.columns});
 }
 
 Tensor drop_path_factor(std::int64_t batch, double probability, const Pass& pass, std::string_view site, Device device) {

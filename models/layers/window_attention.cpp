@@ -3,6 +3,7 @@
 #include <cmath>
 #include <vector>
 
+#include "parallel/exchange.h"
 #include "runtime/ops/attention.h"
 #include "runtime/ops/elementwise.h"
 #include "runtime/ops/matmul.h"
@@ -110,28 +111,43 @@ Tensor WindowAttention::position_bias(const RelativePositions& positions) const 
   return relative_bias(cast(affine(sigmoid(table), kBiasBound, -kBiasBound / 2.0), dtype()), positions.index);
 }
 
-Tensor WindowAttention::operator()(const Tensor& tokens, const Tensor& position_bias, const Pass& pass) const {
-  const std::int64_t batch = tokens.size(0), rows = tokens.size(1), columns = tokens.size(2);
-  const std::int64_t padded_rows = padded(rows), padded_columns = padded(columns);
-  Tensor x = tokens;
-  if (padded_rows != rows) x = pad(x, 1, 0, padded_rows - rows);
-  if (padded_columns != columns) x = pad(x, 2, 0, padded_columns - columns);
-
-  const Tensor qkv = linear(x, qkv_weight_.value, qkv_bias_ ? qkv_bias_->value : Tensor{});
+Tensor WindowAttention::attend(const Tensor& tokens, const WindowLevel& level, const WindowPart& part, const Tensor& position_bias,
+                               const Pass& pass) const {
+  const Tensor qkv = linear(tokens, qkv_weight_.value, qkv_bias_ ? qkv_bias_->value : Tensor{});
   const WindowGrid grid{.window = windows_.window,
-                        .roll = windows_.shift,
+                        .roll = windows_.shift > 0 ? level.roll : 0,
                         .mask_shift = windows_.shift,
-                        .global_rows = padded_rows,
-                        .global_columns = padded_columns};
+                        .first_row = part.first_row,
+                        .first_column = part.first_column,
+                        .global_rows = padded(level.grid.rows),
+                        .global_columns = padded(level.grid.columns)};
   const AttentionDropout dropout{.probability = pass.mode == Mode::train ? dropout_ : 0.0,
                                  .key = pass.key.fold("attention"),
                                  .first_sample = pass.first_sample,
                                  .first_head = heads_.first};
-  Tensor attended = window_attention(reshape(qkv, {batch, padded_rows, padded_columns, 3, heads_.size(), head_size_}),
-                                     reshape(logit_scale_.value, {heads_.size()}), position_bias, grid, dropout);
-  if (padded_rows != rows) attended = slice(attended, 1, 0, rows);
-  if (padded_columns != columns) attended = slice(attended, 2, 0, columns);
-  return linear(contiguous(attended), output_.weight.value, added_once(mesh_, output_.bias_value()));
+  return window_attention(reshape(qkv, {tokens.size(0), tokens.size(1), tokens.size(2), 3, heads_.size(), head_size_}),
+                          reshape(logit_scale_.value, {heads_.size()}), position_bias, grid, dropout);
+}
+
+Tensor WindowAttention::operator()(const Tensor& tokens, const WindowLevel& level, const Tensor& position_bias, const Pass& pass) const {
+  const std::vector<WindowPart>& parts = windows_.shift > 0 ? level.shifted : level.plain;
+  std::vector<Exchange> coming, leaving;
+  for (const WindowPart& part : parts) {
+    if (!part.arriving.is_local()) coming.emplace_back(mesh_, part.arriving, tokens);
+  }
+  Tensor attended;
+  const auto add = [&attended](const Tensor& home) { attended = attended.defined() ? attended + home : home; };
+  auto next = coming.begin();
+  for (const WindowPart& part : parts) {
+    const ExchangePlan home = part.arriving.transposed();
+    if (part.arriving.is_local()) {  // computed while the others' tokens are on their way
+      add(exchange(mesh_, home, attend(exchange(mesh_, part.arriving, tokens), level, part, position_bias, pass)));
+    } else {
+      leaving.emplace_back(mesh_, home, attend(std::move(*next++).finish(), level, part, position_bias, pass));
+    }
+  }
+  for (Exchange& results : leaving) add(std::move(results).finish());
+  return linear(attended, output_.weight.value, added_once(mesh_, output_.bias_value()));
 }
 
 double WindowAttention::flops(std::int64_t rows, std::int64_t columns) const {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "models/layers/linear.h"
+#include "parallel/domain.h"
 
 namespace trident {
 
@@ -29,9 +30,10 @@ class WindowAttention {
   Device device() const { return qkv_weight_.value.device(); }
   /// (own heads, window^2, window^2) up to a constant that softmax does not see: depends on the parameters alone.
   Tensor position_bias(const RelativePositions& positions) const;
-  /// tokens (batch, y, x, width), any grid: zeros fill it up to whole windows and take part as keys, as in the reference. Returns the rank's
-  /// addend: the sum over the tensor axis is the layer's output.
-  Tensor operator()(const Tensor& tokens, const Tensor& position_bias, const Pass& pass) const;
+  /// tokens (batch, y, x, width) that this rank owns of the level. Whole windows come together, each on one rank; zeros fill up the last
+  /// ones and take part as keys, as in the reference. Returns the rank's addend for its own tokens: the sum over the tensor axis is the
+  /// layer's output.
+  Tensor operator()(const Tensor& tokens, const WindowLevel& level, const Tensor& position_bias, const Pass& pass) const;
   /// Multiply-adds counted twice, for one sample on a grid of rows x columns.
   double flops(std::int64_t rows, std::int64_t columns) const;
 
@@ -46,6 +48,8 @@ class WindowAttention {
 
  private:
   std::int64_t padded(std::int64_t tokens) const { return (tokens + windows_.window - 1) / windows_.window * windows_.window; }
+  /// (batch, y, x, own features) of whole windows.
+  Tensor attend(const Tensor& tokens, const WindowLevel& level, const WindowPart& part, const Tensor& position_bias, const Pass& pass) const;
 
   Mesh mesh_;
   std::int64_t width_, head_size_;

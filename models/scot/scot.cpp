@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "models/layers/stochastic.h"
+#include "parallel/exchange.h"
 #include "runtime/autograd/tape.h"
 #include "runtime/error.h"
 #include "runtime/ops/elementwise.h"
@@ -31,6 +32,21 @@ WindowSettings windows_of(const ScotConfig& c, int level, bool shifted) {
   const std::int64_t halved = c.grid() >> level;
   const bool whole = halved <= c.window_size;
   return {.window = whole ? halved : c.window_size, .shift = shifted && !whole ? c.window_size / 2 : 0};
+}
+
+/// The grids of tokens: each has half the rows and columns of the one above, rounded up.
+std::vector<WindowedGrid> grids_of(const ScotConfig& c) {
+  std::vector<WindowedGrid> grids;
+  std::int64_t tokens = c.grid();
+  for (int level = 0; level < c.num_levels(); ++level, tokens = (tokens + 1) / 2) {
+    const WindowSettings windows = windows_of(c, level, true);
+    grids.push_back({.rows = tokens,
+                     .columns = tokens,
+                     .window = std::max<std::int64_t>(1, windows.window),  // a level without blocks may be too small for windows
+                     .shift = windows.shift,
+                     .halo = c.residual_model == "resnet" ? ResNetBlock::kReach : ConvNextBlock::kReach});
+  }
+  return grids;
 }
 
 /// Drop-path grows linearly over all blocks, encoder before decoder.
@@ -62,27 +78,27 @@ ResidualBlock make_residual_block(const ScotConfig& c, int level, const Mesh& me
 
 }  // namespace
 
-Tensor ScotBlock::operator()(const Tensor& kept, const Tensor& whole, const TokenStream& stream, const Tensor& time,
-                             const Tensor& position_bias, const Pass& pass) const {
-  const Pass own = pass.fold(number);
+Tensor ScotBlock::operator()(const Tensor& kept, const Tensor& whole, const TokenStream& stream, const ScotLevel& level,
+                             const Tensor& position_bias) const {
+  const Pass own = level.pass.fold(number);
   const auto factor = [&](const char* site) { return drop_path_factor(stream.samples(), drop_path, own, site, kept.device()); };
   const auto branch = [&](const Tensor& addend, double dropout, const char* site) {
-    const Tensor sum = stream.sum(addend);
-    return stream.part() ? drop_elements(sum, dropout, own, site, *stream.part()) : drop_elements(sum, dropout, own, site);
+    return drop_elements(stream.sum(addend), dropout, own, site, *level.tokens, stream.part());
   };
   const Tensor tokens = whole.defined() ? whole : stream.whole(kept);
-  const Tensor context = branch(attention(tokens, position_bias, own), attention_dropout, "attention output");
-  const Tensor attended = norm_before(context, time, kept, factor("drop path before"), stream.part());
+  const Tensor context = branch(attention(tokens, *level.tokens, position_bias, own), attention_dropout, "attention output");
+  const Tensor attended = norm_before(context, level.time, kept, factor("drop path before"), stream.part());
   const Tensor hidden = branch(mlp(stream.whole(attended)), hidden_dropout, "mlp");
-  return norm_after(hidden, time, attended, factor("drop path after"), stream.part());
+  return norm_after(hidden, level.time, attended, factor("drop path after"), stream.part());
 }
 
 Scot::Scot(ScotConfig config, ConfigValue document, const Mesh& mesh)
     : config_(std::move(config)),
       document_(std::move(document)),
       mesh_(mesh),
+      pyramid_(Domain(mesh), grids_of(config_)),
       embeddings_(make_embeddings(config_)),
-      recovery_(config_.embed_dim, config_.num_out_channels, config_.patch_size, config_.initializer_range) {
+      recovery_(config_.embed_dim, config_.num_out_channels, config_.patch_size, config_.initializer_range, pyramid_.domain()) {
   const ScotConfig& c = config_;
   const int levels = c.num_levels();
   const auto depth = [&](int level) { return c.depths[static_cast<std::size_t>(level)]; };
@@ -90,13 +106,13 @@ Scot::Scot(ScotConfig config, ConfigValue document, const Mesh& mesh)
   for (int level = 0; level < levels; ++level) {
     EncoderLevel& stage = encoder_.emplace_back();
     for (int block = 0; block < depth(level); ++block) stage.blocks.push_back(make_block(c, level, block % 2 == 1, number++, mesh));
-    if (level + 1 < levels) stage.downsample = PatchMerging(c.width(level), conditioning(c), c.initializer_range);
+    if (level + 1 < levels) stage.downsample = PatchMerging(c.width(level), conditioning(c), c.initializer_range, mesh);
   }
   for (int level = levels - 1; level >= 0; --level) {
     DecoderLevel& stage = decoder_.emplace_back();
     // Shifts alternate from the end: with an even depth the first block is shifted.
     for (int block = depth(level) - 1; block >= 0; --block) stage.blocks.push_back(make_block(c, level, block % 2 == 1, number++, mesh));
-    if (level > 0) stage.upsample = PatchUnmerging(c.width(level), conditioning(c), c.initializer_range);
+    if (level > 0) stage.upsample = PatchUnmerging(c.width(level), conditioning(c), c.initializer_range, mesh);
   }
   for (int level = 0; level < levels; ++level) {
     std::vector<ResidualBlock>& blocks = residual_blocks_.emplace_back();
@@ -126,12 +142,31 @@ Prepared Scot::prepare() const {
   return prepared;
 }
 
+Rectangle Scot::rectangle(std::int64_t ny, std::int64_t nx) const {
+  if (ny != config_.image_size || nx != config_.image_size) return pyramid_.domain().rectangle(ny, nx);
+  const auto points = [this](const Range& tokens) { return Range{tokens.first * config_.patch_size, tokens.last * config_.patch_size}; };
+  const Rectangle tokens = pyramid_.rectangle();
+  return {points(tokens.rows), points(tokens.columns)};
+}
+
+std::int64_t Scot::points_of(const Fields& fields) const {
+  if (fields.ny > 0) return fields.ny;
+  return pyramid_.domain().ranks() == 1 ? fields.input.size(2) : config_.image_size;
+}
+
 void Scot::check(const Fields& fields) const {
   const Tensor& x = fields.input;
-  if (!x.defined() || x.rank() != 4 || x.size(1) != config_.num_channels || x.size(2) != x.size(3) || !is_floating(x.dtype())) {
+  const auto fits = [&] {
+    if (!x.defined() || x.rank() != 4 || x.size(1) != config_.num_channels || !is_floating(x.dtype()) || fields.ny != fields.nx) return false;
+    const Rectangle own = rectangle(points_of(fields), points_of(fields));
+    return x.size(2) == own.rows.size() && x.size(3) == own.columns.size();
+  };
+  if (!fits()) {
+    const int ranks = pyramid_.domain().ranks();
     throw ShapeError(concat("scot: input is ", x.defined() ? concat(name_of(x.dtype()), " ", to_string(x.shape())) : "missing",
                             "; expected floating numbers (batch, ", config_.num_channels, ", n, n): num_channels is ",
-                            config_.num_channels, " and fields are square"));
+                            config_.num_channels, " and fields are square",
+                            ranks > 1 ? concat(", of which each of ", ranks, " domain ranks holds its rectangle") : ""));
   }
   if (config_.use_conditioning && (!fields.time.defined() || fields.time.numel() != x.size(0))) {
     throw ShapeError(concat("scot: time is ", fields.time.defined() ? to_string(fields.time.shape()) : "missing",
@@ -155,81 +190,117 @@ void Scot::check(const Fields& fields) const {
   }
 }
 
-Tensor Scot::embed(const Tensor& input, const Tensor& time, const Pass& pass) const {
-  Tensor tokens = embeddings_.norm(embeddings_.patches(input), time);
-  if (embeddings_.position) {
-    tokens = tokens + reshape(embeddings_.position->value, {1, config_.grid(), config_.grid(), config_.embed_dim});
-  }
-  return drop_elements(tokens, config_.hidden_dropout_prob, pass, "embeddings");
+std::vector<Box> Scot::planes_in_parts(std::int64_t planes, std::int64_t points) const {
+  if (points != config_.image_size) return pyramid_.domain().rectangles(planes, points, points);
+  const auto in_points = [this](const Range& tokens) { return Range{tokens.first * config_.patch_size, tokens.last * config_.patch_size}; };
+  std::vector<Box> boxes;
+  for (const Box& box : pyramid_.levels(1)->front().owned) boxes.push_back({{0, planes}, in_points(box.rows), in_points(box.columns)});
+  return boxes;
 }
 
-Tensor Scot::run_blocks(const std::vector<ScotBlock>& blocks, const Tensor& tokens, const Tensor& time, const Prepared& prepared,
-                        const Pass& pass) const {
-  const TokenStream stream(mesh_, pass.tokens, tokens.shape());
+Tensor Scot::resampled(const Tensor& fields, std::int64_t points, std::int64_t new_points) const {
+  if (points == new_points) return fields;
+  // Resampling needs whole fields: each rank takes those of some samples and channels.
+  const Domain& domain = pyramid_.domain();
+  const std::int64_t batch = fields.size(0), channels = fields.size(1), planes = batch * channels;
+  const ExchangePlan apart = domain.plan(planes_in_parts(planes, points), domain.planes(planes, points, points));
+  const ExchangePlan together = domain.plan(planes_in_parts(planes, new_points), domain.planes(planes, new_points, new_points)).transposed();
+  const Tensor whole = exchange(mesh_, apart, reshape(fields, {planes, fields.size(2), fields.size(3), 1}));
+  const Tensor changed = spectral_resample(reshape(whole, {whole.size(0), points, points}), new_points, new_points);
+  const Tensor parts = exchange(mesh_, together, reshape(changed, {whole.size(0), new_points, new_points, 1}));
+  return reshape(parts, {batch, channels, parts.size(1), parts.size(2)});
+}
+
+std::vector<ScotLevel> Scot::levels_of(std::int64_t batch, const Tensor& time, const Pass& pass) const {
+  const auto levels = pyramid_.levels(batch);
+  std::vector<ScotLevel> result;
+  for (const WindowLevel& level : *levels) {
+    const Range& samples = level.own.samples;
+    ScotLevel& own = result.emplace_back(ScotLevel{.tokens = {levels, &level}, .time = {}, .pass = pass});
+    if (time.defined()) own.time = slice(time, 0, samples.first, samples.last);
+    own.pass.first_sample += samples.first;
+  }
+  return result;
+}
+
+Tensor Scot::embed(const Tensor& input, const ScotLevel& level) const {
+  Tensor tokens = embeddings_.norm(embeddings_.patches(input), level.time);
+  if (embeddings_.position) {
+    const Tensor grid = reshape(embeddings_.position->value, {1, config_.grid(), config_.grid(), config_.embed_dim});
+    const Box& own = level.tokens->own;
+    tokens = tokens + slice(slice(grid, 1, own.rows.first, own.rows.last), 2, own.columns.first, own.columns.last);
+  }
+  return drop_elements(tokens, config_.hidden_dropout_prob, level.pass, "embeddings", *level.tokens);
+}
+
+Tensor Scot::run_blocks(const std::vector<ScotBlock>& blocks, const Tensor& tokens, const ScotLevel& level, const Prepared& prepared) const {
+  const TokenStream stream(mesh_, level.pass.tokens, tokens.shape());
   Tensor kept = stream.kept(tokens), whole = tokens;
   for (const ScotBlock& block : blocks) {
     const Tensor& position_bias = prepared[block.number];
-    const auto run = [&block, kept, whole, stream, time, position_bias, pass] { return block(kept, whole, stream, time, position_bias, pass); };
-    kept = pass.recompute == Recompute::none ? run() : recompute(run);
+    const auto run = [&block, kept, whole, stream, level, position_bias] { return block(kept, whole, stream, level, position_bias); };
+    kept = level.pass.recompute == Recompute::none ? run() : recompute(run);
     whole = Tensor{};
   }
   return stream.whole(kept);
 }
 
-std::vector<Tensor> Scot::encode(Tensor tokens, const Tensor& time, const Prepared& prepared, const Pass& pass) const {
+std::vector<Tensor> Scot::encode(Tensor tokens, const std::vector<ScotLevel>& levels, const Prepared& prepared) const {
   std::vector<Tensor> outputs;  // of each level, before downsampling
-  for (const EncoderLevel& level : encoder_) {
+  for (std::size_t i = 0; i < encoder_.size(); ++i) {
     const Tensor entering = tokens;
-    tokens = run_blocks(level.blocks, tokens, time, prepared, pass);
+    tokens = run_blocks(encoder_[i].blocks, tokens, levels[i], prepared);
     outputs.push_back(tokens);
-    if (level.downsample) tokens = (*level.downsample)(tokens + entering, time);
+    if (encoder_[i].downsample) {
+      tokens = (*encoder_[i].downsample)(tokens + entering, *levels[i].tokens, *levels[i + 1].tokens, levels[i].time);
+    }
   }
   return outputs;
 }
 
-Tensor Scot::decode(const std::vector<Tensor>& skips, const Tensor& time, const Prepared& prepared, const Pass& pass,
+Tensor Scot::decode(const std::vector<Tensor>& skips, const std::vector<ScotLevel>& levels, const Prepared& prepared,
                     std::vector<Tensor>* hidden) const {
   Tensor tokens = skips.back();
   if (hidden != nullptr) hidden->push_back(tokens);
   for (std::size_t i = 0; i < decoder_.size(); ++i) {
     const std::size_t level = decoder_.size() - 1 - i;
     if (i > 0) tokens = tokens + skips[level];
-    tokens = run_blocks(decoder_[i].blocks, tokens, time, prepared, pass);
-    if (decoder_[i].upsample) tokens = (*decoder_[i].upsample)(tokens, time, skips[level - 1].size(1), skips[level - 1].size(2));
+    tokens = run_blocks(decoder_[i].blocks, tokens, levels[level], prepared);
+    if (decoder_[i].upsample) {
+      tokens = (*decoder_[i].upsample)(tokens, *levels[level].tokens, *levels[level - 1].tokens, levels[level - 1].time);
+    }
     if (hidden != nullptr) hidden->push_back(tokens);
   }
   return tokens;
 }
 
+Tensor Scot::masked(const Tensor& output, const Fields& fields, DType precision) const {
+  if (!fields.pixel_mask.defined()) return output;
+  const Tensor& mask = fields.pixel_mask;
+  const Tensor broadcast = mask.rank() == 2 ? reshape(mask, {mask.size(0), mask.size(1), 1, 1}) : mask;
+  return where(broadcast, cast(fields.label, precision), output);
+}
+
 Tensor Scot::call(const Fields& fields, const Prepared& prepared, const Pass& pass, std::vector<Tensor>* hidden) const {
   check(fields);
-  const std::int64_t points = fields.input.size(2);
-  Tensor input = cast(fields.input, pass.precision);
-  const Tensor time = config_.use_conditioning ? cast(fields.time, pass.precision) : Tensor{};
-  if (points != config_.image_size) input = spectral_resample(input, config_.image_size, config_.image_size);
+  const std::int64_t points = points_of(fields), batch = fields.input.size(0);
+  const Tensor input = resampled(cast(fields.input, pass.precision), points, config_.image_size);
+  const Tensor time = config_.use_conditioning ? reshape(cast(fields.time, pass.precision), {batch}) : Tensor{};
+  const std::vector<ScotLevel> levels = levels_of(batch, time, pass);
 
-  const Tensor embedded = embed(input, time, pass);
-  const std::vector<Tensor> encoded = encode(embedded, time, prepared, pass);
+  const Tensor embedded = embed(input, levels.front());
+  const std::vector<Tensor> encoded = encode(embedded, levels, prepared);
   std::vector<Tensor> skips = encoded;
-  for (std::size_t level = 0; level < skips.size(); ++level) {
-    for (const ResidualBlock& block : residual_blocks_[level]) skips[level] = block(skips[level], time, pass);
+  for (std::size_t i = 0; i < skips.size(); ++i) {
+    for (const ResidualBlock& block : residual_blocks_[i]) skips[i] = block(skips[i], *levels[i].tokens, levels[i].time, pass);
   }
-  Tensor output = recovery_(decode(skips, time, prepared, pass, hidden));
+  Tensor output = recovery_(decode(skips, levels, prepared, hidden), *levels.front().tokens);
   if (hidden != nullptr) {
     hidden->push_back(embedded);
     hidden->insert(hidden->end(), encoded.begin(), encoded.end());
   }
-
-  if (config_.learn_residual) {
-    output = output + slice(input, 1, 0, std::min(config_.num_channels, config_.num_out_channels));
-  }
-  if (points != config_.image_size) output = spectral_resample(output, points, points);
-  if (fields.pixel_mask.defined()) {
-    const Tensor& mask = fields.pixel_mask;
-    const Tensor broadcast = mask.rank() == 2 ? reshape(mask, {mask.size(0), mask.size(1), 1, 1}) : mask;
-    output = where(broadcast, cast(fields.label, pass.precision), output);
-  }
-  return output;
+  if (config_.learn_residual) output = output + slice(input, 1, 0, std::min(config_.num_channels, config_.num_out_channels));
+  return masked(resampled(output, config_.image_size, points), fields, pass.precision);
 }
 
 LossDescription Scot::loss() const {

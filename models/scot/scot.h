@@ -17,6 +17,13 @@
 
 namespace trident {
 
+/// One level of a call: what this rank owns of its tokens, and of their samples the times, and the pass that knows the first of them.
+struct ScotLevel {
+  std::shared_ptr<const WindowLevel> tokens;
+  Tensor time;
+  Pass pass;
+};
+
 /// One transformer block: attention and MLP, each normalised before it is added.
 struct ScotBlock {
   WindowAttention attention;
@@ -26,9 +33,9 @@ struct ScotBlock {
   double drop_path, attention_dropout, hidden_dropout;
   std::size_t number;  // among all blocks, in the order of prepare(); also names its random numbers
 
-  /// From and to what this rank keeps of the tokens. `whole`: all of them, if they are at hand.
-  Tensor operator()(const Tensor& kept, const Tensor& whole, const TokenStream& stream, const Tensor& time, const Tensor& position_bias,
-                    const Pass& pass) const;
+  /// From and to what this rank keeps of its tokens. `whole`: all of them, if they are at hand.
+  Tensor operator()(const Tensor& kept, const Tensor& whole, const TokenStream& stream, const ScotLevel& level,
+                    const Tensor& position_bias) const;
 
   static void visit(auto& self, auto& v) {
     v("attention", self.attention), v("layernorm_before", self.norm_before), v("", self.mlp), v("layernorm_after", self.norm_after);
@@ -79,7 +86,8 @@ class Scot final : public ModelInterface {
   int num_channels() const override { return config_.num_channels; }
   int num_out_channels() const override { return config_.num_out_channels; }
   int num_dims() const override { return 2; }
-  Rectangle rectangle(std::int64_t ny, std::int64_t nx) const override { return {.rows = {0, ny}, .columns = {0, nx}}; }
+  /// Of a field of the model's own size whole windows of tokens; of others, which are resampled, even parts.
+  Rectangle rectangle(std::int64_t ny, std::int64_t nx) const override;
   std::vector<std::int64_t> output_extents(const std::vector<std::int64_t>& extents) const override;
   bool uses_time() const override { return config_.use_conditioning; }
   LossDescription loss() const override;
@@ -92,18 +100,25 @@ class Scot final : public ModelInterface {
 
  private:
   void check(const Fields& fields) const;
-  Tensor embed(const Tensor& input, const Tensor& time, const Pass& pass) const;
-  std::vector<Tensor> encode(Tensor tokens, const Tensor& time, const Prepared& prepared, const Pass& pass) const;
-  Tensor decode(const std::vector<Tensor>& skips, const Tensor& time, const Prepared& prepared, const Pass& pass,
+  /// Points per side of the whole field of which this rank holds a part.
+  std::int64_t points_of(const Fields& fields) const;
+  Tensor masked(const Tensor& output, const Fields& fields, DType precision) const;
+  /// Fields of which this rank holds its part, with another number of points per side.
+  Tensor resampled(const Tensor& fields, std::int64_t points, std::int64_t new_points) const;
+  std::vector<Box> planes_in_parts(std::int64_t planes, std::int64_t points) const;
+  std::vector<ScotLevel> levels_of(std::int64_t batch, const Tensor& time, const Pass& pass) const;
+  Tensor embed(const Tensor& input, const ScotLevel& level) const;
+  std::vector<Tensor> encode(Tensor tokens, const std::vector<ScotLevel>& levels, const Prepared& prepared) const;
+  Tensor decode(const std::vector<Tensor>& skips, const std::vector<ScotLevel>& levels, const Prepared& prepared,
                 std::vector<Tensor>* hidden) const;
-  Tensor run_blocks(const std::vector<ScotBlock>& blocks, const Tensor& tokens, const Tensor& time, const Prepared& prepared,
-                    const Pass& pass) const;
+  Tensor run_blocks(const std::vector<ScotBlock>& blocks, const Tensor& tokens, const ScotLevel& level, const Prepared& prepared) const;
   template <class Visit>
   void for_each_block(const Visit& visit) const;
 
   ScotConfig config_;
   ConfigValue document_;
   Mesh mesh_;
+  WindowPyramid pyramid_;
   ScotEmbeddings embeddings_;
   std::vector<EncoderLevel> encoder_;
   std::vector<DecoderLevel> decoder_;  // deepest first

@@ -10,11 +10,11 @@ struct NormChannels {
   std::int64_t batch, channels, points;
 };
 
-/// Mean and biased variance of every channel.
+/// Of every channel, the sum of x, or of (x - center)^2 where a center (channels,) is given.
 template <class T>
-void channel_statistics(Cpu, const NormChannels&, const T* x, T* mean, T* variance);
+void channel_sums(Cpu, const NormChannels&, const T* x, const T* center, double* sums);
 template <class T>
-void channel_statistics(Cuda, const NormChannels&, const T* x, T* mean, T* variance);
+void channel_sums(Cuda, const NormChannels&, const T* x, const T* center, double* sums);
 
 /// What normalises a channel: y = weight (x - mean) / sqrt(variance + eps) + bias; all (channels,).
 template <class T>
@@ -27,12 +27,18 @@ void batch_norm(Cpu, const NormChannels&, const ChannelNorm<T>&, const T* x, T* 
 template <class T>
 void batch_norm(Cuda, const NormChannels&, const ChannelNorm<T>&, const T* x, T* y);
 
-/// Whether mean and variance are x's own, so that the gradient runs through them too.
-enum class Statistics { own, given };
+/// dweight = the sum of dy times the normalised x, dbias = the sum of dy; both (channels,).
 template <class T>
-void batch_norm_gradient(Cpu, const NormChannels&, const ChannelNorm<T>&, Statistics, const T* x, const T* dy, T* dx, T* dweight, T* dbias);
+void batch_norm_gradient_sums(Cpu, const NormChannels&, const ChannelNorm<T>&, const T* x, const T* dy, T* dweight, T* dbias);
 template <class T>
-void batch_norm_gradient(Cuda, const NormChannels&, const ChannelNorm<T>&, Statistics, const T* x, const T* dy, T* dx, T* dweight,
-                         T* dbias);
+void batch_norm_gradient_sums(Cuda, const NormChannels&, const ChannelNorm<T>&, const T* x, const T* dy, T* dweight, T* dbias);
+/// dx. `mean_along` and `mean_slope` (channels,): the means of what gradient_sums adds up, where mean and variance are x's own; null where
+/// they are given.
+template <class T>
+void batch_norm_gradient(Cpu, const NormChannels&, const ChannelNorm<T>&, const T* mean_along, const T* mean_slope, const T* x, const T* dy,
+                         T* dx);
+template <class T>
+void batch_norm_gradient(Cuda, const NormChannels&, const ChannelNorm<T>&, const T* mean_along, const T* mean_slope, const T* x, const T* dy,
+                         T* dx);
 
 }  // namespace trident

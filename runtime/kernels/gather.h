@@ -23,10 +23,17 @@ void gather_rows_gradient(Cpu, const GatherExtents&, const T* dy, const std::int
 template <class T>
 void gather_rows_gradient(Cuda, const GatherExtents&, const T* dy, const std::int64_t* index, std::int64_t* order, T* dtable);
 
-/// y_i = x_i / (1 - probability) where the stream's number at first + i is at least `probability`, else 0.
+/// y = x / (1 - probability) where the stream's number at the element's index is at least `probability`, else 0. x: consecutive tokens of a
+/// box; number k of token (sample, row, column) of the box has the index origin + (sample * sample_step + row * row_step + column) * width + k.
+struct DropoutPlaces {
+  std::int64_t tokens, width;  // of x
+  std::int64_t rows, columns;  // of the box
+  std::int64_t first;          // token of the box, row-major, with which x begins
+  std::int64_t origin, sample_step, row_step;
+};
 template <class T>
-void dropout(Cpu, std::int64_t count, double probability, RandomKey key, std::int64_t first, const T* x, T* y);
+void dropout(Cpu, const DropoutPlaces&, double probability, RandomKey key, const T* x, T* y);
 template <class T>
-void dropout(Cuda, std::int64_t count, double probability, RandomKey key, std::int64_t first, const T* x, T* y);
+void dropout(Cuda, const DropoutPlaces&, double probability, RandomKey key, const T* x, T* y);
 
 }  // namespace trident

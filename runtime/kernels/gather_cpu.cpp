@@ -42,18 +42,27 @@ void gather_rows_gradient(Cpu, const GatherExtents& extents, const T* dy, const 
 }
 
 template <class T>
-void dropout(Cpu, std::int64_t count, double probability, RandomKey key, std::int64_t first, const T* x, T* y) {
+void dropout(Cpu, const DropoutPlaces& places, double probability, RandomKey key, const T* x, T* y) {
   const T scale = static_cast<T>(1.0 / (1.0 - probability));
-#pragma omp parallel for simd schedule(static) if (count > kGrain)
-  for (std::int64_t i = 0; i < count; ++i) {
-    y[i] = uniform(key, static_cast<std::uint64_t>(first + i)) >= probability ? x[i] * scale : T(0);
+  const std::int64_t width = places.width;
+#pragma omp parallel for schedule(static) if (places.tokens * width > kGrain)
+  for (std::int64_t token = 0; token < places.tokens; ++token) {
+    const std::int64_t at = places.first + token, line = at / places.columns;
+    const std::int64_t sample = line / places.rows, row = line % places.rows, column = at % places.columns;
+    const std::int64_t index = places.origin + (sample * places.sample_step + row * places.row_step + column) * width;
+    const T* from = x + token * width;
+    T* to = y + token * width;
+#pragma omp simd
+    for (std::int64_t k = 0; k < width; ++k) {
+      to[k] = uniform(key, static_cast<std::uint64_t>(index + k)) >= probability ? from[k] * scale : T(0);
+    }
   }
 }
 
 #define TRIDENT_GATHER(T)                                                                                          \
   template void gather_rows(Cpu, const GatherExtents&, const T*, const std::int64_t*, T*);                         \
   template void gather_rows_gradient(Cpu, const GatherExtents&, const T*, const std::int64_t*, std::int64_t*, T*); \
-  template void dropout(Cpu, std::int64_t, double, RandomKey, std::int64_t, const T*, T*);
+  template void dropout(Cpu, const DropoutPlaces&, double, RandomKey, const T*, T*);
 TRIDENT_GATHER(float)
 TRIDENT_GATHER(double)
 

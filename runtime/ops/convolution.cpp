@@ -18,7 +18,8 @@ namespace {
 void check(const char* op, const Tensor& x, const Tensor& weight, const Tensor& bias, std::int64_t ny, std::int64_t nx, std::int64_t padding) {
   if (weight.size(2) != weight.size(3) || weight.size(2) < 1) refuse(op, x, weight, "the kernel must be square");
   if (x.dtype() != weight.dtype() || x.device() != weight.device()) refuse(op, x, weight, "number types and devices must be equal");
-  if (padding < 0 || std::min(ny, nx) + 2 * padding < weight.size(2)) {
+  // What is empty may be one point smaller: nothing comes out.
+  if (padding < 0 || std::min(ny, nx) + 2 * padding + (x.numel() == 0 ? 1 : 0) < weight.size(2)) {
     throw ShapeError(concat(op, ": a kernel of ", weight.size(2), " points does not fit ", ny, " x ", nx, " points padded by ", padding));
   }
   if (bias.defined() && (bias.shape() != Shape{weight.size(0)} || bias.dtype() != weight.dtype())) {

@@ -3,6 +3,7 @@
 #include "runtime/autograd/tape.h"
 #include "runtime/kernels/batch_norm.h"
 #include "runtime/kernels/layer_norm.h"
+#include "runtime/ops/elementwise.h"
 #include "runtime/tensor/copy.h"
 #include "runtime/tensor/create.h"
 
@@ -94,21 +95,55 @@ Channels channels_of(const char* op, const Tensor& x, const Tensor& weight, cons
   return {{x.size(0), x.size(1), x.size(2) * x.size(3)}, packed(x), packed(weight), packed(bias), packed(mean), packed(variance), eps};
 }
 
-Tensor normalised(const char* op, const Channels& channels, Statistics statistics, const std::vector<Tensor>& inputs) {
+Tensor normalised(const char* op, const Channels& channels) {
   const Tensor y = empty_like(channels.x);
   launch(op, channels.x, [&](auto device, auto type) {
     using T = decltype(type);
     batch_norm(device, channels.extents, channels.norm<T>(), channels.x.data<T>(), y.data<T>());
   });
-  return record(op, y, inputs, [op, channels, statistics](const Tensor& dy, Wanted) {
-    const Tensor from = packed(dy), dx = empty_like(from), dweight = empty_like(channels.weight), dbias = empty_like(channels.weight);
-    launch(op, from, [&](auto device, auto type) {
-      using T = decltype(type);
-      batch_norm_gradient(device, channels.extents, channels.norm<T>(), statistics, channels.x.data<T>(), from.data<T>(), dx.data<T>(),
-                          dweight.data<T>(), dbias.data<T>());
-    });
-    return std::vector{dx, dweight, dbias};
+  return y;
+}
+
+/// `means` turns the sums that gradients to weight and bias are into means over the batch; without it the statistics are given.
+template <class Means>
+std::vector<Tensor> batch_norm_backward(const char* op, const Channels& channels, const Tensor& dy, Means means) {
+  const Tensor from = packed(dy), dx = empty_like(from), dweight = empty_like(channels.weight), dbias = empty_like(channels.weight);
+  launch(op, from, [&](auto device, auto type) {
+    using T = decltype(type);
+    batch_norm_gradient_sums(device, channels.extents, channels.norm<T>(), channels.x.data<T>(), from.data<T>(), dweight.data<T>(),
+                             dbias.data<T>());
+    const Tensor mean_along = means(dweight), mean_slope = means(dbias);
+    const auto data_of = [](const Tensor& x) { return x.defined() ? x.data<T>() : nullptr; };
+    batch_norm_gradient(device, channels.extents, channels.norm<T>(), data_of(mean_along), data_of(mean_slope), channels.x.data<T>(),
+                        from.data<T>(), dx.data<T>());
   });
+  return {dx, dweight, dbias};
+}
+
+/// sums / count, in the number type of the batch.
+Tensor mean_of(const Tensor& sums, double count, DType dtype) { return cast(affine(sums, 1.0 / count), dtype); }
+
+/// Sums over the whole batch of every channel's x, or of its squared distance from a center.
+Tensor sums_over_batch(const NormChannels& extents, const Tensor& x, const Tensor& center, const SumOverBatch& sum) {
+  const Tensor sums = empty({extents.channels}, DType::f64, x.device());
+  launch("batch_norm_train", x, [&](auto device, auto type) {
+    using T = decltype(type);
+    channel_sums(device, extents, x.data<T>(), center.defined() ? center.data<T>() : nullptr, sums.data<double>());
+  });
+  if (sum) sum(sums);
+  return sums;
+}
+
+BatchStatistics statistics_of(const Tensor& x, const SumOverBatch& sum) {
+  const Recording off(false);
+  const Tensor in = packed(x);
+  const NormChannels extents{x.size(0), x.size(1), x.size(2) * x.size(3)};
+  const Tensor count = full({1}, static_cast<double>(extents.batch * extents.points), DType::f64, x.device());
+  if (sum) sum(count);
+  BatchStatistics result{.mean = {}, .variance = {}, .count = to_number(count)};
+  result.mean = mean_of(sums_over_batch(extents, in, {}, sum), result.count, x.dtype());
+  result.variance = mean_of(sums_over_batch(extents, in, result.mean, sum), result.count, x.dtype());
+  return result;
 }
 
 }  // namespace
@@ -129,22 +164,26 @@ Tensor layer_norm(const Tensor& x, const Tensor& scale, const Tensor& shift, dou
                 [saved](const Tensor& dy, Wanted wanted) { return layer_norm_backward(saved, dy, wanted); });
 }
 
-Tensor batch_norm_train(const Tensor& x, const Tensor& weight, const Tensor& bias, double eps, Tensor& mean, Tensor& variance) {
-  if (x.rank() == 4) {
-    mean = empty({x.size(1)}, x.dtype(), x.device());
-    variance = empty_like(mean);
-  }
-  const Channels channels = channels_of("batch_norm_train", x, weight, bias, mean, variance, eps);
-  launch("batch_norm_train", channels.x, [&](auto device, auto type) {
-    using T = decltype(type);
-    channel_statistics(device, channels.extents, channels.x.data<T>(), mean.data<T>(), variance.data<T>());
-  });
-  return normalised("batch_norm_train", channels, Statistics::own, {x, weight, bias});
+Tensor batch_norm_train(const Tensor& x, const Tensor& weight, const Tensor& bias, double eps, BatchStatistics& statistics,
+                        const SumOverBatch& sum) {
+  if (x.rank() == 4) statistics = statistics_of(x, sum);
+  const Channels channels = channels_of("batch_norm_train", x, weight, bias, statistics.mean, statistics.variance, eps);
+  return record("batch_norm_train", normalised("batch_norm_train", channels), {x, weight, bias},
+                [channels, sum, count = statistics.count](const Tensor& dy, Wanted) {
+                  return batch_norm_backward("batch_norm_train", channels, dy, [&](const Tensor& part) {
+                    const Tensor sums = empty(part.shape(), DType::f64, part.device());
+                    copy_into(sums, part);
+                    if (sum) sum(sums);
+                    return mean_of(sums, count, part.dtype());
+                  });
+                });
 }
 
 Tensor batch_norm_eval(const Tensor& x, const Tensor& weight, const Tensor& bias, const Tensor& mean, const Tensor& variance, double eps) {
-  return normalised("batch_norm_eval", channels_of("batch_norm_eval", x, weight, bias, mean, variance, eps), Statistics::given,
-                    {x, weight, bias});
+  const Channels channels = channels_of("batch_norm_eval", x, weight, bias, mean, variance, eps);
+  return record("batch_norm_eval", normalised("batch_norm_eval", channels), {x, weight, bias}, [channels](const Tensor& dy, Wanted) {
+    return batch_norm_backward("batch_norm_eval", channels, dy, [](const Tensor&) { return Tensor{}; });
+  });
 }
 
 }  // namespace trident

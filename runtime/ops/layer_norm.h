@@ -1,6 +1,7 @@
 /// Normalisation over the last axis, plain or conditional, fused with the addition that follows it.
 #pragma once
 
+#include <functional>
 #include <optional>
 
 #include "runtime/tensor/tensor.h"
@@ -19,9 +20,18 @@ struct SampleRows {
 Tensor layer_norm(const Tensor& x, const Tensor& scale, const Tensor& shift, double eps, const Tensor& residual = {},
                   const std::optional<SampleRows>& part = {});
 
-/// Batch normalisation of x (batch, channel, y, x) by its own statistics; `mean` and `variance` (channel,) receive them
-/// (variance biased), to be folded into running statistics. weight, bias: (channel,).
-Tensor batch_norm_train(const Tensor& x, const Tensor& weight, const Tensor& bias, double eps, Tensor& mean, Tensor& variance);
+/// Statistics of a batch, per channel; variance biased.
+struct BatchStatistics {
+  Tensor mean, variance;  // (channel,)
+  double count = 0.0;     // numbers of a channel
+};
+/// Adds up in place, over all who hold parts of the batch, what each passes (f64): the same calls from each of them.
+using SumOverBatch = std::function<void(const Tensor& sums)>;
+
+/// Batch normalisation of x (batch, channel, y, x) by its own statistics, which are handed out to be folded into running ones. weight, bias:
+/// (channel,). With `sum` x is a part of the batch, possibly empty: statistics and gradients are those of the whole.
+Tensor batch_norm_train(const Tensor& x, const Tensor& weight, const Tensor& bias, double eps, BatchStatistics& statistics,
+                        const SumOverBatch& sum = {});
 /// By given statistics.
 Tensor batch_norm_eval(const Tensor& x, const Tensor& weight, const Tensor& bias, const Tensor& mean, const Tensor& variance, double eps);
 

@@ -38,4 +38,14 @@ Tensor spread_cells(const Tensor& x, std::int64_t rows, std::int64_t columns);
 /// x / (1 - p) where the stream's number at the element's global index is >= p, else 0. Global index: first + row-major index.
 Tensor dropout(const Tensor& x, double probability, RandomKey key, std::int64_t first = 0);
 
+/// Where tokens (..., width) stand in a grid of samples, rows and columns: they are a box of it, or consecutive tokens of a box.
+struct TokenPlaces {
+  std::int64_t rows = 1, columns = 1;                           // of the box
+  std::int64_t first = 0;                                       // token of the box, row-major, with which the tensor begins
+  std::int64_t first_sample = 0, first_row = 0, first_column = 0;  // of the box in the grid
+  std::int64_t grid_rows = 1, grid_columns = 1;
+};
+/// The same, with the row-major index in the whole grid.
+Tensor dropout(const Tensor& x, double probability, RandomKey key, const TokenPlaces& places);
+
 }  // namespace trident

@@ -3,6 +3,7 @@
 
 #include "models/model.h"
 #include "models/scot/scot_config.h"
+#include "parallel/domain.h"
 
 namespace trident::testing {
 
@@ -34,6 +35,11 @@ inline SmallModel make_model(ScotConfig config, DType dtype = DType::f64, Use us
   SmallModel result{describe_model(section(config), Mesh()), {}};
   result.parameters = materialize(result.model, dtype, use, RandomKey(3));
   return result;
+}
+
+/// The only level of a grid of tokens that one rank has alone.
+inline WindowLevel level_alone(std::int64_t samples, const WindowedGrid& grid) {
+  return WindowPyramid(Domain(Mesh()), {grid}).levels(samples)->front();
 }
 
 inline Pass pass_of(DType dtype, Mode mode = Mode::eval) {

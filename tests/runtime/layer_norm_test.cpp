@@ -105,8 +105,10 @@ TEST(BatchNorm, UsesItsOwnStatisticsAndHandsThemOut) {
   const Tensor x =
       from_values<double>({2, 2, 1, 2}, {1, 3, 10, 20, 5, 7, 10, 20});  // channel 0: mean 4, variance 5; 1: mean 15, variance 25
   const Tensor weight = from_values<double>({2}, {1, 2}), bias = from_values<double>({2}, {0, 1});
-  Tensor mean, variance;
-  const Tensor y = batch_norm_train(x, weight, bias, 0.0, mean, variance);
+  BatchStatistics statistics;
+  const Tensor y = batch_norm_train(x, weight, bias, 0.0, statistics);
+  const auto& [mean, variance, count] = statistics;
+  EXPECT_EQ(count, 4.0);
   EXPECT_TENSOR_NEAR(mean, from_values<double>({2}, {4, 15}), 1e-15);
   EXPECT_TENSOR_NEAR(variance, from_values<double>({2}, {5, 25}), 1e-15);
   const double r = 1 / std::sqrt(5.0);
@@ -118,8 +120,8 @@ TEST(BatchNorm, Gradients) {
   const Tensor x = random_tensor({2, 3, 2, 4}, 1), weight = random_tensor({3}, 2), bias = random_tensor({3}, 3);
   EXPECT_TRUE(gradcheck(
       [](const auto& in) {
-        Tensor mean, variance;
-        return batch_norm_train(in[0], in[1], in[2], 1e-5, mean, variance);
+        BatchStatistics statistics;
+        return batch_norm_train(in[0], in[1], in[2], 1e-5, statistics);
       },
       {x, weight, bias}));
   const Tensor mean = random_tensor({3}, 4), variance = exp(random_tensor({3}, 5));
@@ -128,9 +130,9 @@ TEST(BatchNorm, Gradients) {
 
 TEST(BatchNorm, WhatDoesNotFitIsNamed) {
   const Tensor x = zeros({2, 3, 4, 4}, DType::f32), right = zeros({3}, DType::f32), wrong = zeros({4}, DType::f32);
-  Tensor mean, variance;
-  EXPECT_THROW(batch_norm_train(x, wrong, right, 1e-5, mean, variance), ShapeError);
-  EXPECT_THROW(batch_norm_train(right, right, right, 1e-5, mean, variance), ShapeError);
+  BatchStatistics statistics;
+  EXPECT_THROW(batch_norm_train(x, wrong, right, 1e-5, statistics), ShapeError);
+  EXPECT_THROW(batch_norm_train(right, right, right, 1e-5, statistics), ShapeError);
   EXPECT_THROW(batch_norm_eval(x, right, right, wrong, right, 1e-5), ShapeError);
 }
 

@@ -15,7 +15,7 @@
 namespace trident {
 namespace {
 
-using testing::gradcheck, testing::pass_of, testing::random_tensor;
+using testing::gradcheck, testing::level_alone, testing::pass_of, testing::random_tensor;
 
 ParameterList give_values(WindowAttention& attention) {
   return materialize([&](const ParameterVisitor& visitor) { walk(attention, visitor); }, DType::f64, Use::inference, RandomKey(2));
@@ -44,11 +44,12 @@ TEST(WindowAttention, WindowsDoNotSeeEachOtherUnlessShifted) {
     WindowAttention attention(2, 1, {.window = 2, .shift = shift}, Bias::zero, 0.0, 0.5, Mesh());
     give_values(attention);
     const Tensor bias = attention.position_bias(relative_positions(2, {}));
+    const WindowLevel level = level_alone(1, {.rows = 4, .columns = 4, .window = 2, .shift = shift});
     Tensor x = random_tensor({1, 4, 4, 2}, 1);
-    const Tensor before = attention(x, bias, pass_of(DType::f64));
+    const Tensor before = attention(x, level, bias, pass_of(DType::f64));
     Tensor y = random_tensor({1, 4, 4, 2}, 1);
     y.data<double>()[0] += 1.0;  // the first token
-    const Tensor after = attention(y, bias, pass_of(DType::f64));
+    const Tensor after = attention(y, level, bias, pass_of(DType::f64));
     // (1, 1) shares the first token's window only without a shift; with one the first token is cut off by the mask.
     const double change = std::fabs(before.data<double>()[10] - after.data<double>()[10]);
     EXPECT_EQ(change > 0.0, shift == 0) << "shift " << shift;
@@ -59,9 +60,9 @@ TEST(WindowAttention, WindowsDoNotSeeEachOtherUnlessShifted) {
 TEST(WindowAttention, GradientIsRightOnAPaddedShiftedGrid) {
   WindowAttention attention(4, 2, {.window = 2, .shift = 1}, Bias::zero, 0.0, 0.5, Mesh());
   give_values(attention);
-  const RelativePositions positions = relative_positions(2, {});
+  const WindowLevel level = level_alone(1, {.rows = 3, .columns = 3, .window = 2, .shift = 1});
   EXPECT_TRUE(gradcheck(
-      [&](const std::vector<Tensor>& v) { return attention(v[0], v[1], pass_of(DType::f64)); },
+      [&](const std::vector<Tensor>& v) { return attention(v[0], level, v[1], pass_of(DType::f64)); },
       {random_tensor({1, 3, 3, 4}, 1), random_tensor({2, 4, 4}, 2)}, {.tolerance = 1e-6}));
 }
 

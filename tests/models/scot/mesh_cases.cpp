@@ -100,7 +100,10 @@ std::vector<MeshSizes> meshes_of(int ranks) {
 
 std::string name_of(const MeshSizes& sizes) { return concat(sizes[0], "x", sizes[1], "x", sizes[2], "x", sizes[3]); }
 
-bool fits(const MeshCase&, const MeshSizes& sizes) { return sizes[1] == 1 && sizes[2] == 1; }
+bool fits(const MeshCase& a_case, const MeshSizes& sizes) {
+  const std::int64_t tokens = a_case.config.grid(), window = std::min<std::int64_t>(a_case.config.window_size, tokens);
+  return std::max(sizes[1], sizes[2]) <= (tokens + window - 1) / window;
+}
 
 Outcome train_steps(const MeshCase& a_case, const Mesh& mesh, const StepsOptions& options) {
   const Model model = describe_model(section(a_case.config), mesh);
