@@ -15,7 +15,7 @@ struct Sharing {
 };
 
 /// A box without sites has no samples; its rows and columns stay, because tensors keep their extents.
-Box normalised(const Box& box) { return box.sites() > 0 ? box : Box{{0, 0}, box.rows, box.columns}; }
+GridBox normalised(const GridBox& box) { return box.sites() > 0 ? box : GridBox{{0, 0}, box.rows, box.columns}; }
 
 /// Whole windows of one axis as tokens.
 Range tokens_of(const Range& windows, std::int64_t window, std::int64_t extent) {
@@ -56,7 +56,7 @@ struct Windows {
   Range rows, columns;
 };
 
-Windows windows_of(const Box& box, const WindowedGrid& grid) {
+Windows windows_of(const GridBox& box, const WindowedGrid& grid) {
   const auto of = [&](const Range& tokens) {
     const std::int64_t first = tokens.first / grid.window;
     return Range{first, tokens.size() == 0 ? first : (tokens.last + grid.window - 1) / grid.window};
@@ -77,29 +77,29 @@ Rectangle Domain::rectangle(std::int64_t ny, std::int64_t nx) const {
   return {part_of(ny, ranks_y(), mesh_.coordinate(Axis::domain_y)), part_of(nx, ranks_x(), mesh_.coordinate(Axis::domain_x))};
 }
 
-std::vector<Box> Domain::rectangles(std::int64_t samples, std::int64_t ny, std::int64_t nx) const {
-  std::vector<Box> boxes;
+std::vector<GridBox> Domain::rectangles(std::int64_t samples, std::int64_t ny, std::int64_t nx) const {
+  std::vector<GridBox> boxes;
   for (int rank = 0; rank < ranks(); ++rank) {
     boxes.push_back({{0, samples}, part_of(ny, ranks_y(), rank / ranks_x()), part_of(nx, ranks_x(), rank % ranks_x())});
   }
   return boxes;
 }
 
-std::vector<Box> Domain::planes(std::int64_t samples, std::int64_t ny, std::int64_t nx) const {
-  std::vector<Box> boxes;
+std::vector<GridBox> Domain::planes(std::int64_t samples, std::int64_t ny, std::int64_t nx) const {
+  std::vector<GridBox> boxes;
   // Ranks without planes keep the extents: fields of no samples are still resampled to ny x nx points.
   for (int rank = 0; rank < ranks(); ++rank) boxes.push_back({part_of(samples, ranks(), rank), {0, ny}, {0, nx}});
   return boxes;
 }
 
-ExchangePlan Domain::plan(const std::vector<Box>& owned, const std::vector<Sites>& wanted) const {
+ExchangePlan Domain::plan(const std::vector<GridBox>& owned, const std::vector<Sites>& wanted) const {
   std::vector<std::int64_t> key;
   const auto add = [&key](const Indices& list) {
     key.push_back(static_cast<std::int64_t>(list.size()));
     for (const Range& run : list) key.insert(key.end(), {run.first, run.last});
   };
   const auto add_all = [&add](const Sites& sites) { add(sites.samples), add(sites.rows), add(sites.columns); };
-  for (const Box& box : owned) add_all(sites_of(box));
+  for (const GridBox& box : owned) add_all(sites_of(box));
   for (const Sites& sites : wanted) add_all(sites);
   const std::lock_guard lock(cache_->mutex);
   const auto found = cache_->plans.find(key);
@@ -107,16 +107,16 @@ ExchangePlan Domain::plan(const std::vector<Box>& owned, const std::vector<Sites
   return cache_->plans.emplace(std::move(key), ExchangePlan(owned, wanted, rank())).first->second;
 }
 
-ExchangePlan Domain::plan(const std::vector<Box>& owned, const std::vector<Box>& wanted) const {
+ExchangePlan Domain::plan(const std::vector<GridBox>& owned, const std::vector<GridBox>& wanted) const {
   std::vector<Sites> sites;
-  for (const Box& box : wanted) sites.push_back(sites_of(box));
+  for (const GridBox& box : wanted) sites.push_back(sites_of(box));
   return plan(owned, sites);
 }
 
-std::vector<Sites> with_halo(const std::vector<Box>& boxes, std::int64_t width) {
+std::vector<Sites> with_halo(const std::vector<GridBox>& boxes, std::int64_t width) {
   const auto wider = [width](const Range& range) { return Range{range.first - width, range.last + width}; };
   std::vector<Sites> sites;
-  for (const Box& box : boxes) {
+  for (const GridBox& box : boxes) {
     // What lies around nothing is nothing.
     sites.push_back({{box.sites() > 0 ? box.samples : Range{}}, {wider(box.rows)}, {wider(box.columns)}});
   }
@@ -135,7 +135,7 @@ class LevelBuilder {
     std::vector<WindowLevel> levels;
     for (std::size_t i = 0; i < grids_.size(); ++i) {
       WindowLevel level = owned_level(i);
-      const std::vector<Box> merged = i == 0 ? level.owned : halved(levels.back().owned);
+      const std::vector<GridBox> merged = i == 0 ? level.owned : halved(levels.back().owned);
       level.own = level.owned[rank()];
       level.merged = merged[rank()];
       level.descend = domain_.plan(merged, level.owned);
@@ -168,17 +168,17 @@ class LevelBuilder {
   }
 
   /// What each rank holds once four tokens are one: samples stay where they are.
-  static std::vector<Box> halved(const std::vector<Box>& boxes) {
+  static std::vector<GridBox> halved(const std::vector<GridBox>& boxes) {
     const auto half = [](const Range& range) { return Range{(range.first + 1) / 2, (range.last + 1) / 2}; };
-    std::vector<Box> result;
-    for (const Box& box : boxes) result.push_back(normalised({box.samples, half(box.rows), half(box.columns)}));
+    std::vector<GridBox> result;
+    for (const GridBox& box : boxes) result.push_back(normalised({box.samples, half(box.rows), half(box.columns)}));
     return result;
   }
 
-  static std::vector<Box> doubled(const std::vector<Box>& boxes) {
+  static std::vector<GridBox> doubled(const std::vector<GridBox>& boxes) {
     const auto twice = [](const Range& range) { return Range{2 * range.first, 2 * range.last}; };
-    std::vector<Box> result;
-    for (const Box& box : boxes) result.push_back({box.samples, twice(box.rows), twice(box.columns)});
+    std::vector<GridBox> result;
+    for (const GridBox& box : boxes) result.push_back({box.samples, twice(box.rows), twice(box.columns)});
     return result;
   }
 
@@ -212,7 +212,7 @@ class LevelBuilder {
     const WindowedGrid& grid = level.grid;
     std::vector<Sites> wanted;
     bool any = false;
-    for (const Box& box : level.owned) {
+    for (const GridBox& box : level.owned) {
       const Windows chosen = choose(windows_of(box, grid));
       wanted.push_back({{box.samples}, rolled(chosen.rows, grid, grid.windows_y() * grid.window, shift),
                         rolled(chosen.columns, grid, grid.windows_x() * grid.window, shift)});

@@ -28,12 +28,12 @@ class Domain {
   /// Part of ny rows by domain_y, part of nx columns by domain_x: this rank's.
   Rectangle rectangle(std::int64_t ny, std::int64_t nx) const;
   /// All samples of each rank's rectangle.
-  std::vector<Box> rectangles(std::int64_t samples, std::int64_t ny, std::int64_t nx) const;
+  std::vector<GridBox> rectangles(std::int64_t samples, std::int64_t ny, std::int64_t nx) const;
   /// Whole fields, the samples shared out.
-  std::vector<Box> planes(std::int64_t samples, std::int64_t ny, std::int64_t nx) const;
+  std::vector<GridBox> planes(std::int64_t samples, std::int64_t ny, std::int64_t nx) const;
   /// This rank's part in an exchange between all of them; built once and kept.
-  ExchangePlan plan(const std::vector<Box>& owned, const std::vector<Sites>& wanted) const;
-  ExchangePlan plan(const std::vector<Box>& owned, const std::vector<Box>& wanted) const;
+  ExchangePlan plan(const std::vector<GridBox>& owned, const std::vector<Sites>& wanted) const;
+  ExchangePlan plan(const std::vector<GridBox>& owned, const std::vector<GridBox>& wanted) const;
 
  private:
   struct Cache;
@@ -42,7 +42,7 @@ class Domain {
 };
 
 /// The boxes with `width` more rows and columns on each side, corners included; outside of the grid they mean zero.
-std::vector<Sites> with_halo(const std::vector<Box>& boxes, std::int64_t width);
+std::vector<Sites> with_halo(const std::vector<GridBox>& boxes, std::int64_t width);
 
 /// A grid of tokens cut into square windows; the last ones may be partial.
 struct WindowedGrid {
@@ -65,9 +65,9 @@ struct WindowPart {
 /// One level of a pyramid of grids for one batch size, as this rank sees it.
 struct WindowLevel {
   WindowedGrid grid;
-  std::vector<Box> owned;       // by rank: whole windows x samples
-  Box own;                      // this rank's
-  Box merged;                   // this rank's before `descend`
+  std::vector<GridBox> owned;       // by rank: whole windows x samples
+  GridBox own;                      // this rank's
+  GridBox merged;                   // this rank's before `descend`
   bool split_rows = false, split_columns = false;  // whether ranks share them
   // Where no axis is split, rolling and padding are left to the kernels, which need no copy for it.
   std::int64_t roll = 0;     // tokens by which what arrives for shifted windows is still to be rolled

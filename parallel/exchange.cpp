@@ -18,7 +18,7 @@ constexpr AxisSet kDomain = Axis::domain_y | Axis::domain_x;
 using Messages = std::vector<ExchangePlan::Moves::Message>;
 
 /// The sites of a box in a tensor (samples, rows, columns, width).
-Tensor sites_in(const Tensor& x, const Box& box) {
+Tensor sites_in(const Tensor& x, const GridBox& box) {
   const Tensor rows = view::slice(view::slice(x, 0, box.samples.first, box.samples.last), 1, box.rows.first, box.rows.last);
   return view::slice(rows, 2, box.columns.first, box.columns.last);
 }
@@ -28,7 +28,7 @@ template <class Visit>
 void for_each_part(const Messages& messages, const Tensor& x, const Tensor& buffer, Visit visit) {
   std::int64_t place = 0;
   for (const auto& message : messages) {
-    for (const Box& box : message.boxes) {
+    for (const GridBox& box : message.boxes) {
       const Tensor part = sites_in(x, box);
       visit(part, view::reshape(view::slice(buffer, 0, place, place + part.numel()), part.shape()));
       place += part.numel();
@@ -59,7 +59,7 @@ void require_source(const ExchangePlan& plan, const Tensor& x) {
 void copy_own(const ExchangePlan& plan, const Tensor& x, const Tensor& y) {
   const auto& moves = plan.moves();
   if (!plan.is_transposed()) {
-    for (const Box& box : moves.zeros) set_zero(sites_in(y, box));
+    for (const GridBox& box : moves.zeros) set_zero(sites_in(y, box));
     for (const auto& copy : moves.copies) copy_into(sites_in(y, copy.to), sites_in(x, copy.from));
     return;
   }

@@ -34,7 +34,7 @@ Segments segments_of(const Range& owned, const Indices& wanted) {
 }
 
 /// What one rank owns and one wants, as pairs of boxes.
-std::vector<Moves::Copy> common(const Box& owned, const Sites& wanted) {
+std::vector<Moves::Copy> common(const GridBox& owned, const Sites& wanted) {
   std::vector<Moves::Copy> copies;
   const Segments columns = segments_of(owned.columns, wanted.columns), rows = segments_of(owned.rows, wanted.rows);
   for (const Segment& s : segments_of(owned.samples, wanted.samples)) {
@@ -59,15 +59,15 @@ Indices places_outside(const Indices& list, std::int64_t extent) {
   return places;
 }
 
-std::vector<Box> zeros_of(const std::vector<Box>& owned, const Sites& wanted) {
-  Box grid;
-  for (const Box& box : owned) {
+std::vector<GridBox> zeros_of(const std::vector<GridBox>& owned, const Sites& wanted) {
+  GridBox grid;
+  for (const GridBox& box : owned) {
     grid.samples.last = std::max(grid.samples.last, box.samples.last);
     grid.rows.last = std::max(grid.rows.last, box.rows.last);
     grid.columns.last = std::max(grid.columns.last, box.columns.last);
   }
   const Range samples{0, length_of(wanted.samples)}, rows{0, length_of(wanted.rows)}, columns{0, length_of(wanted.columns)};
-  std::vector<Box> zeros;
+  std::vector<GridBox> zeros;
   for (const Range& run : places_outside(wanted.samples, grid.samples.last)) zeros.push_back({run, rows, columns});
   for (const Range& run : places_outside(wanted.rows, grid.rows.last)) zeros.push_back({samples, run, columns});
   for (const Range& run : places_outside(wanted.columns, grid.columns.last)) zeros.push_back({samples, rows, run});
@@ -84,16 +84,16 @@ bool is_range(const Indices& list, const Range& range) {
   return true;
 }
 
-bool is_box(const Sites& sites, const Box& box) {
+bool is_box(const Sites& sites, const GridBox& box) {
   return is_range(sites.samples, box.samples) && is_range(sites.rows, box.rows) && is_range(sites.columns, box.columns);
 }
 
 bool disjoint(const Range& a, const Range& b) { return a.last <= b.first || b.last <= a.first; }
-bool disjoint(const Box& a, const Box& b) {
+bool disjoint(const GridBox& a, const GridBox& b) {
   return disjoint(a.samples, b.samples) || disjoint(a.rows, b.rows) || disjoint(a.columns, b.columns);
 }
 
-bool fills_once(const std::vector<Box>& boxes, const Box& whole) {
+bool fills_once(const std::vector<GridBox>& boxes, const GridBox& whole) {
   std::int64_t sites = 0;
   for (std::size_t i = 0; i < boxes.size(); ++i) {
     sites += boxes[i].sites();
@@ -110,7 +110,7 @@ std::int64_t sum_of(const std::vector<Moves::Message>& messages) {
   return sites;
 }
 
-void add_message(std::vector<Moves::Message>& messages, int peer, const std::vector<Moves::Copy>& copies, Box Moves::Copy::*end) {
+void add_message(std::vector<Moves::Message>& messages, int peer, const std::vector<Moves::Copy>& copies, GridBox Moves::Copy::*end) {
   if (copies.empty()) return;
   Moves::Message message{.peer = peer, .boxes = {}, .sites = 0};
   for (const Moves::Copy& copy : copies) {
@@ -120,7 +120,7 @@ void add_message(std::vector<Moves::Message>& messages, int peer, const std::vec
   messages.push_back(std::move(message));
 }
 
-bool nothing_travels(const std::vector<Box>& owned, const std::vector<Sites>& wanted) {
+bool nothing_travels(const std::vector<GridBox>& owned, const std::vector<Sites>& wanted) {
   for (std::size_t p = 0; p < owned.size(); ++p) {
     for (std::size_t q = 0; q < wanted.size(); ++q) {
       if (p != q && !common(owned[p], wanted[q]).empty()) return false;
@@ -131,11 +131,11 @@ bool nothing_travels(const std::vector<Box>& owned, const std::vector<Sites>& wa
 
 }  // namespace
 
-Sites sites_of(const Box& box) { return {{box.samples}, {box.rows}, {box.columns}}; }
+Sites sites_of(const GridBox& box) { return {{box.samples}, {box.rows}, {box.columns}}; }
 
-ExchangePlan::ExchangePlan(const std::vector<Box>& owned, const std::vector<Sites>& wanted, int rank) {
+ExchangePlan::ExchangePlan(const std::vector<GridBox>& owned, const std::vector<Sites>& wanted, int rank) {
   const auto self = static_cast<std::size_t>(rank);
-  const Box& own = owned.at(self);
+  const GridBox& own = owned.at(self);
   const Sites& want = wanted.at(self);
   auto moves = std::make_shared<Moves>();
   moves->source = {own.samples.size(), own.rows.size(), own.columns.size()};
@@ -147,7 +147,7 @@ ExchangePlan::ExchangePlan(const std::vector<Box>& owned, const std::vector<Site
     add_message(moves->sends, static_cast<int>(peer), common(own, wanted[peer]), &Moves::Copy::from);
     add_message(moves->receives, static_cast<int>(peer), common(owned[peer], want), &Moves::Copy::to);
   }
-  std::vector<Box> leaving;
+  std::vector<GridBox> leaving;
   for (const Moves::Copy& copy : moves->copies) leaving.push_back(copy.from);
   for (const Moves::Message& message : moves->sends) leaving.insert(leaving.end(), message.boxes.begin(), message.boxes.end());
   moves->once = fills_once(leaving, own);

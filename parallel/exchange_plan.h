@@ -16,10 +16,10 @@
 namespace trident {
 
 /// Consecutive samples, rows and columns.
-struct Box {
+struct GridBox {
   Range samples, rows, columns;
   std::int64_t sites() const { return samples.size() * rows.size() * columns.size(); }
-  bool operator==(const Box&) const = default;
+  bool operator==(const GridBox&) const = default;
 };
 
 /// Indices in order: consecutive runs, one after the other. Indices that nobody owns (below 0, past the grid) mean zero.
@@ -30,14 +30,14 @@ struct Sites {
   Indices samples, rows, columns;
 };
 /// The sites of a box, in order.
-Sites sites_of(const Box& box);
+Sites sites_of(const GridBox& box);
 
 /// A value handle: copies share what was built.
 class ExchangePlan {
  public:
   ExchangePlan() = default;  // none
   /// What each rank owns and wants, by its number among the ranks that exchange; `rank`: this one.
-  ExchangePlan(const std::vector<Box>& owned, const std::vector<Sites>& wanted, int rank);
+  ExchangePlan(const std::vector<GridBox>& owned, const std::vector<Sites>& wanted, int rank);
 
   /// The exchange in the other direction: E <-> E'.
   ExchangePlan transposed() const;
@@ -67,17 +67,17 @@ struct ExchangePlan::Moves {
   /// With one other rank; both list the boxes in the same order.
   struct Message {
     int peer;
-    std::vector<Box> boxes;
+    std::vector<GridBox> boxes;
     std::int64_t sites;
   };
   struct Copy {
-    Box from, to;
+    GridBox from, to;
   };
 
   Shape source, target;
   std::vector<Message> sends, receives;  // ascending peers; places in the source, in the target
   std::vector<Copy> copies;              // that stay on this rank
-  std::vector<Box> zeros;                // places in the target, which cover what nobody owns
+  std::vector<GridBox> zeros;                // places in the target, which cover what nobody owns
   bool once = false;                     // every site of the source is wanted exactly once
   bool identity = false, local = false;  // on all ranks
 };

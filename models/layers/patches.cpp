@@ -21,10 +21,10 @@ Init recovery_init(std::int64_t channels, std::int64_t patch) {
 }
 
 /// The fields of every channel under boxes of tokens.
-std::vector<Box> points_of(const std::vector<Box>& tokens, std::int64_t patch, std::int64_t channels) {
+std::vector<GridBox> points_of(const std::vector<GridBox>& tokens, std::int64_t patch, std::int64_t channels) {
   const auto times = [](const Range& range, std::int64_t factor) { return Range{range.first * factor, range.last * factor}; };
-  std::vector<Box> boxes;
-  for (const Box& box : tokens) boxes.push_back({times(box.samples, channels), times(box.rows, patch), times(box.columns, patch)});
+  std::vector<GridBox> boxes;
+  for (const GridBox& box : tokens) boxes.push_back({times(box.samples, channels), times(box.rows, patch), times(box.columns, patch)});
   return boxes;
 }
 
@@ -55,7 +55,7 @@ Tensor PatchRecovery::operator()(const Tensor& tokens, const WindowLevel& level)
   // Of every channel's field the points around the own ones; a rank that has all leaves them to the convolution, which pads.
   constexpr std::int64_t kReach = kMixupKernel / 2;
   const std::int64_t padding = domain.ranks() == 1 ? kReach : 0, around = kReach - padding;
-  const std::vector<Box> planes = points_of(level.owned, patch, channels);
+  const std::vector<GridBox> planes = points_of(level.owned, patch, channels);
   const ExchangePlan halo = domain.plan(planes, with_halo(planes, around));
   const Tensor wide = exchange(domain.mesh(), halo, reshape(fields, {batch * channels, rows * patch, columns * patch, 1}));
   return conv2d(reshape(wide, {batch, channels, wide.size(1), wide.size(2)}), mixup.value, {}, padding);

@@ -190,11 +190,11 @@ void Scot::check(const Fields& fields) const {
   }
 }
 
-std::vector<Box> Scot::planes_in_parts(std::int64_t planes, std::int64_t points) const {
+std::vector<GridBox> Scot::planes_in_parts(std::int64_t planes, std::int64_t points) const {
   if (points != config_.image_size) return pyramid_.domain().rectangles(planes, points, points);
   const auto in_points = [this](const Range& tokens) { return Range{tokens.first * config_.patch_size, tokens.last * config_.patch_size}; };
-  std::vector<Box> boxes;
-  for (const Box& box : pyramid_.levels(1)->front().owned) boxes.push_back({{0, planes}, in_points(box.rows), in_points(box.columns)});
+  std::vector<GridBox> boxes;
+  for (const GridBox& box : pyramid_.levels(1)->front().owned) boxes.push_back({{0, planes}, in_points(box.rows), in_points(box.columns)});
   return boxes;
 }
 
@@ -227,7 +227,7 @@ Tensor Scot::embed(const Tensor& input, const ScotLevel& level) const {
   Tensor tokens = embeddings_.norm(embeddings_.patches(input), level.time);
   if (embeddings_.position) {
     const Tensor grid = reshape(embeddings_.position->value, {1, config_.grid(), config_.grid(), config_.embed_dim});
-    const Box& own = level.tokens->own;
+    const GridBox& own = level.tokens->own;
     tokens = tokens + slice(slice(grid, 1, own.rows.first, own.rows.last), 2, own.columns.first, own.columns.last);
   }
   return drop_elements(tokens, config_.hidden_dropout_prob, level.pass, "embeddings", *level.tokens);

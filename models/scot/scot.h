@@ -105,7 +105,7 @@ class Scot final : public ModelInterface {
   Tensor masked(const Tensor& output, const Fields& fields, DType precision) const;
   /// Fields of which this rank holds its part, with another number of points per side.
   Tensor resampled(const Tensor& fields, std::int64_t points, std::int64_t new_points) const;
-  std::vector<Box> planes_in_parts(std::int64_t planes, std::int64_t points) const;
+  std::vector<GridBox> planes_in_parts(std::int64_t planes, std::int64_t points) const;
   std::vector<ScotLevel> levels_of(std::int64_t batch, const Tensor& time, const Pass& pass) const;
   Tensor embed(const Tensor& input, const ScotLevel& level) const;
   std::vector<Tensor> encode(Tensor tokens, const std::vector<ScotLevel>& levels, const Prepared& prepared) const;

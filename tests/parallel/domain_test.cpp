@@ -25,7 +25,7 @@ TEST(WindowPyramid, OwnsEverySiteOfEveryLevelOnce) {
       const WindowPyramid pyramid(domain_of(ranks_y, ranks_x, 0), {{13, 13, 2, 1, 3}, {7, 7, 2, 1, 3}, {4, 4, 2, 1, 3}});
       for (const WindowLevel& level : *pyramid.levels(samples)) {
         std::int64_t sites = 0;
-        for (const Box& box : level.owned) {
+        for (const GridBox& box : level.owned) {
           sites += box.sites();
           EXPECT_TRUE(box.sites() == 0 || box.rows.first % level.grid.window == 0) << "not whole windows";
         }
@@ -38,8 +38,8 @@ TEST(WindowPyramid, OwnsEverySiteOfEveryLevelOnce) {
 TEST(WindowPyramid, SplitsSamplesWhereWindowsAreScarcerThanRanks) {
   // Poseidon-T at 128 x 128 on 2 x 2 ranks: levels 1 to 3 have one window each, and 8 samples to share.
   const auto levels = WindowPyramid(domain_of(2, 2, 3), poseidon(32)).levels(8);
-  EXPECT_EQ((*levels)[0].own, (Box{{0, 8}, {16, 32}, {16, 32}}));
-  EXPECT_EQ((*levels)[1].own, (Box{{6, 8}, {0, 16}, {0, 16}}));
+  EXPECT_EQ((*levels)[0].own, (GridBox{{0, 8}, {16, 32}, {16, 32}}));
+  EXPECT_EQ((*levels)[1].own, (GridBox{{6, 8}, {0, 16}, {0, 16}}));
   EXPECT_FALSE((*levels)[1].split_rows);
   EXPECT_EQ((*levels)[1].padding, 3) << "padding is left to the convolution where no axis is split";
   EXPECT_EQ((*levels)[0].padding, 0);
@@ -49,7 +49,7 @@ TEST(WindowPyramid, LeavesRanksWithoutWindowsWhereOneSampleCannotBeSplit) {
   // 1024 x 1024 on 4 x 2: level 3 has 2 x 2 windows, which 4 of 8 ranks own.
   const auto levels = WindowPyramid(domain_of(4, 2, 0), poseidon(256)).levels(1);
   int owners = 0;
-  for (const Box& box : (*levels)[3].owned) owners += box.sites() > 0 ? 1 : 0;
+  for (const GridBox& box : (*levels)[3].owned) owners += box.sites() > 0 ? 1 : 0;
   EXPECT_EQ(owners, 4);
 }
 

@@ -55,7 +55,7 @@ constexpr Grids kPyramids[] = {{8, 2, 3}, {13, 4, 3}, {16, 4, 3}, {10, 2, 3}, {2
 struct Case {
   std::string name;
   ExchangePlan plan;
-  Box own;
+  GridBox own;
   std::int64_t rows, columns;  // of the grid
   std::function<std::array<std::int64_t, 3>(std::int64_t, std::int64_t, std::int64_t)> index;
 };
@@ -80,13 +80,13 @@ Tensor numbers_of(const Case& test, const Shape& extents, const auto& index) {
   return x;
 }
 
-std::array<std::int64_t, 3> at(const Box& box, std::int64_t s, std::int64_t r, std::int64_t c) {
+std::array<std::int64_t, 3> at(const GridBox& box, std::int64_t s, std::int64_t r, std::int64_t c) {
   return {box.samples.first + s, box.rows.first + r, box.columns.first + c};
 }
 
 /// All plans of a level.
 std::vector<Case> cases_of(const WindowLevel& level, const WindowLevel* below, const WindowedGrid& grid) {
-  const Box own = level.own;
+  const GridBox own = level.own;
   std::vector<Case> cases;
   const auto windows = [&](const WindowPart& part, std::int64_t shift, const std::string& name) {
     const std::int64_t padded_rows = grid.windows_y() * grid.window, padded_columns = grid.windows_x() * grid.window;
@@ -100,7 +100,7 @@ std::vector<Case> cases_of(const WindowLevel& level, const WindowLevel* below, c
   const std::int64_t width = grid.halo - level.padding;
   cases.push_back({"halo", level.halo, own, grid.rows, grid.columns, [=](auto s, auto r, auto c) { return at(own, s, r - width, c - width); }});
   if (below != nullptr) {
-    const Box merged = below->merged;
+    const GridBox merged = below->merged;
     cases.push_back({"pairs", level.pairs, own, grid.rows, grid.columns, [=](auto s, auto r, auto c) {
                        return std::array{merged.samples.first + s, 2 * merged.rows.first + r, 2 * merged.columns.first + c};
                      }});
@@ -167,7 +167,7 @@ TEST(Exchange, OfPixelsAndPlanesTakesFieldsApartAndTogether) {
   for (const Mesh& mesh : meshes()) {
     const Domain domain(mesh);
     for (const std::int64_t planes : {1, 3, 8}) {
-      const std::vector<Box> rectangles = domain.rectangles(planes, 9, 13);
+      const std::vector<GridBox> rectangles = domain.rectangles(planes, 9, 13);
       expect_adjoint(mesh, domain.plan(rectangles, with_halo(rectangles, 2)), "pixels");
       const ExchangePlan apart = domain.plan(rectangles, domain.planes(planes, 9, 13));
       expect_adjoint(mesh, apart, "planes");
@@ -193,7 +193,7 @@ std::multiset<std::array<std::int64_t, 3>> listed(const Sites& sites) {
 
 TEST(ExchangePlan, CountsTheSitesOfTheClosedFormula) {
   // Rows in parts of 3, 0, 4 and 2; wanted in any order, overlapping, twice, and outside of the grid.
-  const std::vector<Box> owned{{{0, 2}, {0, 3}, {0, 5}}, {{0, 0}, {3, 3}, {0, 5}}, {{0, 2}, {3, 7}, {0, 5}}, {{0, 2}, {7, 9}, {0, 5}}};
+  const std::vector<GridBox> owned{{{0, 2}, {0, 3}, {0, 5}}, {{0, 0}, {3, 3}, {0, 5}}, {{0, 2}, {3, 7}, {0, 5}}, {{0, 2}, {7, 9}, {0, 5}}};
   const std::vector<Sites> wanted{{{{0, 2}}, {{5, 9}, {0, 1}}, {{4, 7}}},
                                   {{{1, 2}}, {{0, 9}}, {{-2, 5}}},
                                   {{{0, 2}}, {{2, 4}, {3, 6}}, {{1, 2}}},
@@ -221,11 +221,11 @@ TEST(ExchangePlan, CountsTheSitesOfTheClosedFormula) {
 TEST(ExchangePlan, OfEqualLayoutsIsTheIdentityThatReturnsItsInput) {
   const Mesh mesh = meshes().back();
   const Domain domain(mesh);
-  const std::vector<Box> boxes = domain.rectangles(2, 7, 6);
+  const std::vector<GridBox> boxes = domain.rectangles(2, 7, 6);
   const ExchangePlan plan = domain.plan(boxes, boxes);
   EXPECT_TRUE(plan.is_identity());
   EXPECT_TRUE(plan.is_local());
-  const Box& own = boxes[static_cast<std::size_t>(domain.rank())];
+  const GridBox& own = boxes[static_cast<std::size_t>(domain.rank())];
   const Tensor x = random_tensor({own.samples.size(), own.rows.size(), own.columns.size(), 1}, 1);
   EXPECT_EQ(exchange(mesh, plan, x).bytes(), x.bytes());
 }
@@ -233,14 +233,14 @@ TEST(ExchangePlan, OfEqualLayoutsIsTheIdentityThatReturnsItsInput) {
 TEST(Exchange, RefusesATensorOfAnotherShape) {
   const Mesh mesh = meshes().front();
   const Domain domain(mesh);
-  const std::vector<Box> boxes = domain.rectangles(1, 8, 8);
+  const std::vector<GridBox> boxes = domain.rectangles(1, 8, 8);
   EXPECT_THROW(exchange(mesh, domain.plan(boxes, boxes), zeros({2, 8, 8, 1}, DType::f64)), ShapeError);
 }
 
 TEST(Exchange, OverlapsWithWhatLiesBetweenStartAndFinish) {
   const Mesh mesh = meshes().back();
   const Domain domain(mesh);
-  const std::vector<Box> boxes = domain.rectangles(2, 8, 8);
+  const std::vector<GridBox> boxes = domain.rectangles(2, 8, 8);
   const ExchangePlan plan = domain.plan(boxes, with_halo(boxes, 1));
   const Shape& extents = plan.source();
   const Tensor x = leaf(random_tensor({extents[0], extents[1], extents[2], 2}, 1));

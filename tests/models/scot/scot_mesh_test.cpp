@@ -6,6 +6,8 @@
 #include <map>
 
 #include "checkpoint/box.h"
+#include "parallel/domain.h"
+#include "parallel/tensor_parallel.h"
 #include "runtime/error.h"
 #include "runtime/tensor/copy.h"
 #include "runtime/tensor/create.h"
@@ -135,15 +137,55 @@ TEST(ScotMesh, SharedOptimisersGiveTheSameBits) {
 
 std::int64_t ring_bytes(std::int64_t ranks, std::int64_t bytes) { return 2 * (ranks - 1) * bytes / ranks; }
 
+/// How this rank holds the grids of tokens, derived from the configuration alone.
+WindowPyramid pyramid_of(const ScotConfig& c, const Mesh& mesh) {
+  std::vector<WindowedGrid> grids;
+  std::int64_t tokens = c.grid();
+  for (int level = 0; level < c.num_levels(); ++level, tokens = (tokens + 1) / 2) {
+    const std::int64_t halved = c.grid() >> level, window = std::min<std::int64_t>(c.window_size, halved);
+    grids.push_back({.rows = tokens, .columns = tokens, .window = window, .shift = halved > c.window_size ? window / 2 : 0,
+                     .halo = c.residual_model == "resnet" ? 1 : 3});
+  }
+  return WindowPyramid(Domain(mesh), grids);
+}
+
 /// Of one step's sums over the tensor axis, forward and backward, of numbers of `size` bytes. Shared tokens are scattered and gathered instead.
-std::int64_t tensor_bytes(const ScotConfig& c, std::int64_t samples, std::int64_t ranks, std::int64_t size, TokensBetween tokens) {
+std::int64_t tensor_bytes(const ScotConfig& c, const std::vector<WindowLevel>& levels, std::int64_t ranks, std::int64_t size,
+                          TokensBetween tokens) {
   std::int64_t bytes = 0;
   for (int level = 0; level < c.num_levels(); ++level) {
-    const std::int64_t side = (c.grid() + (1 << level) - 1) >> level, grid = size * samples * side * side * c.width(level);
+    const std::int64_t grid = size * levels[static_cast<std::size_t>(level)].own.sites() * c.width(level);
     const std::int64_t sum = tokens == TokensBetween::alike ? ring_bytes(ranks, grid) : 2 * ((ranks - 1) * grid / ranks);
-    bytes += 2 * (4 * c.depths[static_cast<std::size_t>(level)] * sum + c.skip_blocks(level) * ring_bytes(ranks, grid));
+    const int skips = c.residual_model == "convnext" ? c.skip_blocks(level) : 0;
+    bytes += 2 * (4 * c.depths[static_cast<std::size_t>(level)] * sum + skips * ring_bytes(ranks, grid));
   }
   return bytes;
+}
+
+/// Numbers that one use of a plan sends forward and backward, `width` at a site.
+std::int64_t traffic(const ExchangePlan& plan, std::int64_t width) { return (plan.sites_sent() + plan.sites_received()) * width; }
+
+/// Of one step's exchanges between domain ranks: windows go to one rank and, own heads only, home; merging crosses borders once on the fine
+/// side and once where samples change hands, unmerging the same way back; the recovery sees two points around.
+std::int64_t domain_bytes(const ScotConfig& c, const std::vector<WindowLevel>& levels, const Domain& domain, std::int64_t samples,
+                          std::int64_t size) {
+  std::int64_t numbers = 0;
+  for (int i = 0; i < c.num_levels(); ++i) {
+    const auto at = static_cast<std::size_t>(i);
+    const WindowLevel& level = levels[at];
+    const std::int64_t heads = c.num_heads[at], own_width = own_units(domain.mesh(), heads).size() * (c.width(i) / heads);
+    const std::int64_t shifted_blocks = 2 * (c.depths[at] / 2);
+    for (const WindowPart& part : level.shifted) numbers += shifted_blocks * traffic(part.arriving, c.width(i) + own_width);
+    const int halos = c.residual_model == "resnet" ? 2 : 1;
+    numbers += halos * c.skip_blocks(i) * traffic(level.halo, c.width(i));
+    if (i + 1 < c.num_levels()) numbers += 2 * (traffic(level.pairs, c.width(i)) + traffic(levels[at + 1].descend, c.width(i + 1)));
+  }
+  std::vector<GridBox> points;
+  for (const GridBox& box : levels.front().owned) {
+    const auto in_points = [&](const Range& tokens) { return Range{tokens.first * c.patch_size, tokens.last * c.patch_size}; };
+    points.push_back({{0, samples * c.num_out_channels}, in_points(box.rows), in_points(box.columns)});
+  }
+  return size * (numbers + traffic(domain.plan(points, with_halo(points, 2)), 1));
 }
 
 /// Of the sums of gradients: what each set of axes sums, and what is final last, goes together. Tensors begin at multiples of 64 bytes.
@@ -162,10 +204,13 @@ std::int64_t gradient_bytes(const ParameterList& parameters, const Mesh& mesh) {
 TEST(ScotMesh, AStepSendsTheBytesOfTheFormulas) {
   on_every_mesh([](const Mesh& mesh, const MeshCase& a_case) {
     const std::int64_t samples = part_of(a_case.batch, mesh.size(Axis::data), mesh.coordinate(Axis::data)).size();
+    const WindowPyramid pyramid = pyramid_of(a_case.config, mesh);
+    const auto levels = pyramid.levels(samples);
+    const std::int64_t domain = domain_bytes(a_case.config, *levels, pyramid.domain(), samples, 8);
     for (const TokensBetween tokens : {TokensBetween::alike, TokensBetween::shared}) {
       const Outcome outcome = train_steps(a_case, mesh, {.steps = 2, .tokens = tokens, .bucket_bytes = std::int64_t{1} << 40});
-      EXPECT_EQ(outcome.step_bytes,
-                tensor_bytes(a_case.config, samples, mesh.size(Axis::tensor), 8, tokens) + gradient_bytes(outcome.parameters, mesh));
+      EXPECT_EQ(outcome.step_bytes, domain + tensor_bytes(a_case.config, *levels, mesh.size(Axis::tensor), 8, tokens) +
+                                        gradient_bytes(outcome.parameters, mesh));
     }
   });
 }
