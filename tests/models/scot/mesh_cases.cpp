@@ -36,20 +36,32 @@ Tensor own_part(const Tensor& whole, Range samples, const Rectangle& rectangle) 
   return result;
 }
 
+Tensor not_below(const Tensor& x, double bound) {
+  const Tensor result = empty(x.shape(), DType::boolean), wide = empty(x.shape(), DType::f64);
+  copy_into(wide, x);
+  for (std::int64_t i = 0; i < x.numel(); ++i) result.data<bool>()[i] = wide.data<double>()[i] >= bound;
+  return result;
+}
+
 Fields fields_of(const MeshCase& a_case, const Mesh& mesh, const Model& model, DType dtype, int step) {
   const ScotConfig& c = a_case.config;
   const auto seed = static_cast<std::uint64_t>(10 * step);
   const Range samples = part_of(a_case.batch, mesh.size(Axis::data), mesh.coordinate(Axis::data));
-  const Rectangle rectangle = model->rectangle(c.image_size, c.image_size);
+  const std::int64_t points = a_case.field_points();
+  const Rectangle rectangle = model->rectangle(points, points);
   const auto own = [&](const Shape& shape, std::uint64_t which) {
     const Tensor part = own_part(random_tensor(shape, seed + which), samples, rectangle), result = empty(part.shape(), dtype);
     copy_into(result, part);
     return result;
   };
-  return {.input = own({a_case.batch, c.num_channels, c.image_size, c.image_size}, 1),
-          .time = own({a_case.batch}, 2),
-          .pixel_mask = {},
-          .label = own({a_case.batch, c.num_out_channels, c.image_size, c.image_size}, 3)};
+  Fields fields{.input = own({a_case.batch, c.num_channels, points, points}, 1),
+                .time = own({a_case.batch}, 2),
+                .pixel_mask = {},
+                .label = own({a_case.batch, c.num_out_channels, points, points}, 3),
+                .ny = points,
+                .nx = points};
+  if (a_case.masked) fields.pixel_mask = not_below(own({a_case.batch, 1, points, points}, 4), 1.0);
+  return fields;
 }
 
 /// By this rank, over all axes.
@@ -82,7 +94,12 @@ std::vector<MeshCase> mesh_cases() {
   deep.config.image_size = 32, deep.config.depths = {1, 2, 1}, deep.config.num_heads = {1, 2, 4}, deep.config.embed_dim = 8;
   deep.config.skip_connections = {1, 0, 1}, deep.config.hidden_act = "relu", deep.config.qkv_bias = false;
   deep.config.use_conditioning = false, deep.batch = 2;
-  return {shifted, padded, chance, deep};
+  MeshCase resnet{.name = "convolutions normalised by the batch", .config = conditioned()};
+  resnet.config.residual_model = "resnet";
+  MeshCase resampled{.name = "resampled, masked fields, fewer channels out", .config = conditioned()};
+  resampled.config.num_channels = 3, resampled.config.learn_residual = true;
+  resampled.points = 21, resampled.masked = true, resampled.batch = 3;
+  return {shifted, padded, chance, deep, resnet, resampled};
 }
 
 std::vector<MeshSizes> meshes_of(int ranks) {

@@ -15,9 +15,14 @@ struct MeshCase {
   std::string name;
   ScotConfig config;
   std::int64_t batch = 4;
+  std::int64_t points = 0;  // per side of the fields; 0: the model's own
+  bool masked = false;      // some points take the label
+
+  std::int64_t field_points() const { return points > 0 ? points : config.image_size; }
 };
 
-/// Small and well conditioned: shifts, padding, odd grids, skips, conditioning, chance, and heads that do not divide.
+/// Small and well conditioned: shifts, padding, odd grids, skips of both kinds, conditioning, chance, resampled and masked fields, and heads
+/// that do not divide.
 std::vector<MeshCase> mesh_cases();
 /// All meshes of as many ranks.
 std::vector<MeshSizes> meshes_of(int ranks);
