@@ -165,7 +165,7 @@ void check_for_training(const RunFile& run) {
   if (config.output.empty()) throw run.error("output", "is missing; name the folder that the run writes");
   if (config.data.train.empty()) throw run.error("data.train", "is missing; list at least one data set");
   if (config.model.find("type") == nullptr && config.model.find("from") == nullptr) {
-    throw run.error("model", "needs `type` (scot) with its sizes, or `from`, a model directory to start from");
+    throw run.error("model", "needs `type` (scot, fno or tfno) with its sizes, or `from`, a model directory to start from");
   }
   if (config.training.steps.has_value() == config.training.epochs.has_value()) {
     throw run.error("training.steps", "give either training.steps or training.epochs");

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "checkpoint/model_directory.h"
+#include "models/fno/fno_config.h"
 #include "models/scot/scot_config.h"
 
 namespace trident {
@@ -32,6 +33,32 @@ ConfigValue own_keys(const ConfigValue& model) {
   return keys;
 }
 
+/// What a type of model calls its channels.
+struct ChannelKeys {
+  const char *in, *out;
+};
+
+bool is_scot(const std::string& type) { return type == "scot"; }
+
+ChannelKeys channel_keys(const std::string& type) {
+  return is_scot(type) ? ChannelKeys{"num_channels", "num_out_channels"} : ChannelKeys{"in_channels", "out_channels"};
+}
+
+/// The type of the model in a directory: config.json of the reference of scOT has none.
+std::string type_of(const ConfigValue& config) {
+  const ConfigValue* type = config.find("type");
+  return type == nullptr ? "scot" : type->as_string();
+}
+
+/// A misspelt key is an error, also where it would only override a config.json, which may hold keys of others.
+void check_keys(const std::string& type, const ConfigValue& keys) {
+  if (is_scot(type)) {
+    read_config<ScotConfig>(keys, "model");
+  } else if (type == "fno" || type == "tfno") {
+    read_config<FnoConfig>(keys, "model");
+  }
+}
+
 /// The number that the run file gives for `key` must be the data's.
 void require_channels(const RunFile& run, const ConfigValue& keys, const char* key, int of_data, const std::vector<Channel>& channels) {
   const ConfigValue* given = keys.find(key);
@@ -47,15 +74,20 @@ void note_difference(ModelChoice& choice, const char* key, std::int64_t of_data)
   }
 }
 
+/// The key that makes a model of this type depend on the lead time, and the value that does not.
+std::string way_out_of_time(const std::string& type) { return is_scot(type) ? "use_conditioning: false" : "another norm than ada_in"; }
+
 void check_time(const RunFile& run, ModelChoice& choice, const Dataset& dataset) {
-  const ConfigValue* conditioned = choice.config.find("use_conditioning");
-  const bool uses_time = conditioned != nullptr && read_config<bool>(*conditioned, "model.use_conditioning");
+  const std::string type = type_of(choice.config), key = is_scot(type) ? "use_conditioning" : "norm";
+  const ConfigValue* value = choice.config.find(key);
+  const bool uses_time = value != nullptr && (is_scot(type) ? read_config<bool>(*value, "model." + key)
+                                                            : value->kind() == ConfigValue::Kind::string && value->as_string() == "ada_in");
   if (uses_time && !dataset.has_time()) {
-    throw run.error("model.use_conditioning",
-                    concat("the model is conditioned on lead time, but problem \"", dataset.problem().name,
-                           "\" is steady; set use_conditioning: false, or use the problem \"", dataset.problem().name, ".time\""));
+    throw run.error("model." + key,
+                    concat("the model is conditioned on lead time, but problem \"", dataset.problem().name, "\" is steady; set ",
+                           way_out_of_time(type), ", or use the problem \"", dataset.problem().name, ".time\""));
   }
-  if (!uses_time && dataset.has_time()) choice.notes.push_back("the model is not told the lead time (model.use_conditioning is false)");
+  if (!uses_time && dataset.has_time()) choice.notes.push_back(concat("the model is not told the lead time (model.", key, ")"));
 }
 
 }  // namespace
@@ -64,20 +96,23 @@ ModelChoice choose_model(const RunFile& run, const Dataset& dataset) {
   const ConfigValue& model = run.config.model;
   const Problem& problem = dataset.problem();
   ConfigValue keys = own_keys(model);
-  // A misspelt key is an error, also where it would only override a config.json, which may hold keys of others.
-  read_config<ScotConfig>(keys, "model");
-  require_channels(run, keys, "num_channels", dataset.in_channels(), problem.input);
-  require_channels(run, keys, "num_out_channels", dataset.out_channels(), problem.output);
-  keys.set("num_channels", dataset.in_channels());
-  keys.set("num_out_channels", dataset.out_channels());
-  if (keys.find(kSlices) == nullptr) keys.set(kSlices, slices_of(problem));
-
   ModelChoice choice;
   if (const ConfigValue* from = model.find("from")) {
     choice.from = from->as_string();
     choice.config = read_model_config(*choice.from);
-    note_difference(choice, "num_channels", dataset.in_channels());
-    note_difference(choice, "num_out_channels", dataset.out_channels());
+  }
+  const std::string type = type_of(choice.from ? choice.config : model);
+  const ChannelKeys channels = channel_keys(type);
+  check_keys(type, keys);
+  require_channels(run, keys, channels.in, dataset.in_channels(), problem.input);
+  require_channels(run, keys, channels.out, dataset.out_channels(), problem.output);
+  keys.set(channels.in, dataset.in_channels());
+  keys.set(channels.out, dataset.out_channels());
+  if (is_scot(type) && keys.find(kSlices) == nullptr) keys.set(kSlices, slices_of(problem));
+
+  if (choice.from) {
+    note_difference(choice, channels.in, dataset.in_channels());
+    note_difference(choice, channels.out, dataset.out_channels());
     choice.overrides = keys;
     for (const auto& [key, value] : keys.entries()) choice.config.set(key, value);
   } else {

@@ -19,7 +19,7 @@ struct ModelChoice {
   std::vector<std::string> notes;              // for the log
 };
 
-/// `model.num_channels`, `num_out_channels` and `channel_slice_list_normalized_loss` default to the data set's. Throws ConfigError, with
+/// The numbers of channels, and of scOT `channel_slice_list_normalized_loss`, default to the data set's. Throws ConfigError, with
 /// the two numbers and the key to change, if model and data do not fit.
 ModelChoice choose_model(const RunFile& run, const Dataset& dataset);
 

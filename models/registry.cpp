@@ -1,5 +1,6 @@
 #include <functional>
 
+#include "models/fno/fno.h"
 #include "models/model.h"
 #include "models/scot/scot.h"
 #include "runtime/error.h"
@@ -7,7 +8,7 @@
 namespace trident {
 namespace {
 
-constexpr const char* kTypes = "scot";
+constexpr const char* kTypes = "scot, fno, tfno";
 
 std::string type_of(const ConfigValue& config) {
   if (is_hugging_face_config(config)) return "scot";
@@ -30,9 +31,11 @@ ConfigValue without_type(const ConfigValue& config) {
 
 Model describe_model(const ConfigValue& config, const Mesh& mesh) {
   const std::string type = type_of(config);
-  if (type != "scot") throw config_error(config, "type", concat("\"", type, "\" is not a model; allowed: ", kTypes));
   const ConfigValue own = without_type(config);
-  return Model(std::make_shared<Scot>(read_scot_config(own), own, mesh));
+  if (type == "scot") return Model(std::make_shared<Scot>(read_scot_config(own), own, mesh));
+  if (type == "fno") return Model(std::make_shared<Fno>(read_fno_config(own), type, mesh));
+  if (type == "tfno") return Model(std::make_shared<Fno>(read_fno_config(with_tfno_defaults(own)), type, mesh));
+  throw config_error(config, "type", concat("\"", type, "\" is not a model; ", suggestion(type, {"scot", "fno", "tfno"}), "allowed: ", kTypes));
 }
 
 ParameterList materialize(const Model& model, DType dtype, Use use, std::optional<RandomKey> key, const std::vector<std::string>& frozen,
