@@ -5,17 +5,18 @@
 
 #include "checkpoint/atomic_file.h"
 #include "launch/data/hdf5_file.h"
+#include "launch/generate/sample_farm.h"
 
 namespace trident {
 
-class PdegymWriter {
+class PdegymWriter final : public SampleWriter {
  public:
   /// The file appears under `path` at commit(). shape: (trajectories, frames, channels, points, points). Throws DataError, CheckpointError.
   PdegymWriter(const std::string& path, const std::string& variable, const Shape& shape, const std::string& source);
 
   /// Row-major (frame, channel, x, y).
-  void write(std::int64_t trajectory, const float* frames);
-  void commit();
+  void write(std::int64_t trajectory, const float* frames) override;
+  void commit() override;
 
  private:
   AtomicFile file_;

@@ -5,14 +5,10 @@
 #include <algorithm>
 #include <mutex>
 
+#include "launch/generate/fftw_planner.h"
+
 namespace trident {
 namespace {
-
-/// FFTW's planner is not thread-safe; executing plans is.
-std::mutex& planner() {
-  static std::mutex mutex;
-  return mutex;
-}
 
 struct FftwFree {
   void operator()(void* memory) const { fftw_free(memory); }
@@ -22,7 +18,7 @@ struct FftwFree {
 
 struct PeriodicGrid::Plans {
   explicit Plans(int n) : columns(static_cast<std::size_t>(n / 2 + 1)) {
-    const std::lock_guard lock(planner());
+    const std::lock_guard lock(fftw_planner());
     real.reset(fftw_alloc_real(static_cast<std::size_t>(n) * static_cast<std::size_t>(n)));
     half.reset(fftw_alloc_complex(static_cast<std::size_t>(n) * columns));
     // FFTW_ESTIMATE chooses without timing, so the same numbers come out every time.
@@ -30,7 +26,7 @@ struct PeriodicGrid::Plans {
     forward = fftw_plan_dft_r2c_2d(n, n, real.get(), half.get(), FFTW_ESTIMATE);
   }
   ~Plans() {
-    const std::lock_guard lock(planner());
+    const std::lock_guard lock(fftw_planner());
     fftw_destroy_plan(backward);
     fftw_destroy_plan(forward);
   }
