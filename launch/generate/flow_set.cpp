@@ -5,6 +5,7 @@
 
 #include "launch/generate/pdegym_writer.h"
 #include "launch/generate/sample_farm.h"
+#include "parallel/communicator.h"
 #include "runtime/error.h"
 
 namespace trident {

@@ -13,6 +13,7 @@
 #include "launch/generate/pair_set.h"
 #include "parallel/communicator.h"
 #include "runtime/error.h"
+#include "runtime/tensor/copy.h"
 #include "runtime/tensor/create.h"
 #include "tests/support/temporary_folder.h"
 
@@ -115,7 +116,9 @@ TEST(Darcy, IsTheSameFunctionAtEveryResolution) {
 TEST(Darcy, HasTheEquationOfTheDataThatNeuraloperatorPublishes) {
   TorchReader reader(std::filesystem::path(TRIDENT_GOLDEN_FOLDER) / "data" / "darcy_test_32_part.pt");
   const auto y = to_host<float>(reader.tensor("y"));
-  const auto x = to_host<bool>(reader.tensor("x"));
+  const Tensor phases = empty(reader.tensor("x").shape(), DType::f32);
+  copy_into(phases, reader.tensor("x"));
+  const auto x = to_host<float>(phases);
   const double h = 64.0 / 2047.0;
   std::array<std::vector<double>, 2> found;
   const std::int64_t samples = reader.tensor("y").size(0);
@@ -128,7 +131,7 @@ TEST(Darcy, HasTheEquationOfTheDataThatNeuraloperatorPublishes) {
           for (int dj = -3; dj <= 3; ++dj) same = same && x[at(di, dj)] == x[at(0, 0)];
         }
         if (!same) continue;
-        found[x[at(0, 0)] ? 1 : 0].push_back((4.0 * y[at(0, 0)] - y[at(1, 0)] - y[at(-1, 0)] - y[at(0, 1)] - y[at(0, -1)]) / h / h);
+        found[x[at(0, 0)] > 0.0F ? 1 : 0].push_back((4.0 * y[at(0, 0)] - y[at(1, 0)] - y[at(-1, 0)] - y[at(0, 1)] - y[at(0, -1)]) / h / h);
       }
     }
   }
