@@ -6,13 +6,13 @@
 
 #include "checkpoint/atomic_file.h"
 #include "checkpoint/box.h"
+#include "checkpoint/gathered_tensor.h"
 #include "checkpoint/neuralop_folder.h"
 #include "checkpoint/safetensors_writer.h"
 #include "checkpoint/weight_files.h"
 #include "parallel/messages.h"
 #include "runtime/error.h"
 #include "runtime/tensor/copy.h"
-#include "runtime/tensor/view.h"
 
 namespace trident {
 namespace {
@@ -126,6 +126,18 @@ std::vector<NamedTensor> whole_tensors(const fs::path& folder, const ParameterLi
   return tensors;
 }
 
+/// All parameters and buffers. To make one is collective: the first rank gets it.
+std::vector<LateTensor> late_tensors(const ParameterList& parameters, const Mesh& mesh) {
+  std::vector<LateTensor> tensors;
+  for (const NamedPiece& piece : parameters.pieces()) {
+    tensors.push_back({piece.name, piece.value.dtype(), piece.piece.full_shape, [piece, mesh] { return gathered_tensor(piece, mesh); }});
+  }
+  for (const auto& buffer : parameters.buffers()) {
+    tensors.push_back({buffer.name, buffer.value.dtype(), buffer.value.shape(), [buffer] { return buffer.value; }});
+  }
+  return tensors;
+}
+
 }  // namespace
 
 ConfigValue read_model_config(const fs::path& folder) {
@@ -167,21 +179,28 @@ LoadedModel load_model(const fs::path& folder, const Mesh& mesh, const LoadOptio
   return loaded;
 }
 
+void write_model(const fs::path& folder, const Model& model, const std::vector<LateTensor>& tensors,
+                 const std::optional<ConfigValue>& description) {
+  const bool has_f64 = std::ranges::any_of(tensors, [](const LateTensor& tensor) { return tensor.dtype == DType::f64; });
+  make_folder(folder);
+  write_file_atomically(folder / kConfig, config_text(model, has_f64 ? DType::f64 : DType::f32));
+  if (description) {
+    write_file_atomically(folder / kDescription, to_json(*description) + "\n");
+  } else {
+    fs::remove(folder / kDescription);  // another model's
+  }
+  write_safetensors(folder / kWeights, tensors);
+}
+
 void save_model(const fs::path& folder, const Model& model, const ParameterList& parameters, const Mesh& mesh,
                 const std::optional<ConfigValue>& description) {
-  Communicator& world = mesh.world();
-  if (world.rank() == 0) {
-    const std::vector<NamedTensor> tensors = whole_tensors(folder, parameters);
-    make_folder(folder);
-    write_file_atomically(folder / kConfig, config_text(model, parameters.values().dtype()));
-    if (description) {
-      write_file_atomically(folder / kDescription, to_json(*description) + "\n");
-    } else {
-      fs::remove(folder / kDescription);  // another model's
-    }
-    write_safetensors(folder / kWeights, tensors);
+  const std::vector<LateTensor> tensors = late_tensors(parameters, mesh);
+  if (mesh.world().rank() == 0) {
+    write_model(folder, model, tensors, description);
+  } else {
+    for (const LateTensor& tensor : in_file_order(tensors)) tensor.make();
   }
-  barrier(world);
+  barrier(mesh.world());
 }
 
 void save_for_neuralop(const fs::path& folder, const Model& model, const ParameterList& parameters) {

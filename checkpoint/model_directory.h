@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "checkpoint/safetensors_writer.h"
 #include "checkpoint/weight_files.h"
 #include "models/model.h"
 
@@ -47,9 +48,13 @@ LoadedModel load_model(const std::filesystem::path& folder, const Mesh& mesh, co
 std::vector<std::string> load_weights(const std::filesystem::path& folder, const ParameterList& parameters, Fit fit, RandomKey key);
 
 /// Writes config.json, trident.json (or removes it, without a description) and model.safetensors, each atomically and the weights last;
-/// other files of the folder stay. The first rank writes; returns on all ranks when it is done.
+/// other files of the folder stay. The first rank writes, tensors that are split over ranks one at a time; returns on all ranks when it is
+/// done.
 void save_model(const std::filesystem::path& folder, const Model& model, const ParameterList& parameters, const Mesh& mesh,
                 const std::optional<ConfigValue>& description = {});
+/// The same of tensors that are made one at a time, floating ones in one number type. Of one rank.
+void write_model(const std::filesystem::path& folder, const Model& model, const std::vector<LateTensor>& tensors,
+                 const std::optional<ConfigValue>& description = {});
 
 /// Writes a model of type fno or tfno as neuraloperator reads it (neuralop_folder.h).
 void save_for_neuralop(const std::filesystem::path& folder, const Model& model, const ParameterList& parameters);

@@ -21,21 +21,21 @@ std::string_view type_name(DType dtype) {
 }
 
 /// The length and the JSON of the header, padded to 8 bytes as the format's own writer does.
-std::string header_of(const std::filesystem::path& path, const std::vector<NamedTensor>& tensors,
+std::string header_of(const std::filesystem::path& path, const std::vector<LateTensor>& tensors,
                       const std::map<std::string, std::string>& metadata) {
   nlohmann::ordered_json header = nlohmann::ordered_json::object();
   if (!metadata.empty()) header["__metadata__"] = metadata;
   std::unordered_set<std::string> names;
   std::int64_t offset = 0;
   for (const auto& entry : tensors) {
-    const Tensor& tensor = entry.tensor;
+    const std::int64_t bytes = numel(entry.shape) * static_cast<std::int64_t>(size_of(entry.dtype));
     if (entry.name == "__metadata__" || !names.insert(entry.name).second) {
       throw CheckpointError(concat(path.string(), ": two tensors are named \"", entry.name, "\"; names must be unique"));
     }
-    header[entry.name] = {{"dtype", type_name(tensor.dtype())},
-                          {"shape", std::vector<std::int64_t>(tensor.shape().begin(), tensor.shape().end())},
-                          {"data_offsets", {offset, offset + tensor.num_bytes()}}};
-    offset += tensor.num_bytes();
+    header[entry.name] = {{"dtype", type_name(entry.dtype)},
+                          {"shape", std::vector<std::int64_t>(entry.shape.begin(), entry.shape.end())},
+                          {"data_offsets", {offset, offset + bytes}}};
+    offset += bytes;
   }
   std::string json = header.dump();
   json.resize((json.size() + 7) / 8 * 8, ' ');
@@ -45,22 +45,40 @@ std::string header_of(const std::filesystem::path& path, const std::vector<Named
 
 }  // namespace
 
-void write_safetensors(const std::filesystem::path& path, const std::vector<NamedTensor>& tensors,
-                       const std::map<std::string, std::string>& metadata) {
-  std::vector<NamedTensor> ordered = tensors;
-  for (NamedTensor& tensor : ordered) {
-    if (tensor.tensor.dtype() == DType::c128) tensor = {concat(tensor.name, kComplexEnding), parts_of_complex(tensor.tensor)};
+std::vector<LateTensor> in_file_order(std::vector<LateTensor> tensors) {
+  for (LateTensor& tensor : tensors) {
+    if (tensor.dtype != DType::c128) continue;
+    tensor.name += kComplexEnding;
+    tensor.dtype = DType::f64;
+    tensor.shape.push_back(2);
+    tensor.make = [make = tensor.make] {
+      const Tensor made = make();
+      return made.defined() ? parts_of_complex(made) : made;
+    };
   }
-  std::stable_sort(ordered.begin(), ordered.end(),
-                   [](const NamedTensor& a, const NamedTensor& b) { return size_of(a.tensor.dtype()) > size_of(b.tensor.dtype()); });
+  std::stable_sort(tensors.begin(), tensors.end(),
+                   [](const LateTensor& a, const LateTensor& b) { return size_of(a.dtype) > size_of(b.dtype); });
+  return tensors;
+}
+
+void write_safetensors(const std::filesystem::path& path, const std::vector<LateTensor>& tensors,
+                       const std::map<std::string, std::string>& metadata) {
+  const std::vector<LateTensor> ordered = in_file_order(tensors);
   const std::string header = header_of(path, ordered, metadata);
   AtomicFile file(path);
   file.write(header);
-  for (const auto& entry : ordered) {
-    const Tensor values = packed(entry.tensor);
+  for (const LateTensor& entry : ordered) {
+    const Tensor values = packed(entry.make());
     file.write(values.bytes(), static_cast<std::size_t>(values.num_bytes()));
   }
   file.commit();
+}
+
+void write_safetensors(const std::filesystem::path& path, const std::vector<NamedTensor>& tensors,
+                       const std::map<std::string, std::string>& metadata) {
+  std::vector<LateTensor> late;
+  for (const auto& [name, tensor] : tensors) late.push_back({name, tensor.dtype(), tensor.shape(), [tensor] { return tensor; }});
+  write_safetensors(path, late, metadata);
 }
 
 }  // namespace trident

@@ -21,6 +21,7 @@ namespace fs = std::filesystem;
 
 constexpr const char* kManifest = "manifest.json";
 constexpr const char* kMarker = "COMMITTED";
+constexpr std::int64_t kMappedBytes = std::int64_t{16} << 20;  // of a checkpoint's files at a time
 constexpr std::string_view kPrefix = "step-";
 
 std::string padded(std::int64_t number, std::size_t width) {
@@ -44,18 +45,37 @@ bool saves(const StatePiece& piece, const Mesh& mesh) {
   return true;
 }
 
-/// Writes this rank's tensors into one file and describes them; no file if it has none.
-Manifest write_part(const fs::path& folder, const TrainingState& state, const Mesh& mesh) {
-  const std::string file = concat("part-", padded(mesh.world().rank(), 5), ".safetensors");
-  std::vector<NamedTensor> tensors;
-  Manifest manifest;
-  manifest.state = state.values;
+/// A tensor to be written, as the box of a larger one.
+struct Part {
+  LateTensor tensor;
+  Shape full_shape;
+  Box box;
+};
+
+std::vector<Part> parts_of(const TrainingState& state, const Mesh& mesh) {
+  std::vector<Part> parts;
   for (const StatePiece& piece : state.pieces) {
     if (!saves(piece, mesh)) continue;
     const Tensor values = view::reshape(piece.values.detached(), extents_of(piece.owned));
-    const std::uint64_t checksum = checksum_of(values.bytes(), static_cast<std::size_t>(values.num_bytes()));
-    tensors.push_back({piece.name, values});
-    manifest.tensors.push_back({piece.name, values.dtype(), piece.full_shape, {{file, piece.owned, checksum}}});
+    parts.push_back({{piece.name, values.dtype(), values.shape(), [values] { return values; }}, piece.full_shape, piece.owned});
+  }
+  return parts;
+}
+
+/// Writes a rank's tensors into one file and describes them; no file if it has none.
+Manifest write_parts(const fs::path& folder, int rank, const std::vector<Part>& parts, const ConfigValue& values) {
+  const std::string file = concat("part-", padded(rank, 5), ".safetensors");
+  Manifest manifest;
+  manifest.state = values;
+  for (const Part& part : parts) manifest.tensors.push_back({part.tensor.name, part.tensor.dtype, part.full_shape, {{file, part.box}}});
+  std::vector<LateTensor> tensors;
+  for (std::size_t i = 0; i < parts.size(); ++i) {
+    tensors.push_back(parts[i].tensor);
+    tensors.back().make = [make = parts[i].tensor.make, &written = manifest.tensors[i].parts.front()] {
+      const Tensor tensor = packed(make());
+      written.checksum = checksum_of(tensor.bytes(), static_cast<std::size_t>(tensor.num_bytes()));
+      return tensor;
+    };
   }
   if (!tensors.empty()) write_safetensors(folder / file, tensors);
   return manifest;
@@ -72,46 +92,21 @@ void commit(const fs::path& temporary, const fs::path& target, const std::vector
   write_file_atomically(target / kMarker, marker_of(text));
 }
 
-/// The files of one checkpoint, each opened once.
-class PartFiles {
- public:
-  explicit PartFiles(fs::path folder) : folder_(std::move(folder)) {}
-
-  /// The tensor, after its checksum has been found right.
-  Tensor read(const ManifestTensor& tensor, const ManifestPart& part) {
-    const auto found = files_.try_emplace(part.file, folder_ / part.file).first;
-    const Tensor values = tensor.dtype == DType::c128 ? complex_from_parts(found->second.tensor(concat(tensor.name, kComplexEnding)))
-                                                      : found->second.tensor(tensor.name);
-    if (values.dtype() != tensor.dtype || values.shape() != extents_of(part.box) ||
-        checksum_of(values.bytes(), static_cast<std::size_t>(values.num_bytes())) != part.checksum) {
-      throw CheckpointError(concat((folder_ / part.file).string(), ": tensor \"", tensor.name,
-                                   "\" is not what was saved (checksum, shape or type); the file is damaged: remove ", folder_.string(),
-                                   " to resume from an earlier checkpoint"));
-    }
-    return values;
-  }
-
- private:
-  fs::path folder_;
-  std::map<std::string, SafetensorsReader> files_;
-};
-
 /// One line for each tensor that does not fit.
-std::string differences(const Manifest& manifest, const std::vector<StatePiece>& pieces,
-                        const std::map<std::string, const ManifestTensor*>& saved) {
+std::string differences(const CheckpointReader& saved, const std::vector<StatePiece>& pieces) {
   std::string lines;
   std::map<std::string, const StatePiece*> wanted;
   for (const StatePiece& piece : pieces) {
     wanted[piece.name] = &piece;
-    const auto found = saved.find(piece.name);
-    if (found == saved.end()) {
+    const ManifestTensor* found = saved.find(piece.name);
+    if (found == nullptr) {
       lines += concat("\n  missing: ", piece.name);
-    } else if (found->second->shape != piece.full_shape || found->second->dtype != piece.values.dtype()) {
-      lines += concat("\n  ", piece.name, ": saved ", name_of(found->second->dtype), to_string(found->second->shape), ", wanted ",
+    } else if (found->shape != piece.full_shape || found->dtype != piece.values.dtype()) {
+      lines += concat("\n  ", piece.name, ": saved ", name_of(found->dtype), to_string(found->shape), ", wanted ",
                       name_of(piece.values.dtype()), to_string(piece.full_shape));
     }
   }
-  for (const ManifestTensor& tensor : manifest.tensors) {
+  for (const ManifestTensor& tensor : saved.manifest().tensors) {
     if (!wanted.contains(tensor.name)) lines += concat("\n  surplus: ", tensor.name);
   }
   return lines;
@@ -135,11 +130,14 @@ bool is_committed(const fs::path& checkpoint) {
   return read_text_file(checkpoint / kMarker) == marker_of(read_text_file(checkpoint / kManifest));
 }
 
-fs::path save_checkpoint(const fs::path& folder, std::int64_t step, const TrainingState& state, const Mesh& mesh) {
+namespace {
+
+/// `write`: writes a rank's file into the temporary folder.
+template <class Write>
+fs::path save_with(const fs::path& folder, std::int64_t step, Communicator& world, const Write& write) {
   return on_files("save a checkpoint there", [&] {
     const std::string name = concat(kPrefix, padded(step, 8));
     const fs::path target = folder / name, temporary = folder / ("." + name + ".tmp");
-    Communicator& world = mesh.world();
     const bool leads = world.rank() == 0;
     if (any_of(world, leads && is_committed(target))) return target;
     if (leads) {
@@ -148,42 +146,82 @@ fs::path save_checkpoint(const fs::path& folder, std::int64_t step, const Traini
       fs::create_directories(temporary);
     }
     barrier(world);
-    const auto manifests = gather_texts(world, to_json(write_part(temporary, state, mesh)));
+    const auto manifests = gather_texts(world, to_json(write(temporary)));
     if (leads) commit(temporary, target, manifests);
     barrier(world);
     return target;
   });
 }
 
+}  // namespace
+
+fs::path save_checkpoint(const fs::path& folder, std::int64_t step, const TrainingState& state, const Mesh& mesh) {
+  return save_with(folder, step, mesh.world(), [&](const fs::path& temporary) {
+    return write_parts(temporary, mesh.world().rank(), parts_of(state, mesh), state.values);
+  });
+}
+
+fs::path save_checkpoint(const fs::path& folder, std::int64_t step, const std::vector<LateTensor>& tensors, const ConfigValue& values) {
+  std::vector<Part> parts;
+  for (const LateTensor& tensor : tensors) parts.push_back({tensor, tensor.shape, whole_box(tensor.shape)});
+  return save_with(folder, step, Mesh().world(), [&](const fs::path& temporary) { return write_parts(temporary, 0, parts, values); });
+}
+
+CheckpointReader::CheckpointReader(fs::path checkpoint) : path_(std::move(checkpoint)) {
+  if (!is_committed(path_)) {
+    throw CheckpointError(concat(path_.string(), ": is no committed checkpoint (its marker is missing or does not fit the manifest); ",
+                                 "remove it to resume from an earlier one"));
+  }
+  manifest_ = parse_manifest(read_text_file(path_ / kManifest), (path_ / kManifest).string());
+  for (const ManifestTensor& tensor : manifest_.tensors) index_[tensor.name] = &tensor;
+}
+
+const ManifestTensor* CheckpointReader::find(const std::string& name) const {
+  const auto found = index_.find(name);
+  return found == index_.end() ? nullptr : found->second;
+}
+
+/// After its checksum has been found right.
+Tensor CheckpointReader::part_of(const ManifestTensor& tensor, const ManifestPart& part) {
+  if (bytes_read_ > kMappedBytes) {
+    files_.clear();  // what has been read of a mapped file counts as this process's memory
+    bytes_read_ = 0;
+  }
+  const auto file = files_.try_emplace(part.file, path_ / part.file).first;
+  const Tensor values = tensor.dtype == DType::c128 ? complex_from_parts(file->second.tensor(concat(tensor.name, kComplexEnding)))
+                                                    : file->second.tensor(tensor.name);
+  bytes_read_ += values.num_bytes();
+  if (values.dtype() != tensor.dtype || values.shape() != extents_of(part.box) ||
+      checksum_of(values.bytes(), static_cast<std::size_t>(values.num_bytes())) != part.checksum) {
+    throw CheckpointError(concat((path_ / part.file).string(), ": tensor \"", tensor.name,
+                                 "\" is not what was saved (checksum, shape or type); the file is damaged: remove ", path_.string(),
+                                 " to resume from an earlier checkpoint"));
+  }
+  return values;
+}
+
+void CheckpointReader::read(const ManifestTensor& tensor, const Box& box, const Tensor& values) {
+  std::int64_t copied = 0;
+  for (const ManifestPart& part : tensor.parts) {
+    if (num_elements(intersection(part.box, box)) > 0) copied += copy_overlap(values, box, part_of(tensor, part), part.box);
+  }
+  if (copied != num_elements(box)) {
+    throw CheckpointError(concat(path_.string(), ": the parts of tensor \"", tensor.name, "\" give ", copied, " of ", num_elements(box),
+                                 " elements; resume from another checkpoint"));
+  }
+}
+
 ConfigValue load_checkpoint(const fs::path& checkpoint, const std::vector<StatePiece>& pieces) {
   return on_files("read the checkpoint", [&] {
-    if (!is_committed(checkpoint)) {
-      throw CheckpointError(concat(checkpoint.string(),
-                                   ": is no committed checkpoint (its marker is missing or does not fit the manifest); ",
-                                   "remove it to resume from an earlier one"));
-    }
-    const Manifest manifest = parse_manifest(read_text_file(checkpoint / kManifest), (checkpoint / kManifest).string());
-    std::map<std::string, const ManifestTensor*> saved;
-    for (const ManifestTensor& tensor : manifest.tensors) saved[tensor.name] = &tensor;
-    if (const std::string lines = differences(manifest, pieces, saved); !lines.empty()) {
+    CheckpointReader saved(checkpoint);
+    if (const std::string lines = differences(saved, pieces); !lines.empty()) {
       throw CheckpointError(
           concat(checkpoint.string(), ": holds another training state:", lines, "\nresume with the run file that made it"));
     }
-    PartFiles files(checkpoint);
     for (const StatePiece& piece : pieces) {
-      if (piece.values.numel() == 0) continue;
-      const ManifestTensor& tensor = *saved.at(piece.name);
-      std::int64_t copied = 0;
-      for (const ManifestPart& part : tensor.parts) {
-        if (num_elements(intersection(part.box, piece.owned)) == 0) continue;
-        copied += copy_overlap(piece.values.detached(), piece.owned, files.read(tensor, part), part.box);
-      }
-      if (copied != num_elements(piece.owned)) {
-        throw CheckpointError(concat(checkpoint.string(), ": the parts of tensor \"", piece.name, "\" give ", copied, " of ",
-                                     num_elements(piece.owned), " elements; resume from another checkpoint"));
-      }
+      if (piece.values.numel() > 0) saved.read(*saved.find(piece.name), piece.owned, piece.values.detached());
     }
-    return manifest.state;
+    return saved.manifest().state;
   });
 }
 

@@ -4,9 +4,14 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <optional>
+#include <string>
 #include <vector>
 
+#include "checkpoint/manifest.h"
+#include "checkpoint/safetensors_reader.h"
+#include "checkpoint/safetensors_writer.h"
 #include "checkpoint/training_state.h"
 
 namespace trident {
@@ -14,6 +19,33 @@ namespace trident {
 /// Saves the state into `folder` and returns the path of the new checkpoint once it would survive a loss of power. Every tensor is saved by
 /// the first of the ranks that hold it. A committed checkpoint of this step is kept as it is. Collective over the mesh.
 std::filesystem::path save_checkpoint(const std::filesystem::path& folder, std::int64_t step, const TrainingState& state, const Mesh& mesh);
+
+/// The same of whole tensors that are made one at a time. Of one rank.
+std::filesystem::path save_checkpoint(const std::filesystem::path& folder, std::int64_t step, const std::vector<LateTensor>& tensors,
+                                      const ConfigValue& values);
+
+/// Reads a committed checkpoint tensor by tensor. Maps little of its files at a time.
+class CheckpointReader {
+ public:
+  /// Throws CheckpointError unless it is committed.
+  explicit CheckpointReader(std::filesystem::path checkpoint);
+
+  const Manifest& manifest() const { return manifest_; }
+  /// Null if there is no such tensor.
+  const ManifestTensor* find(const std::string& name) const;
+  /// Fills `values` (contiguous), the box of a tensor, from its parts, converting the number type. Throws CheckpointError naming damaged
+  /// files, or if the parts do not give all elements.
+  void read(const ManifestTensor& tensor, const Box& box, const Tensor& values);
+
+ private:
+  Tensor part_of(const ManifestTensor& tensor, const ManifestPart& part);
+
+  std::filesystem::path path_;
+  Manifest manifest_;
+  std::map<std::string, const ManifestTensor*> index_;
+  std::map<std::string, SafetensorsReader> files_;  // open ones
+  std::int64_t bytes_read_ = 0;                     // from open files
+};
 
 /// Fills the tensors of `pieces` in place from a checkpoint made on any mesh, and returns the saved document. Every rank reads what it
 /// holds. Throws CheckpointError listing all tensors that are missing, surplus or of another shape or number type, and naming damaged

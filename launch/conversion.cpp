@@ -2,11 +2,13 @@
 
 #include <algorithm>
 
+#include "checkpoint/checkpoint_conversion.h"
 #include "checkpoint/model_directory.h"
 #include "checkpoint/neuralop_folder.h"
 #include "checkpoint/safetensors_writer.h"
 #include "checkpoint/torch_writer.h"
 #include "checkpoint/weight_files.h"
+#include "launch/trainer/training_run.h"
 #include "runtime/error.h"
 
 namespace trident {
@@ -18,7 +20,19 @@ bool has_f64(const std::vector<StoredTensor>& tensors) {
   return std::ranges::any_of(tensors, [](const StoredTensor& tensor) { return tensor.dtype == DType::f64 || tensor.dtype == DType::c128; });
 }
 
+void convert_checkpoint(const Conversion& conversion) {
+  if (conversion.to == ModelFormat::checkpoint) {
+    throw ConfigError(concat(conversion.source.string(), ": is a training checkpoint already; convert it to trident or hugging-face"));
+  }
+  model_from_checkpoint(conversion.source, conversion.target,
+                        conversion.to == ModelFormat::trident ? Description::keep : Description::leave_out, conversion.dtype);
+}
+
 void convert_model(const Conversion& conversion) {
+  if (conversion.to == ModelFormat::checkpoint) {
+    checkpoint_from_model(conversion.source, conversion.target, write_config(RunState{}), conversion.dtype);
+    return;
+  }
   if (conversion.target.extension() == ".safetensors") {
     throw ConfigError(concat(conversion.target.string(), ": a model directory becomes a folder; give the name of a folder"));
   }
@@ -62,7 +76,9 @@ void convert(const Conversion& conversion) {
   if (taken && conversion.existing == Existing::refuse) {
     throw ConfigError(concat(conversion.target.string(), ": exists already; choose another target or add --overwrite"));
   }
-  if (fs::is_directory(conversion.source) || is_neuralop_model(conversion.source)) {
+  if (is_training_checkpoint(conversion.source)) {
+    convert_checkpoint(conversion);
+  } else if (fs::is_directory(conversion.source) || is_neuralop_model(conversion.source)) {
     convert_model(conversion);
   } else {
     convert_file(conversion);

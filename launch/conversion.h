@@ -10,23 +10,25 @@
 
 namespace trident {
 
-enum class ModelFormat { trident, hugging_face, neuraloperator };
+enum class ModelFormat { trident, hugging_face, neuraloperator, checkpoint };
 inline auto config_names(ModelFormat) {
   return std::array{std::pair{ModelFormat::trident, "trident"}, std::pair{ModelFormat::hugging_face, "hugging-face"},
-                    std::pair{ModelFormat::neuraloperator, "neuraloperator"}};
+                    std::pair{ModelFormat::neuraloperator, "neuraloperator"}, std::pair{ModelFormat::checkpoint, "checkpoint"}};
 }
 enum class Existing { refuse, replace };
 
 struct Conversion {
   std::filesystem::path source, target;
-  ModelFormat to = ModelFormat::trident;  // hugging_face leaves trident.json out; neuraloperator: fno, tfno
+  // hugging_face leaves trident.json out; neuraloperator: fno, tfno; checkpoint: of training, in the folder `target`, at step 0
+  ModelFormat to = ModelFormat::trident;
   Existing existing = Existing::refuse;
   std::optional<DType> dtype = std::nullopt;  // of the weights; default: f64 if the source has any, else f32
 };
 
 /// A model directory in any form (Hugging Face's, neuraloperator's, The Well's) becomes config.json and model.safetensors, or
 /// model_state_dict.pt and model_metadata.pkl for neuraloperator, once every tensor that the configuration asks for has been
-/// found and no other; a file of tensors (.bin, .pt, .safetensors) becomes another such file with the same names. Throws CheckpointError,
+/// found and no other. So does a training checkpoint, and a model directory of Hugging Face's form becomes one, with one tensor in memory at
+/// a time. A file of tensors (.bin, .pt, .safetensors) becomes another such file with the same names. Throws CheckpointError,
 /// with the target as it was.
 void convert(const Conversion& conversion);
 

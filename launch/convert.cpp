@@ -45,11 +45,13 @@ Command convert_command() {
   return {"convert", "turns a model directory or a file of tensors into another format", [](Arguments& arguments) {
             auto options = std::make_shared<ConvertOptions>();
             arguments.add("source", options->source,
-                          "model directory of Hugging Face, neuraloperator or The Well, or a .bin, .pt or .safetensors file",
+                          "model directory of Hugging Face, neuraloperator or The Well, training checkpoint, or a .bin, .pt or .safetensors "
+                          "file",
                           Presence::required);
             arguments.add("target", options->target, "model directory, or .safetensors, .pt or .bin file", Presence::required);
             arguments.add("--to", options->to,
-                          "trident (with trident.json, if the source has one), hugging-face (without), neuraloperator (fno, tfno)");
+                          "trident (with trident.json, if the source has one), hugging-face (without), neuraloperator (fno, tfno) or "
+                          "checkpoint (to train on)");
             arguments.flag("--overwrite", options->overwrite, "replace an existing target");
             return [options](CommandContext& context) { run(*options, context); };
           }};

@@ -56,24 +56,27 @@ TrainingRun::TrainingRun(Parts parts, Trainer& trainer, Log& log)
                  dtype_of_precision(parts_.run.config.training.precision), batch_size_of(parts_.run.config), parts_.mesh),
       progress_(log, progress_options(parts_, trainer)) {
   state_.seed = parts_.run.config.seed;
+  state_.model = trainer.model()->config();
+  state_.description = parts_.description;
 }
 
 TrainingState TrainingRun::saved_state() const {
   TrainingState state;
-  add_pieces(state, "weights", trainer_.parameters(), trainer_.parameters().values());
-  add_buffers(state, "buffers", trainer_.parameters());
+  add_pieces(state, kWeightsGroup, trainer_.parameters(), trainer_.parameters().values());
+  add_buffers(state, kBuffersGroup, trainer_.parameters());
   for (const NamedPiece& piece : trainer_.optimizer().state()) {
-    state.pieces.push_back({"moments/" + piece.name, piece.piece.full_shape, piece.piece.owned, piece.replicated, piece.value});
+    state.pieces.push_back({concat(kMomentsGroup, '/', piece.name), piece.piece.full_shape, piece.piece.owned, piece.replicated, piece.value});
   }
   state.values = write_config(state_);
   return state;
 }
 
 void TrainingRun::resume(const std::filesystem::path& checkpoint) {
-  const RunState saved = read_config<RunState>(load_checkpoint(checkpoint, saved_state().pieces));
+  RunState saved = read_config<RunState>(load_checkpoint(checkpoint, saved_state().pieces));
   if (saved.seed != state_.seed) {
     throw parts_.run.error("seed", concat("the run was started with seed ", saved.seed, ", not ", state_.seed, "; set it to ", saved.seed));
   }
+  saved.model = state_.model, saved.description = state_.description;
   state_ = saved;
   if (parts_.mesh.world().rank() == 0) drop_metrics_past(parts_.folder.metrics(), state_.steps_done);
   log_(concat("going on after step ", state_.steps_done, " from ", checkpoint.string()));

@@ -3,6 +3,8 @@
 #include <array>
 #include <set>
 
+#include "checkpoint/model_directory.h"
+#include "checkpoint/sharded_checkpoint.h"
 #include "models/losses.h"
 #include "parallel/gradient_reducer.h"
 #include "parallel/optimizer.h"
@@ -79,6 +81,15 @@ std::int64_t bytes_sent(const Mesh& mesh) {
   return bytes;
 }
 
+TrainingState state_of(const ParameterList& parameters, const AdamW& optimizer) {
+  TrainingState state;
+  add_pieces(state, "weights", parameters, parameters.values());
+  for (const NamedPiece& piece : optimizer.state()) {
+    state.pieces.push_back({"moments/" + piece.name, piece.piece.full_shape, piece.piece.owned, piece.replicated, piece.value});
+  }
+  return state;
+}
+
 }  // namespace
 
 std::vector<MeshCase> mesh_cases() {
@@ -131,7 +142,8 @@ Outcome train_steps(const MeshCase& a_case, const Mesh& mesh, const StepsOptions
   const FlatShares shares(parameters, mesh, options.sharding, options.bucket_bytes);
   GradientReducer reducer(parameters, shares);
   AdamW optimizer(parameters, {.max_grad_norm = 1.0}, {0.01}, [](const std::string&) { return 0; }, shares);
-  for (int step = 0; step < options.steps; ++step) {
+  if (options.resume_from) load_checkpoint(*options.resume_from, state_of(parameters, optimizer).pieces);
+  for (int step = options.first_step; step < options.steps; ++step) {
     const Fields fields = fields_of(a_case, mesh, model, options.dtype, step);
     Pass pass = pass_of(options.dtype, Mode::train);
     pass.tokens = options.tokens, pass.recompute = options.recompute;
@@ -148,13 +160,21 @@ Outcome train_steps(const MeshCase& a_case, const Mesh& mesh, const StepsOptions
     mesh.world().all_reduce(sum, ReduceOp::sum);
     outcome.losses.push_back(to_number(sum));
     outcome.norms.push_back(to_number(norm));
-    if (step == 0) {
+    if (step == options.first_step) {
       outcome.first_gradients = empty_like(parameters.gradients());
       copy_into(outcome.first_gradients, parameters.gradients());
     }
     optimizer.update(step + 1, std::array{1e-3}, norm);
   }
+  if (options.save_to) {
+    save_checkpoint(*options.save_to, options.steps, state_of(parameters, optimizer), mesh);
+    save_model(model_in(*options.save_to), model, parameters, mesh);
+  }
   return outcome;
 }
+
+std::filesystem::path checkpoint_in(const std::filesystem::path& folder, int steps) { return folder / concat("step-0000000", steps); }
+
+std::filesystem::path model_in(const std::filesystem::path& folder) { return folder / "model"; }
 
 }  // namespace trident::testing

@@ -2,6 +2,8 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -37,6 +39,9 @@ struct StepsOptions {
   TokensBetween tokens = TokensBetween::alike;
   Recompute recompute = Recompute::none;
   Sharding sharding = Sharding::none;
+  int first_step = 0;                                // of all `steps`; after the first the state comes from `resume_from`
+  std::optional<std::filesystem::path> resume_from = {};  // a checkpoint
+  std::optional<std::filesystem::path> save_to = {};      // where the last state becomes one, and the weights a model directory
   std::int64_t bucket_bytes = 1 << 12;  // of the sums of gradients
 };
 
@@ -47,6 +52,10 @@ struct Outcome {
   ParameterList parameters;           // after the last step
   std::int64_t step_bytes = 0;        // sent by the forward, the backward and the sums of gradients of the last step
 };
+
+/// Inside of a folder that steps were saved to.
+std::filesystem::path checkpoint_in(const std::filesystem::path& folder, int steps);
+std::filesystem::path model_in(const std::filesystem::path& folder);
 
 /// Trains on global batches that do not depend on the mesh.
 Outcome train_steps(const MeshCase& a_case, const Mesh& mesh, const StepsOptions& options = {});

@@ -3,23 +3,29 @@
 
 #include <cmath>
 #include <cstdlib>
+#include <filesystem>
+#include <fstream>
 #include <map>
 
 #include "checkpoint/box.h"
 #include "parallel/domain.h"
+#include "parallel/messages.h"
 #include "parallel/tensor_parallel.h"
 #include "runtime/error.h"
 #include "runtime/tensor/copy.h"
 #include "runtime/tensor/create.h"
 #include "runtime/tensor/view.h"
 #include "tests/models/scot/mesh_cases.h"
+#include "tests/support/temporary_folder.h"
 #include "tests/support/test_world.h"
 
 namespace trident {
 namespace {
 
-using testing::fits, testing::mesh_cases, testing::MeshCase, testing::meshes_of, testing::Outcome, testing::StepsOptions,
+using testing::checkpoint_in, testing::fits, testing::mesh_cases, testing::MeshCase, testing::meshes_of, testing::Outcome, testing::StepsOptions,
     testing::train_steps, testing::world;
+
+constexpr std::size_t kFewMeshes = 4;  // every so manyth, for what depends little on the mesh and writes files
 
 double distance(const Tensor& a, const Tensor& b) {
   double sum = 0.0;
@@ -82,17 +88,19 @@ void expect_same(const Outcome& here, const Outcome& alone, const Bounds& bounds
   }
 }
 
-/// On every mesh of this job's ranks. Each runs one of the cases that fit, in turn, or all of them if TRIDENT_ALL_MESH_CASES is set.
+/// On every mesh of this job's ranks, or on each `step`th. Each runs one of the cases that fit, in turn. If TRIDENT_ALL_MESH_CASES is set
+/// all meshes run all cases.
 template <class Check>
-void on_every_mesh(const Check& check) {
+void on_every_mesh(const Check& check, std::size_t step = 1) {
+  const bool all = std::getenv("TRIDENT_ALL_MESH_CASES") != nullptr;
   std::size_t turn = 0;
   for (const MeshSizes& sizes : meshes_of(world()->size())) {
     std::vector<MeshCase> cases;
     for (const MeshCase& a_case : mesh_cases()) {
       if (fits(a_case, sizes)) cases.push_back(a_case);
     }
-    if (cases.empty()) continue;
-    if (std::getenv("TRIDENT_ALL_MESH_CASES") == nullptr) cases = {cases[turn++ % cases.size()]};
+    if (cases.empty() || (turn++ % step != 0 && !all)) continue;
+    if (!all) cases = {cases[turn / step % cases.size()]};
     const Mesh mesh(world(), sizes);
     for (const MeshCase& a_case : cases) {
       SCOPED_TRACE(concat(testing::name_of(sizes), ": ", a_case.name));
@@ -139,6 +147,45 @@ TEST(ScotMesh, SharedOptimisersGiveTheSameBits) {
     EXPECT_EQ(shared.losses, whole.losses);
     EXPECT_EQ(shared.norms, whole.norms);
   });
+}
+
+TEST(ScotMesh, ASharedStateGoesOnHereToTheBitAndOnOneRankAndComesBack) {
+  const testing::TemporaryFolder folder;
+  const std::filesystem::path own = folder.path(), common = broadcast_text(*world(), own.string(), 0);
+  int number = 0;
+  on_every_mesh([&](const Mesh& mesh, const MeshCase& a_case) {
+    const std::string name = std::to_string(number++);
+    StepsOptions options{.steps = 2, .sharding = Sharding::over_replicas, .save_to = common / name};
+    train_steps(a_case, mesh, options);
+    options.first_step = 2, options.steps = 3, options.save_to.reset(), options.resume_from = checkpoint_in(common / name, 2);
+    const Outcome whole = train_steps(a_case, mesh), here = train_steps(a_case, mesh, options);
+    EXPECT_EQ(to_host<double>(here.parameters.values()), to_host<double>(whole.parameters.values()));
+    const Outcome there = train_steps(a_case, Mesh(), options);
+    EXPECT_LE(distances(there, there.parameters.values(), alone(a_case), alone(a_case).parameters.values()).all, 1e-11);
+
+    train_steps(a_case, Mesh(), {.steps = 2, .save_to = own / "alone" / name});
+    options.resume_from = checkpoint_in(own / "alone" / name, 2);
+    const Outcome back = train_steps(a_case, mesh, options);
+    EXPECT_LE(distances(back, back.parameters.values(), alone(a_case), alone(a_case).parameters.values()).all, 1e-11);
+    barrier(*world());
+  }, kFewMeshes);
+}
+
+TEST(ScotMesh, SplitWeightsBecomeOneModelDirectory) {
+  const testing::TemporaryFolder folder;
+  const std::filesystem::path own = folder.path(), common = broadcast_text(*world(), own.string(), 0);
+  int number = 0;
+  on_every_mesh([&](const Mesh& mesh, const MeshCase& a_case) {
+    const std::string name = std::to_string(number++);
+    train_steps(a_case, mesh, {.steps = 0, .save_to = common / name});
+    train_steps(a_case, Mesh(), {.steps = 0, .save_to = own / "alone" / name});
+    const auto bytes_of = [](const std::filesystem::path& path) {
+      std::ifstream file(path / "model.safetensors", std::ios::binary);
+      return std::string(std::istreambuf_iterator<char>(file), {});
+    };
+    EXPECT_EQ(bytes_of(testing::model_in(common / name)), bytes_of(testing::model_in(own / "alone" / name)));
+    barrier(*world());
+  }, kFewMeshes);
 }
 
 std::int64_t ring_bytes(std::int64_t ranks, std::int64_t bytes) { return 2 * (ranks - 1) * bytes / ranks; }
