@@ -13,6 +13,7 @@
 #include "parallel/messages.h"
 #include "runtime/error.h"
 #include "runtime/tensor/copy.h"
+#include "runtime/tensor/view.h"
 
 namespace trident {
 namespace {
