@@ -2,11 +2,14 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
+#include "models/layers/spectral_exchange.h"
+#include "parallel/collectives.h"
 #include "runtime/error.h"
 #include "runtime/ops/complex.h"
 #include "runtime/ops/elementwise.h"
-#include "runtime/ops/fourier.h"
+#include "runtime/ops/shape.h"
 #include "runtime/tensor/create.h"
 
 namespace trident {
@@ -83,17 +86,36 @@ Kept kept_modes(Frequencies frequencies, std::int64_t modes, std::int64_t held, 
   return {{lower, upper}, {first_of_weight + lower - first, first_of_weight + upper - first}};
 }
 
+/// That x is this rank's rectangle of a field of these extents.
+void require_extents(const Tensor& x, const std::vector<std::int64_t>& extents, const Domain& domain) {
+  const int dims = x.rank() - 2;
+  if (extents.empty() && domain.ranks() == 1) return;
+  bool fits = static_cast<int>(extents.size()) == dims;
+  if (fits) {
+    const Rectangle own = domain.rectangle(dims == 1 ? 1 : extents[extents.size() - 2], extents.back());
+    fits = x.size(-1) == own.columns.size() && (dims == 1 || x.size(-2) == own.rows.size());
+    for (int dim = 0; dim + 2 < dims; ++dim) fits = fits && x.size(dim + 2) == extents[static_cast<std::size_t>(dim)];
+  }
+  if (fits) return;
+  throw ShapeError(concat("spectral convolution: ", to_string(x.shape()), " is not this rank's part of a field of ", to_string(Shape(extents)), " points"));
+}
+
 }  // namespace
 
-SpectralConv::SpectralConv(const SpectralConvConfig& config, const Mesh& mesh) : config_(config), mesh_(mesh), weight_(weight_of(config)) {
+SpectralConv::SpectralConv(const SpectralConvConfig& config, const Mesh& mesh) : config_(config), mesh_(mesh), weight_(weight_of(config), mesh) {
+  if (config.n_modes.size() == 1 && mesh.size(Axis::domain_y) > 1) {
+    throw ConfigError(concat("parallel.domain_y: fields of one dimension are shared out along x alone, and there are ", mesh.size(Axis::domain_y),
+                             " ranks along y; set it to 1 and domain_x to ", mesh.size(Axis::domain_y) * mesh.size(Axis::domain_x)));
+  }
   if (!config.bias) return;
   Shape shape{config.out_channels};
   for (std::size_t i = 0; i < config.n_modes.size(); ++i) shape.push_back(1);
   bias_ = whole_parameter(shape, Init::normal(std::sqrt(2.0 / static_cast<double>(config.in_channels + config.out_channels))));
 }
 
-Tensor SpectralConv::operator()(const Tensor& x, const std::vector<std::int64_t>& output_extents) const {
+Tensor SpectralConv::operator()(const Tensor& x, const std::vector<std::int64_t>& output_extents, const std::vector<std::int64_t>& extents) const {
   const int dims = static_cast<int>(config_.n_modes.size());
+  const Domain domain(mesh_);
   if (x.rank() != dims + 2 || x.size(1) != config_.in_channels || is_complex(x.dtype()) != config_.complex_data) {
     throw ShapeError(concat("spectral convolution: ", name_of(x.dtype()), " ", to_string(x.shape()), " is not (batch, ", config_.in_channels, ", ", dims,
                             config_.complex_data ? " dimensions) of complex numbers" : " dimensions) of real numbers"));
@@ -101,26 +123,44 @@ Tensor SpectralConv::operator()(const Tensor& x, const std::vector<std::int64_t>
   if (!output_extents.empty() && output_extents.size() != config_.n_modes.size()) {
     throw ShapeError(concat("spectral convolution: ", output_extents.size(), " output extents for fields of ", dims, " dimensions"));
   }
+  require_extents(x, extents, domain);
   const std::vector<std::int64_t> modes = stored_modes(config_), held = held_modes(config_);
-  std::vector<FourierAxis> in, out;
+  const FieldNumbers numbers = config_.complex_data ? FieldNumbers::complex : FieldNumbers::real;
+  SpectralExchange in{.domain = domain, .axes = {}, .shares = {}, .numbers = numbers}, out = in;
   std::vector<Range> of_weight;
   double points = 1.0;
   for (int dim = 0; dim < dims; ++dim) {
     const auto i = static_cast<std::size_t>(dim);
-    const std::int64_t n = x.size(dim + 2), out_n = output_extents.empty() ? n : output_extents[i];
+    const std::int64_t n = extents.empty() ? x.size(dim + 2) : extents[i], out_n = output_extents.empty() ? n : output_extents[i];
     const Frequencies frequencies = config_.complex_data ? (dims == 1 ? Frequencies::from_zero : Frequencies::around_zero)
                                     : dim + 1 == dims    ? Frequencies::half
                                                          : Frequencies::around_zero;
     const Kept kept = kept_modes(frequencies, modes[i], held[i], n, out_n);
-    in.push_back({n, 0, n, kept.frequencies.first, kept.frequencies.size()});
-    out.push_back({out_n, 0, out_n, kept.frequencies.first, kept.frequencies.size()});
+    in.axes.push_back({n, 0, n, kept.frequencies.first, kept.frequencies.size()});
+    out.axes.push_back({out_n, 0, out_n, kept.frequencies.first, kept.frequencies.size()});
     of_weight.push_back(kept.of_weight);
     points *= static_cast<double>(n);
   }
-  const Tensor spectrum = weight_(fourier_modes(x, in, 1.0 / points), of_weight);
-  const Tensor y = fourier_field(spectrum, out, config_.complex_data ? FieldNumbers::complex : FieldNumbers::real);
+  for (const Range& share : weight_.shares(of_weight.back())) {
+    in.shares.push_back({share.first - of_weight.back().first, share.last - of_weight.back().first});
+  }
+  out.shares = in.shares;
+  const Range channels = weight_.own_channels();
+  const Tensor own = mesh_.size(Axis::tensor) == 1 ? x : slice(x, 1, channels.first, channels.last);
+  const Tensor y = out.to_field(summed_over_channels(in.to_modes(own, 1.0 / points), of_weight));
   if (!bias_) return y;
   return y + (config_.complex_data ? complex(bias_->value, zeros_like(bias_->value)) : bias_->value);
+}
+
+/// The weight's product, complete on every rank of the tensor axis.
+Tensor SpectralConv::summed_over_channels(const Tensor& x, const std::vector<Range>& kept) const {
+  const Tensor own = weight_(x, kept);
+  if (!config_.separable) return all_reduce_sum(mesh_, Axis::tensor, own);
+  if (mesh_.size(Axis::tensor) == 1) return own;
+  Shape order;
+  for (int dim = 0; dim < own.rank(); ++dim) order.push_back(dim);
+  std::swap(order[0], order[1]);  // channels are the rows that are gathered
+  return permute(all_gather(mesh_, Axis::tensor, permute(own, order), part_sizes(config_.in_channels, mesh_.size(Axis::tensor))), order);
 }
 
 }  // namespace trident

@@ -39,8 +39,9 @@ class SpectralConv {
   SpectralConv(const SpectralConvConfig& config, const Mesh& mesh);
 
   /// x: (batch, in, space...), real or complex as configured -> (batch, out, space...). `output_extents`: points per dimension of the
-  /// result; empty: those of x.
-  Tensor operator()(const Tensor& x, const std::vector<std::int64_t>& output_extents = {}) const;
+  /// result; empty: those of x. Where the domain axes share fields out (their last two dimensions, as Domain::rectangle does), x and the
+  /// result are this rank's, and `extents` says how many points the whole x has; else it may be empty.
+  Tensor operator()(const Tensor& x, const std::vector<std::int64_t>& output_extents = {}, const std::vector<std::int64_t>& extents = {}) const;
 
   static void visit(auto& self, auto& v) {
     if (self.bias_) v("bias", *self.bias_);
@@ -48,6 +49,8 @@ class SpectralConv {
   }
 
  private:
+  Tensor summed_over_channels(const Tensor& x, const std::vector<Range>& kept) const;
+
   SpectralConvConfig config_;
   Mesh mesh_;
   std::optional<Parameter> bias_;  // (out, 1, ...)

@@ -125,31 +125,62 @@ constexpr const char* kModeLabels = "uvwxyz";  // of the dimensions of space
 
 }  // namespace
 
-SpectralWeight::SpectralWeight(const Description& description) : description_(description) {
+SpectralWeight::SpectralWeight(const Description& description, const Mesh& mesh) : description_(description), mesh_(mesh) {
   const Shape& shape = description.shape;
+  for (const std::int64_t extent : shape) owned_.push_back({0, extent});
+  owned_.front() = part_of(shape[0], mesh.size(Axis::tensor), mesh.coordinate(Axis::tensor));
+  const int domain_rank = mesh.coordinate(Axis::domain_y) * mesh.size(Axis::domain_x) + mesh.coordinate(Axis::domain_x);
+  owned_.back() = part_of(shape[shape.rank() - 1], mesh.size(Axis::domain_y | Axis::domain_x), domain_rank);
   const std::vector<std::int64_t> ranks = choose_ranks(shape, description.factorization, description.rank, description.first_rank);
   const Init init = Init::normal(factor_deviation(description, ranks));
-  const auto add = [&](const std::string& name, const Shape& extents, Init start) {
-    parts_.push_back({name, whole_parameter(extents, start, Numbers::complex)});
-  };
   const auto factor = [](int dim) { return concat("factors.factor_", dim); };
   const auto rank_at = [&](int dim) { return ranks[static_cast<std::size_t>(dim)]; };
   switch (description.factorization) {
     case Factorization::dense:
-      add("tensor", shape, init);
+      add_dense(init);
       return;
     case Factorization::tucker:
       add("core", Shape(ranks), init);
-      for (int dim = 0; dim < shape.rank(); ++dim) add(factor(dim), {shape[dim], rank_at(dim)}, init);
+      for (int dim = 0; dim < shape.rank(); ++dim) add(factor(dim), {shape[dim], rank_at(dim)}, init, 0, dim);
       return;
     case Factorization::cp:
       add("weights", {ranks[0]}, Init::constant(1.0));
-      for (int dim = 0; dim < shape.rank(); ++dim) add(factor(dim), {shape[dim], ranks[0]}, init);
+      for (int dim = 0; dim < shape.rank(); ++dim) add(factor(dim), {shape[dim], ranks[0]}, init, 0, dim);
       return;
     case Factorization::tt:
-      for (int dim = 0; dim < shape.rank(); ++dim) add(factor(dim), {rank_at(dim), shape[dim], rank_at(dim + 1)}, init);
+      for (int dim = 0; dim < shape.rank(); ++dim) add(factor(dim), {rank_at(dim), shape[dim], rank_at(dim + 1)}, init, 1, dim);
       return;
   }
+}
+
+void SpectralWeight::add(const std::string& name, const Shape& shape, Init init, int dim_of_part, int dim) {
+  Parameter parameter = whole_parameter(shape, init, Numbers::complex);
+  if (dim == 0 || dim + 1 == description_.shape.rank()) {
+    const Range& own = owned_[static_cast<std::size_t>(dim)];
+    parameter.shape[dim_of_part] = own.size();
+    parameter.pieces.front().owned[static_cast<std::size_t>(dim_of_part)] = own;
+    parameter.replicated = AxisSet::all().without(dim == 0 ? AxisSet(Axis::tensor) : Axis::domain_y | Axis::domain_x);
+  }
+  parts_.push_back({name, parameter});
+}
+
+void SpectralWeight::add_dense(Init init) {
+  Parameter parameter = whole_parameter(description_.shape, init, Numbers::complex);
+  for (std::size_t dim = 0; dim < owned_.size(); ++dim) parameter.shape[static_cast<int>(dim)] = owned_[dim].size();
+  parameter.pieces.front().owned = owned_;
+  parameter.replicated = AxisSet(Axis::data);
+  parts_.push_back({"tensor", parameter});
+}
+
+std::vector<Range> SpectralWeight::shares(const Range& kept) const {
+  const int ranks = mesh_.size(Axis::domain_y | Axis::domain_x), last = description_.shape.rank() - 1;
+  std::vector<Range> shares;
+  for (int rank = 0; rank < ranks; ++rank) {
+    const Range held = part_of(description_.shape[last], ranks, rank);
+    const std::int64_t first = std::clamp(held.first, kept.first, kept.last), end = std::clamp(held.last, kept.first, kept.last);
+    shares.push_back({first, end});
+  }
+  return shares;
 }
 
 /// Core or weights, and factors, as tensors of labelled dimensions; `labels`: of the weight's dimensions. Ranks are capital letters.
@@ -157,8 +188,9 @@ std::vector<Operand> SpectralWeight::operands(const std::string& labels, const s
   const int channels = description_.shape.rank() - static_cast<int>(kept.size());
   const auto cropped = [&](Tensor x, int dim_of_x, int dim) {  // a dimension of the weight that x has, if it is one of modes
     if (dim < channels) return x;
-    const Range& range = kept[static_cast<std::size_t>(dim - channels)];
-    return range.size() == x.size(dim_of_x) ? x : slice(x, dim_of_x, range.first, range.last);
+    const Range &wanted = kept[static_cast<std::size_t>(dim - channels)], &own = owned_[static_cast<std::size_t>(dim)];
+    const std::int64_t first = std::clamp(wanted.first, own.first, own.last), end = std::clamp(wanted.last, own.first, own.last);
+    return slice(x, dim_of_x, first - own.first, end - own.first);
   };
   const auto value = [&](std::size_t part) { return parts_[part].parameter.value; };
   const auto letter = [&](int dim) { return std::string(1, labels[static_cast<std::size_t>(dim)]); };

@@ -28,7 +28,8 @@ std::vector<std::int64_t> choose_ranks(const Shape& shape, Factorization factori
 enum class Contraction { factorized, reconstructed };  // factors with the field one after another, or the dense tensor first
 enum class Channels { mixed, separate };               // weights (in, out, modes...), or one (channel, modes...) for each channel
 
-/// A complex tensor of modes, or of what this rank owns of it.
+/// A complex tensor of modes. The ranks of the tensor axis share out its (input) channels, those of the domain axes the modes of its last
+/// dimension; core, ranks and the factors of other dimensions are on all of them.
 class SpectralWeight {
  public:
   struct Description {
@@ -40,9 +41,14 @@ class SpectralWeight {
     Channels channels = Channels::mixed;
     double deviation = 1.0;  // sqrt(mean |entry|^2) of the tensor at the start, as the reference initialises factors for it
   };
-  explicit SpectralWeight(const Description& description);
+  SpectralWeight(const Description& description, const Mesh& mesh);
 
-  /// Sums over the input channels at every mode: x (batch, in, modes...) -> (batch, out, modes...), modes being `kept` of the tensor's.
+  /// The channels, and of the modes of the last dimension in `kept` those, that each rank has; `kept` counts the tensor's modes.
+  Range own_channels() const { return owned_.front(); }
+  std::vector<Range> shares(const Range& kept) const;
+
+  /// Sums over the input channels at every mode: x (batch, in, modes...) -> (batch, out, modes...), modes being `kept` of the tensor's: of
+  /// the last dimension those that this rank has. Over the tensor axis: an addend of the sum.
   Tensor operator()(const Tensor& x, const std::vector<Range>& kept) const;
 
   static void visit(auto& self, auto& v) {
@@ -57,7 +63,13 @@ class SpectralWeight {
 
   std::vector<Operand> operands(const std::string& labels, const std::vector<Range>& kept) const;
 
+  /// The part `name` with `shape` in which dimension `dim_of_part` is dimension `dim` of the weight; -1: none is.
+  void add(const std::string& name, const Shape& shape, Init init, int dim_of_part = -1, int dim = -1);
+  void add_dense(Init init);
+
   Description description_;
+  Mesh mesh_;
+  std::vector<Range> owned_;  // per dimension of the weight
   std::vector<Part> parts_;
 };
 
