@@ -61,6 +61,8 @@ struct PassCheck {
     numbers.compare(rows, dtype, prefix + "grad/input", all_numbers(gradient_of(input)), numbers.distance(prefix + "grad/input"));
     std::map<std::string, std::vector<double>> gradients;
     for (const NamedPiece& piece : loaded.parameters.pieces()) gradients[piece.name] = all_numbers(piece.gradient);
+    const std::vector<std::string> recorded = numbers.names_with(prefix + "grad/");
+    if (recorded == std::vector<std::string>{prefix + "grad/input"}) return;  // at other resolutions that of the input alone
     numbers.compare_gradients(rows, dtype, prefix + "grad/", gradients, zero);
   }
 
@@ -121,7 +123,7 @@ Rows check_neuralop_resolutions(Folder& folder, const Options&) {
   const NumberFile weights(folder.path() / document.find("weights")->as_string());
   for (const ConfigValue& size : document.find("sizes")->elements()) {
     std::string name;
-    for (const ConfigValue& extent : size.elements()) name += (name.empty() ? "" : "x") + std::to_string(extent.as_integer());
+    for (const ConfigValue& extent : size.elements()) name += concat(name.empty() ? "" : "x", extent.as_integer());
     numbers.given(name + "/output_release_2.0.0");
     for (const DType dtype : kNumberTypes) {
       const Loaded loaded = load(document, weights, dtype, rows);
