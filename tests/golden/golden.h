@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "checkpoint/safetensors_reader.h"
+#include "parallel/mesh.h"
 #include "runtime/config.h"
 #include "runtime/tensor/tensor.h"
 
@@ -34,6 +35,7 @@ double f32_bound(double reference_distance);
 struct Options {
   std::filesystem::path data;  // where data files named in a case are looked for after the case's own folder; may be empty
   Device device;
+  Mesh mesh;  // on which the kinds that say so compute; the others know one rank
 };
 
 /// The folder of a case, and what has been used of it: what no check asked for fails.
@@ -75,6 +77,7 @@ struct Kind {
   bool (*matches)(const Folder& folder);  // by the files it holds
   Rows (*check)(Folder& folder, const Options& options);
   bool holds_cases = false;  // the folders inside are cases too
+  bool on_meshes = false;    // may run on several ranks
 };
 /// In the order in which they are tried.
 const std::vector<Kind>& kinds();

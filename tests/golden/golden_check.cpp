@@ -1,4 +1,4 @@
-/// Compares Trident with numbers recorded from the public references: golden_check [--data FOLDER] [--device cpu|cuda] DIR...
+/// Compares Trident with numbers recorded from the public references: golden_check [--data FOLDER] [--device cpu|cuda] [--mesh DxYxXxT] DIR...
 /// A DIR is a case, or a folder of cases. One line per quantity; exit code 1 if one fails.
 #include <CLI/CLI.hpp>
 
@@ -9,6 +9,9 @@
 #include <string>
 #include <vector>
 
+#include "parallel/messages.h"
+#include "parallel/session.h"
+#include "runtime/error.h"
 #include "tests/golden/golden.h"
 
 namespace trident::golden {
@@ -23,24 +26,33 @@ std::vector<std::filesystem::path> sorted_folders(const std::filesystem::path& p
   return folders;
 }
 
+/// The first rank speaks for all.
+bool speaks(const Options& options) { return options.mesh.world().rank() == 0; }
+
 void print(const Row& row) {
   std::printf("%-100s %10.3e %10.3e %s%s%s\n", row.name.c_str(), row.error, row.bound, row.ok() ? "ok" : "FAILED",
               row.note.empty() ? "" : "  ", row.note.c_str());
 }
 
+Rows rows_of(const Kind& kind, Folder& folder, const Options& options) {
+  const bool several = options.mesh.world().size() > 1;
+  if (several && !kind.on_meshes) return {failed("everything", "this kind is checked on one rank; start one, without --mesh")};
+  if (several) return kind.check(folder, options);  // an error of one rank ends the job: the others would wait for it
+  try {
+    return kind.check(folder, options);
+  } catch (const std::exception& error) {
+    return {failed("everything", error.what())};
+  }
+}
+
 /// How many rows failed.
 int run_kind(const Kind& kind, Folder& folder, const Options& options) {
-  std::printf("%s (%s)\n", folder.path().string().c_str(), kind.name);
-  Rows rows;
-  try {
-    rows = kind.check(folder, options);
-    if (rows.empty()) rows.push_back(failed("everything", "the check found nothing to compare"));
-    const Rows unused = folder.unused();
-    rows.insert(rows.end(), unused.begin(), unused.end());
-  } catch (const std::exception& error) {
-    rows.push_back(failed("everything", error.what()));
-  }
-  std::ranges::for_each(rows, print);
+  if (speaks(options)) std::printf("%s (%s)\n", folder.path().string().c_str(), kind.name);
+  Rows rows = rows_of(kind, folder, options);
+  if (rows.empty() && speaks(options)) rows.push_back(failed("everything", "the check found nothing to compare"));
+  const Rows unused = folder.unused();
+  rows.insert(rows.end(), unused.begin(), unused.end());
+  if (speaks(options)) std::ranges::for_each(rows, print);
   std::fflush(stdout);
   return static_cast<int>(std::ranges::count_if(rows, [](const Row& row) { return !row.ok(); }));
 }
@@ -73,20 +85,47 @@ int check(const std::filesystem::path& path, const Options& options) {
 }  // namespace
 }  // namespace trident::golden
 
+namespace trident::golden {
+namespace {
+
+/// "1x2x2x1": data x domain_y x domain_x x tensor.
+MeshSizes sizes_of(const std::string& text) {
+  MeshSizes sizes{};
+  if (std::sscanf(text.c_str(), "%dx%dx%dx%d", &sizes[0], &sizes[1], &sizes[2], &sizes[3]) != kNumAxes) {
+    throw ConfigError(concat("--mesh: \"", text, "\" is not data x domain_y x domain_x x tensor, such as 1x2x2x1"));
+  }
+  return sizes;
+}
+
+struct CommandLine {
+  Options options;
+  std::string device = "cpu", mesh = "1x1x1x1";
+  std::vector<std::string> folders;
+};
+
+int run(const CommandLine& line, Session& session) {
+  Options options = line.options;
+  if (line.device == "cuda") options.device = {Device::Kind::cuda, 0};
+  options.mesh = Mesh(session.world(), sizes_of(line.mesh));
+  session.set_mesh(options.mesh);
+  int failures = 0;
+  for (const std::string& folder : line.folders) failures += check(folder, options);
+  if (speaks(options)) std::printf("%d failed\n", failures);
+  return any_of(options.mesh.world(), failures > 0) ? 1 : 0;
+}
+
+}  // namespace
+}  // namespace trident::golden
+
 int main(int argc, char** argv) {
   using namespace trident::golden;
   CLI::App app("Compares Trident with numbers recorded from the public references. Bounds: f64 1e-9; f32 three times the reference's own\n"
                "distance between f32 and f64, at least 1e-6.");
-  Options options;
-  std::string device = "cpu";
-  std::vector<std::string> folders;
-  app.add_option("--data", options.data, "folder of data files that cases name");
-  app.add_option("--device", device, "cpu or cuda")->check(CLI::IsMember({"cpu", "cuda"}));
-  app.add_option("DIR", folders, "a case, or a folder of cases")->required();
+  CommandLine line;
+  app.add_option("--data", line.options.data, "folder of data files that cases name");
+  app.add_option("--device", line.device, "cpu or cuda")->check(CLI::IsMember({"cpu", "cuda"}));
+  app.add_option("--mesh", line.mesh, "data x domain_y x domain_x x tensor ranks of mpirun, such as 1x2x2x1; training curves alone");
+  app.add_option("DIR", line.folders, "a case, or a folder of cases")->required();
   CLI11_PARSE(app, argc, argv);
-  if (device == "cuda") options.device = {trident::Device::Kind::cuda, 0};
-  int failures = 0;
-  for (const std::string& folder : folders) failures += check(folder, options);
-  std::printf("%d failed\n", failures);
-  return failures == 0 ? 0 : 1;
+  return trident::run_job([&](trident::Session& session) { return run(line, session); });
 }

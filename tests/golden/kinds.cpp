@@ -11,7 +11,7 @@ const std::vector<Kind>& kinds() {
       {"scOT state dicts", matches_state_dicts, check_state_dicts},
       {"scOT model directories", matches_model_directories, check_model_directories},
       {"scOT roll-out", matches_rollout, check_rollout},
-      {"scOT training", matches_training, check_training},
+      {"scOT training", matches_training, check_training, false, true},
       {"scOT", matches_forward, check_forward},
       {"data set", matches_problem, check_problem},
       {"chunk files", matches_chunks, check_chunks},

@@ -1,3 +1,4 @@
+#include "checkpoint/box.h"
 #include "models/scot/scot_config.h"
 #include "runtime/tensor/copy.h"
 #include "runtime/tensor/create.h"
@@ -14,13 +15,14 @@ LoadedModel load_model(const Folder& folder, DType dtype, Use use, const Options
     loading.dtype = dtype;
     loading.use = use;
     loading.device = options.device;
-    return trident::load_model(folder.path(), Mesh(), loading);
+    return trident::load_model(folder.path(), options.mesh, loading);
   }
   LoadedModel loaded;
-  loaded.model = describe_model(folder.json("config.json"), Mesh());
+  loaded.model = describe_model(folder.json("config.json"), options.mesh);
   loaded.parameters = materialize(loaded.model, dtype, use, std::nullopt, {}, options.device);
   for (const NamedPiece& piece : loaded.parameters.pieces()) {
-    copy_into(piece.value, from_values<float>(piece.value.shape(), hashed_weights(piece.name, piece.piece.full_shape)));
+    const Shape& shape = piece.piece.full_shape;
+    copy_overlap(piece.value.detached(), piece.piece.owned, from_values<float>(shape, hashed_weights(piece.name, shape)), whole_box(shape));
   }
   for (const auto& buffer : loaded.parameters.buffers()) {
     if (!is_floating(buffer.value.dtype())) continue;

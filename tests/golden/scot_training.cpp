@@ -4,13 +4,16 @@
 #include <limits>
 #include <map>
 
+#include "checkpoint/gathered_tensor.h"
 #include "launch/trainer/schedule.h"
 #include "models/losses.h"
 #include "models/optimizer_groups.h"
+#include "parallel/gradient_reducer.h"
 #include "parallel/optimizer.h"
 #include "runtime/autograd/tape.h"
 #include "runtime/error.h"
 #include "runtime/tensor/create.h"
+#include "runtime/tensor/view.h"
 #include "tests/golden/scot.h"
 
 namespace trident::golden {
@@ -102,31 +105,57 @@ class TrainingCheck {
     rows_.push_back({"optimiser groups (differences)", differences, 0.0});
   }
 
-  Fields batch(std::int64_t step, DType dtype) {
+  Range samples_of(std::int64_t batch) const {
+    return part_of(batch, options_.mesh.size(Axis::data), options_.mesh.coordinate(Axis::data));
+  }
+
+  /// This rank's samples, and its rectangle of fields and masks of points.
+  Tensor own(const std::string& name, DType dtype, const Model& model) {
+    Tensor part = folder_.take(name);
+    if (!part.defined()) return part;
+    const Range samples = samples_of(part.size(0));
+    part = view::slice(part, 0, samples.first, samples.last);
+    if (part.rank() == 4) {
+      const Rectangle rectangle = model->rectangle(part.size(2), part.size(3));
+      part = view::slice(part, 2, rectangle.rows.first, rectangle.rows.last);
+      part = view::slice(part, 3, rectangle.columns.first, rectangle.columns.last);
+    }
+    return on_device(part, dtype, options_);
+  }
+
+  Fields batch(std::int64_t step, DType dtype, const Model& model) {
     const std::string suffix = concat("/", step % recipe_.batches);
-    return {.input = on_device(folder_.take("input" + suffix), dtype, options_),
-            .time = on_device(folder_.take("time" + suffix), dtype, options_),
-            .pixel_mask = on_device(folder_.take("pixel_mask" + suffix), DType::boolean, options_),
-            .label = on_device(folder_.take("label" + suffix), dtype, options_)};
+    const Shape whole = folder_.take("input" + suffix).shape();
+    return {.input = own("input" + suffix, dtype, model),
+            .time = own("time" + suffix, dtype, model),
+            .pixel_mask = own("pixel_mask" + suffix, DType::boolean, model),
+            .label = own("label" + suffix, dtype, model),
+            .ny = whole[2],
+            .nx = whole[3]};
   }
 
   Curve train(DType dtype) {
     const LoadedModel loaded = load_model(folder_, dtype, Use::training, options_);
-    const Loss loss(loaded.model->loss(), loaded.model->num_out_channels(), LossScope::global, Mesh());
+    const Loss loss(loaded.model->loss(), loaded.model->num_out_channels(), LossScope::global, options_.mesh);
+    const FlatShares shares(loaded.parameters, options_.mesh);
+    GradientReducer reducer(loaded.parameters, shares);
     AdamW optimizer(loaded.parameters, recipe_.optimizer, {recipe_.weight_decay, 0.0, recipe_.weight_decay, 0.0},
-                    [&](const std::string& name) { return static_cast<int>(optimizer_group(name, recipe_.fine_tuning)); });
+                    [&](const std::string& name) { return static_cast<int>(optimizer_group(name, recipe_.fine_tuning)); }, shares);
     Curve curve;
     for (std::int64_t step = 0; step < recipe_.steps; ++step) {
       loaded.parameters.zero_gradients();
-      const Fields fields = batch(step, dtype);
+      const Fields fields = batch(step, dtype, loaded.model);
       Pass pass;
       pass.mode = Mode::train;
       pass.precision = dtype;
+      pass.first_sample = samples_of(folder_.take(concat("input/", step % recipe_.batches)).size(0)).first;
       const Tensor output = loaded.model(fields, loaded.model->prepare(), pass);
       const Tensor share = loss.share(output, fields.label, loss.totals({&fields.label, 1}));
-      backward(share);
-      const Tensor norm = global_norm(loaded.parameters, Mesh());
-      curve["loss"].push_back(to_number(share));
+      backward(share, reducer.on_final());
+      reducer.finish();
+      const Tensor norm = global_norm(loaded.parameters, shares), sum = from_values<double>({1}, std::vector{to_number(share)});
+      options_.mesh.world().all_reduce(sum, ReduceOp::sum);
+      curve["loss"].push_back(to_number(sum));
       curve["grad_norm"].push_back(to_number(norm));
       optimizer.update(step + 1, rates(step, curve), norm);
       if (dtype == DType::f64) check_parameters(loaded.parameters, step + 1);
@@ -151,8 +180,9 @@ class TrainingCheck {
     for (const std::string& prefix : prefixes) {
       if (folder_.names_with(prefix).empty()) continue;
       for (const NamedPiece& piece : parameters.pieces()) {
-        const Tensor expected = folder_.take(prefix + piece.name);
-        rows_.push_back(expected.defined() ? Row{prefix + piece.name, relative_error(piece.value, expected), kF64Bound} : failed(prefix + piece.name, "was not recorded"));
+        const Tensor expected = folder_.take(prefix + piece.name), actual = gathered_tensor(piece, options_.mesh);
+        if (!actual.defined()) continue;  // the first rank compares
+        rows_.push_back(expected.defined() ? Row{prefix + piece.name, relative_error(actual, expected), kF64Bound} : failed(prefix + piece.name, "was not recorded"));
       }
     }
   }
