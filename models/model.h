@@ -19,7 +19,7 @@ struct Fields {
   Tensor time;        // (batch,) lead time over the problem's scale
   Tensor pixel_mask;  // bool, (batch, channel) or (batch, channel or 1, y, x): true = not predicted
   Tensor label;       // (batch, out channel, y, x): overwrites masked outputs, and the loss's target
-  // Points of the whole field where domain ranks share it; 0: of the model's own size, or all on this rank.
+  // Points of the whole field where domain ranks share it; 0: the ranks ask each other.
   std::int64_t ny = 0, nx = 0;
 };
 

@@ -5,12 +5,14 @@
 #include <utility>
 
 #include "models/layers/stochastic.h"
+#include "parallel/collectives.h"
 #include "parallel/exchange.h"
 #include "runtime/autograd/tape.h"
 #include "runtime/error.h"
 #include "runtime/ops/elementwise.h"
 #include "runtime/ops/fft.h"
 #include "runtime/ops/shape.h"
+#include "runtime/tensor/create.h"
 
 namespace trident {
 namespace {
@@ -150,24 +152,29 @@ Rectangle Scot::rectangle(std::int64_t ny, std::int64_t nx) const {
 }
 
 std::int64_t Scot::points_of(const Fields& fields) const {
-  if (fields.ny > 0) return fields.ny;
-  return pyramid_.domain().ranks() == 1 ? fields.input.size(2) : config_.image_size;
-}
-
-void Scot::check(const Fields& fields) const {
   const Tensor& x = fields.input;
-  const auto fits = [&] {
-    if (!x.defined() || x.rank() != 4 || x.size(1) != config_.num_channels || !is_floating(x.dtype()) || fields.ny != fields.nx) return false;
-    const Rectangle own = rectangle(points_of(fields), points_of(fields));
-    return x.size(2) == own.rows.size() && x.size(3) == own.columns.size();
-  };
-  if (!fits()) {
-    const int ranks = pyramid_.domain().ranks();
+  const int ranks = pyramid_.domain().ranks();
+  const auto require = [&](bool holds) {
+    if (holds) return;
     throw ShapeError(concat("scot: input is ", x.defined() ? concat(name_of(x.dtype()), " ", to_string(x.shape())) : "missing",
                             "; expected floating numbers (batch, ", config_.num_channels, ", n, n): num_channels is ",
                             config_.num_channels, " and fields are square",
                             ranks > 1 ? concat(", of which each of ", ranks, " domain ranks holds its rectangle") : ""));
+  };
+  require(x.defined() && x.rank() == 4 && x.size(1) == config_.num_channels && is_floating(x.dtype()));
+  std::int64_t ny = fields.ny, nx = fields.nx;
+  if (ny == 0 && nx == 0) {
+    const Tensor sums = from_values<std::int64_t>({2}, std::vector{x.size(2), x.size(3)});
+    if (ranks > 1) sum_in_place(mesh_, Axis::domain_y | Axis::domain_x, sums);
+    ny = sums.data<std::int64_t>()[0] / pyramid_.domain().ranks_x(), nx = sums.data<std::int64_t>()[1] / pyramid_.domain().ranks_y();
   }
+  const Rectangle own = rectangle(ny, nx);
+  require(ny == nx && x.size(2) == own.rows.size() && x.size(3) == own.columns.size());
+  return ny;
+}
+
+void Scot::check(const Fields& fields) const {
+  const Tensor& x = fields.input;
   if (config_.use_conditioning && (!fields.time.defined() || fields.time.numel() != x.size(0))) {
     throw ShapeError(concat("scot: time is ", fields.time.defined() ? to_string(fields.time.shape()) : "missing",
                             "; this model is conditioned on time (use_conditioning) and needs one lead time for each of the ", x.size(0),
@@ -282,8 +289,8 @@ Tensor Scot::masked(const Tensor& output, const Fields& fields, DType precision)
 }
 
 Tensor Scot::call(const Fields& fields, const Prepared& prepared, const Pass& pass, std::vector<Tensor>* hidden) const {
-  check(fields);
   const std::int64_t points = points_of(fields), batch = fields.input.size(0);
+  check(fields);
   const Tensor input = resampled(cast(fields.input, pass.precision), points, config_.image_size);
   const Tensor time = config_.use_conditioning ? reshape(cast(fields.time, pass.precision), {batch}) : Tensor{};
   const std::vector<ScotLevel> levels = levels_of(batch, time, pass);

@@ -99,9 +99,9 @@ class Scot final : public ModelInterface {
   }
 
  private:
-  void check(const Fields& fields) const;
-  /// Points per side of the whole field of which this rank holds a part.
+  /// Points per side of the whole field, of which this rank holds its part. Throws ShapeError for fields that are not the model's.
   std::int64_t points_of(const Fields& fields) const;
+  void check(const Fields& fields) const;
   Tensor masked(const Tensor& output, const Fields& fields, DType precision) const;
   /// Fields of which this rank holds its part, with another number of points per side.
   Tensor resampled(const Tensor& fields, std::int64_t points, std::int64_t new_points) const;
