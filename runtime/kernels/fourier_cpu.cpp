@@ -11,7 +11,7 @@
 #include <utility>
 
 #include "runtime/device/allocator.h"
-#include "runtime/kernels/vector.h"
+#include "runtime/kernels/complex_panel.h"
 
 namespace trident {
 namespace {
@@ -164,34 +164,15 @@ void copy_rows(std::int64_t rows, std::int64_t width, const T* from, std::int64_
   for (std::int64_t row = 0; row < rows; ++row) std::copy_n(from + row * from_step, width, to + row * to_step);
 }
 
-/// i x for pairs x = (re, im): (-im, re).
-template <class T>
-cpu::Vector<T> times_i(cpu::Vector<T> x) {
-  cpu::Places<T> exchanged;
-  cpu::Vector<T> sign;
-  for (int lane = 0; lane < kLanes<T>; ++lane) {
-    exchanged[lane] = lane ^ 1;
-    sign[lane] = (lane & 1) == 0 ? T(-1) : T(1);
-  }
-  return sign * __builtin_shuffle(x, exchanged);
-}
-
 /// to (before, out, after) = matrix applied to the middle axis of from (before, in, after); `after` counts numbers in whole vectors. Writes up
 /// to a tile of rows past `to`.
 template <class T>
 void transform_middle(const Step<T>& step, std::int64_t before, std::int64_t after, const T* from, T* to, T* panel) {
-  constexpr std::int64_t kWidth = 2 * kLanes<T>;
+  constexpr std::int64_t kWidth = cpu::kPanelWidth<T>;
   for (std::int64_t i = 0; i < before; ++i) {
     for (std::int64_t column = 0; column < after; column += kWidth) {
       const std::int64_t width = std::min(kWidth, after - column);
-      for (std::int64_t row = 0; row < step.in; ++row) {
-        const T* source = from + (i * step.in + row) * after + column;
-        for (std::int64_t lane = 0; lane < width; lane += kLanes<T>) {
-          const cpu::Vector<T> x = cpu::load(source + lane);
-          cpu::store(panel + row * kWidth + lane, x);
-          cpu::store(panel + (step.in + row) * kWidth + lane, times_i<T>(x));
-        }
-      }
+      cpu::fill_panel(step.in, width, from + i * step.in * after + column, after, panel);
       cpu::small_product<T, cpu::Layout::rows>(round_up(step.out, kTileRows), width, 2 * step.in, {step.matrix, 2 * step.in}, {panel, kWidth},
                                                {to + i * step.out * after + column, after});
     }
@@ -219,7 +200,7 @@ class Groups {
     most = group_ * rows_after + widest_tile;
     const std::int64_t widest = std::max({row_step_, round_up(last.in, kLanes<T>), round_up(last.out, kLanes<T>)});
     buffer_size_ = most * widest;
-    panel_size_ = depth * 2 * kLanes<T>;
+    panel_size_ = depth * cpu::kPanelWidth<T>;
   }
 
   void run(std::int64_t count, const T* x, T* y) const {

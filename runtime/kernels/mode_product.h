@@ -27,4 +27,15 @@ void complex_product(Cpu, const ComplexProduct&, const std::complex<T>* a, const
 template <class T>
 void complex_product(Cuda, const ComplexProduct&, const std::complex<T>* a, const std::complex<T>* b, std::complex<T>* c);
 
+/// y (before, out, after) = matrix (out, in) x (before, in, after), row-major; the matrix with any strides, conjugated where asked.
+struct MiddleProduct {
+  std::int64_t before = 0, in = 0, out = 0, after = 0;
+  std::int64_t matrix_out = 0, matrix_in = 0;  // strides (complex elements)
+  bool conjugate_matrix = false;
+};
+template <class T>
+void middle_product(Cpu, const MiddleProduct&, const std::complex<T>* x, const std::complex<T>* matrix, std::complex<T>* y);
+template <class T>
+void middle_product(Cuda, const MiddleProduct&, const std::complex<T>* x, const std::complex<T>* matrix, std::complex<T>* y);
+
 }  // namespace trident

@@ -2,9 +2,9 @@
 #include <complex>
 
 #include "runtime/device/allocator.h"
+#include "runtime/kernels/complex_panel.h"
 #include "runtime/kernels/gemm.h"
 #include "runtime/kernels/mode_product.h"
-#include "runtime/kernels/vector.h"
 
 namespace trident {
 namespace {
@@ -16,13 +16,6 @@ template <class T>
 constexpr int kModes = kLanes<T> / 2;  // complex numbers of a vector
 constexpr std::int64_t kModesOfTask = 512;
 
-/// Lanes of pairs (re, im) in another order.
-template <class T>
-Vector<T> exchanged(Vector<T> x) {
-  cpu::Places<T> order;
-  for (int lane = 0; lane < kLanes<T>; ++lane) order[lane] = lane ^ 1;
-  return __builtin_shuffle(x, order);
-}
 template <class T>
 Vector<T> real_parts(Vector<T> x) {
   cpu::Places<T> order;
@@ -61,7 +54,7 @@ void tile(const ModeProduct& size, Corner<T> at, std::int64_t count, Vector<T> s
       const T* from = at.b + 2 * (k * size.b_k + j * size.b_n);
       b[j] = read(from);
       if (kWhole) __builtin_prefetch(from + kLanes<T>);  // the next modes: neighbours lie a whole set of modes away
-      turned[j] = exchanged<T>(b[j]);
+      turned[j] = cpu::exchanged_pairs<T>(b[j]);
     }
     for (int i = 0; i < M; ++i) {
       const Vector<T> a = read(at.a + 2 * (i * size.a_m + k * size.a_k));
@@ -156,9 +149,44 @@ void complex_product(Cpu, const ComplexProduct& size, const std::complex<T>* a, 
             reinterpret_cast<const T*>(a), wide, reinterpret_cast<T*>(c));
 }
 
+template <class T>
+void middle_product(Cpu, const MiddleProduct& size, const std::complex<T>* x, const std::complex<T>* matrix, std::complex<T>* y) {
+  constexpr std::int64_t kWidth = cpu::kPanelWidth<T>;
+  const std::int64_t rows = (size.out + cpu::kTileRows - 1) / cpu::kTileRows * cpu::kTileRows, depth = 2 * size.in, width = 2 * size.after;
+  const auto numbers = [](std::int64_t count) { return Block(static_cast<std::size_t>(count) * sizeof(T), {}); };
+  const Block parts_block = numbers(rows * depth);
+  auto* parts = static_cast<T*>(parts_block.data());  // real parts and then imaginary ones, zeros below
+  std::fill_n(parts, rows * depth, T(0));
+  const T sign = size.conjugate_matrix ? T(-1) : T(1);
+  for (std::int64_t out = 0; out < size.out; ++out) {
+    for (std::int64_t in = 0; in < size.in; ++in) {
+      const std::complex<T> value = matrix[out * size.matrix_out + in * size.matrix_in];
+      parts[out * depth + in] = value.real();
+      parts[out * depth + size.in + in] = sign * value.imag();
+    }
+  }
+  const std::int64_t columns = (width + kWidth - 1) / kWidth, tasks = size.before * columns;
+  const T* from = reinterpret_cast<const T*>(x);
+  T* to = reinterpret_cast<T*>(y);
+#pragma omp parallel if (size.before * rows * depth * width > 1 << 17)
+  {
+    const Block panel_block = numbers(depth * kWidth), tile_block = numbers(rows * kWidth);
+    T *panel = static_cast<T*>(panel_block.data()), *tile = static_cast<T*>(tile_block.data());
+#pragma omp for schedule(static)
+    for (std::int64_t task = 0; task < tasks; ++task) {
+      const std::int64_t i = task / columns, column = task % columns * kWidth, count = std::min(kWidth, width - column);
+      const std::int64_t padded = (count + kLanes<T> - 1) / kLanes<T> * kLanes<T>;
+      cpu::fill_panel(size.in, count, from + i * size.in * width + column, width, panel);
+      cpu::small_product<T, cpu::Layout::rows>(rows, padded, depth, {parts, depth}, {panel, kWidth}, {tile, kWidth});
+      for (std::int64_t out = 0; out < size.out; ++out) std::copy_n(tile + out * kWidth, count, to + (i * size.out + out) * width + column);
+    }
+  }
+}
+
 #define TRIDENT_MODE_PRODUCT(T)                                                                                                       \
   template void mode_product(Cpu, const ModeProduct&, const std::complex<T>*, const std::complex<T>*, std::complex<T>*);             \
-  template void complex_product(Cpu, const ComplexProduct&, const std::complex<T>*, const std::complex<T>*, std::complex<T>*);
+  template void complex_product(Cpu, const ComplexProduct&, const std::complex<T>*, const std::complex<T>*, std::complex<T>*);         \
+  template void middle_product(Cpu, const MiddleProduct&, const std::complex<T>*, const std::complex<T>*, std::complex<T>*);
 TRIDENT_MODE_PRODUCT(float)
 TRIDENT_MODE_PRODUCT(double)
 

@@ -151,18 +151,42 @@ Tensor batched(const Operand& a, const Operand& b, const Roles& roles, Conjugate
   return c;
 }
 
-/// One large product; b is the smaller one of the two.
-Tensor product(const Operand& a, const Operand& b, const Roles& roles, Conjugate conjugate_b) {
-  const Tensor left = packed(ordered(a, roles.rows + roles.summed));
-  const Grouped right = grouped(b, {roles.summed, roles.columns, ""}, false);
-  const Tensor c = empty(shape_of(a, b, roles.rows + roles.columns), a.tensor.dtype(), a.tensor.device());
-  const ComplexProduct size{.m = extent_of(a, roles.rows), .n = right.tensor.size(1), .k = right.tensor.size(0), .b_k = right.stride(0),
-                            .b_n = right.stride(1), .conjugate_b = conjugate_b == Conjugate::yes};
+/// The dimensions in the order in which they lie in memory.
+Operand in_memory_order(const Operand& x) {
+  std::string labels = x.labels;
+  const auto stride = [&](char label) { return extent_of(x, label) == 1 ? 0 : x.tensor.strides()[static_cast<int>(x.labels.find(label))]; };
+  std::ranges::stable_sort(labels, [&](char a, char b) { return stride(a) > stride(b); });
+  return {ordered(x, labels), labels};
+}
+
+/// One large product: the smaller tensor b as a matrix applied to the summed dimensions of a where they lie, if they lie together.
+Operand product(const Operand& a, const Operand& b, const Roles& roles, Conjugate conjugate_b) {
+  Operand left = in_memory_order(a);
+  const auto first = std::ranges::find_if(left.labels, [&](char label) { return contains(roles.summed, label); }) - left.labels.begin();
+  std::string summed = left.labels.substr(static_cast<std::size_t>(first), roles.summed.size());
+  const bool together = std::ranges::all_of(summed, [&](char label) { return contains(roles.summed, label); });
+  std::string before = left.labels.substr(0, static_cast<std::size_t>(first)), after = left.labels.substr(before.size() + summed.size());
+  if (!together) before = roles.rows, summed = roles.summed, after = "";
+  const Tensor x = packed(ordered(left, before + summed + after));
+  const Grouped matrix = grouped(b, {summed, roles.columns, ""}, false);
+  const std::string labels = before + roles.columns + after;
+  const Tensor c = empty(shape_of(a, b, labels), a.tensor.dtype(), a.tensor.device());
+  const std::int64_t rows = extent_of(a, before), in = matrix.tensor.size(0), out = matrix.tensor.size(1), inner = extent_of(a, after);
+  const bool conjugates = conjugate_b == Conjugate::yes;
   launch_numbers("contract", c, [&](auto device, auto type) {
     using Z = decltype(type);
-    if constexpr (!std::is_floating_point_v<Z>) complex_product(device, size, left.data<Z>(), right.tensor.data<Z>(), c.data<Z>());
+    if constexpr (!std::is_floating_point_v<Z>) {
+      if (inner == 1) {
+        complex_product(device, {.m = rows, .n = out, .k = in, .b_k = matrix.stride(0), .b_n = matrix.stride(1), .conjugate_b = conjugates},
+                        x.data<Z>(), matrix.tensor.data<Z>(), c.data<Z>());
+      } else {
+        middle_product(device, {.before = rows, .in = in, .out = out, .after = inner, .matrix_out = matrix.stride(1), .matrix_in = matrix.stride(0),
+                                .conjugate_matrix = conjugates},
+                       x.data<Z>(), matrix.tensor.data<Z>(), c.data<Z>());
+      }
+    }
   });
-  return c;
+  return {c, labels};
 }
 
 /// Unrecorded: a times b, or its conjugate.
@@ -175,11 +199,10 @@ Tensor contracted(const Operand& a, const Operand& b, const std::string& result,
   if (!roles.batch.empty()) {
     return ordered({batched(a, b, roles, conjugate_b), roles.rows + roles.columns + roles.batch}, result);
   }
-  // The kernel unfolds its second operand: the smaller one of the two.
-  if (a.tensor.numel() >= b.tensor.numel()) return ordered({product(a, b, roles, conjugate_b), roles.rows + roles.columns}, result);
+  if (a.tensor.numel() >= b.tensor.numel()) return ordered(product(a, b, roles, conjugate_b), result);
   const Tensor other = conjugate_b == Conjugate::yes ? conjugate(b.tensor) : b.tensor;
   const Roles turned{.batch = "", .summed = roles.summed, .rows = roles.columns, .columns = roles.rows};
-  return ordered({product({other, b.labels}, a, turned, Conjugate::no), roles.columns + roles.rows}, result);
+  return ordered(product({other, b.labels}, a, turned, Conjugate::no), result);
 }
 
 /// The cheapest way to multiply the tensors of a set together.
