@@ -11,24 +11,21 @@ constexpr std::int64_t kBlockRows = 64;  // rows whose contributions to dscale a
 
 std::int64_t blocks_of(const NormRows& extents) { return (extents.rows + kBlockRows - 1) / kBlockRows; }
 
-/// The mean of a row, and 1 / sqrt(var + eps). The second pass works on distances from the first pass's mean and corrects that mean too,
-/// so that a large mean costs no digits, however many numbers a lane adds up.
+/// The mean of a row, and 1 / sqrt(var + eps), in f64: what is rounded here is rounded the same way in the whole row, and would be the largest
+/// error of a model in f32. Distances are from the row's first number, so that a large mean costs no digits.
 template <class T>
-void statistics(std::int64_t width, T eps, const T* x, T& mean, T& rstd) {
-  const T count = static_cast<T>(width);
-  T total = 0, distances = 0, squares = 0;
-#pragma omp simd reduction(+ : total)
-  for (std::int64_t i = 0; i < width; ++i) total += x[i];
-  const T center = total / count;
+void statistics(std::int64_t width, double eps, const T* x, T& mean, T& rstd) {
+  const double origin = width > 0 ? static_cast<double>(x[0]) : 0.0;
+  double distances = 0, squares = 0;
 #pragma omp simd reduction(+ : distances, squares)
   for (std::int64_t i = 0; i < width; ++i) {
-    const T distance = x[i] - center;
+    const double distance = static_cast<double>(x[i]) - origin;
     distances += distance;
     squares += distance * distance;
   }
-  const T correction = distances / count;
-  mean = center + correction;
-  rstd = T(1) / std::sqrt(squares / count - correction * correction + eps);
+  const double offset = distances / static_cast<double>(width), variance = squares / static_cast<double>(width) - offset * offset;
+  mean = static_cast<T>(origin + offset);
+  rstd = static_cast<T>(1.0 / std::sqrt(std::max(variance, 0.0) + eps));
 }
 
 /// One row of dx, if it is wanted, and with kAdds its addition to the sums over rows, in one walk over x and dy.
@@ -84,7 +81,7 @@ void layer_norm(Cpu, const NormRows& extents, double eps, const T* x, const T* s
   for (std::int64_t row = 0; row < rows; ++row) {
     const T *in = x + row * width, *gain = scale + extents.sample_of(row) * width, *bias = shift + extents.sample_of(row) * width;
     T* out = y + row * width;
-    statistics(width, static_cast<T>(eps), in, mean[row], rstd[row]);
+    statistics(width, eps, in, mean[row], rstd[row]);
     const T center = mean[row], factor = rstd[row];
     if (residual == nullptr) {
 #pragma omp simd

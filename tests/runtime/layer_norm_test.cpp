@@ -48,6 +48,16 @@ TEST(LayerNorm, AgreesWithElementwiseOperationsOnManyRows) {
   }
 }
 
+TEST(LayerNorm, RoundsTheStatisticsOfAFloatRowOnce) {
+  // What they are wrong by, the whole row is wrong by: seen along the row, where the rounding of its single numbers cancels.
+  const Tensor x = cast(random_tensor({512, 1024}, 1), DType::f32);
+  const Tensor ones = full({1024}, 1.0, DType::f64), zero = zeros({1024}, DType::f64);
+  const Tensor exact = layer_norm(cast(x, DType::f64), ones, zero, 1e-5);
+  const Tensor rounded = cast(layer_norm(x, cast(ones, DType::f32), cast(zero, DType::f32), 1e-5), DType::f64);
+  const std::vector<double> along = to_host<double>(mean((rounded - exact) * exact, {-1}));
+  for (const double error : along) EXPECT_LT(std::fabs(error), 0.65 * 0x1p-23);
+}
+
 TEST(LayerNorm, Gradients) {
   const Tensor x = random_tensor({2, 3, 5}, 1), residual = random_tensor({2, 3, 5}, 2);
   for (const Shape& shape : {Shape{5}, Shape{2, 5}}) {
