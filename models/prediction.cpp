@@ -209,6 +209,7 @@ Tensor predict(const Model& model, const Prepared& prepared, const PredictionReq
     const auto index = static_cast<std::int64_t>(step);
     const Tensor slot = view::slice(answer, 1, index, index + 1);
     copy_into(slot, view::reshape(packed(physical), slot.shape()));
+    if (request.between_steps && index + 1 < steps) request.between_steps();
   });
   return view::reshape(answer, shape);
 }

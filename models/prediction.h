@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 
@@ -18,6 +19,7 @@ struct PredictionRequest {
   Tensor pixel_mask;  // bool (batch, channel), optional: true keeps the input's values
   std::optional<std::int64_t> steps;  // roll-out; each step advances time / steps
   std::string problem;                // of the model's problems; empty: fields and time are the model's own numbers
+  std::function<void()> between_steps;  // called between the steps of a roll-out, where it may end it by an exception; may be empty
 };
 
 /// (batch, out channel, space...), or (batch, steps, out channel, space...) with `steps`, also if it is 1; pairs where the input is pairs.

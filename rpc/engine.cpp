@@ -24,13 +24,6 @@ void check_reply_size(const Shape& shape, DType dtype) {
 
 std::int64_t bytes_of(const Tensor& x) { return x.defined() ? x.num_bytes() : 0; }
 
-/// Why a request is not to be computed any more, or ok.
-Outcome overdue(const PendingRequest& request) {
-  if (Clock::now() >= request.deadline) return {Code::deadline_exceeded, "the deadline passed before the request was computed"};
-  if (request.cancelled) return {Code::cancelled, "the client cancelled the request before it was computed"};
-  return {};
-}
-
 }  // namespace
 
 std::int64_t bytes_of(const PredictionRequest& request) {
@@ -73,7 +66,7 @@ void Engine::submit(const std::shared_ptr<PendingRequest>& request) {
 void Engine::cancel(PendingRequest& request) {
   request.cancelled = true;
   if (!queue_.remove(&request)) return;
-  const Outcome outcome = overdue(request);
+  const Outcome outcome = interruption(request);
   request.model->statistics->failed(outcome.code, Clock::now() - request.arrived);
   request.finish(outcome);
 }
@@ -82,16 +75,24 @@ void Engine::run() {
   while (const std::shared_ptr<PendingRequest> request = queue_.pop()) answer(*request);
 }
 
+Outcome Engine::interruption(const PendingRequest& request) const {
+  const auto now = Clock::now();
+  if (now >= request.deadline) return {Code::deadline_exceeded, "the deadline passed before the answer was complete"};
+  if (request.cancelled) return {Code::cancelled, "the client cancelled the request before the answer was complete"};
+  if (now < stop_deadline_.load()) return {};
+  return {Code::unavailable, "the server stopped before it could complete the answer; send the request to another server"};
+}
+
 void Engine::answer(PendingRequest& request) {
   Statistics& statistics = *request.model->statistics;
   const std::int64_t batch = request.prediction.input.size(0);
   const auto started = Clock::now();
   RequestTimes times;
-  Outcome outcome = overdue(request);
-  if (outcome.code == Code::ok && started >= stop_deadline_.load()) {
-    outcome = {Code::unavailable, "the server stopped before it could compute the request; send it to another server"};
-  }
+  Outcome outcome = interruption(request);
   if (outcome.code == Code::ok) {
+    request.prediction.between_steps = [this, &request] {
+      if (const Outcome now = interruption(request); now.code != Code::ok) throw RequestError(now.code, now.message);
+    };
     try {
       keep_memory_of(request);
       const Tensor output = request.model->predict(request.prediction);

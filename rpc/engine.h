@@ -52,12 +52,13 @@ class Engine {
 
   /// Checks the request against its model and puts it into the queue. Throws Error, and then finish() is not called; the caller counts it.
   void submit(const std::shared_ptr<PendingRequest>& request);
-  /// The sender is gone or its time is over: a waiting request is finished at once, and its place is free.
+  /// The sender is gone or its time is over: a waiting request is finished at once, and its place is free; a roll-out that is being computed
+  /// ends with its current step.
   void cancel(PendingRequest& request);
 
   /// Computes until stop(), and then what is still waiting.
   void run();
-  /// No new requests; what is waiting at `deadline` is refused as unavailable. run() returns when nothing waits.
+  /// No new requests; what waits or rolls out at `deadline` ends as unavailable. run() returns when nothing waits.
   void stop(PendingRequest::Clock::time_point deadline);
 
  private:
@@ -70,6 +71,8 @@ class Engine {
     bool operator==(const Kind&) const = default;
   };
 
+  /// Why a request is not to be computed any further, or ok.
+  Outcome interruption(const PendingRequest& request) const;
   void answer(PendingRequest& request);
   void keep_memory_of(const PendingRequest& request);
 

@@ -11,9 +11,9 @@ namespace trident {
 /// The status codes of gRPC that the service uses.
 enum class Code {
   ok,
-  cancelled,           // the client went away before its request was computed
+  cancelled,           // the client went away before the answer was complete
   invalid_argument,    // malformed, or not what the model takes: sending it again does not help
-  deadline_exceeded,   // its time was over before it was computed
+  deadline_exceeded,   // its time was over before the answer was complete
   not_found,           // no such model or version
   resource_exhausted,  // the queue or the memory is full: later it may succeed
   unimplemented,       // parts of the protocol that are not served

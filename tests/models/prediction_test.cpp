@@ -72,6 +72,20 @@ TEST(Prediction, EachStepAdvancesAPartOfTheTimeAndFeedsBack) {
   EXPECT_TENSOR_NEAR(reshape(contiguous(slice(both, 1, 1, 2)), second.shape()), second, 1e-14);
 }
 
+TEST(Prediction, ARollOutCanBeEndedBetweenItsSteps) {
+  const SmallModel small = inference_model();
+  int calls = 0;
+  PredictionRequest request = request_of(3);
+  request.between_steps = [&] { ++calls; };
+  predict(small.model, small.model->prepare(), request, nullptr, DType::f64);
+  EXPECT_EQ(calls, 2);
+  request.between_steps = [&] {
+    if (++calls == 4) throw ConfigError("enough");
+  };
+  EXPECT_EQ(error_of<ConfigError>(small, request), "enough");
+  EXPECT_EQ(calls, 4);
+}
+
 TEST(Prediction, ExtraInputChannelsAreCarriedAlong) {
   ScotConfig config = small_config();
   config.num_channels = 3;

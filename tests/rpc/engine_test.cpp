@@ -136,6 +136,32 @@ TEST(Engine, CancellingWhatIsBeingComputedFinishesItOnce) {
   EXPECT_EQ(computing->outcome().code, Code::ok);  // a second finish() would throw
 }
 
+TEST(Engine, InterruptsARollOutBetweenItsSteps) {
+  std::atomic<int> begun = 0;
+  RunningEngine running({}, [&](const PredictionRequest& request) {
+    ++begun;
+    for (int step = 0; step < 10'000; ++step) {
+      std::this_thread::sleep_for(1ms);
+      request.between_steps();
+    }
+    return request.input;
+  });
+  const auto cancelled = request_for(running.engine), late = request_for(running.engine), stopped = request_for(running.engine);
+  running.engine.submit(cancelled);
+  while (begun < 1) std::this_thread::sleep_for(1ms);
+  running.engine.cancel(*cancelled);
+  EXPECT_EQ(cancelled->outcome().code, Code::cancelled);
+  late->deadline = Clock::now() + 500ms;
+  running.engine.submit(late);
+  EXPECT_EQ(late->outcome().code, Code::deadline_exceeded);
+  const int before = begun;
+  running.engine.submit(stopped);
+  while (begun == before) std::this_thread::sleep_for(1ms);
+  running.engine.stop(Clock::now());
+  EXPECT_EQ(stopped->outcome().code, Code::unavailable);
+  EXPECT_EQ(stopped->model->statistics->snapshot().failures, (std::array<std::uint64_t, 4>{2, 1, 0, 0}));
+}
+
 TEST(Engine, ComputesWhatWaitsWhenItIsStopped) {
   RunningEngine running;
   const auto computing = running.occupy();

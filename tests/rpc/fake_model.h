@@ -2,10 +2,12 @@
 /// where a test tells it to.
 #pragma once
 
+#include <chrono>
 #include <condition_variable>
 #include <memory>
 #include <mutex>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "rpc/served_model.h"
@@ -54,9 +56,13 @@ inline Shape fake_answer_shape(const PredictionRequest& request) {
   return {input[0], *request.steps, input[1], input[2], input[3]};
 }
 
-/// 2 * input, as often as there are steps.
+/// 2 * input, as often as there are steps, each of which takes `step_time`.
 template <class T>
-Tensor doubled(const PredictionRequest& request) {
+Tensor doubled(const PredictionRequest& request, std::chrono::milliseconds step_time) {
+  for (std::int64_t step = 1; step < request.steps.value_or(1); ++step) {
+    std::this_thread::sleep_for(step_time);
+    if (request.between_steps) request.between_steps();
+  }
   const std::vector<T> input = to_host<T>(request.input);
   std::vector<T> output;
   const std::size_t sample = input.size() / static_cast<std::size_t>(request.input.size(0));
@@ -69,14 +75,14 @@ Tensor doubled(const PredictionRequest& request) {
 }
 
 /// Two channels. Every prediction passes `gate`, if there is one.
-inline ServedModel fake_model(const std::string& name, std::shared_ptr<Gate> gate = nullptr) {
+inline ServedModel fake_model(const std::string& name, std::shared_ptr<Gate> gate = nullptr, std::chrono::milliseconds step_time = {}) {
   ServedModel model;
   model.description = {.name = name, .num_channels = 2, .num_out_channels = 2, .uses_time = true};
   model.answer_shape = fake_answer_shape;
-  model.predict = [gate](const PredictionRequest& request) {
+  model.predict = [gate, step_time](const PredictionRequest& request) {
     if (gate) gate->pass();
     if (!all_finite(request.input)) throw DataError("input: holds numbers that are not finite");
-    return request.input.dtype() == DType::f64 ? doubled<double>(request) : doubled<float>(request);
+    return request.input.dtype() == DType::f64 ? doubled<double>(request, step_time) : doubled<float>(request, step_time);
   };
   return model;
 }
