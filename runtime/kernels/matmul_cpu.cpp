@@ -22,6 +22,11 @@ cpu::Gemm one_of(const Products& size) {
 }
 
 template <class T>
+cpu::RowBlocks blocks_of(LinearSize size) {
+  return {.rows = size.rows, .bytes_per_row = (size.in + size.out) * static_cast<std::int64_t>(sizeof(T))};
+}
+
+template <class T>
 void add_bias(std::int64_t rows, std::int64_t width, const T* bias, T* y) {
   for (std::int64_t row = 0; row < rows; ++row) {
 #pragma omp simd
@@ -49,18 +54,20 @@ void multiply(Cpu, const Products& size, const T* a, const T* b, T* c) {
 
 template <class T>
 void linear_forward(Cpu, LinearSize size, const T* x, const T* weight, const T* bias, T* y) {
-  cpu::for_each_row_block({.rows = size.rows, .bytes_per_row = (size.in + size.out) * static_cast<std::int64_t>(sizeof(T))},
-                          [&](std::int64_t first, std::int64_t rows, int) {
-                            T* target = y + first * size.out;
-                            cpu::gemm({.m = rows, .n = size.out, .k = size.in, .lda = size.in, .ldb = size.in, .ldc = size.out, .transpose_b = true},
-                                      x + first * size.in, weight, target);
-                            if (bias != nullptr) add_bias(rows, size.out, bias, target);
-                          });
+  cpu::for_each_row_block(blocks_of<T>(size), [&](std::int64_t first, std::int64_t rows, int) {
+    T* target = y + first * size.out;
+    cpu::gemm({.m = rows, .n = size.out, .k = size.in, .lda = size.in, .ldb = size.in, .ldc = size.out, .transpose_b = true},
+              x + first * size.in, weight, target);
+    if (bias != nullptr) add_bias(rows, size.out, bias, target);
+  });
 }
 
 template <class T>
 void linear_backward_input(Cpu, LinearSize size, const T* dy, const T* weight, T* dx) {
-  cpu::gemm({.m = size.rows, .n = size.in, .k = size.out, .lda = size.out, .ldb = size.in, .ldc = size.in}, dy, weight, dx);
+  cpu::for_each_row_block(blocks_of<T>(size), [&](std::int64_t first, std::int64_t rows, int) {
+    cpu::gemm({.m = rows, .n = size.in, .k = size.out, .lda = size.out, .ldb = size.in, .ldc = size.in}, dy + first * size.out, weight,
+              dx + first * size.in);
+  });
 }
 
 template <class T>

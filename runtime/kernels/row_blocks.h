@@ -14,13 +14,14 @@ struct RowBlocks {
   std::int64_t rows = 0;
   std::int64_t bytes_per_row = 0;  // what the work on a row touches
 
-  /// Rows of one block: at most kCacheBytes, at least kFewestRows (below, a product spends its time on packing), and no more than an
-  /// even share of a thread.
+  /// Rows of one block: at most kCacheBytes, and as many blocks of one size for every thread as for the others; but at least kFewestRows
+  /// (below, a product spends its time on packing).
   std::int64_t rows_per_block() const {
+    const auto divided_up = [](std::int64_t a, std::int64_t b) { return (a + b - 1) / b; };
     const std::int64_t threads = omp_get_max_threads();
     const std::int64_t fitting = std::max(kFewestRows, kCacheBytes / std::max<std::int64_t>(bytes_per_row, 1));
-    const std::int64_t even = std::max(kFewestRows, (rows + threads - 1) / threads);
-    return std::min(fitting, even);
+    const std::int64_t rounds = std::max<std::int64_t>(1, divided_up(rows, fitting * threads));
+    return std::max(kFewestRows, divided_up(rows, rounds * threads));
   }
   std::int64_t count() const { return (rows + rows_per_block() - 1) / rows_per_block(); }
   /// Whether every thread gets blocks of its own; else the threads share the products of one block of all rows.
