@@ -184,13 +184,14 @@ void write_model(const fs::path& folder, const Model& model, const std::vector<L
                  const std::optional<ConfigValue>& description) {
   const bool has_f64 = std::ranges::any_of(tensors, [](const LateTensor& tensor) { return tensor.dtype == DType::f64; });
   make_folder(folder);
-  write_file_atomically(folder / kConfig, config_text(model, has_f64 ? DType::f64 : DType::f32));
+  write_safetensors(folder / kWeights, tensors);
   if (description) {
     write_file_atomically(folder / kDescription, to_json(*description) + "\n");
   } else {
     fs::remove(folder / kDescription);  // another model's
   }
-  write_safetensors(folder / kWeights, tensors);
+  // Last: without it the folder is no model directory.
+  write_file_atomically(folder / kConfig, config_text(model, has_f64 ? DType::f64 : DType::f32));
 }
 
 void save_model(const fs::path& folder, const Model& model, const ParameterList& parameters, const Mesh& mesh,

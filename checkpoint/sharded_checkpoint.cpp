@@ -92,6 +92,16 @@ void commit(const fs::path& temporary, const fs::path& target, const std::vector
   write_file_atomically(target / kMarker, marker_of(text));
 }
 
+/// What to do without a damaged checkpoint. Going back to an earlier one is the user's decision: it repeats, or loses, training.
+std::string way_on(const fs::path& checkpoint) {
+  const auto checkpoints = list_checkpoints(checkpoint.parent_path());
+  const auto damaged = std::ranges::find(checkpoints, checkpoint.filename(), [](const auto& info) { return info.path.filename(); });
+  const auto earlier =
+      std::find_if(std::make_reverse_iterator(damaged), checkpoints.rend(), [](const auto& info) { return info.committed; });
+  return concat("remove ", checkpoint.string(),
+                earlier == checkpoints.rend() ? " to start anew: there is no earlier one" : " to go on from " + earlier->path.string());
+}
+
 /// One line for each tensor that does not fit.
 std::string differences(const CheckpointReader& saved, const std::vector<StatePiece>& pieces) {
   std::string lines;
@@ -169,8 +179,8 @@ fs::path save_checkpoint(const fs::path& folder, std::int64_t step, const std::v
 
 CheckpointReader::CheckpointReader(fs::path checkpoint) : path_(std::move(checkpoint)) {
   if (!is_committed(path_)) {
-    throw CheckpointError(concat(path_.string(), ": is no committed checkpoint (its marker is missing or does not fit the manifest); ",
-                                 "remove it to resume from an earlier one"));
+    throw CheckpointError(
+        concat(path_.string(), ": is no committed checkpoint (its marker is missing or does not fit the manifest); ", way_on(path_)));
   }
   manifest_ = parse_manifest(read_text_file(path_ / kManifest), (path_ / kManifest).string());
   for (const ManifestTensor& tensor : manifest_.tensors) index_[tensor.name] = &tensor;
@@ -181,21 +191,28 @@ const ManifestTensor* CheckpointReader::find(const std::string& name) const {
   return found == index_.end() ? nullptr : found->second;
 }
 
+Tensor CheckpointReader::stored_in(const std::string& file, const std::string& tensor) {
+  try {
+    return files_.try_emplace(file, path_ / file).first->second.tensor(tensor);
+  } catch (const CheckpointError& error) {
+    throw CheckpointError(concat("the checkpoint is damaged: ", error.what(), "; ", way_on(path_)));
+  }
+}
+
 /// After its checksum has been found right.
 Tensor CheckpointReader::part_of(const ManifestTensor& tensor, const ManifestPart& part) {
   if (bytes_read_ > kMappedBytes) {
     files_.clear();  // what has been read of a mapped file counts as this process's memory
     bytes_read_ = 0;
   }
-  const auto file = files_.try_emplace(part.file, path_ / part.file).first;
-  const Tensor values = tensor.dtype == DType::c128 ? complex_from_parts(file->second.tensor(concat(tensor.name, kComplexEnding)))
-                                                    : file->second.tensor(tensor.name);
+  const bool complex = tensor.dtype == DType::c128;
+  const Tensor stored = stored_in(part.file, complex ? concat(tensor.name, kComplexEnding) : tensor.name);
+  const Tensor values = complex ? complex_from_parts(stored) : stored;
   bytes_read_ += values.num_bytes();
   if (values.dtype() != tensor.dtype || values.shape() != extents_of(part.box) ||
       checksum_of(values.bytes(), static_cast<std::size_t>(values.num_bytes())) != part.checksum) {
     throw CheckpointError(concat((path_ / part.file).string(), ": tensor \"", tensor.name,
-                                 "\" is not what was saved (checksum, shape or type); the file is damaged: remove ", path_.string(),
-                                 " to resume from an earlier checkpoint"));
+                                 "\" is not what was saved (checksum, shape or type): the checkpoint is damaged; ", way_on(path_)));
   }
   return values;
 }
@@ -246,7 +263,7 @@ std::vector<CheckpointInfo> list_checkpoints(const fs::path& folder) {
 std::optional<fs::path> latest_checkpoint(const fs::path& folder) {
   std::optional<fs::path> latest;
   for (const CheckpointInfo& info : list_checkpoints(folder)) {
-    if (info.committed) latest = info.path;
+    if (fs::exists(info.path / kMarker)) latest = info.path;
   }
   return latest;
 }

@@ -38,6 +38,7 @@ class CheckpointReader {
   void read(const ManifestTensor& tensor, const Box& box, const Tensor& values);
 
  private:
+  Tensor stored_in(const std::string& file, const std::string& tensor);
   Tensor part_of(const ManifestTensor& tensor, const ManifestPart& part);
 
   std::filesystem::path path_;
@@ -61,7 +62,7 @@ struct CheckpointInfo {
 std::vector<CheckpointInfo> list_checkpoints(const std::filesystem::path& folder);
 /// Whether the marker is there and fits the manifest.
 bool is_committed(const std::filesystem::path& checkpoint);
-/// The committed one of the highest step.
+/// The one of the highest step that saving has finished, damaged since or not: only its reader may tell, and nothing falls back in silence.
 std::optional<std::filesystem::path> latest_checkpoint(const std::filesystem::path& folder);
 /// Removes all committed checkpoints but the last `keep` (at least 1), and what unfinished savings left. For one rank, after saving.
 void prune_checkpoints(const std::filesystem::path& folder, int keep);

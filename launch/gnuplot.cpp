@@ -9,6 +9,7 @@
 #include <charconv>
 #include <fstream>
 
+#include "checkpoint/atomic_file.h"
 #include "runtime/error.h"
 
 extern char** environ;
@@ -28,11 +29,13 @@ std::string quoted(const std::string& text) {
   return result + '"';
 }
 
-void write_text(const fs::path& path, const std::string& text) {
-  std::ofstream file(path, std::ios::binary);
-  file << text;
-  file.close();
-  if (!file) throw DataError(concat(path.string(), ": cannot be written; check the folder"));
+/// Whether the picture has its end: gnuplot does not notice a full disk.
+bool is_complete(const fs::path& picture) {
+  constexpr std::string_view kEnd("IEND\xae\x42\x60\x82", 8);
+  std::ifstream file(picture, std::ios::binary | std::ios::ate);
+  std::string end(kEnd.size(), ' ');
+  return file && file.seekg(-static_cast<std::streamoff>(kEnd.size()), std::ios::end) && file.read(end.data(), static_cast<std::streamsize>(end.size())) &&
+         end == kEnd;
 }
 
 /// Runs gnuplot on the script, in its folder.
@@ -54,11 +57,14 @@ void run_gnuplot(const fs::path& folder, const std::string& script) {
 
 /// Folders are made, the script written and run.
 fs::path draw(const fs::path& folder, const std::string& name, const std::string& data, const std::string& script) {
-  fs::create_directories(folder);
-  write_text(folder / (name + ".dat"), data);
-  write_text(folder / (name + ".gp"), script);
+  make_folder(folder);
+  write_file_atomically(folder / (name + ".dat"), data);
+  write_file_atomically(folder / (name + ".gp"), script);
+  const fs::path picture = folder / (name + ".png");
   run_gnuplot(folder, name + ".gp");
-  return folder / (name + ".png");
+  if (is_complete(picture)) return picture;
+  fs::remove(picture);
+  throw DataError(concat(picture.string(), ": cannot be written by gnuplot; free space on the file system"));
 }
 
 constexpr const char* kFieldPalette = "set palette defined (0 '#440154', 1 '#3b528b', 2 '#21918c', 3 '#5ec962', 4 '#fde725')\n";

@@ -99,7 +99,7 @@ void TrainingRun::run() {
                  .epochs = {},
                  .dtype = dtype_of_precision(training.precision)},
                 state_.position);
-  Stop stop = Stop::no;
+  Stop stop = patience_is_over() ? Stop::early : Stop::no;  // resumed after it had ended
   int signal = 0;
   while (state_.steps_done < parts_.total_steps && stop == Stop::no) {
     const Clock::time_point start = Clock::now();
@@ -148,8 +148,12 @@ TrainingRun::Stop TrainingRun::evaluate() {
     state_.best_loss = loss;
     save_models(parts_.folder.best());
   }
+  return patience_is_over() ? Stop::early : Stop::no;
+}
+
+bool TrainingRun::patience_is_over() const {
   const auto& patience = parts_.run.config.training.early_stopping_patience;
-  return patience && state_.evaluations_without_better >= *patience ? Stop::early : Stop::no;
+  return patience && state_.evaluations_without_better >= *patience;
 }
 
 TrainingRun::Stop TrainingRun::asked_to_stop(int& signal) const {
@@ -184,7 +188,8 @@ void TrainingRun::finish(Stop stop, int signal) {
       break;
     case Stop::early:
       log_(concat("stopped after step ", state_.steps_done, ": ", state_.evaluations_without_better,
-                  " evaluations without a better model; the best one is in ", parts_.folder.best().string()));
+                  " evaluations without a better model; the best one is in ", parts_.folder.best().string(),
+                  "; raise training.early_stopping_patience to go on"));
       break;
     case Stop::wall_time:
       log_(concat("max_wall_time is near: saved after step ", state_.steps_done, "; go on with: ", go_on));

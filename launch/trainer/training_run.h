@@ -63,6 +63,7 @@ class TrainingRun {
   void record(const StepResult& result, std::int64_t samples, double seconds);
   /// Whether the model has got better, and early stopping is not due.
   Stop evaluate();
+  bool patience_is_over() const;
   Stop asked_to_stop(int& signal) const;
   bool due(const std::optional<std::int64_t>& every) const;
 

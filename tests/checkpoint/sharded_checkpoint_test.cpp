@@ -87,6 +87,29 @@ TEST(ShardedCheckpoint, WithoutItsMarkerItDoesNotCount) {
   EXPECT_EQ(load_error(second), "");
 }
 
+TEST(ShardedCheckpoint, ADamagedLastOneIsNotPassedOverInSilence) {
+  const TemporaryFolder folder;
+  const fs::path first = save_checkpoint(folder.path(), 1, state_of(1), Mesh());
+  const fs::path unfinished = save_checkpoint(folder.path(), 2, state_of(2), Mesh());
+  const fs::path last = save_checkpoint(folder.path(), 3, state_of(3), Mesh());
+  fs::remove(unfinished / "COMMITTED");
+  const std::string advice = "remove " + last.string() + " to go on from " + first.string();
+  for (const char* name : {"manifest.json", "part-00000.safetensors"}) {
+    const std::string bytes = read_bytes(last / name);
+    for (const std::string& damaged : {bytes.substr(0, bytes.size() / 2), bytes.substr(0, bytes.size() - 1) + '!'}) {
+      write_bytes(last / name, damaged);
+      EXPECT_EQ(latest_checkpoint(folder.path()), last);
+      EXPECT_NE(load_error(last).find(advice), std::string::npos) << name << ": " << load_error(last);
+    }
+    fs::remove(last / name);
+    EXPECT_NE(load_error(last).find(advice), std::string::npos) << name << ": " << load_error(last);
+    write_bytes(last / name, bytes);
+  }
+  EXPECT_EQ(load_error(last), "");
+  fs::remove(first / "part-00000.safetensors");
+  EXPECT_NE(load_error(first).find("to start anew: there is no earlier one"), std::string::npos) << load_error(first);
+}
+
 TEST(ShardedCheckpoint, NoFlippedBitGoesUnnoticed) {
   const TemporaryFolder folder;
   const fs::path saved = save_checkpoint(folder.path(), 1, state_of(1), Mesh());

@@ -1,0 +1,70 @@
+/// Commands that cannot write what they are to write. A limit on the size of files stands for a full disk: both make writes fail.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <fstream>
+
+#include "checkpoint/sharded_checkpoint.h"
+#include "tests/launch/program.h"
+
+namespace trident::testing {
+namespace {
+
+using ::testing::HasSubstr;
+
+class FullDisk : public ::testing::Test {
+ protected:
+  std::string quoted(const std::string& name) const { return concat("'", folder_.path(name).string(), "'"); }
+
+  /// The command must fail in one clear way, and leave no file in `output`, a file or a folder.
+  void expect_failure(const std::string& command, const std::string& output, const std::string& message = "cannot write it (File too large)") {
+    const Finished run = run_shell("ulimit -f 8; " + command);
+    EXPECT_EQ(run.status, 1) << command << run.output;
+    EXPECT_THAT(run.output, HasSubstr(message)) << command;
+    const std::filesystem::path path = folder_.path(output);
+    EXPECT_TRUE(std::filesystem::is_directory(path) ? std::filesystem::is_empty(path) : !std::filesystem::exists(path)) << command;
+    for (const auto& entry : std::filesystem::recursive_directory_iterator(folder_.path("."))) {
+      EXPECT_NE(entry.path().extension(), ".tmp") << command;
+    }
+  }
+
+  RunFolderFixture folder_;
+};
+
+TEST_F(FullDisk, CommandsSaySoAndLeaveNothingHalfWritten) {
+  expect_failure(program() + " generate NS-SL --resolution 32 --trajectories 20 --output " + quoted("flow.nc"), "flow.nc", "cannot be written");
+  ASSERT_EQ(run_shell(folder_.train("run", "training.steps=1 training.precision=f32")).status, 0);
+  expect_failure(program() + " convert " + quoted("run/model") + " " + quoted("copy"), "copy");
+  expect_failure(program() + " convert " + quoted("run/model/model.safetensors") + " " + quoted("copy.safetensors"), "copy.safetensors");
+  const std::string predict = program() + " predict --model " + quoted("run/model") +
+                              " --input '" TRIDENT_TEST_DATA "' --trajectory 4 --frame 0 --problem NS-Sines --time 14 --steps 2 --output ";
+  expect_failure(predict + quoted("a.safetensors"), "a.safetensors");
+  expect_failure(predict + quoted("a.h5"), "a.h5", "cannot be written");
+  ASSERT_EQ(run_shell(predict + quoted("a.safetensors")).status, 0);
+  expect_failure(program() + " plot " + quoted("a.safetensors") + " --output " + quoted("pictures"), "pictures");
+}
+
+TEST_F(FullDisk, APictureWithoutItsEndIsRemoved) {
+  ASSERT_EQ(run_shell(folder_.train("run", "training.steps=2")).status, 0);
+  std::filesystem::create_directory(folder_.path("bin"));
+  std::ofstream(folder_.path("bin") / "gnuplot") << "#!/bin/sh\nprintf half > curves.png\n";
+  std::filesystem::permissions(folder_.path("bin") / "gnuplot", std::filesystem::perms::owner_all);
+  const Finished run = run_shell("PATH=" + quoted("bin") + ":$PATH; " + program() + " plot " + quoted("run") + " --output " + quoted("pictures"));
+  EXPECT_EQ(run.status, 1) << run.output;
+  EXPECT_THAT(run.output, HasSubstr("curves.png: cannot be written by gnuplot"));
+  EXPECT_FALSE(std::filesystem::exists(folder_.path("pictures/curves.png")));
+}
+
+TEST_F(FullDisk, TrainingEndsAndKeepsItsLastCheckpoint) {
+  ASSERT_EQ(run_shell(folder_.train("run", "training.steps=8")).status, 0);
+  const auto kept = latest_checkpoint(folder_.path("run") / "checkpoints");
+  ASSERT_TRUE(kept);
+  const Finished full = run_shell("ulimit -f 64; " + folder_.train("run", "training.steps=16 --resume"));
+  EXPECT_EQ(full.status, 1) << full.output;
+  EXPECT_THAT(full.output, HasSubstr("File too large"));
+  EXPECT_EQ(latest_checkpoint(folder_.path("run") / "checkpoints"), kept);
+  EXPECT_EQ(run_shell(folder_.train("run", "training.steps=16 --resume")).status, 0);
+}
+
+}  // namespace
+}  // namespace trident::testing
