@@ -92,7 +92,8 @@ std::shared_ptr<const MappedFile> MappedFile::open(const std::filesystem::path& 
 
 MappedFile::MappedFile(std::span<const std::byte> bytes, const std::filesystem::path& path)
     : bytes_(bytes),
-      lost_(concat("error: ", path.string(), ": became shorter, or could not be read, while it was in use; write the file again and start anew\n")) {
+      lost_(concat("error: ", path.string(),
+                   ": became shorter, or could not be read, while it was in use; write the file again and start anew\n")) {
   if (!bytes_.empty()) watch(bytes_, lost_.c_str());
 }
 

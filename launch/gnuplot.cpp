@@ -34,8 +34,8 @@ bool is_complete(const fs::path& picture) {
   constexpr std::string_view kEnd("IEND\xae\x42\x60\x82", 8);
   std::ifstream file(picture, std::ios::binary | std::ios::ate);
   std::string end(kEnd.size(), ' ');
-  return file && file.seekg(-static_cast<std::streamoff>(kEnd.size()), std::ios::end) && file.read(end.data(), static_cast<std::streamsize>(end.size())) &&
-         end == kEnd;
+  return file && file.seekg(-static_cast<std::streamoff>(kEnd.size()), std::ios::end) &&
+         file.read(end.data(), static_cast<std::streamsize>(end.size())) && end == kEnd;
 }
 
 /// Runs gnuplot on the script, in its folder.

@@ -52,8 +52,8 @@ class Engine {
 
   /// Checks the request against its model and puts it into the queue. Throws Error, and then finish() is not called; the caller counts it.
   void submit(const std::shared_ptr<PendingRequest>& request);
-  /// The sender is gone or its time is over: a waiting request is finished at once, and its place is free; a roll-out that is being computed
-  /// ends with its current step.
+  /// The sender is gone or its time is over: a waiting request is finished at once, and its place is free; a roll-out that is being
+  /// computed ends with its current step.
   void cancel(PendingRequest& request);
 
   /// Computes until stop(), and then what is still waiting.

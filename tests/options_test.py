@@ -31,7 +31,7 @@ def affected_objects(source, build):
         return answers[path]
 
     objects, current = [], None
-    for line in run("ninja", "-C", build, "-t", "deps").splitlines():
+    for line in run("ninja", "-C", build, "-n", "-t", "deps").splitlines():  # -n: the log of dependencies is not written to
         if line and not line[0].isspace():
             current = line.split(":")[0]
         elif line.strip() and asks(pathlib.Path(os.path.normpath(build / line.strip()))) and current not in objects:

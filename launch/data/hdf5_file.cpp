@@ -84,7 +84,7 @@ hid_t native_type<std::int64_t>() {
 std::vector<hsize_t> extents_of(const Shape& shape) { return {shape.begin(), shape.end()}; }
 
 [[noreturn]] void fail(const std::string& path, const std::string& what) {
-  throw DataError(concat(path, ": ", what, " (", reason(), "); check that the file is complete and readable"));
+  throw DataError(concat(path, ": ", what, " (", reason(), "); check that the file is complete and readable, or that there is space to write it"));
 }
 
 void check(herr_t status, const std::string& path, const std::string& what) {

@@ -11,8 +11,8 @@ constexpr std::int64_t kBlockRows = 64;  // rows whose contributions to dscale a
 
 std::int64_t blocks_of(const NormRows& extents) { return (extents.rows + kBlockRows - 1) / kBlockRows; }
 
-/// The mean of a row, and 1 / sqrt(var + eps), in f64: what is rounded here is rounded the same way in the whole row, and would be the largest
-/// error of a model in f32. Distances are from the row's first number, so that a large mean costs no digits.
+/// The mean of a row, and 1 / sqrt(var + eps), in f64: what is rounded here is rounded the same way in the whole row, and would be the
+/// largest error of a model in f32. Distances are from the row's first number, so that a large mean costs no digits.
 template <class T>
 void statistics(std::int64_t width, double eps, const T* x, T& mean, T& rstd) {
   const double origin = width > 0 ? static_cast<double>(x[0]) : 0.0;

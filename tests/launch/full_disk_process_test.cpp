@@ -17,7 +17,8 @@ class FullDisk : public ::testing::Test {
   std::string quoted(const std::string& name) const { return concat("'", folder_.path(name).string(), "'"); }
 
   /// The command must fail in one clear way, and leave no file in `output`, a file or a folder.
-  void expect_failure(const std::string& command, const std::string& output, const std::string& message = "cannot write it (File too large)") {
+  void expect_failure(const std::string& command, const std::string& output,
+                      const std::string& message = "cannot write it (File too large)") {
     const Finished run = run_shell("ulimit -f 8; " + command);
     EXPECT_EQ(run.status, 1) << command << run.output;
     EXPECT_THAT(run.output, HasSubstr(message)) << command;
@@ -32,7 +33,8 @@ class FullDisk : public ::testing::Test {
 };
 
 TEST_F(FullDisk, CommandsSaySoAndLeaveNothingHalfWritten) {
-  expect_failure(program() + " generate NS-SL --resolution 32 --trajectories 20 --output " + quoted("flow.nc"), "flow.nc", "cannot be written");
+  expect_failure(program() + " generate NS-SL --resolution 32 --trajectories 20 --output " + quoted("flow.nc"), "flow.nc",
+                 "cannot be written");
   ASSERT_EQ(run_shell(folder_.train("run", "training.steps=1 training.precision=f32")).status, 0);
   expect_failure(program() + " convert " + quoted("run/model") + " " + quoted("copy"), "copy");
   expect_failure(program() + " convert " + quoted("run/model/model.safetensors") + " " + quoted("copy.safetensors"), "copy.safetensors");
@@ -49,7 +51,8 @@ TEST_F(FullDisk, APictureWithoutItsEndIsRemoved) {
   std::filesystem::create_directory(folder_.path("bin"));
   std::ofstream(folder_.path("bin") / "gnuplot") << "#!/bin/sh\nprintf half > curves.png\n";
   std::filesystem::permissions(folder_.path("bin") / "gnuplot", std::filesystem::perms::owner_all);
-  const Finished run = run_shell("PATH=" + quoted("bin") + ":$PATH; " + program() + " plot " + quoted("run") + " --output " + quoted("pictures"));
+  const Finished run =
+      run_shell("PATH=" + quoted("bin") + ":$PATH; " + program() + " plot " + quoted("run") + " --output " + quoted("pictures"));
   EXPECT_EQ(run.status, 1) << run.output;
   EXPECT_THAT(run.output, HasSubstr("curves.png: cannot be written by gnuplot"));
   EXPECT_FALSE(std::filesystem::exists(folder_.path("pictures/curves.png")));

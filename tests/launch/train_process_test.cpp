@@ -197,7 +197,8 @@ TEST_F(Train, FrozenWeightsStayAndEarlyStoppingStops) {
   EXPECT_THAT(run.output, HasSubstr("stopped after step 6: 2 evaluations without a better model"));
   // Resumed, it has still ended; with more patience it goes on.
   const std::string resume =
-      "training.steps=50 training.learning_rate=0 evaluation.every=2 'training.freeze=[encoder.*]' --resume training.early_stopping_patience=";
+      "training.steps=50 training.learning_rate=0 evaluation.every=2 'training.freeze=[encoder.*]' --resume "
+      "training.early_stopping_patience=";
   const Finished resumed = run_shell(folder_.train("frozen", resume + "2"));
   ASSERT_EQ(resumed.status, 0) << resumed.output;
   EXPECT_THAT(resumed.output, HasSubstr("stopped after step 6: 2 evaluations without a better model"));
