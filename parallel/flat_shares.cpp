@@ -46,6 +46,15 @@ std::vector<std::int64_t> cuts_of(std::span<const ParameterList::Entry> entries,
   return cuts;
 }
 
+/// This rank's number in the communicator of the axes, which a mesh that is only described has not.
+std::size_t number_in(const Mesh& mesh, AxisSet axes) {
+  int number = 0;
+  for (const Axis axis : {Axis::data, Axis::domain_y, Axis::domain_x, Axis::tensor}) {
+    if (axes.contains(axis)) number = number * mesh.size(axis) + mesh.coordinate(axis);
+  }
+  return static_cast<std::size_t>(number);
+}
+
 }  // namespace
 
 std::vector<std::int64_t> FlatBucket::counts() const {
@@ -79,7 +88,7 @@ FlatShares::FlatShares(const ParameterList& parameters, const Mesh& mesh, Shardi
 
 Range FlatShares::own(const FlatBucket& bucket) const {
   if (!is_shared_out(bucket)) return {bucket.begin(), bucket.end()};
-  const auto rank = static_cast<std::size_t>(mesh_.comm(bucket.axes).rank());
+  const std::size_t rank = number_in(mesh_, bucket.axes);
   return {bucket.cuts[rank], bucket.cuts[rank + 1]};
 }
 
