@@ -25,6 +25,8 @@ namespace {
 using testing::checkpoint_in, testing::fits, testing::mesh_cases, testing::MeshCase, testing::meshes_of, testing::Outcome, testing::StepsOptions,
     testing::train_steps, testing::world;
 
+/// Every so manyth mesh: of many ranks there are many, and one test that visits all is enough.
+std::size_t some_meshes() { return world()->size() > 4 ? 3 : 1; }
 constexpr std::size_t kFewMeshes = 4;  // every so manyth, for what depends little on the mesh and writes files
 
 double distance(const Tensor& a, const Tensor& b) {
@@ -130,14 +132,14 @@ TEST(ScotMesh, TwoRunsInSinglePrecisionAreTheSameBitsAndAgreeWithOneRank) {
     EXPECT_EQ(to_host<float>(first.parameters.values()), to_host<float>(again.parameters.values()));
     EXPECT_EQ(first.losses, again.losses);
     expect_same(first, alone(a_case, options), {.all = 1e-5, .worst = 1e-3});
-  });
+  }, some_meshes());
 }
 
 TEST(ScotMesh, SharedTokensAndRecomputedBlocksChangeNothing) {
   on_every_mesh([](const Mesh& mesh, const MeshCase& a_case) {
     const StepsOptions options{.tokens = TokensBetween::shared, .recompute = Recompute::blocks};
     expect_same(train_steps(a_case, mesh, options), alone(a_case), {.all = 1e-11, .worst = 1e-10});
-  });
+  }, some_meshes());
 }
 
 TEST(ScotMesh, SharedOptimisersGiveTheSameBits) {
@@ -146,7 +148,7 @@ TEST(ScotMesh, SharedOptimisersGiveTheSameBits) {
     EXPECT_EQ(to_host<double>(shared.parameters.values()), to_host<double>(whole.parameters.values()));
     EXPECT_EQ(shared.losses, whole.losses);
     EXPECT_EQ(shared.norms, whole.norms);
-  });
+  }, some_meshes());
 }
 
 TEST(ScotMesh, ASharedStateGoesOnHereToTheBitAndOnOneRankAndComesBack) {
@@ -291,7 +293,7 @@ TEST(ScotMesh, AStepSendsTheBytesOfTheFormulas) {
       EXPECT_EQ(outcome.step_bytes, domain + tensor_bytes(a_case.config, *levels, mesh.size(Axis::tensor), 8, tokens) +
                                         gradient_bytes(outcome.parameters, mesh));
     }
-  });
+  }, some_meshes());
 }
 
 }  // namespace
