@@ -96,6 +96,8 @@ void add_v0_3(ConfigValue& config, const std::vector<StoredTensor>& tensors) {
   set_default(config, "lifting_channels", 256);
   set_default(config, "projection_channels", 256);
   set_default(config, "use_channel_mlp", false);
+  set_default(config, "fno_skip", "linear");
+  set_default(config, "channel_mlp_skip", "soft-gating");
   set_default(config, "domain_padding_mode", "one-sided");
   if (is_factorized(tensors)) set_default(config, "factorization", "Tucker");
   set_default(config, "rank", 1.0);

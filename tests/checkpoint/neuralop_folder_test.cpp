@@ -173,6 +173,7 @@ TEST(NeuralopFolder, OfTheWellHasAPrefixAndAConfigurationOfItsOwn) {
   EXPECT_EQ(value_of(model.config, "in_channels"), "3");
   EXPECT_EQ(value_of(model.config, "lifting_channels"), "256");
   EXPECT_EQ(value_of(model.config, "rank"), "1.0");
+  EXPECT_EQ(by_name(model.tensors).count("fno_blocks.fno_skips.2.conv.weight"), 1U);
   EXPECT_EQ(by_name(model.tensors).at("fno_blocks.convs.1.weight.core").dtype, DType::c64);
 }
 
