@@ -100,7 +100,8 @@ std::optional<std::int64_t> bytes_of(const Shape& shape, std::size_t size) {
 NumpyReader::NumpyReader(const std::filesystem::path& path) : path_(path) {
   if (!is_zip_archive(path)) {
     const auto file = MappedFile::open(path);
-    return add("", {file->bytes(), file});
+    add("", {file->bytes(), file});
+    return;
   }
   const ZipReader archive(path);
   for (const ZipEntry& entry : archive.entries()) {
@@ -119,7 +120,8 @@ void NumpyReader::add(const std::string& name, const ZipData& data) {
   std::uint32_t length = 0;
   std::memcpy(&length, bytes.data() + 8, version == 1 ? 2 : 4);
   const std::size_t begin = version == 1 ? 10 : 12;
-  if (length > kMaxHeaderBytes || length > bytes.size() - begin) nothing.reject(concat("its header claims ", length, " bytes of ", bytes.size()));
+  if (length > kMaxHeaderBytes || length > bytes.size() - begin)
+    nothing.reject(concat("its header claims ", length, " bytes of ", bytes.size()));
   const Header header(where, bytes.substr(begin, length));
   NumpyEntry entry{name, header.type(), std::nullopt, header.shape(), {}};
   const auto type = std::find_if(kTypes.begin(), kTypes.end(), [&](const NumpyType& row) { return row.name == entry.type; });
@@ -146,8 +148,10 @@ Tensor NumpyReader::tensor(std::string_view name) const {
                                  ", which Trident does not compute with; save it as float32"));
   }
   const ZipData& values = values_[static_cast<std::size_t>(found - entries_.begin())];
-  if (*found->dtype == DType::boolean && std::any_of(values.bytes.begin(), values.bytes.end(), [](std::byte b) { return b > std::byte{1}; })) {
-    throw CheckpointError(concat(path_.string(), ": array \"", name, "\" is boolean but has bytes other than 0 and 1; the file is damaged"));
+  if (*found->dtype == DType::boolean &&
+      std::any_of(values.bytes.begin(), values.bytes.end(), [](std::byte b) { return b > std::byte{1}; })) {
+    throw CheckpointError(
+        concat(path_.string(), ": array \"", name, "\" is boolean but has bytes other than 0 and 1; the file is damaged"));
   }
   const Shape flat{numel(found->shape)};
   Tensor all;

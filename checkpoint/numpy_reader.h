@@ -21,7 +21,8 @@ struct NumpyEntry {
 
 class NumpyReader {
  public:
-  /// Throws CheckpointError that names the file and what its header breaks: magic, version, keys, shapes that overflow or do not fit the bytes.
+  /// Throws CheckpointError that names the file and what its header breaks: magic, version, keys, shapes that overflow or do not fit the
+  /// bytes.
   explicit NumpyReader(const std::filesystem::path& path);
 
   const std::vector<NumpyEntry>& entries() const { return entries_; }

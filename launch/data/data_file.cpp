@@ -21,7 +21,8 @@ namespace {
 enum class Format { hdf5, numpy, torch, safetensors };
 
 bool holds_pickle(const std::string& path) {
-  for (const ZipEntry& entry : ZipReader(path).entries()) {
+  const ZipReader archive(path);
+  for (const ZipEntry& entry : archive.entries()) {
     if (entry.name.ends_with("/data.pkl")) return true;
   }
   return false;
@@ -98,10 +99,14 @@ DataFile DataFile::open(const std::string& path) {
         file.array_ = [hdf5 = Hdf5File::open(path)](const std::string& name) { return DataArray(hdf5.dataset(name)); };
         return;
       case Format::numpy:
-        file.array_ = [reader = std::make_shared<NumpyReader>(path), path](const std::string& name) { return named_tensor(*reader, path, name); };
+        file.array_ = [reader = std::make_shared<NumpyReader>(path), path](const std::string& name) {
+          return named_tensor(*reader, path, name);
+        };
         return;
       case Format::torch:
-        file.array_ = [reader = std::make_shared<TorchReader>(path), path](const std::string& name) { return named_tensor(*reader, path, name); };
+        file.array_ = [reader = std::make_shared<TorchReader>(path), path](const std::string& name) {
+          return named_tensor(*reader, path, name);
+        };
         return;
       case Format::safetensors:
         file.array_ = [reader = std::make_shared<SafetensorsReader>(path), path](const std::string& name) {

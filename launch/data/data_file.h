@@ -21,7 +21,8 @@ class DataArray {
 
   const std::string& name() const { return name_; }
   const Shape& shape() const { return shape_; }
-  /// The block of extents `count` at `start`, row-major, as f32 (true is 1); with `stride`, every so many along each axis. Throws DataError.
+  /// The block of extents `count` at `start`, row-major, as f32 (true is 1); with `stride`, every so many along each axis. Throws
+  /// DataError.
   void read(const Shape& start, const Shape& count, float* target, const Shape& stride = {}) const;
 
  private:

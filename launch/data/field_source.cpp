@@ -1,6 +1,7 @@
 #include "launch/data/field_source.h"
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <filesystem>
 #include <optional>
@@ -48,13 +49,13 @@ class RootSource final : public FieldSource {
  public:
   RootSource(const Problem& problem, const std::string& path, ChunkOrder order) {
     const bool chunked = std::filesystem::is_directory(path);
-    std::optional<Hdf5File> whole;
-    if (!chunked) whole = Hdf5File::open(path);
+    std::optional<DataFile> whole;
+    if (!chunked) whole = DataFile::open(path);
     std::int64_t frames = -1;
     for (std::size_t index = 0; index < problem.variables.size(); ++index) {
       const Variable& variable = problem.variables[index];
       Pieces& pieces = variables_.emplace_back();
-      const auto add = [&](const Hdf5File& file) {
+      const auto add = [&](const DataFile& file) {
         const StoredVariable& piece = pieces.files.emplace_back(file, variable.name, variable);
         pieces.first.push_back(pieces.first.back() + piece.extent('n'));
         require_channels(problem, index, piece);
@@ -64,7 +65,7 @@ class RootSource final : public FieldSource {
       if (whole)
         add(*whole);
       else
-        for (const std::string& file : chunk_files(path, variable.name, order)) add(Hdf5File::open(file));
+        for (const std::string& file : chunk_files(path, variable.name, order)) add(DataFile::open(file));
       agree(pieces.files.back(), variable.name, "trajectories", pieces.first.back(), extents_.trajectories);
       if (chunked) describe(variable.name, pieces.files.size(), order);
     }
@@ -104,9 +105,9 @@ class RootSource final : public FieldSource {
 /// One HDF5 group per trajectory; a field, or one number that fills a field, for each variable.
 class GroupSource final : public FieldSource {
  public:
-  GroupSource(const Problem& problem, const std::string& path) : problem_(problem), file_(Hdf5File::open(path)) {
+  GroupSource(const Problem& problem, const std::string& path) : problem_(problem), file_(DataFile::open(path)) {
     const auto in_series = [&](const std::string& name) { return name.starts_with(problem.sample_groups); };
-    const std::vector<std::string> names = file_.names();
+    const std::vector<std::string> names = Hdf5File::open(path).names();
     extents_.trajectories = std::count_if(names.begin(), names.end(), in_series);
     if (extents_.trajectories == 0) {
       throw DataError(
@@ -137,7 +138,7 @@ class GroupSource final : public FieldSource {
   }
 
   Problem problem_;
-  Hdf5File file_;
+  DataFile file_;
   Extents extents_;
 };
 
@@ -148,7 +149,8 @@ std::optional<std::int64_t> chunk_number(const std::string& name, const std::str
   std::int64_t number = 0;
   const auto [end, error] = std::from_chars(begin, name.data() + name.size(), number);
   const std::string_view ending(end, static_cast<std::size_t>(name.data() + name.size() - end));
-  if (error != std::errc() || (ending != ".nc" && ending != ".h5" && ending != ".hdf5")) return std::nullopt;
+  constexpr std::array<std::string_view, 7> kEndings{".nc", ".h5", ".hdf5", ".npy", ".npz", ".pt", ".safetensors"};
+  if (error != std::errc() || std::find(kEndings.begin(), kEndings.end(), ending) == kEndings.end()) return std::nullopt;
   return number;
 }
 

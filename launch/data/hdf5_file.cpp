@@ -278,12 +278,12 @@ void Hdf5File::close() {
 
 namespace {
 
-Id block_of(const Id& dataset, const Shape& start, const Shape& count, const std::string& path) {
+Id block_of(const Id& dataset, const Shape& start, const Shape& count, const std::string& path, const Shape& stride = {}) {
   Id space(H5Dget_space(dataset.get()), H5Sclose);
   if (count.rank() == 0) return space;
-  const std::vector<hsize_t> first = extents_of(start), extents = extents_of(count);
-  check(H5Sselect_hyperslab(space.get(), H5S_SELECT_SET, first.data(), nullptr, extents.data(), nullptr), path,
-        "a block cannot be selected");
+  const std::vector<hsize_t> first = extents_of(start), extents = extents_of(count), steps = extents_of(stride);
+  check(H5Sselect_hyperslab(space.get(), H5S_SELECT_SET, first.data(), steps.empty() ? nullptr : steps.data(), extents.data(), nullptr),
+        path, "a block cannot be selected");
   return space;
 }
 
@@ -306,9 +306,9 @@ Shape Hdf5Dataset::chunks() const {
 }
 
 template <class T>
-void Hdf5Dataset::read(const Shape& start, const Shape& count, T* target) const {
+void Hdf5Dataset::read(const Shape& start, const Shape& count, T* target, const Shape& stride) const {
   const Hdf5Lock lock;
-  const Id block = block_of(object_->id, start, count, object_->path), memory = memory_of(count);
+  const Id block = block_of(object_->id, start, count, object_->path, stride), memory = memory_of(count);
   if (H5Dread(object_->id.get(), native_type<T>(), memory.get(), block.get(), H5P_DEFAULT, target) < 0) {
     fail(object_->path, concat("variable \"", name_, "\" cannot be read at ", to_string(start)));
   }
@@ -323,9 +323,9 @@ void Hdf5Dataset::write(const Shape& start, const Shape& count, const T* values)
   }
 }
 
-template void Hdf5Dataset::read(const Shape&, const Shape&, float*) const;
-template void Hdf5Dataset::read(const Shape&, const Shape&, double*) const;
-template void Hdf5Dataset::read(const Shape&, const Shape&, std::int64_t*) const;
+template void Hdf5Dataset::read(const Shape&, const Shape&, float*, const Shape&) const;
+template void Hdf5Dataset::read(const Shape&, const Shape&, double*, const Shape&) const;
+template void Hdf5Dataset::read(const Shape&, const Shape&, std::int64_t*, const Shape&) const;
 template void Hdf5Dataset::write(const Shape&, const Shape&, const float*) const;
 template void Hdf5Dataset::write(const Shape&, const Shape&, const double*) const;
 

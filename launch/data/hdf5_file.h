@@ -24,9 +24,10 @@ class Hdf5Dataset {
   /// The extents of a chunk; of rank 0 if the variable is stored in one piece.
   Shape chunks() const;
 
-  /// The block of extents `count` at `start`, converted to T (float, double, std::int64_t), row-major. Throws DataError.
+  /// The block of extents `count` at `start`, converted to T (float, double, std::int64_t), row-major; with `stride`, every so many along
+  /// each axis. Throws DataError.
   template <class T>
-  void read(const Shape& start, const Shape& count, T* target) const;
+  void read(const Shape& start, const Shape& count, T* target, const Shape& stride = {}) const;
   template <class T>
   void write(const Shape& start, const Shape& count, const T* values) const;
 

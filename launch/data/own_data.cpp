@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <filesystem>
 
+#include "launch/data/data_file.h"
 #include "launch/data/field_source.h"
-#include "launch/data/hdf5_file.h"
 #include "runtime/error.h"
 
 namespace trident {
@@ -50,8 +50,8 @@ std::vector<Channel> channels_of(const std::string& variable, const std::vector<
 }
 
 /// The axes of a variable: (trajectory, [channel], y, x) with the frames at `time_axis`.
-std::string axes_of(const Hdf5File& file, const std::string& variable, std::optional<int> time_axis) {
-  const Shape shape = file.dataset(variable).shape();
+std::string axes_of(const DataFile& file, const std::string& variable, std::optional<int> time_axis) {
+  const Shape shape = file.array(variable).shape();
   const int rest = shape.rank() - (time_axis ? 1 : 0);
   if (rest != 3 && rest != 4) {
     throw DataError(concat(file.path(), ": variable \"", variable, "\" has the shape ", to_string(shape),
@@ -100,13 +100,13 @@ Problem own_problem(const DataEntry& entry) {
   problem.steady = !entry.time_axis;
   problem.time_scale = problem.steady ? entry.time_scale : entry.time_scale.value_or(1.0);
   const auto file_of = [&](const std::string& variable) {
-    return Hdf5File::open(std::filesystem::is_directory(entry.path) ? chunk_files(entry.path, variable, entry.chunk_order).front()
+    return DataFile::open(std::filesystem::is_directory(entry.path) ? chunk_files(entry.path, variable, entry.chunk_order).front()
                                                                     : entry.path);
   };
-  const Hdf5File input_file = file_of(*entry.input);
+  const DataFile input_file = file_of(*entry.input);
   problem.variables.push_back({*entry.input, axes_of(input_file, *entry.input, entry.time_axis)});
   if (output != *entry.input) problem.variables.push_back({output, axes_of(file_of(output), output, entry.time_axis)});
-  const Shape shape = input_file.dataset(*entry.input).shape();
+  const Shape shape = input_file.array(*entry.input).shape();
   const int frames = entry.time_axis ? static_cast<int>(shape[*entry.time_axis]) : 1;
   problem.times = {.max_num_time_steps = std::max(1, std::min(7, frames - 1)), .time_step_size = 1};
   return problem;

@@ -29,8 +29,8 @@ void transpose(float* field, std::int64_t rows, std::int64_t columns, std::vecto
 
 }  // namespace
 
-StoredVariable::StoredVariable(const Hdf5File& file, const std::string& name, const Variable& variable)
-    : path_(file.path()), axes_(variable.axes), dataset_(file.dataset(name)) {
+StoredVariable::StoredVariable(const DataFile& file, const std::string& name, const Variable& variable)
+    : path_(file.path()), axes_(variable.axes), dataset_(file.array(name)) {
   const Shape& shape = dataset_.shape();
   const bool empty = std::any_of(shape.begin(), shape.end(), [](std::int64_t extent) { return extent == 0; });
   if (shape.rank() != static_cast<int>(axes_.size()) || empty) {

@@ -1,9 +1,9 @@
-/// One variable of one HDF5 file, with the meaning of its axes.
+/// One variable of one data file, with the meaning of its axes.
 #pragma once
 
 #include <string>
 
-#include "launch/data/hdf5_file.h"
+#include "launch/data/data_file.h"
 #include "models/problem.h"
 
 namespace trident {
@@ -11,7 +11,7 @@ namespace trident {
 class StoredVariable {
  public:
   /// Throws DataError if the variable does not have the axes that the problem says.
-  StoredVariable(const Hdf5File& file, const std::string& name, const Variable& variable);
+  StoredVariable(const DataFile& file, const std::string& name, const Variable& variable);
 
   const std::string& path() const { return path_; }
   /// The extent of an axis, by its letter; 1 where the variable does not have it.
@@ -31,7 +31,7 @@ class StoredVariable {
 
   std::string path_;
   std::string axes_;
-  Hdf5Dataset dataset_;
+  DataArray dataset_;
 };
 
 }  // namespace trident

@@ -1,0 +1,105 @@
+#include "launch/data/data_file.h"
+
+#include <gtest/gtest.h>
+
+#include "checkpoint/safetensors_writer.h"
+#include "checkpoint/torch_writer.h"
+#include "launch/data/dataset.h"
+#include "runtime/error.h"
+#include "runtime/tensor/copy.h"
+#include "runtime/tensor/create.h"
+#include "runtime/tensor/view.h"
+#include "tests/support/temporary_folder.h"
+
+namespace trident {
+namespace {
+
+using testing::message_of;
+using testing::TemporaryFolder;
+
+const std::filesystem::path kGoldens = TRIDENT_GOLDEN_FOLDER;
+
+/// (3, 4, 5) with the values 0 to 59.
+Tensor counted() {
+  std::vector<float> values(60);
+  for (std::size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(i);
+  return from_values<float>({3, 4, 5}, values);
+}
+
+void write_hdf5(const std::filesystem::path& path) {
+  Hdf5File file = Hdf5File::create(path.string());
+  const Hdf5Dataset dataset = file.create_dataset("x", {3, 4, 5}, DType::f32);
+  dataset.write<float>({0, 0, 0}, {3, 4, 5}, counted().data<float>());
+  file.close();
+}
+
+TEST(DataFile, ReadsTheSameBlocksFromEveryFormat) {
+  const TemporaryFolder folder;
+  write_hdf5(folder / "x.h5");
+  write_safetensors(folder / "x.safetensors", {{"x", counted()}});
+  write_state_dict(folder / "x.pt", {{"x", counted()}});
+  for (const char* name : {"x.h5", "x.safetensors", "x.pt"}) {
+    const DataArray array = DataFile::open((folder / name).string()).array("x");
+    EXPECT_EQ(array.shape(), (Shape{3, 4, 5})) << name;
+    std::vector<float> block(4);
+    array.read({1, 2, 3}, {1, 2, 2}, block.data());
+    EXPECT_EQ(block, (std::vector<float>{33, 34, 38, 39})) << name;
+  }
+  const std::string missing = message_of<DataError>([&] { DataFile::open((folder / "x.pt").string()).array("y"); });
+  EXPECT_NE(missing.find("no variable \"y\"; it has x"), std::string::npos);
+}
+
+TEST(DataFile, HonoursStridesOffsetsAndBooleans) {
+  const DataFile darcy = DataFile::open((kGoldens / "data/darcy_test_32_part.pt").string());
+  const DataArray x = darcy.array("x");
+  EXPECT_EQ(x.shape(), (Shape{12, 32, 32}));
+  std::vector<float> phases(1024);
+  x.read({5, 0, 0}, {1, 32, 32}, phases.data());
+  for (const float phase : phases) EXPECT_TRUE(phase == 0.0F || phase == 1.0F);
+  // Every trajectory begins with its initial state, which is stored apart.
+  const DataFile burgers = DataFile::open((kGoldens / "data/burgers_test_16_part.pt").string());
+  std::vector<float> state(16), frame(16);
+  for (std::int64_t sample = 0; sample < 8; ++sample) {
+    burgers.array("x").read({sample, 0}, {1, 16}, state.data());
+    burgers.array("y").read({sample, 0, 0}, {1, 1, 16}, frame.data());
+    EXPECT_EQ(state, frame);
+  }
+}
+
+TEST(DataFile, GivesAnArrayWithoutANameUnderEveryName) {
+  const DataFile file = DataFile::open((kGoldens / "numpy/columns.npy").string());
+  std::vector<float> row(3);
+  file.array("anything").read({1, 0}, {1, 3}, row.data());
+  EXPECT_EQ(row, (std::vector<float>{3, 4, 5}));
+}
+
+TEST(DataFile, RefusesComplexFieldsAndOtherFiles) {
+  const TemporaryFolder folder;
+  write_safetensors(folder / "z.safetensors", {{"z", zeros({2}, DType::c64)}});
+  EXPECT_NE(message_of<DataError>([&] { DataFile::open((folder / "z.safetensors").string()).array("z"); }).find("complex (c64)"),
+            std::string::npos);
+  testing::write_bytes(folder / "text.csv", "1,2,3");
+  EXPECT_NE(message_of<DataError>([&] { DataFile::open((folder / "text.csv").string()); }), "");
+  EXPECT_NE(message_of<DataError>([&] { DataFile::open((folder / "absent.pt").string()); }), "");
+}
+
+TEST(DataFile, OfPyTorchIsASetOfTheUsersOwn) {
+  DataEntry entry;
+  entry.path = (kGoldens / "data/darcy_test_32_part.pt").string();
+  entry.input = "x";
+  entry.output = "y";
+  entry.channels = {"u"};
+  entry.input_channels = {"a"};
+  entry.mean = {0.5};
+  entry.std = {2.0};
+  const Dataset dataset = open_dataset({}, {entry}, Split::train, "data.train");
+  EXPECT_EQ(dataset.size(), 12);
+  std::vector<float> input(1024), label(1024);
+  dataset.read(7, {input.data(), label.data(), nullptr});
+  const Tensor y = empty({1, 32, 32}, DType::f32);
+  DataFile::open(entry.path).array("y").read({7, 0, 0}, {1, 32, 32}, y.data<float>());
+  for (std::size_t i = 0; i < 1024; ++i) EXPECT_NEAR(label[i], (y.data<float>()[i] - 0.5F) / 2.0F, 1e-6F);
+}
+
+}  // namespace
+}  // namespace trident
