@@ -3,7 +3,6 @@
 #include <gtest/gtest.h>
 
 #include "parallel/optimizer.h"
-#include "runtime/device/allocator.h"
 #include "tests/models/support.h"
 
 namespace trident {
@@ -22,12 +21,12 @@ Bytes held_by(const MeshSizes& sizes, const MeshSizes& coordinates, Sharding sha
   config.image_size = 128, config.num_channels = 4, config.num_out_channels = 4, config.embed_dim = 48, config.depths = {4, 4, 4, 4};
   config.skip_connections = {2, 2, 2, 0}, config.window_size = 16, config.use_conditioning = true;
   const Mesh mesh = Mesh::described(sizes, coordinates);
-  const auto before = memory_counters({}).in_use_bytes;
   const ParameterList parameters = materialize(describe_model(section(config), mesh), DType::f32, Use::training, std::nullopt);
-  const auto weights = memory_counters({}).in_use_bytes;
   const AdamW optimizer(parameters, {}, {0.0}, [](const std::string&) { return 0; }, FlatShares(parameters, mesh, sharding));
-  const auto after = memory_counters({}).in_use_bytes;
-  return {static_cast<double>(after - before), static_cast<double>(after - weights)};
+  Bytes held;
+  for (const NamedPiece& moment : optimizer.state()) held.moments += static_cast<double>(moment.value.num_bytes());
+  held.all = static_cast<double>(parameters.values().num_bytes() + parameters.gradients().num_bytes()) + held.moments;
+  return held;
 }
 
 TEST(ScotMemory, TwoTensorRanksHoldLittleMoreThanHalf) {
