@@ -48,7 +48,10 @@ ConfigValue list_of(const std::vector<double>& values) {
 }  // namespace
 
 ErrorTable::ErrorTable(Options options) : options_(std::move(options)), loss_groups_(options_.loss.groups) {
-  if (loss_groups_.empty()) loss_groups_ = {{0, static_cast<int>(options_.out_channels)}};
+  if (options_.loss.norm)
+    loss_groups_.clear();
+  else if (loss_groups_.empty())
+    loss_groups_ = {{0, static_cast<int>(options_.out_channels)}};
 }
 
 void ErrorTable::add(const std::vector<std::int64_t>& samples, const Tensor& prediction, const Tensor& label) {
@@ -58,6 +61,7 @@ void ErrorTable::add(const std::vector<std::int64_t>& samples, const Tensor& pre
   }
   const auto add_rows = [&]<class T>(T) {
     const std::vector<T> predicted = to_host<T>(prediction), expected = to_host<T>(label);
+    const std::vector<T> terms = options_.loss.norm ? to_host<T>(norm_terms(*options_.loss.norm, prediction, label)) : std::vector<T>{};
     for (std::size_t index = 0; index < samples.size(); ++index) {
       const std::int64_t first = static_cast<std::int64_t>(index) * options_.out_channels * options_.points;
       Row row{samples[index], {}};
@@ -69,6 +73,10 @@ void ErrorTable::add(const std::vector<std::int64_t>& samples, const Tensor& pre
       };
       for (const ChannelGroup& group : options_.groups) add_sums(group, 1);
       for (const ChannelGroup& group : loss_groups_) add_sums(group, options_.loss.p);
+      if (options_.loss.norm) {
+        const auto own = terms.begin() + static_cast<std::ptrdiff_t>(index) * static_cast<std::ptrdiff_t>(options_.out_channels);
+        row.sums.push_back({.error = std::accumulate(own, own + static_cast<std::ptrdiff_t>(options_.out_channels), 0.0)});
+      }
       rows_.push_back(std::move(row));
     }
   };
@@ -80,7 +88,7 @@ void ErrorTable::add(const std::vector<std::int64_t>& samples, const Tensor& pre
 }
 
 void ErrorTable::gather(Communicator& ranks) {
-  const std::size_t columns = options_.groups.size() + loss_groups_.size();
+  const std::size_t columns = options_.groups.size() + loss_groups_.size() + (options_.loss.norm ? 1 : 0);
   const auto width = static_cast<std::int64_t>(1 + 2 * columns);
   std::vector<double> numbers;
   for (const Row& row : rows_) {
@@ -107,7 +115,15 @@ void ErrorTable::gather(Communicator& ranks) {
   std::ranges::sort(rows_, {}, &Row::sample);
 }
 
+double ErrorTable::norm_loss_of(std::size_t first, std::size_t last) const {
+  double total = 0.0;
+  for (std::size_t row = first; row < last; ++row) total += rows_[row].sums.back().error;
+  const double terms = options_.loss.norm->reduction == Reduction::mean ? static_cast<double>(options_.out_channels) : 1.0;
+  return total / (terms * static_cast<double>(last - first));
+}
+
 double ErrorTable::loss_of(std::size_t first, std::size_t last) const {
+  if (options_.loss.norm) return norm_loss_of(first, last);
   double total = 0.0;
   for (std::size_t group = 0; group < loss_groups_.size(); ++group) {
     Sums sums;

@@ -32,7 +32,7 @@ class ErrorTable {
   void gather(Communicator& ranks);
 
   std::int64_t num_samples() const { return static_cast<std::int64_t>(rows_.size()); }
-  /// The training loss of all samples as one batch.
+  /// The training loss of all samples as one batch; of losses that add up norms: a sample's mean.
   double loss() const { return loss_of(0, rows_.size()); }
   /// The mean over batches of consecutive samples, weighted by their size.
   double loss_of_batches(std::int64_t batch_size) const;
@@ -46,13 +46,16 @@ class ErrorTable {
   };
   struct Row {
     std::int64_t sample = 0;
-    std::vector<Sums> sums;  // per group reported: of magnitudes; then per group of the loss: of their p-th powers
+    // Per group reported: of magnitudes; then per group of the loss: of their p-th powers, or, if it is of norms, one error: the sum of the
+    // sample's terms.
+    std::vector<Sums> sums;
   };
   double loss_of(std::size_t first, std::size_t last) const;
+  double norm_loss_of(std::size_t first, std::size_t last) const;
   std::vector<double> errors(std::size_t group, bool relative) const;
 
   Options options_;
-  std::vector<ChannelGroup> loss_groups_;  // one of all channels if the loss is absolute
+  std::vector<ChannelGroup> loss_groups_;  // one of all channels if the loss is absolute; none if it is of norms
   std::vector<Row> rows_;
 };
 

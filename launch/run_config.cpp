@@ -92,6 +92,19 @@ void check_optimizer(const RunFile& run) {
   }
 }
 
+void check_loss(const RunFile& run) {
+  const TrainingConfig& training = run.config.training;
+  const NormLossConfig& options = training.loss_options;
+  require(run, options.p >= 1.0, "training.loss_options.p", options.p, "at least 1");
+  for (const double extent : options.measure.value_or(std::vector<double>{})) {
+    require(run, extent > 0.0, "training.loss_options.measure", extent, "extents above 0");
+  }
+  const bool norm = training.loss == LossChoice::lp || training.loss == LossChoice::h1;
+  if (norm && training.loss_scope == LossScope::per_rank) {
+    throw run.error("training.loss_scope", "norms belong to samples, not to a rank's batch; leave it global with training.loss h1 and lp");
+  }
+}
+
 void check_training(const RunFile& run) {
   const TrainingConfig& training = run.config.training;
   require(run, training.global_batch_size >= 1, "training.global_batch_size", training.global_batch_size, "at least 1");
@@ -154,6 +167,7 @@ RunFile read_run(const std::string& path, const std::vector<std::string>& overri
   resolve_paths(run, fs::absolute(path).parent_path());
   check_training(run);
   check_optimizer(run);
+  check_loss(run);
   check_device(run);
   check_parallel(run);
   check_evaluation(run);

@@ -23,10 +23,24 @@ inline auto config_names(ScheduleChoice) {
                     std::pair{ScheduleChoice::constant, "constant"}};
 }
 
-enum class LossChoice { relative_l1, relative_l2 };
+enum class LossChoice { relative_l1, relative_l2, lp, h1 };
 inline auto config_names(LossChoice) {
-  return std::array{std::pair{LossChoice::relative_l1, "relative_l1"}, std::pair{LossChoice::relative_l2, "relative_l2"}};
+  return std::array{std::pair{LossChoice::relative_l1, "relative_l1"}, std::pair{LossChoice::relative_l2, "relative_l2"},
+                    std::pair{LossChoice::lp, "lp"}, std::pair{LossChoice::h1, "h1"}};
 }
+
+/// Of the losses lp and h1.
+struct NormLossConfig {
+  double p = 2.0;                            // lp
+  ConfigValue periodic = true;               // h1: true, false, or one for each space axis
+  std::optional<std::vector<double>> measure;  // the domain's extent along each space axis; null: 1
+  Relation relation = Relation::relative;
+  Reduction reduction = Reduction::sum;  // over samples and channels
+
+  static void visit(auto& self, auto& v) {
+    v("p", self.p), v("periodic", self.periodic), v("measure", self.measure), v("relation", self.relation), v("reduction", self.reduction);
+  }
+};
 
 struct TrainingConfig {
   std::int64_t global_batch_size = 16;  // samples of one step, over all ranks and accumulation
@@ -44,6 +58,7 @@ struct TrainingConfig {
   std::optional<std::int64_t> step_size;     // steps between two reductions of the rate (lr_scheduler: step)
   double gamma = 0.5;                        // of each reduction
   std::optional<LossChoice> loss;            // null: the model's own
+  NormLossConfig loss_options;
   LossScope loss_scope = LossScope::global;  // per_rank: as the reference under data parallelism
   Precision precision = Precision::f32;
   bool activation_checkpointing = false;
@@ -58,7 +73,7 @@ struct TrainingConfig {
     v("learning_rate_time_embedding", self.learning_rate_time_embedding);
     v("betas", self.betas), v("eps", self.eps), v("weight_decay", self.weight_decay), v("max_grad_norm", self.max_grad_norm);
     v("lr_scheduler", self.lr_scheduler), v("warmup_steps", self.warmup_steps), v("step_size", self.step_size), v("gamma", self.gamma);
-    v("loss", self.loss), v("loss_scope", self.loss_scope), v("precision", self.precision),
+    v("loss", self.loss), v("loss_options", self.loss_options), v("loss_scope", self.loss_scope), v("precision", self.precision),
         v("activation_checkpointing", self.activation_checkpointing);
     v("early_stopping_patience", self.early_stopping_patience), v("freeze", self.freeze), v("max_wall_time", self.max_wall_time);
   }

@@ -74,6 +74,32 @@ void note_difference(ModelChoice& choice, const char* key, std::int64_t of_data)
   }
 }
 
+void require_axes(const char* key, std::size_t given, int axes) {
+  if (given == static_cast<std::size_t>(axes)) return;
+  throw ConfigError(concat("training.loss_options.", key, ": has ", given, " entries for a model of ", axes,
+                           " space axes; give one for each axis, in the order of the array"));
+}
+
+NormLoss norm_loss_of(const TrainingConfig& config, int axes) {
+  const NormLossConfig& options = config.loss_options;
+  NormLoss loss{.kind = config.loss == LossChoice::h1 ? NormKind::h1 : NormKind::lp,
+                .axes = axes,
+                .p = options.p,
+                .relation = options.relation,
+                .reduction = options.reduction};
+  if (options.measure) {
+    require_axes("measure", options.measure->size(), axes);
+    loss.measure = *options.measure;
+  }
+  if (options.periodic.kind() != ConfigValue::Kind::list) {
+    loss.periodic.assign(static_cast<std::size_t>(axes), options.periodic.as_bool());
+  } else {
+    require_axes("periodic", options.periodic.elements().size(), axes);
+    for (const ConfigValue& periodic : options.periodic.elements()) loss.periodic.push_back(periodic.as_bool());
+  }
+  return loss;
+}
+
 /// The key that makes a model of this type depend on the lead time, and the value that does not.
 std::string way_out_of_time(const std::string& type) { return is_scot(type) ? "use_conditioning: false" : "another norm than ada_in"; }
 
@@ -125,7 +151,10 @@ ModelChoice choose_model(const RunFile& run, const Dataset& dataset) {
 
 LossDescription loss_of_run(const Model& model, const TrainingConfig& config) {
   LossDescription loss = model->loss();
-  if (config.loss) {
+  if (config.loss == LossChoice::lp || config.loss == LossChoice::h1) {
+    loss.norm = norm_loss_of(config, model->num_dims());
+  } else if (config.loss) {
+    loss.norm.reset();
     loss.p = *config.loss == LossChoice::relative_l1 ? 1 : 2;
     if (loss.groups.empty()) loss.groups = {{0, model->num_out_channels()}};
   }

@@ -30,6 +30,9 @@ Loss::Loss(LossDescription description, int num_out_channels, LossScope scope, c
     }
   }
   if (groups_.empty()) groups_.push_back({0, num_out_channels});
+  if (description_.norm && scope_ == LossScope::per_rank) {
+    throw ConfigError("loss: norms belong to samples, not to a rank's batch; set training.loss_scope to global");
+  }
 }
 
 Tensor Loss::local_sums(const Tensor& label) const {
@@ -45,6 +48,14 @@ LossTotals Loss::totals(std::span<const Tensor> labels) const {
   LossTotals totals{.sums = {}, .micro_batches = static_cast<std::int64_t>(labels.size())};
   if (scope_ == LossScope::per_rank) return totals;
   const Recording off(false);
+  if (description_.norm) {
+    std::int64_t terms = 0;
+    for (const Tensor& label : labels) terms += label.size(0) * label.size(1);
+    const Tensor sum = full({1}, static_cast<double>(terms), DType::f64);
+    mesh_.comm(Axis::data).all_reduce(sum, ReduceOp::sum);
+    totals.terms = to_number(sum);
+    return totals;
+  }
   totals.sums = zeros({static_cast<std::int64_t>(groups_.size()) + 1}, DType::f64, labels.front().device());
   for (const Tensor& label : labels) add_into(totals.sums, local_sums(label));
   mesh_.comm(kBatchAxes).all_reduce(totals.sums, ReduceOp::sum);
@@ -64,6 +75,16 @@ Tensor Loss::weights(const Tensor& sums) const {
 }
 
 Tensor Loss::share(const Tensor& output, const Tensor& label, const LossTotals& totals) const {
+  return description_.norm ? norm_share(*description_.norm, output, label, totals) : ratio_share(output, label, totals);
+}
+
+Tensor Loss::norm_share(const NormLoss& norm, const Tensor& output, const Tensor& label, const LossTotals& totals) const {
+  const Tensor terms = norm_terms(norm, output, label);
+  const double divisor = norm.reduction == Reduction::mean ? totals.terms : 1.0;
+  return affine(sum(terms), 1.0 / (divisor * mesh_.size(Axis::tensor)));
+}
+
+Tensor Loss::ratio_share(const Tensor& output, const Tensor& label, const LossTotals& totals) const {
   double divisor = mesh_.size(Axis::tensor);  // every rank of the tensor axis computes the same loss
   Tensor factors;
   {

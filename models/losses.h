@@ -1,5 +1,6 @@
-/// The loss of a training step: ratios of sums over the *global* batch, so that it does not depend on how the batch is divided over ranks and
-/// micro-batches. Without groups: the mean error over all channels.
+/// The loss of a training step, which does not depend on how the batch is divided over ranks and micro-batches. Ratios are of sums over the
+/// *global* batch; without groups: the mean error over all channels. Norms are taken of each sample and channel of whole fields, and
+/// added up over the global batch (or averaged: NormLoss::reduction).
 #pragma once
 
 #include <array>
@@ -21,6 +22,7 @@ inline auto config_names(LossScope) {
 struct LossTotals {
   Tensor sums;                      // f64 (groups + 1,): sums of |label|^p per group, and the number of points of a channel. Undefined: per_rank
   std::int64_t micro_batches = 0;
+  double terms = 1.0;               // of norms: how many are added up
 };
 
 class Loss {
@@ -34,6 +36,8 @@ class Loss {
   Tensor share(const Tensor& output, const Tensor& label, const LossTotals& totals) const;
 
  private:
+  Tensor ratio_share(const Tensor& output, const Tensor& label, const LossTotals& totals) const;
+  Tensor norm_share(const NormLoss& norm, const Tensor& output, const Tensor& label, const LossTotals& totals) const;
   Tensor local_sums(const Tensor& label) const;
   Tensor weights(const Tensor& sums) const;
 

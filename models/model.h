@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "models/module.h"
+#include "models/norm_loss.h"
 #include "runtime/config.h"
 #include "runtime/ops/reduce.h"
 
@@ -23,10 +24,11 @@ struct Fields {
   std::int64_t ny = 0, nx = 0;
 };
 
-/// What the loss of a model is, as its configuration says.
+/// What the loss of a model is, as its configuration says: a ratio of sums over the batch, or norms of each sample and channel.
 struct LossDescription {
-  int p = 1;                         // 1: sums of |e|, 2: sums of e^2
-  std::vector<ChannelGroup> groups;  // empty: absolute loss (mean over all), else mean over groups of relative losses
+  int p = 1;                               // 1: sums of |e|, 2: sums of e^2
+  std::vector<ChannelGroup> groups = {};   // empty: absolute loss (mean over all), else mean over groups of relative losses
+  std::optional<NormLoss> norm = {};       // instead of the ratio of sums
 };
 
 /// What depends on the parameters alone (position biases), computed once a step or once per loaded model.

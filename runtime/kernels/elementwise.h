@@ -23,10 +23,10 @@ void select(Cpu, const BroadcastPair&, const Shape& mask_strides, const bool* ma
 template <class T>
 void select(Cuda, const BroadcastPair&, const Shape& mask_strides, const bool* mask, const T* a, const T* b, T* y);
 
-enum class Unary { affine, relu, gelu, sigmoid, exponential, minimum, tanh, silu, elu, leaky_relu, softplus };
+enum class Unary { affine, relu, gelu, sigmoid, exponential, minimum, tanh, silu, elu, leaky_relu, softplus, power };
 
 /// A function of one element with up to two numbers: affine a x + b; minimum min(x, a); elu b x above 0, b a (e^x - 1) below; leaky_relu a x
-/// below 0.
+/// below 0; power x^a.
 struct UnaryMap {
   Unary kind;
   double a = 0.0, b = 0.0;

@@ -108,6 +108,8 @@ void unary(Cpu, UnaryMap map, std::int64_t count, const T* x, T* y) {
       return apply(count, x, y, [=](T v) { return v > T(0) ? v : a * v; });
     case Unary::softplus:
       return apply(count, x, y, [](T v) { return std::max(v, T(0)) + std::log1p(fast_exp(-std::abs(v))); });
+    case Unary::power:
+      return apply(count, x, y, [=](T v) { return std::pow(v, a); });
   }
 }
 
@@ -137,6 +139,8 @@ void unary_gradient(Cpu, UnaryMap map, std::int64_t count, const T* saved, const
       return apply_gradient(count, saved, dy, dx, [=](T x) { return x > T(0) ? T(1) : a; });
     case Unary::softplus:
       return apply_gradient(count, saved, dy, dx, [](T x) { return sigmoid(x); });
+    case Unary::power:
+      return apply_gradient(count, saved, dy, dx, [=](T x) { return x == T(0) ? T(0) : a * std::pow(x, a - T(1)); });
   }
 }
 

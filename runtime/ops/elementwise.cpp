@@ -120,6 +120,7 @@ Tensor elu(const Tensor& x, double alpha, double scale) { return unary_op("elu",
 Tensor leaky_relu(const Tensor& x, double slope) { return unary_op("leaky_relu", {Unary::leaky_relu, slope}, x); }
 Tensor softplus(const Tensor& x) { return unary_op("softplus", {Unary::softplus}, x); }
 Tensor minimum(const Tensor& x, double bound) { return unary_op("minimum", {Unary::minimum, bound}, x); }
+Tensor power(const Tensor& x, double exponent) { return unary_op("power", {Unary::power, exponent}, x); }
 
 Tensor where(const Tensor& mask, const Tensor& a, const Tensor& b) {
   require_alike("where", a, b);

@@ -29,6 +29,8 @@ Tensor leaky_relu(const Tensor& x, double slope);
 Tensor softplus(const Tensor& x);
 /// min(x, bound); the gradient is 0 where the bound is taken.
 Tensor minimum(const Tensor& x, double bound);
+/// x^exponent for x >= 0; the gradient at 0 is 0, so that the root of an empty sum is no source of NaN.
+Tensor power(const Tensor& x, double exponent);
 /// `a` where the mask (bool) is true, else `b`. Mask and operands broadcast.
 Tensor where(const Tensor& mask, const Tensor& a, const Tensor& b);
 /// The same numbers in another floating type; the gradient comes back in x's type.

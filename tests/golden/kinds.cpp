@@ -1,4 +1,5 @@
 #include "tests/golden/golden.h"
+#include "tests/golden/neuralop_comparison.h"
 #include "tests/golden/pdegym.h"
 #include "tests/golden/scot.h"
 
@@ -6,6 +7,7 @@ namespace trident::golden {
 
 const std::vector<Kind>& kinds() {
   static const std::vector<Kind> all{
+      {"neuralop losses", matches_losses, check_losses},
       {"training run", matches_training_run, check_training_run},
       {"evaluation", matches_evaluation, check_evaluation},
       {"scOT state dicts", matches_state_dicts, check_state_dicts},

@@ -10,6 +10,7 @@
 #include "runtime/tensor/create.h"
 #include "tests/support/gradcheck.h"
 #include "tests/support/random_tensor.h"
+#include "tests/support/tensor_near.h"
 
 namespace trident {
 namespace {
@@ -70,6 +71,58 @@ TEST(Loss, GradientIsRight) {
   const LossTotals totals = loss.totals({&label, 1});
   EXPECT_TRUE(testing::gradcheck([&](const std::vector<Tensor>& v) { return loss.share(v[0], label, totals); }, {random_tensor({2, 3, 2, 2}, 2)}));
 }
+
+const NormLoss kH1{.kind = NormKind::h1, .axes = 2, .periodic = {true, false}};
+
+LossDescription of_norms(NormLoss norm, Reduction reduction = Reduction::sum) {
+  norm.reduction = reduction;
+  return {.norm = norm};
+}
+
+TEST(Loss, OfNormsIsTheSumOverSamplesAndChannelsOfRelativeNorms) {
+  const Tensor label = from_values<double>({2, 1, 1, 2}, std::vector{3.0, 4.0, 0.0, 2.0});
+  const Tensor output = from_values<double>({2, 1, 1, 2}, std::vector{3.0, 5.0, 3.0, 6.0});
+  const double sum_of_ratios = 1.0 / 5.0 + 5.0 / 2.0;
+  for (const Reduction reduction : {Reduction::sum, Reduction::mean}) {
+    const Loss loss(of_norms({.axes = 2}, reduction), 1, LossScope::global, Mesh());
+    const double expected = reduction == Reduction::sum ? sum_of_ratios : sum_of_ratios / 2.0;
+    EXPECT_NEAR(to_number(loss.share(output, label, loss.totals({&label, 1}))), expected, 1e-7);
+  }
+}
+
+TEST(Loss, OfNormsIsTheSumOverMicroBatches) {
+  const Tensor label = random_tensor({5, 2, 4, 6}, 1), output = random_tensor({5, 2, 4, 6}, 2);
+  for (const Reduction reduction : {Reduction::sum, Reduction::mean}) {
+    const Loss loss(of_norms(kH1, reduction), 2, LossScope::global, Mesh());
+    const double whole = to_number(loss.share(output, label, loss.totals({&label, 1})));
+    const std::vector<Tensor> labels{slice(label, 0, 0, 3), slice(label, 0, 3, 5), slice(label, 0, 5, 5)};
+    const std::vector<Tensor> outputs{slice(output, 0, 0, 3), slice(output, 0, 3, 5), slice(output, 0, 5, 5)};
+    const LossTotals totals = loss.totals(labels);
+    double sum = 0.0;
+    for (std::size_t part = 0; part < labels.size(); ++part) sum += to_number(loss.share(outputs[part], labels[part], totals));
+    EXPECT_NEAR(sum, whole, 1e-13);
+  }
+}
+
+TEST(Loss, OfNormsHasTheRightGradient) {
+  const Tensor label = random_tensor({2, 1, 5, 4}, 1);
+  for (const NormLoss& norm : {kH1, NormLoss{.axes = 2, .p = 3.0}, NormLoss{.axes = 1, .p = 2.0, .relation = Relation::absolute}}) {
+    const Loss loss({.norm = norm}, 1, LossScope::global, Mesh());
+    const LossTotals totals = loss.totals({&label, 1});
+    EXPECT_TRUE(testing::gradcheck([&](const std::vector<Tensor>& v) { return loss.share(v[0], label, totals); }, {random_tensor({2, 1, 5, 4}, 2)}));
+  }
+}
+
+TEST(Loss, OfAPerfectPredictionIsNoSourceOfNaN) {
+  const Tensor label = random_tensor({1, 1, 4, 4}, 1), output = leaf(label);
+  const Loss loss({.norm = kH1}, 1, LossScope::global, Mesh());
+  const Tensor share = loss.share(output, label, loss.totals({&label, 1}));
+  backward(share);
+  EXPECT_EQ(to_number(share), 0.0);
+  EXPECT_TENSOR_NEAR(gradient_of(output), zeros_like(label), 0.0);
+}
+
+TEST(Loss, RefusesNormsPerRank) { EXPECT_THROW(Loss({.norm = kH1}, 1, LossScope::per_rank, Mesh()), ConfigError); }
 
 TEST(Loss, RefusesGroupsPastTheChannels) { EXPECT_THROW(Loss(kGrouped, 2, LossScope::global, Mesh()), ConfigError); }
 
