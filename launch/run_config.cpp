@@ -66,6 +66,24 @@ void require_at_least(const RunFile& run, const char* key, const std::optional<T
   if (found && *found < smallest) throw run.error(key, concat("expected at least ", smallest, ", found ", *found));
 }
 
+void check_schedule(const RunFile& run) {
+  const TrainingConfig& training = run.config.training;
+  require_at_least(run, "training.step_size", training.step_size, std::int64_t{1});
+  require_at_least(run, "training.t_max", training.t_max, std::int64_t{1});
+  require(run, training.gamma > 0.0, "training.gamma", training.gamma, "a number above 0");
+  require(run, training.eta_min >= 0.0, "training.eta_min", training.eta_min, "a rate that is not negative");
+  require(run, training.patience >= 0, "training.patience", training.patience, "at least 0");
+  if (training.lr_scheduler == ScheduleChoice::step && !training.step_size) {
+    throw run.error("training.lr_scheduler",
+                    "the schedule \"step\" needs training.step_size, the steps (or epochs: training.schedule_unit) between two reductions of "
+                    "the rate");
+  }
+  if (training.lr_scheduler == ScheduleChoice::cosine_annealing && !training.t_max) {
+    throw run.error("training.lr_scheduler",
+                    "the schedule \"cosine_annealing\" needs training.t_max, the steps (or epochs: training.schedule_unit) of half a period");
+  }
+}
+
 void check_optimizer(const RunFile& run) {
   const TrainingConfig& training = run.config.training;
   for (const auto& [key, rate] : {std::pair{"training.learning_rate", std::optional(training.learning_rate)},
@@ -78,18 +96,13 @@ void check_optimizer(const RunFile& run) {
     const double beta = training.betas[static_cast<std::size_t>(index)];
     require(run, beta >= 0.0 && beta < 1.0, index == 0 ? "training.betas[0]" : "training.betas[1]", beta, "a number from 0 to below 1");
   }
-  require(run, training.eps > 0.0, "training.eps", training.eps, "a number above 0");
+  if (training.eps) require(run, *training.eps > 0.0, "training.eps", *training.eps, "a number above 0");
   if (training.max_grad_norm) {
     require(run, *training.max_grad_norm > 0.0, "training.max_grad_norm", *training.max_grad_norm,
             "a number above 0, or null for no clipping");
   }
   require(run, training.warmup_steps >= 0, "training.warmup_steps", training.warmup_steps, "at least 0");
-  require_at_least(run, "training.step_size", training.step_size, std::int64_t{1});
-  require(run, training.gamma > 0.0, "training.gamma", training.gamma, "a number above 0");
-  if (training.lr_scheduler == ScheduleChoice::step && !training.step_size) {
-    throw run.error("training.lr_scheduler",
-                    "the schedule \"step\" needs training.step_size, the steps between two reductions of the rate");
-  }
+  check_schedule(run);
 }
 
 void check_loss(const RunFile& run) {
@@ -179,7 +192,7 @@ void check_for_training(const RunFile& run) {
   if (config.output.empty()) throw run.error("output", "is missing; name the folder that the run writes");
   if (config.data.train.empty()) throw run.error("data.train", "is missing; list at least one data set");
   if (config.model.find("type") == nullptr && config.model.find("from") == nullptr) {
-    throw run.error("model", "needs `type` (scot, fno or tfno) with its sizes, or `from`, a model directory to start from");
+    throw run.error("model", "needs `type` (scot, fno, tfno or mg_tfno) with its sizes, or `from`, a model directory to start from");
   }
   if (config.training.steps.has_value() == config.training.epochs.has_value()) {
     throw run.error("training.steps", "give either training.steps or training.epochs");

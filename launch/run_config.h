@@ -14,14 +14,21 @@
 
 namespace trident {
 
-enum class OptimizerChoice { adamw };
-inline auto config_names(OptimizerChoice) { return std::array{std::pair{OptimizerChoice::adamw, "adamw"}}; }
+enum class OptimizerChoice { adamw, neuralop_adamw };
+inline auto config_names(OptimizerChoice) {
+  return std::array{std::pair{OptimizerChoice::adamw, "adamw"}, std::pair{OptimizerChoice::neuralop_adamw, "neuralop_adamw"}};
+}
 
-enum class ScheduleChoice { cosine, step, constant };
+enum class ScheduleChoice { cosine, step, cosine_annealing, plateau, constant };
 inline auto config_names(ScheduleChoice) {
   return std::array{std::pair{ScheduleChoice::cosine, "cosine"}, std::pair{ScheduleChoice::step, "step"},
+                    std::pair{ScheduleChoice::cosine_annealing, "cosine_annealing"}, std::pair{ScheduleChoice::plateau, "plateau"},
                     std::pair{ScheduleChoice::constant, "constant"}};
 }
+
+/// What a schedule counts.
+enum class ScheduleUnit { step, epoch };
+inline auto config_names(ScheduleUnit) { return std::array{std::pair{ScheduleUnit::step, "step"}, std::pair{ScheduleUnit::epoch, "epoch"}}; }
 
 enum class LossChoice { relative_l1, relative_l2, lp, h1 };
 inline auto config_names(LossChoice) {
@@ -50,13 +57,17 @@ struct TrainingConfig {
   double learning_rate = 5e-4;
   std::optional<double> learning_rate_embedding_recovery, learning_rate_time_embedding;
   std::array<double, 2> betas{0.9, 0.999};
-  double eps = 1e-8;
+  std::optional<double> eps;  // null: the optimiser's own
   double weight_decay = 0.0;
   std::optional<double> max_grad_norm = 5.0;
   ScheduleChoice lr_scheduler = ScheduleChoice::cosine;
   std::int64_t warmup_steps = 0;
-  std::optional<std::int64_t> step_size;     // steps between two reductions of the rate (lr_scheduler: step)
-  double gamma = 0.5;                        // of each reduction
+  ScheduleUnit schedule_unit = ScheduleUnit::step;
+  std::optional<std::int64_t> step_size;     // units between two reductions of the rate (lr_scheduler: step)
+  double gamma = 0.5;                        // of each reduction (step, plateau)
+  std::optional<std::int64_t> t_max;         // units of half a period (cosine_annealing)
+  double eta_min = 0.0;                      // the main group's rate at its end
+  std::int64_t patience = 10;                // epochs without improvement (plateau)
   std::optional<LossChoice> loss;            // null: the model's own
   NormLossConfig loss_options;
   LossScope loss_scope = LossScope::global;  // per_rank: as the reference under data parallelism
@@ -72,7 +83,8 @@ struct TrainingConfig {
     v("learning_rate_embedding_recovery", self.learning_rate_embedding_recovery);
     v("learning_rate_time_embedding", self.learning_rate_time_embedding);
     v("betas", self.betas), v("eps", self.eps), v("weight_decay", self.weight_decay), v("max_grad_norm", self.max_grad_norm);
-    v("lr_scheduler", self.lr_scheduler), v("warmup_steps", self.warmup_steps), v("step_size", self.step_size), v("gamma", self.gamma);
+    v("lr_scheduler", self.lr_scheduler), v("warmup_steps", self.warmup_steps), v("schedule_unit", self.schedule_unit);
+    v("step_size", self.step_size), v("gamma", self.gamma), v("t_max", self.t_max), v("eta_min", self.eta_min), v("patience", self.patience);
     v("loss", self.loss), v("loss_options", self.loss_options), v("loss_scope", self.loss_scope), v("precision", self.precision),
         v("activation_checkpointing", self.activation_checkpointing);
     v("early_stopping_patience", self.early_stopping_patience), v("freeze", self.freeze), v("max_wall_time", self.max_wall_time);

@@ -4,6 +4,7 @@
 
 #include "checkpoint/model_directory.h"
 #include "models/fno/fno_config.h"
+#include "models/mg_tfno/mg_tfno.h"
 #include "models/scot/scot_config.h"
 
 namespace trident {
@@ -56,6 +57,8 @@ void check_keys(const std::string& type, const ConfigValue& keys) {
     read_config<ScotConfig>(keys, "model");
   } else if (type == "fno" || type == "tfno") {
     read_config<FnoConfig>(keys, "model");
+  } else if (type == "mg_tfno") {
+    check_mg_tfno_keys(keys);
   }
 }
 

@@ -59,7 +59,7 @@ Trainer make_trainer(const Setup& setup, std::vector<std::string>& notes) {
   if (!setup.choice.from) {
     const Model model = describe_model(setup.choice.config, setup.mesh);
     ParameterList parameters = materialize(model, dtype, Use::training, key, config.training.freeze);
-    return Trainer(model, std::move(parameters), config.training, config.parallel, setup.total_steps, config.seed, setup.mesh);
+    return Trainer(model, std::move(parameters), config.training, config.parallel, {setup.total_steps, setup.steps_per_epoch}, config.seed, setup.mesh);
   }
   LoadedModel loaded = load_model(*setup.choice.from, setup.mesh,
                                   {.dtype = dtype,
@@ -69,7 +69,7 @@ Trainer make_trainer(const Setup& setup, std::vector<std::string>& notes) {
                                    .key = key,
                                    .frozen = config.training.freeze});
   for (const std::string& line : loaded.started_anew) notes.push_back("starts anew: " + line);
-  return Trainer(loaded.model, std::move(loaded.parameters), config.training, config.parallel, setup.total_steps, config.seed,
+  return Trainer(loaded.model, std::move(loaded.parameters), config.training, config.parallel, {setup.total_steps, setup.steps_per_epoch}, config.seed,
                  setup.mesh);
 }
 

@@ -4,6 +4,8 @@
 #include <utility>
 #include <vector>
 
+#include "models/mg_tfno/patch_loss.h"
+#include "models/split_norm.h"
 #include "runtime/autograd/tape.h"
 #include "runtime/error.h"
 #include "runtime/ops/elementwise.h"
@@ -44,22 +46,39 @@ Tensor Loss::local_sums(const Tensor& label) const {
   return sums;
 }
 
-LossTotals Loss::totals(std::span<const Tensor> labels) const {
-  LossTotals totals{.sums = {}, .micro_batches = static_cast<std::int64_t>(labels.size())};
+std::int64_t Loss::num_terms(const Fields& fields) const {
+  const std::int64_t channels = fields.label.size(1);
+  if (!stitches(fields)) {
+    const bool cut = description_.patches && !fields.patches && !description_.patches->of_whole_fields;
+    return fields.label.size(0) * channels * (cut ? description_.patches->per_side * description_.patches->per_side : 1);
+  }
+  return mesh_.comm(kBatchAxes).rank() == 0 ? fields.patches->samples * channels : 0;  // every rank sees all samples
+}
+
+LossTotals Loss::totals(std::span<const Fields> micro_batches) const {
+  LossTotals totals{.sums = {}, .micro_batches = static_cast<std::int64_t>(micro_batches.size())};
   if (scope_ == LossScope::per_rank) return totals;
   const Recording off(false);
   if (description_.norm) {
     std::int64_t terms = 0;
-    for (const Tensor& label : labels) terms += label.size(0) * label.size(1);
+    for (const Fields& fields : micro_batches) terms += num_terms(fields);
     const Tensor sum = full({1}, static_cast<double>(terms), DType::f64);
-    mesh_.comm(Axis::data).all_reduce(sum, ReduceOp::sum);
+    mesh_.comm(micro_batches.front().patches ? kBatchAxes : AxisSet(Axis::data)).all_reduce(sum, ReduceOp::sum);
     totals.terms = to_number(sum);
     return totals;
   }
-  totals.sums = zeros({static_cast<std::int64_t>(groups_.size()) + 1}, DType::f64, labels.front().device());
-  for (const Tensor& label : labels) add_into(totals.sums, local_sums(label));
+  totals.sums = zeros({static_cast<std::int64_t>(groups_.size()) + 1}, DType::f64, micro_batches.front().label.device());
+  for (const Fields& fields : micro_batches) {
+    add_into(totals.sums, local_sums(fields.patches ? without_margin(fields.label) : fields.label));
+  }
   mesh_.comm(kBatchAxes).all_reduce(totals.sums, ReduceOp::sum);
   return totals;
+}
+
+LossTotals Loss::totals(std::span<const Tensor> labels) const {
+  std::vector<Fields> micro_batches;
+  for (const Tensor& label : labels) micro_batches.push_back({.input = {}, .time = {}, .pixel_mask = {}, .label = label});
+  return totals(micro_batches);
 }
 
 /// (groups,): what each group's error sum is multiplied by to be its term of the loss.
@@ -74,14 +93,33 @@ Tensor Loss::weights(const Tensor& sums) const {
   return full({groups}, 1.0 / static_cast<double>(groups), DType::f64, sums.device()) / divisors;
 }
 
-Tensor Loss::share(const Tensor& output, const Tensor& label, const LossTotals& totals) const {
-  return description_.norm ? norm_share(*description_.norm, output, label, totals) : ratio_share(output, label, totals);
+Tensor Loss::share(const Tensor& output, const Fields& fields, const LossTotals& totals) const {
+  if (description_.norm) return norm_share(*description_.norm, output, fields, totals);
+  return ratio_share(output, fields.patches ? without_margin(fields.label) : fields.label, totals);
 }
 
-Tensor Loss::norm_share(const NormLoss& norm, const Tensor& output, const Tensor& label, const LossTotals& totals) const {
-  const Tensor terms = norm_terms(norm, output, label);
-  const double divisor = norm.reduction == Reduction::mean ? totals.terms : 1.0;
-  return affine(sum(terms), 1.0 / (divisor * mesh_.size(Axis::tensor)));
+Tensor Loss::share(const Tensor& output, const Tensor& label, const LossTotals& totals) const {
+  return share(output, Fields{.input = {}, .time = {}, .pixel_mask = {}, .label = label}, totals);
+}
+
+Tensor Loss::norm_share(const NormLoss& norm, const Tensor& output, const Fields& fields, const LossTotals& totals) const {
+  double divisor = mesh_.size(Axis::tensor) * (norm.reduction == Reduction::mean ? totals.terms : 1.0);
+  Tensor terms;
+  if (stitches(fields)) {
+    terms = stitched_norm_terms(norm, *description_.patches, output, fields, mesh_);
+    divisor *= mesh_.size(kBatchAxes);  // every rank has the terms of all samples
+  } else if (fields.patches) {
+    terms = norm_terms(norm, output, without_margin(fields.label));
+  } else if (description_.patches && !description_.patches->of_whole_fields) {
+    const std::int64_t per_side = description_.patches->per_side;
+    terms = norm_terms(norm, cut_into_patches(output, per_side), cut_into_patches(fields.label, per_side));
+  } else if (mesh_.size(kDomainAxes) > 1) {
+    terms = split_norm_terms(norm, output, fields.label, mesh_);
+    divisor *= mesh_.size(kDomainAxes);
+  } else {
+    terms = norm_terms(norm, output, fields.label);
+  }
+  return affine(sum(terms), 1.0 / divisor);
 }
 
 Tensor Loss::ratio_share(const Tensor& output, const Tensor& label, const LossTotals& totals) const {

@@ -30,14 +30,20 @@ class Loss {
   /// Throws ConfigError if a group reaches past the channels.
   Loss(LossDescription description, int num_out_channels, LossScope scope, const Mesh& mesh);
 
-  /// `labels`: (batch, channel, y, x) of each micro-batch of this rank; some may be empty. Collective over data and domain.
+  /// The labels of each micro-batch of this rank; some may be empty. Collective over data and domain.
+  LossTotals totals(std::span<const Fields> micro_batches) const;
+  /// This rank's share: the sum over ranks and micro-batches is the loss. On the tape of `output`. Collective over data and domain where
+  /// ranks share fields.
+  Tensor share(const Tensor& output, const Fields& fields, const LossTotals& totals) const;
+  /// Of whole fields: (batch, channel, y, x).
   LossTotals totals(std::span<const Tensor> labels) const;
-  /// This rank's share: the sum over ranks and micro-batches is the loss. On the tape of `output`.
   Tensor share(const Tensor& output, const Tensor& label, const LossTotals& totals) const;
 
  private:
   Tensor ratio_share(const Tensor& output, const Tensor& label, const LossTotals& totals) const;
-  Tensor norm_share(const NormLoss& norm, const Tensor& output, const Tensor& label, const LossTotals& totals) const;
+  Tensor norm_share(const NormLoss& norm, const Tensor& output, const Fields& fields, const LossTotals& totals) const;
+  bool stitches(const Fields& fields) const { return fields.patches && description_.patches->of_whole_fields; }
+  std::int64_t num_terms(const Fields& fields) const;
   Tensor local_sums(const Tensor& label) const;
   Tensor weights(const Tensor& sums) const;
 

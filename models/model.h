@@ -6,12 +6,19 @@
 #include <string>
 #include <vector>
 
+#include "models/mg_tfno/multigrid_patches.h"
 #include "models/module.h"
 #include "models/norm_loss.h"
 #include "runtime/config.h"
 #include "runtime/ops/reduce.h"
 
 namespace trident {
+
+/// Patches of a batch that ranks share out (mg_tfno/multigrid_patches.h): which of them this rank holds, of how many samples.
+struct PatchUnits {
+  Range units;
+  std::int64_t samples = 0;
+};
 
 /// One batch of fields, of which this rank holds its rectangle. All but `input` may be undefined. Models of one or three dimensions have
 /// one axis less or more than is written here.
@@ -22,6 +29,15 @@ struct Fields {
   Tensor label;       // (batch, out channel, y, x): overwrites masked outputs, and the loss's target
   // Points of the whole field where domain ranks share it; 0: the ranks ask each other.
   std::int64_t ny = 0, nx = 0;
+  // Given: the input is (unit, (levels + 1) * channel, window rows, window columns), the label (unit, out channel, rows + 2, columns + 2): the
+  // patches and one point around them, wrapped at the edges of the field.
+  std::optional<PatchUnits> patches = {};
+};
+
+/// How a loss of norms looks at fields that a model computes in patches.
+struct PatchLoss {
+  int per_side = 1;
+  bool of_whole_fields = true;  // false: each patch is a field of its own
 };
 
 /// What the loss of a model is, as its configuration says: a ratio of sums over the batch, or norms of each sample and channel.
@@ -29,6 +45,7 @@ struct LossDescription {
   int p = 1;                               // 1: sums of |e|, 2: sums of e^2
   std::vector<ChannelGroup> groups = {};   // empty: absolute loss (mean over all), else mean over groups of relative losses
   std::optional<NormLoss> norm = {};       // instead of the ratio of sums
+  std::optional<PatchLoss> patches = {};
 };
 
 /// What depends on the parameters alone (position biases), computed once a step or once per loaded model.
@@ -53,6 +70,8 @@ class ModelInterface {
   virtual bool uses_time() const = 0;
   virtual bool is_complex() const { return false; }  // its fields are
   virtual LossDescription loss() const = 0;
+  /// How fields are cut into patches that data and domain ranks share out; nothing if they hold samples and rectangles instead.
+  virtual std::optional<PatchingConfig> patching() const { return std::nullopt; }
   /// Multiply-adds counted twice. `extents`: points per space axis; 0 if the count depends on them and none are given.
   virtual double forward_flops(std::int64_t batch, const std::vector<std::int64_t>& extents) const = 0;
 };

@@ -1,6 +1,7 @@
 #include <functional>
 
 #include "models/fno/fno.h"
+#include "models/mg_tfno/mg_tfno.h"
 #include "models/model.h"
 #include "models/scot/scot.h"
 #include "runtime/error.h"
@@ -8,7 +9,7 @@
 namespace trident {
 namespace {
 
-constexpr const char* kTypes = "scot, fno, tfno";
+constexpr const char* kTypes = "scot, fno, tfno, mg_tfno";
 
 std::string type_of(const ConfigValue& config) {
   if (is_hugging_face_config(config)) return "scot";
@@ -35,7 +36,9 @@ Model describe_model(const ConfigValue& config, const Mesh& mesh) {
   if (type == "scot") return Model(std::make_shared<Scot>(read_scot_config(own), own, mesh));
   if (type == "fno") return Model(std::make_shared<Fno>(read_fno_config(own), type, mesh));
   if (type == "tfno") return Model(std::make_shared<Fno>(read_fno_config(with_tfno_defaults(own)), type, mesh));
-  throw config_error(config, "type", concat("\"", type, "\" is not a model; ", suggestion(type, {"scot", "fno", "tfno"}), "allowed: ", kTypes));
+  if (type == "mg_tfno") return Model(std::make_shared<MgTfno>(own, mesh));
+  throw config_error(config, "type",
+                     concat("\"", type, "\" is not a model; ", suggestion(type, {"scot", "fno", "tfno", "mg_tfno"}), "allowed: ", kTypes));
 }
 
 ParameterList materialize(const Model& model, DType dtype, Use use, std::optional<RandomKey> key, const std::vector<std::string>& frozen,

@@ -17,9 +17,10 @@ namespace {
 constexpr std::int64_t kBlock = 1 << 14;
 
 /// `moments`: place of the range's moments.
-void append_blocks(std::vector<FlatBlock>& blocks, Range range, int group, std::int64_t moments) {
+void append_blocks(std::vector<FlatBlock>& blocks, Range range, int group, std::int64_t moments, Numbers numbers) {
   for (std::int64_t begin = range.first; begin < range.last; begin += kBlock) {
-    blocks.push_back({begin, std::min(begin + kBlock, range.last), group, moments + begin - range.first});
+    blocks.push_back(
+        {begin, std::min(begin + kBlock, range.last), group, moments + begin - range.first, numbers == Numbers::complex});
   }
 }
 
@@ -39,7 +40,8 @@ void append(Squares& squares, const ParameterList& parameters, const FlatShares&
   for (std::size_t entry = bucket.first_entry; entry < bucket.last_entry; ++entry) {
     for (const NamedPiece& piece : parameters.entries()[entry].pieces) {
       for (std::size_t rank = 0; piece.trainable && rank + 1 < bucket.cuts.size(); ++rank) {
-        append_blocks(blocks, {std::max(piece.offset, bucket.cuts[rank]), std::min(piece.offset + piece.size, bucket.cuts[rank + 1])}, 0, 0);
+        append_blocks(blocks, {std::max(piece.offset, bucket.cuts[rank]), std::min(piece.offset + piece.size, bucket.cuts[rank + 1])}, 0, 0,
+                      piece.piece.numbers);
       }
     }
   }
@@ -117,7 +119,7 @@ AdamW::AdamW(const ParameterList& parameters, const AdamWOptions& options, std::
       const auto& [begin, place] = *std::prev(moments_of.upper_bound(part.offset));
       part.offset += place - begin;
     }
-    append_blocks(blocks_, range, group, part.offset);
+    append_blocks(blocks_, range, group, part.offset, piece.piece.numbers);
     moments_.push_back(std::move(part));
   }
   // Memory order, so that a thread's share is contiguous.
@@ -137,7 +139,10 @@ void AdamW::update(std::int64_t step, std::span<const double> learning_rates, co
                           .correction2 = 1.0 - std::pow(options_.beta2, static_cast<double>(step))};
   launch("adamw", values_, [&](auto device, auto type) {
     using T = decltype(type);
-    adamw(device, numbers, std::span<const AdamWGroup>(groups_), std::span<const FlatBlock>(blocks_), norm.data<double>(),
+    const auto update = [&](auto... arguments) {
+      return options_.rule == AdamWRule::neuralop ? neuralop_adamw(arguments...) : adamw(arguments...);
+    };
+    update(device, numbers, std::span<const AdamWGroup>(groups_), std::span<const FlatBlock>(blocks_), norm.data<double>(),
           values_.data<T>(), gradients_.data<T>(), first_.data<T>(), second_.data<T>());
   });
   gather_values();

@@ -20,13 +20,18 @@ namespace trident {
 Tensor global_norm(const ParameterList& parameters, const FlatShares& shares);
 inline Tensor global_norm(const ParameterList& parameters, const Mesh& mesh) { return global_norm(parameters, FlatShares(parameters, mesh)); }
 
+/// Whose rule: torch.optim.AdamW (decay first, both moments corrected, the parts of a complex number are two numbers) or
+/// neuralop.training.AdamW (decay last, eps not corrected, one second moment for a complex number).
+enum class AdamWRule { torch, neuralop };
+
 struct AdamWOptions {
+  AdamWRule rule = AdamWRule::torch;
   double beta1 = 0.9, beta2 = 0.999;
   double eps = 1e-8;
   double max_grad_norm = 0.0;  // 0: no clipping
 };
 
-/// torch.optim.AdamW with torch.nn.utils.clip_grad_norm_ before it. The parts of a complex number are two numbers to it, as there.
+/// AdamW by either rule with torch.nn.utils.clip_grad_norm_ before it.
 class AdamW {
  public:
   /// `weight_decays`: one per group; `group_of`: the group of a piece, by its full name. Throws ConfigError for a group that does not

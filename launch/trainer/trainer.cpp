@@ -12,15 +12,32 @@
 namespace trident {
 namespace {
 
-/// Weight decays by OptimizerGroup.
-std::vector<double> weight_decays(const TrainingConfig& config) { return {config.weight_decay, 0.0, config.weight_decay, 0.0}; }
+/// Weight decays by OptimizerGroup. neuraloperator's AdamW decays everything alike.
+std::vector<double> weight_decays(const TrainingConfig& config) {
+  const double of_norms = config.optimizer == OptimizerChoice::neuralop_adamw ? config.weight_decay : 0.0;
+  return {config.weight_decay, of_norms, config.weight_decay, of_norms};
+}
 
-Schedule::Options schedule_options(const TrainingConfig& config, std::int64_t total_steps) {
+AdamWOptions optimizer_options(const TrainingConfig& config) {
+  const bool neuralop = config.optimizer == OptimizerChoice::neuralop_adamw;
+  return {.rule = neuralop ? AdamWRule::neuralop : AdamWRule::torch,
+          .beta1 = config.betas[0],
+          .beta2 = config.betas[1],
+          .eps = config.eps.value_or(neuralop ? 1e-6 : 1e-8),
+          .max_grad_norm = config.max_grad_norm.value_or(0.0)};
+}
+
+Schedule::Options schedule_options(const TrainingConfig& config, RunLength length) {
   return {.choice = config.lr_scheduler,
           .warmup_steps = config.warmup_steps,
-          .total_steps = total_steps,
+          .total_steps = length.total_steps,
+          .steps_per_unit = config.schedule_unit == ScheduleUnit::epoch ? length.steps_per_epoch : 1,
           .step_size = config.step_size.value_or(1),
-          .gamma = config.gamma};
+          .gamma = config.gamma,
+          .t_max = config.t_max.value_or(1),
+          .floor = config.learning_rate > 0.0 ? config.eta_min / config.learning_rate : 0.0,
+          .patience = config.patience,
+          .steps_per_epoch = length.steps_per_epoch};
 }
 
 FineTuningGroups fine_tuning_groups(const TrainingConfig& config) {
@@ -31,20 +48,20 @@ FineTuningGroups fine_tuning_groups(const TrainingConfig& config) {
 }  // namespace
 
 Trainer::Trainer(Model model, ParameterList parameters, const TrainingConfig& config, const ParallelConfig& parallel,
-                 std::int64_t total_steps, std::uint64_t seed, const Mesh& mesh)
+                 RunLength length, std::uint64_t seed, const Mesh& mesh)
     : model_(std::move(model)),
       parameters_(std::move(parameters)),
       config_(config),
       tokens_(parallel.sequence_parallel ? TokensBetween::shared : TokensBetween::alike),
       mesh_(mesh),
       key_(RandomKey(seed).fold("training")),
-      schedule_(schedule_options(config, total_steps)),
+      schedule_(schedule_options(config, length)),
       loss_(loss_of_run(model_, config), model_->num_out_channels(), config.loss_scope, mesh),
       shares_(parameters_, mesh, parallel.optimizer_sharding ? Sharding::over_replicas : Sharding::none),
       reducer_(parameters_, shares_),
       optimizer_(
           parameters_,
-          {.beta1 = config.betas[0], .beta2 = config.betas[1], .eps = config.eps, .max_grad_norm = config.max_grad_norm.value_or(0.0)},
+          optimizer_options(config),
           weight_decays(config),
           [&](const std::string& name) { return static_cast<int>(optimizer_group(name, fine_tuning_groups(config))); },
           shares_) {}
@@ -56,9 +73,9 @@ std::vector<double> Trainer::rates(std::int64_t step) const {
 }
 
 LossTotals Trainer::totals_of(const GlobalBatch& batch) const {
-  std::vector<Tensor> labels;
-  for (const MicroBatch& part : batch.micro_batches) labels.push_back(part.fields.label);
-  return loss_.totals(labels);
+  std::vector<Fields> micro_batches;
+  for (const MicroBatch& part : batch.micro_batches) micro_batches.push_back(part.fields);
+  return loss_.totals(micro_batches);
 }
 
 Tensor Trainer::share_of(const MicroBatch& batch, const LossTotals& totals, std::int64_t step) {
@@ -69,7 +86,7 @@ Tensor Trainer::share_of(const MicroBatch& batch, const LossTotals& totals, std:
                   .recompute = config_.activation_checkpointing ? Recompute::blocks : Recompute::none,
                   .tokens = tokens_};
   // A tape runs backward once, so what depends on the weights alone is computed for every micro-batch.
-  return loss_.share(model_(batch.fields, model_->prepare(), pass), batch.fields.label, totals);
+  return loss_.share(model_(batch.fields, model_->prepare(), pass), batch.fields, totals);
 }
 
 StepResult Trainer::gradients_of(const GlobalBatch& batch, std::int64_t step) {
@@ -97,6 +114,7 @@ StepResult Trainer::step(const GlobalBatch& batch, std::int64_t step) {
   const std::vector<double> learning_rates = rates(step);
   result.learning_rate = learning_rates.front();
   timer_.measure("update", [&] { optimizer_.update(step + 1, learning_rates, norm_); });
+  schedule_.observe(result.loss);
   return result;
 }
 

@@ -20,10 +20,17 @@ struct StepResult {
   double learning_rate = 0.0;  // of the main group
 };
 
+/// How long a run is, for its schedule.
+struct RunLength {
+  std::int64_t total_steps = 1;
+  std::int64_t steps_per_epoch = 1;
+  RunLength(std::int64_t total, std::int64_t epoch = 1) : total_steps(total), steps_per_epoch(epoch) {}  // NOLINT: steps are a length
+};
+
 class Trainer {
  public:
   /// `parameters` belong to `model` and were made for training.
-  Trainer(Model model, ParameterList parameters, const TrainingConfig& config, const ParallelConfig& parallel, std::int64_t total_steps,
+  Trainer(Model model, ParameterList parameters, const TrainingConfig& config, const ParallelConfig& parallel, RunLength length,
           std::uint64_t seed, const Mesh& mesh);
 
   /// Step number `step` (from 0). Throws Error, before the weights are touched, if the loss or a gradient is not finite: it names the
@@ -35,6 +42,7 @@ class Trainer {
   const Model& model() const { return model_; }
   const ParameterList& parameters() const { return parameters_; }
   const AdamW& optimizer() const { return optimizer_; }
+  Schedule& schedule() { return schedule_; }
   PhaseTimer& timer() { return timer_; }
 
  private:

@@ -78,6 +78,7 @@ void TrainingRun::resume(const std::filesystem::path& checkpoint) {
   }
   saved.model = state_.model, saved.description = state_.description;
   state_ = saved;
+  trainer_.schedule().restore(state_.schedule);
   if (parts_.mesh.world().rank() == 0) drop_metrics_past(parts_.folder.metrics(), state_.steps_done);
   log_(concat("going on after step ", state_.steps_done, " from ", checkpoint.string()));
 }
@@ -106,6 +107,7 @@ void TrainingRun::run() {
     const std::optional<GlobalBatch> batch = trainer_.timer().measure("wait for data", [&] { return loader.next(); });
     const StepResult result = trainer_.step(*batch, state_.steps_done);
     state_.position = loader.position();
+    state_.schedule = trainer_.schedule().state();
     const double seconds = seconds_since(start);
     longest_step_ = std::max(longest_step_, seconds);
     record(result, batch->size, seconds);

@@ -25,11 +25,12 @@ struct RunState {
   LoaderPosition position;          // of the next batch
   std::optional<double> best_loss;  // of the validation
   int evaluations_without_better = 0;
+  ScheduleState schedule;
   ConfigValue model = ConfigValue::map(), description = ConfigValue::map();  // config.json and trident.json: what the weights are of
 
   static void visit(auto& self, auto& v) {
     v("seed", self.seed), v("steps_done", self.steps_done), v("position", self.position), v("best_loss", self.best_loss);
-    v("evaluations_without_better", self.evaluations_without_better), v(kModelKey, self.model);
+    v("evaluations_without_better", self.evaluations_without_better), v("schedule", self.schedule), v(kModelKey, self.model);
     v(kDescriptionKey, self.description);
   }
 };

@@ -13,6 +13,7 @@ struct FlatBlock {
   std::int64_t begin = 0, end = 0;
   int group = 0;
   std::int64_t moments = 0;  // place of the first element's moments in their buffers
+  bool complex = false;      // pairs of re and im
 };
 
 struct AdamWGroup {
@@ -38,6 +39,16 @@ void adamw(Cpu, const AdamWStep& step, std::span<const AdamWGroup> groups, std::
 template <class T>
 void adamw(Cuda, const AdamWStep& step, std::span<const AdamWGroup> groups, std::span<const FlatBlock> blocks, const double* norm, T* value,
            const T* gradient, T* first, T* second);
+
+/// value -= rate sqrt(correction2) / correction1 * first / (sqrt(second) + eps), then value *= 1 - rate * decay, with the moments of adamw()
+/// but for complex numbers: second = beta2 second + (1 - beta2) |g|^2 is theirs together (its imaginary part 0).
+/// Source: neuralop.training.AdamW.
+template <class T>
+void neuralop_adamw(Cpu, const AdamWStep& step, std::span<const AdamWGroup> groups, std::span<const FlatBlock> blocks, const double* norm,
+                    T* value, const T* gradient, T* first, T* second);
+template <class T>
+void neuralop_adamw(Cuda, const AdamWStep& step, std::span<const AdamWGroup> groups, std::span<const FlatBlock> blocks, const double* norm,
+                    T* value, const T* gradient, T* first, T* second);
 
 /// sums[i] = the sum of the squares of block i, in f64; the order of additions depends on the block alone.
 template <class T>

@@ -76,6 +76,17 @@ double relative_error(const std::vector<double>& actual, const std::vector<doubl
 
 double relative_error(const Tensor& actual, const Tensor& expected) { return relative_error(numbers(actual), numbers(expected)); }
 
+std::filesystem::path find_data(const std::string& name, const Folder& folder, const Options& options) {
+  for (const std::filesystem::path& place :
+       {folder.path(), folder.path() / "..", folder.path() / ".." / "..", options.data, std::filesystem::path(TRIDENT_GOLDEN_DATA)}) {
+    if (place.empty()) continue;
+    for (const std::filesystem::path& candidate : {place / name, place / std::filesystem::path(name).filename()}) {
+      if (std::filesystem::exists(candidate)) return candidate;
+    }
+  }
+  throw DataError(concat(folder.path().string(), ": data file \"", name, "\" is not there; give its folder by --data"));
+}
+
 Rows unknown_keys(const ConfigValue& document, const std::set<std::string>& known) {
   Rows rows;
   for (const auto& [key, value] : document.entries()) {

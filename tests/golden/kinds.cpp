@@ -1,5 +1,5 @@
 #include "tests/golden/golden.h"
-#include "tests/golden/neuralop_comparison.h"
+#include "tests/golden/neuralop.h"
 #include "tests/golden/pdegym.h"
 #include "tests/golden/scot.h"
 
@@ -7,7 +7,15 @@ namespace trident::golden {
 
 const std::vector<Kind>& kinds() {
   static const std::vector<Kind> all{
-      {"neuralop losses", matches_losses, check_losses},
+      {"neural operator", matches_neuralop_model, check_neuralop_model},
+      {"neural operator at other resolutions", matches_neuralop_resolutions, check_neuralop_resolutions},
+      {"norms as losses", matches_neuralop_losses, check_neuralop_losses},
+      {"multi-grid patches", matches_neuralop_patches, check_neuralop_patches},
+      {"neural operator on patches", matches_neuralop_patched_model, check_neuralop_patched_model},
+      {"neuralop optimiser", matches_neuralop_optimizer, check_neuralop_optimizer},
+      {"neuralop schedules", matches_neuralop_schedules, check_neuralop_schedules},
+      {"neuralop normaliser", matches_neuralop_normalizer, check_neuralop_normalizer},
+      {"neuralop training", matches_neuralop_training, check_neuralop_training},
       {"training run", matches_training_run, check_training_run},
       {"evaluation", matches_evaluation, check_evaluation},
       {"scOT state dicts", matches_state_dicts, check_state_dicts},

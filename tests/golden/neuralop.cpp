@@ -18,6 +18,13 @@ constexpr const char* kComplex = "::complex";
 
 }  // namespace
 
+bool is_neuralop(const Folder& folder, const std::string& kind) {
+  if (!folder.has("case.json")) return false;
+  const ConfigValue document = folder.json("case.json");
+  const ConfigValue* own = document.kind() == ConfigValue::Kind::map ? document.find("kind") : nullptr;
+  return own != nullptr && own->kind() == ConfigValue::Kind::string && own->as_string() == kind;
+}
+
 Tensor as_reals(const Tensor& x) { return is_complex(x.dtype()) ? view::as_real(x) : x; }
 
 std::vector<double> all_numbers(const Tensor& x) { return numbers(as_reals(x)); }
@@ -148,11 +155,7 @@ Tensor loss_of(const ConfigValue& description, const Tensor& output, const Tenso
     const Tensor error = is_complex(output.dtype()) ? concatenate({real(output) - real(target), imag(output) - imag(target)}, 0) : output - target;
     return affine(sum(error * error), 1.0 / static_cast<double>(output.numel()));
   }
-  NormLoss loss;
-  loss.kind = kind == "H1Loss" ? NormKind::h1 : NormKind::lp;
-  if (const ConfigValue* d = description.find("d")) loss.axes = static_cast<int>(d->as_integer());
-  if (const ConfigValue* p = description.find("p")) loss.p = p->as_number();
-  return norm_loss(loss, output, target);
+  return norm_loss(norm_loss_of(description), output, target);
 }
 
 }  // namespace trident::golden

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "models/model.h"
+#include "models/norm_loss.h"
 #include "tests/golden/golden.h"
 
 namespace trident::golden {
@@ -64,6 +65,10 @@ class NeuralopCase {
   std::vector<std::string> taken_;
 };
 
+/// Whether case.json says that the folder is of this kind.
+bool is_neuralop(const Folder& folder, const std::string& kind);
+/// The loss that a case describes as {class, d, ...}.
+NormLoss norm_loss_of(const ConfigValue& document);
 /// FNO or TFNO by the arguments in case.json.
 Model model_of(const ConfigValue& arguments, const std::string& kind);
 /// Copies the named tensors into parameters and buffers; a failed row for each that is missing or has another shape.
@@ -77,5 +82,20 @@ bool matches_neuralop_model(const Folder& folder);
 Rows check_neuralop_model(Folder& folder, const Options& options);
 bool matches_neuralop_resolutions(const Folder& folder);
 Rows check_neuralop_resolutions(Folder& folder, const Options& options);
+
+bool matches_neuralop_losses(const Folder& folder);
+Rows check_neuralop_losses(Folder& folder, const Options& options);
+bool matches_neuralop_patches(const Folder& folder);
+Rows check_neuralop_patches(Folder& folder, const Options& options);
+bool matches_neuralop_patched_model(const Folder& folder);
+Rows check_neuralop_patched_model(Folder& folder, const Options& options);
+bool matches_neuralop_optimizer(const Folder& folder);
+Rows check_neuralop_optimizer(Folder& folder, const Options& options);
+bool matches_neuralop_schedules(const Folder& folder);
+Rows check_neuralop_schedules(Folder& folder, const Options& options);
+bool matches_neuralop_normalizer(const Folder& folder);
+Rows check_neuralop_normalizer(Folder& folder, const Options& options);
+bool matches_neuralop_training(const Folder& folder);
+Rows check_neuralop_training(Folder& folder, const Options& options);
 
 }  // namespace trident::golden

@@ -8,10 +8,7 @@ namespace trident::golden {
 namespace {
 
 bool is_kind(const Folder& folder, const char* kind) {
-  if (!folder.has("case.json")) return false;
-  const ConfigValue document = folder.json("case.json");
-  const ConfigValue* own = document.kind() == ConfigValue::Kind::map ? document.find("kind") : nullptr;
-  return own != nullptr && own->kind() == ConfigValue::Kind::string && own->as_string() == kind && document.find("arguments") != nullptr;
+  return is_neuralop(folder, kind) && folder.json("case.json").find("arguments") != nullptr;
 }
 
 struct Loaded {

@@ -24,18 +24,6 @@ const ConfigValue& at(const ConfigValue& map, std::string_view key) {
   return *value;
 }
 
-/// A data file that a case names: beside the case, in the recording's own folder above it, or where the options and the tests have some.
-fs::path find_data(const std::string& name, const Folder& folder, const Options& options) {
-  for (const fs::path& place :
-       {folder.path(), folder.path() / "..", folder.path() / ".." / "..", options.data, fs::path(TRIDENT_GOLDEN_DATA)}) {
-    if (place.empty()) continue;
-    for (const fs::path& candidate : {place / name, place / fs::path(name).filename()}) {
-      if (fs::exists(candidate)) return candidate;
-    }
-  }
-  throw DataError(concat(folder.path().string(), ": data file \"", name, "\" is not there; give its folder by --data"));
-}
-
 /// Rows, each the worst over all samples.
 class Worst {
  public:

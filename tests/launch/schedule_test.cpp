@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 namespace trident {
 namespace {
 
@@ -23,6 +25,38 @@ TEST(Schedule, StepReducesTheRateByGammaAfterTheWarmUp) {
   const Schedule schedule({.choice = ScheduleChoice::step, .warmup_steps = 2, .step_size = 3, .gamma = 0.5});
   const double expected[] = {0.0, 0.5, 1.0, 1.0, 1.0, 0.5, 0.5, 0.5, 0.25};
   for (int step = 0; step < 9; ++step) EXPECT_DOUBLE_EQ(schedule.factor(step), expected[step]) << step;
+}
+
+TEST(Schedule, OfEpochsHasOneRateAnEpoch) {
+  const Schedule schedule({.choice = ScheduleChoice::step, .steps_per_unit = 3, .step_size = 2, .gamma = 0.5});
+  for (int step = 0; step < 18; ++step) EXPECT_DOUBLE_EQ(schedule.factor(step), std::pow(0.5, step / 6)) << step;
+}
+
+TEST(Schedule, CosineAnnealingGoesDownToItsFloorAndUpAgain) {
+  const Schedule schedule({.choice = ScheduleChoice::cosine_annealing, .steps_per_unit = 2, .t_max = 4, .floor = 0.1});
+  EXPECT_DOUBLE_EQ(schedule.factor(0), 1.0);
+  EXPECT_DOUBLE_EQ(schedule.factor(1), 1.0);
+  EXPECT_DOUBLE_EQ(schedule.factor(4), 0.55);
+  EXPECT_DOUBLE_EQ(schedule.factor(8), 0.1);
+  EXPECT_DOUBLE_EQ(schedule.factor(16), 1.0);
+}
+
+TEST(Schedule, PlateauReducesTheRateWhenEpochsStopImproving) {
+  Schedule schedule({.choice = ScheduleChoice::plateau, .gamma = 0.5, .patience = 1, .steps_per_epoch = 2});
+  const auto epoch = [&](double loss) {
+    schedule.observe(loss - 0.1);
+    const double before = schedule.factor(0);
+    schedule.observe(loss + 0.1);
+    return before;
+  };
+  for (const double loss : {4.0, 3.0, 3.0, 2.9999}) epoch(loss);  // the last two are no better by a relative 1e-4
+  EXPECT_DOUBLE_EQ(schedule.factor(0), 0.5);
+  Schedule resumed({.choice = ScheduleChoice::plateau, .gamma = 0.5, .patience = 1, .steps_per_epoch = 2});
+  resumed.restore(schedule.state());
+  for (Schedule* one : {&schedule, &resumed}) {
+    for (int step = 0; step < 4; ++step) one->observe(5.0);
+    EXPECT_DOUBLE_EQ(one->factor(0), 0.25);
+  }
 }
 
 TEST(Schedule, ConstantStaysAtOneAfterTheWarmUp) {
