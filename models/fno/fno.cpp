@@ -117,7 +117,10 @@ ConfigValue Fno::config() const {
 }
 
 LossDescription Fno::loss() const {
-  return {.p = 2, .groups = {{0, config_.out_channels}}};
+  // The reference's losses are sums over the batch; means do not depend on its size, and Adam does not see the difference.
+  NormLoss norm{.kind = NormKind::lp, .axes = num_dims()};
+  norm.reduction = Reduction::mean;
+  return {.p = 2, .groups = {{0, config_.out_channels}}, .norm = norm};
 }
 
 std::vector<std::int64_t> Fno::output_extents(const std::vector<std::int64_t>& extents) const {

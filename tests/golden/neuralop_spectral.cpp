@@ -124,7 +124,7 @@ Rows check_ranks(Folder& folder, const Options&) {
                                  Column{"cp", Factorization::cp, FirstRank::chosen}, Column{"tt", Factorization::tt, FirstRank::chosen}}) {
       const ConfigValue* recorded = row.find(column.name);
       if (recorded == nullptr) continue;
-      std::vector<std::int64_t> expected = recorded->kind() == Kind::list ? integers(*recorded) : std::vector{recorded->as_integer()};
+      std::vector<std::int64_t> expected = recorded->kind() == ConfigValue::Kind::list ? integers(*recorded) : std::vector{recorded->as_integer()};
       // With the reference's rank 0 of CP no layer can be built.
       if (column.factorization == Factorization::cp) expected[0] = std::max<std::int64_t>(expected[0], 1);
       rows.push_back(rank_row(row, column.name, choose_ranks(Shape(integers(*row.find("shape"))), column.factorization, rank, column.first), expected));
