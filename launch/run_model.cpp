@@ -119,6 +119,19 @@ void check_time(const RunFile& run, ModelChoice& choice, const Dataset& dataset)
   if (!uses_time && dataset.has_time()) choice.notes.push_back(concat("the model is not told the lead time (model.", key, ")"));
 }
 
+/// Data sets hold real fields of two dimensions.
+void check_fields(const RunFile& run, const ConfigValue& config) {
+  const ConfigValue* modes = config.find("n_modes");
+  if (modes != nullptr && modes->kind() == ConfigValue::Kind::list && modes->elements().size() != 2) {
+    throw run.error("model.n_modes", concat("the model would have ", modes->elements().size(),
+                                            " dimensions, but the data's fields have 2 (y and x); give two numbers of modes"));
+  }
+  const ConfigValue* complex = config.find("complex_data");
+  if (complex != nullptr && read_config<bool>(*complex, "model.complex_data")) {
+    throw run.error("model.complex_data", "the model takes complex fields, but the data's fields are real; set it to false");
+  }
+}
+
 }  // namespace
 
 ModelChoice choose_model(const RunFile& run, const Dataset& dataset) {
@@ -149,6 +162,7 @@ ModelChoice choose_model(const RunFile& run, const Dataset& dataset) {
     choice.config.set("type", *model.find("type"));
   }
   check_time(run, choice, dataset);
+  check_fields(run, choice.config);
   return choice;
 }
 
