@@ -9,6 +9,8 @@ const std::vector<Kind>& kinds() {
   static const std::vector<Kind> all{
       {"neural operator", matches_neuralop_model, check_neuralop_model},
       {"neural operator at other resolutions", matches_neuralop_resolutions, check_neuralop_resolutions},
+      {"spectral convolution", matches_spectral_conv, check_spectral_conv},
+      {"ranks of factorisations", matches_ranks, check_ranks},
       {"norms as losses", matches_neuralop_losses, check_neuralop_losses},
       {"multi-grid patches", matches_neuralop_patches, check_neuralop_patches},
       {"neural operator on patches", matches_neuralop_patched_model, check_neuralop_patched_model},

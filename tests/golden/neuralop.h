@@ -82,6 +82,10 @@ bool matches_neuralop_model(const Folder& folder);
 Rows check_neuralop_model(Folder& folder, const Options& options);
 bool matches_neuralop_resolutions(const Folder& folder);
 Rows check_neuralop_resolutions(Folder& folder, const Options& options);
+bool matches_spectral_conv(const Folder& folder);
+Rows check_spectral_conv(Folder& folder, const Options& options);
+bool matches_ranks(const Folder& folder);
+Rows check_ranks(Folder& folder, const Options& options);
 
 bool matches_neuralop_losses(const Folder& folder);
 Rows check_neuralop_losses(Folder& folder, const Options& options);

@@ -8,13 +8,13 @@
 namespace trident::golden {
 namespace {
 
-using Kind = ConfigValue::Kind;
+using ValueKind = ConfigValue::Kind;
 
 std::string kind_of(const Folder& folder) {
   if (!folder.has("case.json")) return {};
   const ConfigValue document = folder.json("case.json");
-  const ConfigValue* kind = document.kind() == Kind::map ? document.find("kind") : nullptr;
-  return kind != nullptr && kind->kind() == Kind::string ? kind->as_string() : std::string{};
+  const ConfigValue* kind = document.kind() == ValueKind::map ? document.find("kind") : nullptr;
+  return kind != nullptr && kind->kind() == ValueKind::string ? kind->as_string() : std::string{};
 }
 
 std::vector<std::int64_t> integers(const ConfigValue& list) {
@@ -24,14 +24,14 @@ std::vector<std::int64_t> integers(const ConfigValue& list) {
 }
 
 RankChoice rank_of(const ConfigValue& value) {
-  if (value.kind() == Kind::string) return 1.0;  // "same"
-  if (value.kind() == Kind::integer) return value.as_integer();
-  if (value.kind() == Kind::number) return value.as_number();
+  if (value.kind() == ValueKind::string) return 1.0;  // "same"
+  if (value.kind() == ValueKind::integer) return value.as_integer();
+  if (value.kind() == ValueKind::number) return value.as_number();
   return integers(value);
 }
 
 Factorization factorization_of(const ConfigValue& value) {
-  if (value.kind() != Kind::string) return Factorization::dense;
+  if (value.kind() != ValueKind::string) return Factorization::dense;
   std::string name = value.as_string();
   for (char& c : name) c = static_cast<char>(std::tolower(c));
   return name == "tucker" ? Factorization::tucker : name == "cp" ? Factorization::cp : name == "tt" ? Factorization::tt : Factorization::dense;
@@ -43,18 +43,18 @@ SpectralConvConfig config_of(const ConfigValue& arguments, Rows& rows) {
   for (const auto& [key, value] : arguments.entries()) {
     if (key == "in_channels") config.in_channels = value.as_integer();
     else if (key == "out_channels") config.out_channels = value.as_integer();
-    else if (key == "n_modes") config.n_modes = value.kind() == Kind::list ? integers(value) : std::vector{value.as_integer()};
-    else if (key == "max_n_modes" && value.kind() == Kind::list) config.max_n_modes = integers(value);
+    else if (key == "n_modes") config.n_modes = value.kind() == ValueKind::list ? integers(value) : std::vector{value.as_integer()};
+    else if (key == "max_n_modes" && value.kind() == ValueKind::list) config.max_n_modes = integers(value);
     else if (key == "complex_data") config.complex_data = value.as_bool();
     else if (key == "separable") config.separable = value.as_bool();
     else if (key == "factorization") config.factorization = factorization_of(value);
     else if (key == "rank") config.rank = rank_of(value);
-    else if (key == "fixed_rank_modes" && value.kind() == Kind::boolean) config.fixed_rank_modes = value.as_bool();
+    else if (key == "fixed_rank_modes" && value.kind() == ValueKind::boolean) config.fixed_rank_modes = value.as_bool();
     else if (key == "implementation") config.implementation = value.as_string() == "factorized" ? Contraction::factorized : Contraction::reconstructed;
     else if (key == "bias") config.bias = value.as_bool();
     else if (key == "fno_block_precision" && value.as_string() != "full") rows.push_back(failed(key, "only full precision is computed"));
     else if (key == "fft_norm" && value.as_string() != "forward") rows.push_back(failed(key, "only the norm \"forward\" is computed"));
-    else if (key == "resolution_scaling_factor" && value.kind() != Kind::null) rows.push_back(failed(key, "no check knows this"));
+    else if (key == "resolution_scaling_factor" && value.kind() != ValueKind::null) rows.push_back(failed(key, "no check knows this"));
   }
   return config;
 }
