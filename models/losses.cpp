@@ -103,6 +103,10 @@ Tensor Loss::share(const Tensor& output, const Tensor& label, const LossTotals& 
 }
 
 Tensor Loss::norm_share(const NormLoss& norm, const Tensor& output, const Fields& fields, const LossTotals& totals) const {
+  if (description_.patches && !fields.patches && mesh_.size(kDomainAxes) > 1) {
+    throw ConfigError(concat("loss: ", mesh_.size(kDomainAxes), " domain ranks share the patches of mg_tfno, but this batch has whole fields; set "
+                             "parallel.domain_y and parallel.domain_x to 1"));
+  }
   double divisor = mesh_.size(Axis::tensor) * (norm.reduction == Reduction::mean ? totals.terms : 1.0);
   Tensor terms;
   if (stitches(fields)) {
