@@ -44,6 +44,29 @@ Tensor converted(const Tensor& values, DType dtype) {
   return result;
 }
 
+/// Tensors of a model directory. What has been read of a mapped file counts as this process's memory, so files are closed now and then.
+class Source {
+ public:
+  explicit Source(fs::path folder) : folder_(std::move(folder)), files_(folder_) {}
+
+  const WeightFiles& files() const { return files_; }
+  Tensor load(const std::string& name) {
+    if (bytes_ > kMappedBytes) {
+      files_ = WeightFiles(folder_);
+      bytes_ = 0;
+    }
+    const Tensor values = files_.find(name)->load();
+    bytes_ += values.num_bytes();
+    return values;
+  }
+
+ private:
+  static constexpr std::int64_t kMappedBytes = std::int64_t{16} << 20;
+  fs::path folder_;
+  WeightFiles files_;
+  std::int64_t bytes_ = 0;
+};
+
 std::string name_in(const char* group, const std::string& name) { return concat(group, '/', name); }
 
 /// One line for each tensor that is missing, surplus or of another shape.
@@ -94,27 +117,27 @@ void model_from_checkpoint(const fs::path& checkpoint, const fs::path& folder, D
   add(kWeightsGroup, outline.parameters);
   add(kBuffersGroup, outline.buffers);
   const ConfigValue* problems = saved.manifest().state.find(kDescriptionKey);
-  const bool keeps = description == Description::keep && problems != nullptr;
+  const bool keeps = description == Description::keep && problems != nullptr && !problems->entries().empty();
   write_model(folder, outline.model, tensors, keeps ? std::optional(*problems) : std::nullopt);
 }
 
 fs::path checkpoint_from_model(const fs::path& model, const fs::path& folder, ConfigValue values, std::optional<DType> dtype) {
   const ConfigValue config = read_model_config(model);
-  const WeightFiles files(model);
+  Source source(model);
   const Outline outline(config);
   std::vector<LateTensor> tensors;
   const auto add = [&](const char* group, const std::vector<Described>& names, const char* ending, const auto& values_of) {
     for (const auto& [name, shape, numbers] : names) {
-      const StoredTensor* stored = files.find(name);
+      const StoredTensor* stored = source.files().find(name);
       if (stored == nullptr || stored->shape != shape || !stored->dtype) {
         throw CheckpointError(concat(model.string(), ": \"", name, "\" is missing or not ", to_string(shape), "; give a whole model directory"));
       }
       const DType type = converted(*stored->dtype, dtype);
-      tensors.push_back({name_in(group, name) + ending, type, shape, [stored, type, values_of] { return values_of(*stored, type); }});
+      tensors.push_back({name_in(group, name) + ending, type, shape, [name = name, shape = shape, type, values_of] { return values_of(name, shape, type); }});
     }
   };
-  const auto as_stored = [](const StoredTensor& stored, DType type) { return converted(stored.load(), type); };
-  const auto zero = [](const StoredTensor& stored, DType type) { return zeros(stored.shape, type); };
+  const auto as_stored = [&source](const std::string& name, const Shape&, DType type) { return converted(source.load(name), type); };
+  const auto zero = [](const std::string&, const Shape& shape, DType type) { return zeros(shape, type); };
   add(kWeightsGroup, outline.parameters, "", as_stored);
   add(kBuffersGroup, outline.buffers, "", as_stored);
   add(kMomentsGroup, outline.parameters, ".exp_avg", zero);
