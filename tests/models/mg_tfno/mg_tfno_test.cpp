@@ -41,7 +41,9 @@ TEST(MgTfno, OperatorTakesTheChannelsOfAllLevels) {
   for (const auto& [position, channels] : {std::pair{"patch", 3 * 2 + 2}, std::pair{"field", 3 * (2 + 2)}, std::pair{"none", 3 * 2}}) {
     const Made made(document({{"levels", 2}, {"position", position}}));
     for (const NamedPiece& piece : made.parameters.pieces()) {
-      if (piece.name == "lifting.fcs.0.weight") EXPECT_EQ(piece.piece.full_shape[1], channels) << position;
+      if (piece.name == "lifting.fcs.0.weight") {
+        EXPECT_EQ(piece.piece.full_shape[1], channels) << position;
+      }
     }
     EXPECT_EQ(made.model.num_channels(), 2);
     EXPECT_EQ(made(random_tensor({2, 2, 32, 48}, 1)).shape(), (Shape{2, 1, 32, 48}));
