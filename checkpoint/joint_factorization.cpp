@@ -77,13 +77,6 @@ ComplexArray load(const StoredTensor& stored) {
   return array;
 }
 
-Tensor tensor_of(const ComplexArray& array, DType dtype) {
-  if (dtype == DType::c128) return from_values<c128>(array.shape, array.values);
-  std::vector<c64> narrow;
-  for (const auto& value : array.values) narrow.emplace_back(value);
-  return from_values<c64>(array.shape, narrow);
-}
-
 DType complex_type(const StoredTensor& stored) {
   return stored.dtype == DType::f64 || stored.dtype == DType::c128 ? DType::c128 : DType::c64;
 }
@@ -153,9 +146,9 @@ class Splitter {
   }
 
   void add(std::int64_t layer, const std::string& name, const ComplexArray& array, const StoredTensor& from) {
-    const Tensor tensor = tensor_of(array, complex_type(from));
+    const Tensor tensor = from_values<c128>(array.shape, array.values);  // whoever takes it rounds it
     result_.push_back(
-        {concat("fno_blocks.convs.", layer, ".weight.", name), from.type, tensor.dtype(), tensor.shape(), [tensor] { return tensor; }});
+        {concat("fno_blocks.convs.", layer, ".weight.", name), from.type, complex_type(from), array.shape, [tensor] { return tensor; }});
   }
 
   const Joint& joint_;

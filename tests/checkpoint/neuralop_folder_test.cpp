@@ -66,7 +66,9 @@ TEST(NeuralopFolder, ChoosesTheStateDictThatTheManifestNames) {
   const TemporaryFolder folder;
   fs::copy(kCheckpoints / "new/tfno_tucker/model_state_dict.pt", folder / "model_state_dict.pt");
   fs::copy(kCheckpoints / "new/fno_dense/model_state_dict.pt", folder / "best_state_dict.pt");
-  EXPECT_NE(message_of<CheckpointError>([&] { read_neuralop_model(folder.path()); }).find("2 state dicts (best_state_dict.pt, model_state_dict.pt)"),
+  EXPECT_NE(message_of<CheckpointError>([&] {
+              read_neuralop_model(folder.path());
+            }).find("2 state dicts (best_state_dict.pt, model_state_dict.pt)"),
             std::string::npos);
   fs::copy(kCheckpoints / "new/tfno_tucker/manifest.pt", folder / "manifest.pt");
   EXPECT_EQ(value_of(read_neuralop_model(folder.path()).config, "type"), "\"tfno\"");
@@ -98,13 +100,13 @@ TEST(NeuralopFolder, OfVersion03GivesTodaysNamesShapesAndComplexNumbers) {
 }
 
 /// All entries of a Tucker tensor of two dimensions, from (R0, R1), (I0, R0), (I1, R1).
-std::vector<c64> tucker(const Tensor& core, const Tensor& first, const Tensor& second) {
-  const auto c = to_host<c64>(core), a = to_host<c64>(first), b = to_host<c64>(second);
+std::vector<c128> tucker(const Tensor& core, const Tensor& first, const Tensor& second) {
+  const auto c = to_host<c128>(core), a = to_host<c128>(first), b = to_host<c128>(second);
   const std::size_t r0 = static_cast<std::size_t>(core.size(0)), r1 = static_cast<std::size_t>(core.size(1));
-  std::vector<c64> result;
+  std::vector<c128> result;
   for (std::size_t i = 0; i < a.size() / r0; ++i) {
     for (std::size_t j = 0; j < b.size() / r1; ++j) {
-      c64 sum = 0.0F;
+      c128 sum = 0.0;
       for (std::size_t k = 0; k < r0; ++k) {
         for (std::size_t l = 0; l < r1; ++l) sum += a[i * r0 + k] * b[j * r1 + l] * c[k * r1 + l];
       }
@@ -114,7 +116,9 @@ std::vector<c64> tucker(const Tensor& core, const Tensor& first, const Tensor& s
   return result;
 }
 
-StoredTensor stored(const std::string& name, const Tensor& tensor) { return {name, "", tensor.dtype(), tensor.shape(), [tensor] { return tensor; }}; }
+StoredTensor stored(const std::string& name, const Tensor& tensor) {
+  return {name, "", tensor.dtype(), tensor.shape(), [tensor] { return tensor; }};
+}
 
 TEST(NeuralopNames, MultiplyAJointFactorisationIntoItsLayers) {
   // Two layers of a 1 x 2 matrix: core (2, 1, 2), layers' factor (2, 2), factors (1, 1), (2, 2).
@@ -129,10 +133,10 @@ TEST(NeuralopNames, MultiplyAJointFactorisationIntoItsLayers) {
   ASSERT_EQ(result.size(), 6U);
   const auto value = [&](const std::string& name) { return result.at("fno_blocks.convs." + name).load(); };
   // Layer 0: row (1, i) of core = (1+i, 2) + i (3, 4i) = (1+4i, -2); layer 1: 2 (1+i, 2) - (3, 4i) = (-1+2i, 4-4i).
-  EXPECT_EQ(to_host<c64>(value("0.weight.core")), (std::vector<c64>{{1, 4}, -2}));
-  EXPECT_EQ(to_host<c64>(value("1.weight.core")), (std::vector<c64>{{-1, 2}, {4, -4}}));
+  EXPECT_EQ(to_host<c128>(value("0.weight.core")), (std::vector<c128>{{1, 4}, -2}));
+  EXPECT_EQ(to_host<c128>(value("1.weight.core")), (std::vector<c128>{{-1, 2}, {4, -4}}));
   const auto whole = tucker(value("1.weight.core"), value("1.weight.factors.factor_0"), value("1.weight.factors.factor_1"));
-  EXPECT_EQ(whole[0], c64(2, -1) * (c64(-1, 2) + c64(2) * c64(4, -4)));
+  EXPECT_EQ(whole[0], c128(2, -1) * (c128(-1, 2) + c128(2) * c128(4, -4)));
 }
 
 TEST(NeuralopNames, GiveTheRankOfAJointFactorisation) {

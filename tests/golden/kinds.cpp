@@ -7,6 +7,7 @@ namespace trident::golden {
 
 const std::vector<Kind>& kinds() {
   static const std::vector<Kind> all{
+      {"neuralop checkpoint", matches_neuralop_checkpoint, check_neuralop_checkpoint},
       {"neural operator", matches_neuralop_model, check_neuralop_model},
       {"neural operator at other resolutions", matches_neuralop_resolutions, check_neuralop_resolutions},
       {"spectral convolution", matches_spectral_conv, check_spectral_conv},

@@ -101,5 +101,7 @@ bool matches_neuralop_normalizer(const Folder& folder);
 Rows check_neuralop_normalizer(Folder& folder, const Options& options);
 bool matches_neuralop_training(const Folder& folder);
 Rows check_neuralop_training(Folder& folder, const Options& options);
+bool matches_neuralop_checkpoint(const Folder& folder);
+Rows check_neuralop_checkpoint(Folder& folder, const Options& options);
 
 }  // namespace trident::golden
