@@ -46,6 +46,10 @@ void check(const SpectralConvConfig& config) {
   }
 }
 
+double deviation_of(const SpectralConvConfig& config) {
+  return config.init_std.value_or(std::sqrt(2.0 / static_cast<double>(config.in_channels + config.out_channels)));
+}
+
 SpectralWeight::Description weight_of(const SpectralConvConfig& config) {
   check(config);
   Shape shape{config.in_channels};
@@ -57,7 +61,7 @@ SpectralWeight::Description weight_of(const SpectralConvConfig& config) {
           .first_rank = config.fixed_rank_modes ? FirstRank::fixed : FirstRank::chosen,
           .contraction = config.implementation,
           .channels = config.separable ? Channels::separate : Channels::mixed,
-          .deviation = config.init_std.value_or(std::sqrt(2.0 / static_cast<double>(config.in_channels + config.out_channels)))};
+          .deviation = deviation_of(config)};
 }
 
 /// One dimension of the convolution: which frequencies both grids and the weight have, and where the weight holds them.
@@ -110,7 +114,7 @@ SpectralConv::SpectralConv(const SpectralConvConfig& config, const Mesh& mesh) :
   if (!config.bias) return;
   Shape shape{config.out_channels};
   for (std::size_t i = 0; i < config.n_modes.size(); ++i) shape.push_back(1);
-  bias_ = whole_parameter(shape, Init::normal(std::sqrt(2.0 / static_cast<double>(config.in_channels + config.out_channels))));
+  bias_ = whole_parameter(shape, Init::normal(deviation_of(config)));
 }
 
 Tensor SpectralConv::operator()(const Tensor& x, const std::vector<std::int64_t>& output_extents, const std::vector<std::int64_t>& extents) const {
