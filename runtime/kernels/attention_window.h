@@ -11,8 +11,8 @@
 
 namespace trident::cpu {
 
-inline constexpr std::int64_t kBlockRows =
-    16;                                        // queries whose scores are held at a time: 16 rows of 256 keys fill half a first-level cache
+/// Queries whose scores are held at a time: 16 rows of 256 keys fill half a first-level cache.
+inline constexpr std::int64_t kBlockRows = 16;
 inline constexpr double kNormFloor = 1e-12;    // of torch.nn.functional.normalize
 inline constexpr double kMaskValue = -200.0;   // the reference adds its -100 twice
 inline constexpr double kPaddedScore = -1e30;  // of keys that only fill up a vector: their probability is 0
