@@ -59,16 +59,17 @@ void ErrorTable::add(const std::vector<std::int64_t>& samples, const Tensor& pre
     throw ShapeError(concat("evaluation: the model's output ", to_string(prediction.shape()), " and the label ", to_string(label.shape()),
                             " do not match"));
   }
+  const std::int64_t points = label.size(2) * label.size(3);
   const auto add_rows = [&]<class T>(T) {
     const std::vector<T> predicted = to_host<T>(prediction), expected = to_host<T>(label);
     const std::vector<T> terms = options_.loss.norm ? to_host<T>(norm_terms(*options_.loss.norm, prediction, label)) : std::vector<T>{};
     for (std::size_t index = 0; index < samples.size(); ++index) {
-      const std::int64_t first = static_cast<std::int64_t>(index) * options_.out_channels * options_.points;
+      const std::int64_t first = static_cast<std::int64_t>(index) * options_.out_channels * points;
       Row row{samples[index], {}};
       const auto add_sums = [&](const ChannelGroup& group, int p) {
-        const std::int64_t offset = first + group.first * options_.points;
+        const std::int64_t offset = first + group.first * points;
         const auto [error, magnitude] =
-            sums_of(predicted.data() + offset, expected.data() + offset, (group.last - group.first) * options_.points, p);
+            sums_of(predicted.data() + offset, expected.data() + offset, (group.last - group.first) * points, p);
         row.sums.push_back({error, magnitude});
       };
       for (const ChannelGroup& group : options_.groups) add_sums(group, 1);
@@ -87,20 +88,24 @@ void ErrorTable::add(const std::vector<std::int64_t>& samples, const Tensor& pre
   }
 }
 
-void ErrorTable::gather(Communicator& ranks) {
+void ErrorTable::gather(const Mesh& mesh) {
+  Communicator& ranks = mesh.comm(Axis::data);
   const std::size_t columns = options_.groups.size() + loss_groups_.size() + (options_.loss.norm ? 1 : 0);
   const auto width = static_cast<std::int64_t>(1 + 2 * columns);
   std::vector<double> numbers;
   for (const Row& row : rows_) {
-    numbers.push_back(static_cast<double>(row.sample));
+    // The sum over domain ranks is to leave the number of the sample as it is.
+    numbers.push_back(mesh.coordinate(Axis::domain_y) == 0 && mesh.coordinate(Axis::domain_x) == 0 ? static_cast<double>(row.sample) : 0.0);
     for (const Sums& sums : row.sums) numbers.insert(numbers.end(), {sums.error, sums.label});
   }
+  const Tensor mine = from_values<double>({static_cast<std::int64_t>(numbers.size())}, numbers);
+  mesh.comm(Axis::domain_y | Axis::domain_x).all_reduce(mine, ReduceOp::sum);
   const std::vector<std::int64_t> one_each(static_cast<std::size_t>(ranks.size()), 1);
   const Tensor sizes = empty({ranks.size()}, DType::i64);
   ranks.all_gather(from_values<std::int64_t>({1}, {static_cast<std::int64_t>(numbers.size())}), sizes, one_each);
   const std::vector<std::int64_t> counts = to_host<std::int64_t>(sizes);
   const Tensor all = empty({std::accumulate(counts.begin(), counts.end(), std::int64_t{0})}, DType::f64);
-  ranks.all_gather(from_values<double>({static_cast<std::int64_t>(numbers.size())}, numbers), all, counts);
+  ranks.all_gather(mine, all, counts);
   numbers = to_host<double>(all);
 
   rows_.clear();

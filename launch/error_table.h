@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "models/model.h"
-#include "parallel/communicator.h"
+#include "parallel/mesh.h"
 #include "runtime/config.h"
 
 namespace trident {
@@ -26,10 +26,11 @@ class ErrorTable {
   };
   explicit ErrorTable(Options options);
 
-  /// One row a sample: `samples` are their numbers in the data set. prediction, label: (batch, channel, y, x).
+  /// One row a sample: `samples` are their numbers in the data set. prediction, label: (batch, channel, y, x), also a part of the fields.
   void add(const std::vector<std::int64_t>& samples, const Tensor& prediction, const Tensor& label);
-  /// Every rank's rows on every rank, in the order of the samples. Collective.
-  void gather(Communicator& ranks);
+  /// Every rank's rows on every rank, in the order of the samples; what the domain ranks know of their parts of a sample is added up.
+  /// Collective.
+  void gather(const Mesh& mesh);
 
   std::int64_t num_samples() const { return static_cast<std::int64_t>(rows_.size()); }
   /// The training loss of all samples as one batch; of losses that add up norms: a sample's mean.

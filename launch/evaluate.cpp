@@ -6,6 +6,7 @@
 #include "checkpoint/model_directory.h"
 #include "launch/commands.h"
 #include "launch/evaluation.h"
+#include "launch/mesh_choice.h"
 #include "launch/run_model.h"
 
 namespace trident {
@@ -91,13 +92,19 @@ void evaluate(const EvaluateOptions& options, CommandContext& context) {
   check_data_config(run.config.data, run.document);
   if (options.output) check_target(*options.output, options.overwrite ? Overwrite::yes : Overwrite::no);
 
-  const Mesh mesh = make_mesh(run, context);
+  std::vector<std::shared_ptr<const Dataset>> datasets;
+  for (const DataEntry& entry : run.config.data.validation) {
+    datasets.push_back(std::make_shared<const Dataset>(open_dataset(run.config.data, {entry}, Split::validation, "data.validation")));
+  }
+  const MeshLoad load{.models = {read_model_config(options.model)},
+                      .batch = batch_size_of(run),
+                      .points = {datasets.front()->ny(), datasets.front()->nx()}};
+  const Mesh mesh = make_mesh(run.config.parallel, run.document, load, context);
   const DType dtype = dtype_of_precision(run.config.training.precision);
   const LoadedModel loaded = load_model(options.model, mesh, {.dtype = dtype});
   const Evaluator evaluator(loaded.model, loss_of_run(loaded.model, run.config.training), dtype, batch_size_of(run), mesh);
   Findings findings;
-  for (const DataEntry& entry : run.config.data.validation) {
-    const auto dataset = std::make_shared<const Dataset>(open_dataset(run.config.data, {entry}, Split::validation, "data.validation"));
+  for (const auto& dataset : datasets) {
     check_channels(run, options, loaded.model, *dataset);
     evaluate_entry(run, evaluator, dataset, options.output ? KeepFields::yes : KeepFields::no, findings);
   }

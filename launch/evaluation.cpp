@@ -4,6 +4,7 @@
 #include <numeric>
 
 #include "models/rollout.h"
+#include "parallel/field_sharing.h"
 #include "runtime/autograd/tape.h"
 #include "runtime/tensor/copy.h"
 #include "runtime/tensor/create.h"
@@ -83,10 +84,11 @@ class FrameLoaders {
   std::vector<std::unique_ptr<Loader>> loaders_;
 };
 
-LoaderOptions loader_options(const Mesh& mesh, std::int64_t batch_size, DType dtype) {
+LoaderOptions loader_options(const Mesh& mesh, const Model& model, std::int64_t batch_size, DType dtype) {
   return {.global_batch_size = batch_size,
           .rank = mesh.coordinate(Axis::data),
           .num_ranks = mesh.size(Axis::data),
+          .part = [model](std::int64_t ny, std::int64_t nx) { return model->rectangle(ny, nx); },
           .epochs = 1,
           .dtype = dtype};
 }
@@ -110,28 +112,22 @@ ErrorTable Evaluator::validate(const std::shared_ptr<const Dataset>& dataset) co
   const Recording off(false);
   const Prepared prepared = model_->prepare();
   ErrorTable table = table_for(*dataset);
-  Loader loader(dataset, loader_options(mesh_, batch_size_, dtype_));
+  Loader loader(dataset, loader_options(mesh_, model_, batch_size_, dtype_));
   while (const auto batch = loader.next()) {
     const MicroBatch& mine = batch->micro_batches.front();
     table.add(mine.samples, model_(mine.fields, prepared, pass_), mine.fields.label);
   }
-  table.gather(mesh_.comm(Axis::data));
+  table.gather(mesh_);
   return table;
 }
 
-Tensor Evaluator::gathered(const Tensor& mine, std::int64_t all) const {
-  Communicator& ranks = mesh_.comm(Axis::data);
-  Shape shape = mine.shape();
-  shape[0] = all;
-  const Tensor result = empty(shape, mine.dtype());
-  std::vector<std::int64_t> counts = part_sizes(all, ranks.size());
-  for (std::int64_t& count : counts) count *= result.numel() / all;
-  ranks.all_gather(packed(mine), result, counts);
-  return result;
+Tensor Evaluator::gathered(const Tensor& mine, std::int64_t all, const Dataset& dataset) const {
+  const std::int64_t ny = dataset.ny(), nx = dataset.nx();
+  return FieldSharing(mesh_, all, model_->rectangle(ny, nx), ny, nx, 2).gather(mine);
 }
 
 void Evaluator::collect(const std::vector<GlobalBatch>& batches, const std::vector<double>& fractions, const Prepared& prepared,
-                        KeepFields keep, Collected& collected) const {
+                        const Dataset& dataset, KeepFields keep, Collected& collected) const {
   const MicroBatch& last = batches.back().micro_batches.front();
   const std::int64_t out = last.fields.label.size(1);
   const bool persistent = last.fields.input.size(1) >= out;  // a prediction that is the input
@@ -143,11 +139,11 @@ void Evaluator::collect(const std::vector<GlobalBatch>& batches, const std::vect
     const Tensor& label = batches[batches.size() > 1 ? step : 0].micro_batches.front().fields.label;
     collected.of_model[step].add(last.samples, output, label);
     if (persistent) collected.of_persistence[step].add(last.samples, start, label);
-    if (keep == KeepFields::yes && step + 1 == fractions.size()) collected.outputs.push_back(gathered(output, batches.back().size));
+    if (keep == KeepFields::yes && step + 1 == fractions.size()) collected.outputs.push_back(gathered(output, batches.back().size, dataset));
   });
   if (keep == KeepFields::yes) {
-    collected.inputs.push_back(gathered(last.fields.input, batches.back().size));
-    collected.labels.push_back(gathered(last.fields.label, batches.back().size));
+    collected.inputs.push_back(gathered(last.fields.input, batches.back().size, dataset));
+    collected.labels.push_back(gathered(last.fields.label, batches.back().size, dataset));
   }
 }
 
@@ -158,14 +154,14 @@ CaseResult Evaluator::run_case(const RunFile& run, std::size_t index, const Data
   std::vector<double> fractions;
   for (const double step : steps) fractions.push_back(step / (wanted.final_time - wanted.initial_time));
   const std::vector<FramePair> pairs = pairs_of(wanted, steps);
-  FrameLoaders loaders(dataset, pairs, loader_options(mesh_, batch_size_, dtype_));
+  FrameLoaders loaders(dataset, pairs, loader_options(mesh_, model_, batch_size_, dtype_));
   const Prepared prepared = model_->prepare();
   Collected collected;
   collected.of_model.assign(steps.size(), table_for(dataset));
   collected.of_persistence = collected.of_model;
-  for (auto batches = loaders.next(); !batches.empty(); batches = loaders.next()) collect(batches, fractions, prepared, keep, collected);
-  for (ErrorTable& table : collected.of_model) table.gather(mesh_.comm(Axis::data));
-  for (ErrorTable& table : collected.of_persistence) table.gather(mesh_.comm(Axis::data));
+  for (auto batches = loaders.next(); !batches.empty(); batches = loaders.next()) collect(batches, fractions, prepared, dataset, keep, collected);
+  for (ErrorTable& table : collected.of_model) table.gather(mesh_);
+  for (ErrorTable& table : collected.of_persistence) table.gather(mesh_);
 
   CaseResult result;
   result.report = write_config(wanted);
@@ -181,7 +177,7 @@ CaseResult Evaluator::run_case(const RunFile& run, std::size_t index, const Data
   if (collected.of_persistence.front().num_samples() > 0) {
     result.report.set("persistence", report_of(collected.of_persistence, wanted.every_step, false));
   }
-  if (keep == KeepFields::yes) {
+  if (keep == KeepFields::yes && mesh_.world().rank() == 0) {
     const std::string frames = concat(wanted.initial_time, "-", wanted.final_time);
     result.fields = {{concat(wanted.initial_time, "/input"), joined(collected.inputs)},
                      {frames + "/label", joined(collected.labels)},

@@ -36,14 +36,14 @@ class Evaluator {
   /// What a case collects while its batches are computed; a table a step, whose labels are those of the step or of the end.
   struct Collected {
     std::vector<ErrorTable> of_model, of_persistence;
-    std::vector<Tensor> inputs, labels, outputs;  // of all ranks, if kept
+    std::vector<Tensor> inputs, labels, outputs;  // on rank 0, if kept
     double time = 0.0;                            // lead time, as the model is told
   };
-  void collect(const std::vector<GlobalBatch>& batches, const std::vector<double>& fractions, const Prepared& prepared, KeepFields keep,
+  void collect(const std::vector<GlobalBatch>& batches, const std::vector<double>& fractions, const Prepared& prepared, const Dataset& dataset, KeepFields keep,
                Collected& collected) const;
   ErrorTable table_for(const Dataset& dataset) const;
-  /// The samples of all ranks, in their order. Collective.
-  Tensor gathered(const Tensor& mine, std::int64_t all) const;
+  /// Whole fields of `all` samples, on rank 0. Collective.
+  Tensor gathered(const Tensor& mine, std::int64_t all, const Dataset& dataset) const;
 
   Model model_;
   LossDescription loss_;

@@ -6,6 +6,8 @@
 #include "launch/commands.h"
 #include "launch/data/dataset.h"
 #include "launch/field_file.h"
+#include "launch/mesh_choice.h"
+#include "models/mesh_prediction.h"
 #include "models/model_description.h"
 #include "models/normalization.h"
 #include "models/prediction.h"
@@ -22,9 +24,31 @@ struct PredictOptions {
   std::optional<double> time;
   std::optional<std::int64_t> steps, trajectory;
   std::string problem;
+  std::vector<std::string> overrides;
   int frame = 0;
   bool overwrite = false;
 };
+
+struct Answer {
+  PredictionRequest request;
+  Tensor output;
+};
+
+/// Points along y and x of a request's fields, if it is one for the model.
+std::array<std::int64_t, 2> points_of(const Model& model, const Tensor& input) {
+  const int last = model->num_dims() + 1;  // axis
+  if (input.rank() <= last) return {1, 1};
+  return {model->num_dims() > 1 ? input.size(last - 1) : 1, input.size(last)};
+}
+
+/// Rank 0's batch and points on all ranks, so that they choose the same mesh.
+void share(Communicator& world, MeshLoad& load) {
+  const Tensor numbers = from_values<std::int64_t>({3}, std::vector{load.batch, load.points[0], load.points[1]});
+  world.broadcast(numbers, 0);
+  const std::int64_t* const shared = numbers.data<std::int64_t>();
+  load.batch = shared[0];
+  load.points = {shared[1], shared[2]};
+}
 
 /// One frame of a data set as physical fields with all input channels of the problem: (1, channel, y, x).
 Tensor read_frame(const PredictOptions& options, Problem problem) {
@@ -65,17 +89,37 @@ PredictionRequest request_of(const PredictOptions& options, const ModelDescripti
   return request;
 }
 
-Tensor predict_here(const PredictOptions& options, const LoadedModel& loaded, const PredictionRequest& request, DType precision) {
+/// By all ranks together; the answer is on rank 0, which alone reads the input. Nothing on the others.
+std::optional<Answer> predict_here(const PredictOptions& options, DType precision, CommandContext& context) {
+  const auto [parallel, document] = parallel_of(options.overrides);
+  const bool first = context.session.world()->rank() == 0;
+  const ConfigValue config = read_model_config(options.model);
+  Answer answer;
+  MeshLoad load{.models = {config}};
+  if (first) {
+    answer.request = request_of(options, read_model_description(read_trident_json(options.model)));
+    load.batch = answer.request.input.size(0);
+    load.points = points_of(describe_model(config, Mesh()), answer.request.input);
+  }
+  share(*context.session.world(), load);
+  const Mesh mesh = make_inference_mesh(parallel, document, load, context);
+  const LoadedModel loaded = load_model(options.model, mesh, {.dtype = precision});
   const Recording off(false);
-  std::optional<Problem> problem;
   const ModelDescription description = read_model_description(loaded.description);
-  if (!options.problem.empty()) problem = problem_named(description, options.problem);
-  return predict(loaded.model, loaded.model->prepare(), request, problem ? &*problem : nullptr, precision);
+  const MeshPredictor predictor(loaded.model, mesh, [&](const std::string& name) { return problem_named(description, name); }, precision);
+  if (!first) {
+    predictor.follow();
+    return std::nullopt;
+  }
+  answer.output = predictor.lead(answer.request);
+  return answer;
 }
 
-Tensor predict_there(const PredictOptions& options, const PredictionRequest& request) {
+Answer predict_there(const PredictOptions& options) {
   if constexpr (build::kHasGrpc) {
-    return Client(*options.server).predict(options.model, request);
+    Answer answer{.request = request_of(options, {}), .output = {}};
+    answer.output = Client(*options.server).predict(options.model, answer.request);
+    return answer;
   } else {
     throw ConfigError("--server: this build has no gRPC; configure with -DTRIDENT_GRPC=ON");
   }
@@ -95,22 +139,15 @@ FieldFile answer_file(const PredictOptions& options, const PredictionRequest& re
 }
 
 void run_predict(const PredictOptions& options, CommandContext& context) {
-  if (const int ranks = context.session.world()->size(); ranks > 1) {
-    throw ConfigError(concat("predict: started on ", ranks, " ranks; it is one process, so start it without a launcher or with -n 1"));
+  if (const int ranks = context.session.world()->size(); ranks > 1 && options.server) {
+    throw ConfigError(concat("predict: started on ", ranks, " ranks, but the service computes; start it without a launcher or with -n 1"));
   }
   if (context.common.precision == Precision::bf16) throw ConfigError("--precision: bf16 needs a CUDA device; take f32 or f64");
   check_target(options.output, options.overwrite ? Overwrite::yes : Overwrite::no);
   const DType precision = dtype_of_precision(context.common.precision.value_or(Precision::f32));
-  PredictionRequest request;
-  Tensor output;
-  if (options.server) {
-    request = request_of(options, {});
-    output = predict_there(options, request);
-  } else {
-    const LoadedModel loaded = load_model(options.model, Mesh(), {.dtype = precision});
-    request = request_of(options, read_model_description(loaded.description));
-    output = predict_here(options, loaded, request, precision);
-  }
+  const std::optional<Answer> answer = options.server ? predict_there(options) : predict_here(options, precision, context);
+  if (!answer) return;
+  const auto& [request, output] = *answer;
   write_field_file(options.output, answer_file(options, request, output));
   if (context.common.json) {
     ConfigValue shape = ConfigValue::list();
@@ -136,6 +173,7 @@ Command predict_command() {
             arguments.add("--problem", options->problem, "fields and time are physical fields of this problem");
             arguments.add("--trajectory", options->trajectory, "the input is this trajectory of a data set");
             arguments.add("--frame", options->frame, "and this frame");
+            arguments.add("key=value", options->overrides, "how ranks share the model: parallel.domain_y=2 (docs/parallelism.md)");
             arguments.flag("--overwrite", options->overwrite, "replace an existing output");
             return [options](CommandContext& context) { run_predict(*options, context); };
           }};

@@ -7,6 +7,7 @@
 #include <fstream>
 #include <sstream>
 
+#include "launch/mesh_choice.h"
 #include "runtime/device/device.h"
 
 namespace trident {
@@ -23,14 +24,6 @@ std::string read_text(const std::string& path) {
   std::ostringstream text;
   text << file.rdbuf();
   return text.str();
-}
-
-void apply_override(ConfigValue& document, const std::string& text) {
-  const std::size_t equals = text.find('=');
-  if (equals == std::string::npos || equals == 0) {
-    throw ConfigError(concat(kCommandLine, ": expected key=value such as training.steps=10, found \"", text, "\""));
-  }
-  set_path(document, text.substr(0, equals), parse_yaml(text.substr(equals + 1), kCommandLine));
 }
 
 /// `path` made absolute, against the folder of the document that named it.
@@ -143,20 +136,6 @@ void check_device(const RunFile& run) {
   }
 }
 
-void check_parallel(const RunFile& run) {
-  const ParallelConfig& parallel = run.config.parallel;
-  require_at_least(run, "parallel.data", parallel.data, 1);
-  for (const auto& [key, size] : {std::pair{"parallel.domain_y", parallel.domain_y}, std::pair{"parallel.domain_x", parallel.domain_x},
-                                  std::pair{"parallel.tensor", parallel.tensor}}) {
-    if (size != 1) throw run.error(key, concat("this version splits the data axis alone; expected 1, found ", size));
-  }
-  if (parallel.sequence_parallel && parallel.tensor == 1) throw run.error("parallel.sequence_parallel", "needs parallel.tensor above 1; leave it false");
-  for (const Axis axis : kDefaultOrder) {
-    if (std::ranges::count(parallel.order, axis) != 1) throw run.error("parallel.order", concat("needs each axis once: ", name_of(axis)));
-  }
-  require(run, parallel.timeout_seconds >= 1, "parallel.timeout_seconds", parallel.timeout_seconds, "at least 1");
-}
-
 void check_evaluation(const RunFile& run) {
   const EvaluationConfig& evaluation = run.config.evaluation;
   require_at_least(run, "evaluation.every", evaluation.every, std::int64_t{1});
@@ -171,6 +150,14 @@ void check_evaluation(const RunFile& run) {
 
 }  // namespace
 
+void apply_override(ConfigValue& document, const std::string& text) {
+  const std::size_t equals = text.find('=');
+  if (equals == std::string::npos || equals == 0) {
+    throw ConfigError(concat(kCommandLine, ": expected key=value such as training.steps=10, found \"", text, "\""));
+  }
+  set_path(document, text.substr(0, equals), parse_yaml(text.substr(equals + 1), kCommandLine));
+}
+
 RunFile read_run(const std::string& path, const std::vector<std::string>& overrides) {
   RunFile run;
   run.document = parse_yaml(read_text(path), path);
@@ -182,7 +169,7 @@ RunFile read_run(const std::string& path, const std::vector<std::string>& overri
   check_optimizer(run);
   check_loss(run);
   check_device(run);
-  check_parallel(run);
+  check_parallel(run.config.parallel, run.document);
   check_evaluation(run);
   return run;
 }
@@ -201,20 +188,6 @@ void check_for_training(const RunFile& run) {
 
 void check_for_evaluation(const RunFile& run) {
   if (run.config.data.validation.empty()) throw run.error("data.validation", "is missing; list at least one data set to evaluate on");
-}
-
-Mesh make_mesh(const RunFile& run, CommandContext& context) {
-  const ParallelConfig& parallel = run.config.parallel;
-  const auto& world = context.session.world();
-  const int ranks = parallel.data.value_or(world->size());
-  if (ranks != world->size()) {
-    throw run.error("parallel.data", concat("is ", ranks, ", but the job has ", world->size(), " ranks; start it with mpirun -n ", ranks,
-                                            ", or leave the key out"));
-  }
-  world->set_timeout(parallel.timeout_seconds);
-  Mesh mesh(world, {ranks, parallel.domain_y, parallel.domain_x, parallel.tensor}, parallel.order);
-  context.session.set_mesh(mesh);
-  return mesh;
 }
 
 std::vector<std::string> overrides_of(const CommonOptions& options) {

@@ -168,10 +168,8 @@ RunFile read_run(const std::string& path, const std::vector<std::string>& overri
 void check_for_training(const RunFile& run);
 void check_for_evaluation(const RunFile& run);
 
-/// The mesh that the run asks for on the ranks of this job, known to the session from then on. Throws ConfigError if it does not have as
-/// many ranks. Collective.
-Mesh make_mesh(const RunFile& run, CommandContext& context);
-
+/// "training.steps=10" put into a document. Throws ConfigError if it is no key=value.
+void apply_override(ConfigValue& document, const std::string& text);
 /// The flags of the command line as overrides of a run file.
 std::vector<std::string> overrides_of(const CommonOptions& options);
 

@@ -4,6 +4,7 @@
 #include "checkpoint/atomic_file.h"
 #include "checkpoint/model_directory.h"
 #include "launch/commands.h"
+#include "launch/mesh_choice.h"
 #include "launch/run_model.h"
 #include "launch/trainer/training_run.h"
 #include "parallel/messages.h"
@@ -40,11 +41,12 @@ Setup prepare(const TrainOptions& options, CommandContext& context) {
   const RunConfig& config = setup.run.config;
   check_for_training(setup.run);
   check_data_config(config.data, setup.run.document);
-  setup.mesh = make_mesh(setup.run, context);
   setup.train = open(setup.run, config.data.train, Split::train, "data.train");
   setup.validation = open(setup.run, config.data.validation, Split::validation, "data.validation");
   setup.choice = choose_model(setup.run, *setup.train);
   const std::int64_t batch = config.training.global_batch_size;
+  setup.mesh = make_mesh(config.parallel, setup.run.document,
+                         {.models = {setup.choice.config}, .batch = batch, .points = {setup.train->ny(), setup.train->nx()}}, context);
   setup.steps_per_epoch = (setup.train->size() + batch - 1) / batch;
   setup.total_steps = config.training.steps ? *config.training.steps : *config.training.epochs * setup.steps_per_epoch;
   return setup;
@@ -108,6 +110,7 @@ void print_dry_run(const Setup& setup, Trainer& trainer, const CommandContext& c
                               .micro_batches = config.training.gradient_accumulation_steps,
                               .rank = setup.mesh.coordinate(Axis::data),
                               .num_ranks = setup.mesh.size(Axis::data),
+                              .part = [model = trainer.model()](std::int64_t ny, std::int64_t nx) { return model->rectangle(ny, nx); },
                               .seed = config.seed,
                               .shuffle = config.data.shuffle,
                               .epochs = {},
@@ -170,7 +173,8 @@ void train(const TrainOptions& options, CommandContext& context) {
                    .validation = setup.validation,
                    .total_steps = setup.total_steps,
                    .description = write_config(description_of(*setup.train)),
-                   .mesh = setup.mesh},
+                   .mesh = setup.mesh,
+                   .profile = options.profile},
                   trainer, log);
   if (checkpoint) {
     run.resume(*checkpoint);
@@ -191,7 +195,7 @@ Command train_command() {
             arguments.add("key=value", options->overrides, "overrides such as training.steps=10");
             arguments.flag("--resume", options->resume, "go on from the last checkpoint of the output");
             arguments.flag("--dry-run", options->dry_run, "check everything, compute one step, print the resolved run, write nothing");
-            arguments.flag("--profile", options->profile, "print where the time went");
+            arguments.flag("--profile", options->profile, "print where the time went, and trace 50 steps of all ranks");
             return [options](CommandContext& context) { train(*options, context); };
           }};
 }

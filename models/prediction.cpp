@@ -1,6 +1,7 @@
 #include "models/prediction.h"
 
 #include <algorithm>
+#include <exception>
 #include <vector>
 
 #include "models/normalization.h"
@@ -21,8 +22,8 @@ namespace {
 
 std::string described(const Tensor& x) { return x.defined() ? concat(name_of(x.dtype()), " ", to_string(x.shape())) : "missing"; }
 
-void require_finite(const char* what, const Tensor& x) {
-  if (!all_finite(x)) throw DataError(concat("prediction: ", what, " holds numbers that are not finite (NaN or infinite); remove them"));
+void require_finite(const char* what, const Tensor& x, const OnAnyRank& on_any_rank) {
+  if (on_any_rank(!all_finite(x))) throw DataError(concat("prediction: ", what, " holds numbers that are not finite (NaN or infinite); remove them"));
 }
 
 void check_channels(const Model& model, const Problem& problem) {
@@ -33,7 +34,7 @@ void check_channels(const Model& model, const Problem& problem) {
 }
 
 /// (batch,), in the model's units; undefined for models without time.
-Tensor lead_time(const Model& model, const PredictionRequest& request, const Problem* problem) {
+Tensor lead_time(const Model& model, const PredictionRequest& request, const Problem* problem, const OnAnyRank& on_any_rank) {
   const std::int64_t batch = request.input.size(0);
   if (!model->uses_time()) {
     if (!request.time.defined()) return {};
@@ -45,7 +46,7 @@ Tensor lead_time(const Model& model, const PredictionRequest& request, const Pro
     throw ShapeError(concat("prediction: time is ", described(request.time), "; this model is conditioned on time and expects one lead time ",
                             "for each of the ", batch, " samples: (", batch, ") or (", batch, ", 1) floating numbers"));
   }
-  require_finite("time", request.time);
+  require_finite("time", request.time, on_any_rank);
   const Tensor time = reshape(contiguous(request.time), {batch});
   if (problem == nullptr || !problem->time_scale) return time;
   return time / full({1}, *problem->time_scale, time.dtype());
@@ -150,6 +151,19 @@ class Conversion {
   DType precision_;
 };
 
+/// One rank alone may know why the request is over; all stop.
+void look_between_steps(const PredictionRequest& part, const OnAnyRank& on_any_rank) {
+  std::exception_ptr reason;
+  try {
+    if (part.between_steps) part.between_steps();
+  } catch (...) {
+    reason = std::current_exception();
+  }
+  const bool over = on_any_rank(reason != nullptr);
+  if (reason) std::rethrow_exception(reason);
+  if (over) throw Error("prediction: rank 0 has ended the request between two steps; see its message");
+}
+
 }  // namespace
 
 Shape answer_shape(const Model& model, const PredictionRequest& request) {
@@ -175,42 +189,52 @@ Shape answer_shape(const Model& model, const PredictionRequest& request) {
 }
 
 Tensor predict(const Model& model, const Prepared& prepared, const PredictionRequest& request, const Problem* problem, DType precision) {
-  const Recording off(false);
   const Shape shape = answer_shape(model, request);
-  if (has_pairs(model, request.input)) {
-    PredictionRequest joined = request;
-    joined.input = view::as_complex(packed(request.input));
-    return view::reshape(view::as_real(predict(model, prepared, joined, problem, precision)), shape);
-  }
-  const DType dtype = request.input.dtype();
-  require_finite("input", request.input);
+  PredictionRequest joined = request;
+  const bool pairs = has_pairs(model, request.input);
+  if (pairs) joined.input = view::as_complex(packed(request.input));
+  const Tensor answer = predict_part(model, prepared, joined, problem, precision, [](bool here) { return here; });
+  return view::reshape(pairs ? view::as_real(answer) : answer, shape);
+}
+
+Tensor predict_part(const Model& model, const Prepared& prepared, const PredictionRequest& part, const Problem* problem, DType precision,
+                    const OnAnyRank& on_any_rank) {
+  const Recording off(false);
+  const DType dtype = part.input.dtype();
+  require_finite("input", part.input, on_any_rank);
   if (problem != nullptr) check_channels(model, *problem);
   const Conversion conversion(model, problem, precision);
 
-  Fields fields{.input = conversion.input(request.input), .time = lead_time(model, request, problem), .pixel_mask = {}, .label = {}};
-  require_finite("input, as the model's numbers,", fields.input);
-  const Tensor mask = kept_mask(model, request, problem);
-  const Tensor kept = mask.defined() ? kept_values(model, request, problem) : Tensor{};
+  Fields fields{.input = conversion.input(part.input), .time = lead_time(model, part, problem, on_any_rank), .pixel_mask = {}, .label = {}};
+  require_finite("input, as the model's numbers,", fields.input, on_any_rank);
+  const Tensor mask = kept_mask(model, part, problem);
+  const Tensor kept = mask.defined() ? kept_values(model, part, problem) : Tensor{};
   if (mask.defined()) fields.pixel_mask = mask.numel() == mask.size(0) * mask.size(1) ? view::reshape(mask, {mask.size(0), mask.size(1)}) : mask;
   if (kept.defined()) fields.label = conversion.label(kept);
 
-  const std::int64_t steps = request.steps.value_or(1);
-  Shape by_step{shape[0], steps};
-  for (int dim = request.steps ? 2 : 1; dim < shape.rank(); ++dim) by_step.push_back(shape[dim]);
-  const Tensor answer = empty(by_step, dtype);
+  const std::int64_t steps = part.steps.value_or(1);
+  Tensor answer;  // (batch, step, out channel, space...)
   Pass pass;
   pass.precision = precision;
   roll_out(model, prepared, fields, equal_steps(steps), pass, [&](std::size_t step, const Tensor& output) {
-    if (!all_finite(output)) {
+    if (on_any_rank(!all_finite(output))) {
       throw Error(concat("prediction: the model's output of step ", step + 1, " is not finite; is the input of the kind it was trained on?"));
     }
     Tensor physical = conversion.output(output, dtype);
     if (kept.defined()) physical = where(mask, kept, physical);
+    if (!answer.defined()) {
+      Shape shape{physical.size(0), steps};
+      for (int dim = 1; dim < physical.rank(); ++dim) shape.push_back(physical.size(dim));
+      answer = empty(shape, dtype);
+    }
     const auto index = static_cast<std::int64_t>(step);
     const Tensor slot = view::slice(answer, 1, index, index + 1);
     copy_into(slot, view::reshape(packed(physical), slot.shape()));
-    if (request.between_steps && index + 1 < steps) request.between_steps();
+    if (index + 1 < steps) look_between_steps(part, on_any_rank);
   });
+  if (part.steps) return answer;
+  Shape shape{answer.size(0)};
+  for (int dim = 2; dim < answer.rank(); ++dim) shape.push_back(answer.size(dim));
   return view::reshape(answer, shape);
 }
 

@@ -31,4 +31,11 @@ Shape answer_shape(const Model& model, const PredictionRequest& request);
 /// constants in every output and feedback. Throws ShapeError, ConfigError, or DataError on numbers that are not finite.
 Tensor predict(const Model& model, const Prepared& prepared, const PredictionRequest& request, const Problem* problem, DType precision);
 
+/// Whether something holds on any of the ranks that compute an answer together, so that they refuse it together.
+using OnAnyRank = std::function<bool(bool here)>;
+/// This rank's part of an answer from its parts of the fields, complex ones as complex numbers. Shapes are not checked: they were by
+/// answer_shape(), for the whole fields.
+Tensor predict_part(const Model& model, const Prepared& prepared, const PredictionRequest& part, const Problem* problem, DType precision,
+                    const OnAnyRank& on_any_rank);
+
 }  // namespace trident

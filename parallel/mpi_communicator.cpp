@@ -34,6 +34,8 @@ constexpr std::int64_t kGatheredBytes = std::int64_t{1} << 13;
 constexpr std::int64_t kLargestMessageBytes = std::int64_t{1} << 30;  // MPI counts in int
 constexpr auto kSpinTime = std::chrono::microseconds(100);
 constexpr auto kNapTime = std::chrono::microseconds(20);
+// Who has waited long naps longer: ranks that follow a service wait for hours.
+constexpr auto kLongestNapTime = std::chrono::microseconds(1000);
 // By which time a watchdog has said who is missing and ended the job.
 constexpr double kWatchdogSeconds = 20.0;
 
@@ -354,7 +356,7 @@ class MpiCommunicator final : public Communicator {
       } else if (now - progress > kSpinTime) {
         const double deadline = timeout_seconds_ + (watchdog_ ? kWatchdogSeconds : 0.0);
         if (now - start > std::chrono::duration<double>(deadline)) throw_missing(call);
-        std::this_thread::sleep_for(kNapTime);
+        std::this_thread::sleep_for(std::clamp<Clock::duration>((now - progress) / 100, kNapTime, kLongestNapTime));
       }
     }
     requests_.clear();

@@ -88,7 +88,7 @@ class RankWatchdog final : public Watchdog {
                          .members = group.members,
                          .timeout_seconds = timeout_seconds};
     }
-    event.group = key;
+    event.group = concat(group_name, " ", key);
     event.sequence = sequence;
     if (sequence < kCheckedCollectives) check(group, key, sequence, call);
     return number;

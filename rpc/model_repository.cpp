@@ -5,7 +5,7 @@
 
 #include "checkpoint/model_directory.h"
 #include "models/model_description.h"
-#include "models/prediction.h"
+#include "models/mesh_prediction.h"
 #include "runtime/error.h"
 
 namespace trident {
@@ -13,26 +13,23 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// What predictions share; only read once it is made.
+/// What answers need; only read once it is made.
 struct ReadyModel {
+  ReadyModel(LoadedModel from, const Mesh& mesh, DType precision)
+      : loaded(std::move(from)),
+        description(read_model_description(loaded.description)),
+        predictor(loaded.model, mesh, [this](const std::string& name) { return problem_named(description, name); }, precision) {}
+
   LoadedModel loaded;
   ModelDescription description;
-  Prepared prepared;
-
-  std::optional<Problem> problem(const PredictionRequest& request) const {
-    if (request.problem.empty()) return std::nullopt;
-    return problem_named(description, request.problem);
-  }
+  MeshPredictor predictor;
 };
 
 }  // namespace
 
-ServedModel serve_model(const std::string& name, LoadedModel loaded, DType precision) {
-  const auto ready = std::make_shared<ReadyModel>();
-  ready->loaded = std::move(loaded);
-  ready->description = read_model_description(ready->loaded.description);
+ServedModel serve_model(const std::string& name, LoadedModel loaded, DType precision, const Mesh& mesh) {
+  const auto ready = std::make_shared<const ReadyModel>(std::move(loaded), mesh, precision);
   const Model& model = ready->loaded.model;
-  ready->prepared = model->prepare();
 
   ServedModel served;
   served.description = {.name = name,
@@ -42,17 +39,15 @@ ServedModel serve_model(const std::string& name, LoadedModel loaded, DType preci
                         .complex = model->is_complex(),
                         .uses_time = model->uses_time()};
   served.answer_shape = [ready](const PredictionRequest& request) {
-    ready->problem(request);  // throws if it is unknown, before the request waits
+    if (!request.problem.empty()) problem_named(ready->description, request.problem);  // throws before the request waits
     return answer_shape(ready->loaded.model, request);
   };
-  served.predict = [ready, precision](const PredictionRequest& request) {
-    const std::optional<Problem> problem = ready->problem(request);
-    return predict(ready->loaded.model, ready->prepared, request, problem ? &*problem : nullptr, precision);
-  };
+  served.predict = [ready](const PredictionRequest& request) { return ready->predictor.lead(request); };
+  served.follow = [ready] { ready->predictor.follow(); };
   return served;
 }
 
-std::vector<ServedModel> load_repository(const fs::path& repository, DType precision) {
+std::vector<fs::path> model_folders(const fs::path& repository) {
   if (!fs::is_directory(repository)) {
     throw ConfigError(concat("model-repository ", repository.string(), ": is no folder; give one that holds model directories"));
   }
@@ -66,11 +61,15 @@ std::vector<ServedModel> load_repository(const fs::path& repository, DType preci
                                                                     : "put model directories into it"));
   }
   std::ranges::sort(folders);
+  return folders;
+}
+
+std::vector<ServedModel> load_repository(const fs::path& repository, DType precision, const Mesh& mesh) {
   std::vector<ServedModel> models;
-  for (const fs::path& folder : folders) {
+  for (const fs::path& folder : model_folders(repository)) {
     const std::string name = folder.filename().string();
     try {
-      models.push_back(serve_model(name, load_model(folder, Mesh(), {.dtype = precision}), precision));
+      models.push_back(serve_model(name, load_model(folder, mesh, {.dtype = precision}), precision, mesh));
     } catch (const Error& error) {
       throw CheckpointError(concat("model \"", name, "\" of ", repository.string(), ": ", error.what()));
     }

@@ -25,8 +25,10 @@ struct ServedModel {
   ServedDescription description;
   /// The shape of the answer, from shapes alone. Throws ShapeError or ConfigError where the request does not fit the model.
   std::function<Shape(const PredictionRequest&)> answer_shape;
-  /// Called by the computing thread alone.
+  /// Called by the computing thread alone; on rank 0 of the mesh that the model is shared out over.
   std::function<Tensor(const PredictionRequest&)> predict;
+  /// What its other ranks call, once for each such call.
+  std::function<void()> follow = [] {};
   std::shared_ptr<Statistics> statistics = std::make_shared<Statistics>();
 };
 

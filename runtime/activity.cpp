@@ -137,9 +137,9 @@ std::vector<std::string> describe_threads() {
 }
 
 void start_trace() { tracing = true; }
-bool is_tracing() { return tracing.load(std::memory_order_relaxed); }
 
-std::vector<TraceEvent> take_trace() {
+std::vector<TraceEvent> stop_trace() {
+  tracing = false;
   const std::lock_guard lock(trace_mutex);
   return std::exchange(trace(), {});
 }

@@ -63,10 +63,9 @@ std::string enclosing_activities();
 /// One line for each thread that is in an activity: "computing: step > forward; last operations: linear, gelu".
 std::vector<std::string> describe_threads();
 
-/// Collects the intervals of all threads from now on; take_trace() returns and forgets them, and collecting goes on.
+/// Collects the intervals of all threads from now on, until stop_trace() returns them.
 void start_trace();
-bool is_tracing();
-std::vector<TraceEvent> take_trace();
+std::vector<TraceEvent> stop_trace();
 double trace_clock();  // seconds
 
 }  // namespace trident

@@ -8,7 +8,9 @@
 #include "models/normalization.h"
 #include "runtime/error.h"
 #include "runtime/ops/fft.h"
+#include "runtime/tensor/copy.h"
 #include "runtime/tensor/create.h"
+#include "runtime/tensor/view.h"
 
 namespace trident {
 namespace {
@@ -42,15 +44,9 @@ std::vector<PlacedRun> runs_of(const Problem& problem, const std::vector<Channel
 }
 
 /// 0.1 sin(2 pi (x + y)) on points that include both ends of the unit interval.
-std::vector<float> kolmogorov_forcing(std::int64_t ny, std::int64_t nx) {
-  std::vector<float> values;
-  for (std::int64_t j = 0; j < ny; ++j) {
-    for (std::int64_t i = 0; i < nx; ++i) {
-      const double sum = static_cast<double>(j) / static_cast<double>(ny - 1) + static_cast<double>(i) / static_cast<double>(nx - 1);
-      values.push_back(static_cast<float>(0.1 * std::sin(2.0 * std::numbers::pi * sum)));
-    }
-  }
-  return values;
+float kolmogorov_forcing(std::int64_t j, std::int64_t i, std::int64_t ny, std::int64_t nx) {
+  const double sum = static_cast<double>(j) / static_cast<double>(ny - 1) + static_cast<double>(i) / static_cast<double>(nx - 1);
+  return static_cast<float>(0.1 * std::sin(2.0 * std::numbers::pi * sum));
 }
 
 }  // namespace
@@ -59,43 +55,45 @@ struct Dataset::Reading {
   explicit Reading(const DatasetMember& member)
       : problem(member.problem),
         source(member.source),
-        points(source->ny() * source->nx()),
         input_runs(runs_of(problem, problem.input)),
         output_runs(runs_of(problem, problem.output)) {
-    const auto forced = [](const Channel& channel) { return channel.source == Source::kolmogorov_forcing; };
-    if (std::any_of(problem.input.begin(), problem.input.end(), forced)) forcing = kolmogorov_forcing(source->ny(), source->nx());
     // Frequencies -n/2 <= k <= n/2 - 1 are kept: an odd n gives n - 1 points.
     const std::int64_t kept = member.resolution ? *member.resolution / 2 * 2 : 0;
     ny = member.resolution ? kept : source->ny();
     nx = member.resolution ? kept : source->nx();
   }
 
-  /// One frame's channels at the source's resolution, normalised.
+  /// A part of one frame's channels at the source's resolution, normalised.
   void read_frame(const std::vector<Channel>& channels, const std::vector<PlacedRun>& runs, std::int64_t trajectory, int frame,
-                  float* target) const {
-    for (const auto& [run, channel] : runs) source->read(run, trajectory, frame, target + channel * points);
+                  const Rectangle& part, float* target) const {
+    const auto& [rows, columns] = part;
+    const std::int64_t points = rows.size() * columns.size();
+    for (const auto& [run, channel] : runs) source->read(run, trajectory, frame, {.rectangle = part}, target + channel * points);
     for (std::size_t index = 0; index < channels.size(); ++index) {
       const std::span<float> values(target + static_cast<std::int64_t>(index) * points, static_cast<std::size_t>(points));
       if (channels[index].source == Source::constant) std::fill(values.begin(), values.end(), static_cast<float>(channels[index].value));
-      if (channels[index].source == Source::kolmogorov_forcing) std::copy(forcing.begin(), forcing.end(), values.begin());
+      for (std::int64_t k = 0; channels[index].source == Source::kolmogorov_forcing && k < points; ++k) {
+        values[static_cast<std::size_t>(k)] =
+            kolmogorov_forcing(rows.first + k / columns.size(), columns.first + k % columns.size(), source->ny(), source->nx());
+      }
       normalize_values(channels[index], values);
     }
   }
 
   void read(const std::vector<Channel>& channels, const std::vector<PlacedRun>& runs, std::int64_t trajectory, int frame,
-            float* target) const {
-    if (ny == source->ny() && nx == source->nx()) return read_frame(channels, runs, trajectory, frame, target);
+            const Rectangle& part, float* target) const {
+    if (ny == source->ny() && nx == source->nx()) return read_frame(channels, runs, trajectory, frame, part, target);
     const Tensor fields = empty({static_cast<std::int64_t>(channels.size()), source->ny(), source->nx()}, DType::f32);
-    read_frame(channels, runs, trajectory, frame, fields.data<float>());
+    read_frame(channels, runs, trajectory, frame, whole_field(source->ny(), source->nx()), fields.data<float>());
     const Tensor small = spectral_resample(fields, ny, nx);
-    std::copy_n(small.data<float>(), small.numel(), target);
+    const Tensor kept = packed(view::slice(view::slice(small, 1, part.rows.first, part.rows.last), 2, part.columns.first, part.columns.last));
+    std::copy_n(kept.data<float>(), kept.numel(), target);
   }
 
   Problem problem;
   std::shared_ptr<const FieldSource> source;
-  std::int64_t points = 0, ny = 0, nx = 0;
+  std::int64_t ny = 0, nx = 0;
   std::vector<PlacedRun> input_runs, output_runs;
-  std::vector<float> forcing{};
 };
 
 Dataset::Dataset(std::vector<DatasetMember> members) : members_(std::move(members)), first_{0} {
@@ -176,13 +174,15 @@ SampleIndex Dataset::index(std::int64_t sample) const {
   return result;
 }
 
-void Dataset::read(std::int64_t sample, const SampleTarget& target) const {
+void Dataset::read(std::int64_t sample, const SampleTarget& target) const { read(sample, whole_field(ny(), nx()), target); }
+
+void Dataset::read(std::int64_t sample, const Rectangle& part, const SampleTarget& target) const {
   const SampleIndex at = index(sample);
   const Reading& reading = *readings_[at.member];
   const Problem& problem = reading.problem;
-  reading.read(problem.input, reading.input_runs, at.trajectory, at.frames.first, target.input);
-  reading.read(problem.output, reading.output_runs, at.trajectory, at.frames.second, target.label);
-  const std::int64_t points = reading.ny * reading.nx;
+  reading.read(problem.input, reading.input_runs, at.trajectory, at.frames.first, part, target.input);
+  reading.read(problem.output, reading.output_runs, at.trajectory, at.frames.second, part, target.label);
+  const std::int64_t points = part.rows.size() * part.columns.size();
   for (int channel = 0; mask_ == Mask::channels && channel < out_channels(); ++channel) {
     target.mask[channel] = problem.mask == MaskRule::channels && problem.output[static_cast<std::size_t>(channel)].masked;
   }

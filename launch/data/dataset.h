@@ -1,6 +1,7 @@
 /// Samples of one or several data sets, by number: sample k of a set is trajectory k / pairs, pair k mod pairs; sets follow each other.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -8,6 +9,7 @@
 
 #include "launch/data/data_config.h"
 #include "models/problem.h"
+#include "parallel/range.h"
 
 namespace trident {
 
@@ -40,6 +42,9 @@ struct SampleTarget {
   bool* mask;    // (out channels) or (1, y, x) as Dataset::mask() says; null if there is none
 };
 
+/// Which part of fields this rank wants, given their points; all of them if there is none.
+using PartOfField = std::function<Rectangle(std::int64_t ny, std::int64_t nx)>;
+
 class Dataset {
  public:
   /// Shapes of the mask of a sample.
@@ -66,6 +71,8 @@ class Dataset {
   SampleIndex index(std::int64_t sample) const;
   /// Throws DataError with file, variable, trajectory and frame on damaged or non-finite data.
   void read(std::int64_t sample, const SampleTarget& target) const;
+  /// A part of its fields. Only that is read, but where fields are downsampled: the transform needs whole ones.
+  void read(std::int64_t sample, const Rectangle& part, const SampleTarget& target) const;
 
  private:
   struct Reading;  // what a member needs to be read, worked out once

@@ -79,11 +79,11 @@ class RootSource final : public FieldSource {
   std::int64_t nx() const override { return extents_.nx; }
   std::string description() const override { return description_; }
 
-  void read(const ChannelRun& run, std::int64_t trajectory, int frame, float* target) const override {
+  void read(const ChannelRun& run, std::int64_t trajectory, int frame, const FieldWindow& window, float* target) const override {
     const Pieces& pieces = variables_[run.variable];
     const auto next = std::upper_bound(pieces.first.begin(), pieces.first.end(), trajectory);
     const auto file = static_cast<std::size_t>(next - pieces.first.begin()) - 1;
-    pieces.files[file].read(trajectory - pieces.first[file], {trajectory, frame}, run.first, run.count, target);
+    pieces.files[file].read(trajectory - pieces.first[file], {trajectory, frame}, run.first, run.count, window, target);
   }
 
  private:
@@ -123,12 +123,14 @@ class GroupSource final : public FieldSource {
   std::int64_t nx() const override { return extents_.nx; }
   std::string description() const override { return file_.path(); }
 
-  void read(const ChannelRun& run, std::int64_t trajectory, int frame, float* target) const override {
+  void read(const ChannelRun& run, std::int64_t trajectory, int frame, const FieldWindow& window, float* target) const override {
     const StoredVariable variable = open(run.variable, trajectory);
     Extents expected = extents_;
     agree_on_space(variable, concat(problem_.sample_groups, trajectory, "/", problem_.variables[run.variable].name), expected);
-    variable.read(0, {trajectory, frame}, run.first, run.count, target);
-    if (!variable.has('x')) std::fill(target + 1, target + extents_.ny * extents_.nx, target[0]);
+    if (variable.has('x')) return variable.read(0, {trajectory, frame}, run.first, run.count, window, target);
+    float number = 0.0F;
+    variable.read(0, {trajectory, frame}, run.first, run.count, {.rectangle = whole_field(1, 1)}, &number);
+    std::fill_n(target, window.ny() * window.nx(), number);
   }
 
  private:

@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "launch/data/epoch_order.h"
+#include "launch/data/field_source.h"
 #include "parallel/range.h"
 #include "runtime/device/threads.h"
 #include "runtime/error.h"
@@ -24,21 +25,23 @@ Tensor converted(const Tensor& x, DType dtype) {
   return result;
 }
 
-Shape mask_shape(const Dataset& dataset, std::int64_t batch) {
+Shape mask_shape(const Dataset& dataset, std::int64_t batch, const Rectangle& part) {
   if (dataset.mask() == Dataset::Mask::channels) return {batch, dataset.out_channels()};
-  return {batch, 1, dataset.ny(), dataset.nx()};
+  return {batch, 1, part.rows.size(), part.columns.size()};
 }
 
-MicroBatch read_samples(const Dataset& dataset, std::vector<std::int64_t> samples, std::int64_t first_sample, DType dtype) {
+MicroBatch read_samples(const Dataset& dataset, std::vector<std::int64_t> samples, std::int64_t first_sample, const Rectangle& part,
+                        DType dtype) {
   const auto batch = static_cast<std::int64_t>(samples.size());
-  const Tensor input = empty({batch, dataset.in_channels(), dataset.ny(), dataset.nx()}, DType::f32);
-  const Tensor label = empty({batch, dataset.out_channels(), dataset.ny(), dataset.nx()}, DType::f32);
+  const std::int64_t rows = part.rows.size(), columns = part.columns.size(), points = rows * columns;
+  const Tensor input = empty({batch, dataset.in_channels(), rows, columns}, DType::f32);
+  const Tensor label = empty({batch, dataset.out_channels(), rows, columns}, DType::f32);
   const Tensor time = dataset.has_time() ? empty({batch}, DType::f32) : Tensor();
-  const Tensor mask = dataset.mask() == Dataset::Mask::none ? Tensor() : empty(mask_shape(dataset, batch), DType::boolean);
-  const std::int64_t points = dataset.ny() * dataset.nx(), mask_size = mask.defined() && batch > 0 ? mask.numel() / batch : 0;
+  const Tensor mask = dataset.mask() == Dataset::Mask::none ? Tensor() : empty(mask_shape(dataset, batch, part), DType::boolean);
+  const std::int64_t mask_size = mask.defined() && batch > 0 ? mask.numel() / batch : 0;
   for (std::int64_t k = 0; k < batch; ++k) {
     const std::int64_t sample = samples[static_cast<std::size_t>(k)];
-    dataset.read(sample,
+    dataset.read(sample, part,
                  {input.data<float>() + k * dataset.in_channels() * points, label.data<float>() + k * dataset.out_channels() * points,
                   mask.defined() ? mask.data<bool>() + k * mask_size : nullptr});
     if (time.defined()) time.data<float>()[k] = static_cast<float>(*dataset.index(sample).time);
@@ -59,6 +62,7 @@ class Loader::Prefetch {
       : dataset_(std::move(dataset)),
         options_(options),
         order_(*dataset_, options.shuffle, options.seed),
+        part_(options.part ? options.part(dataset_->ny(), dataset_->nx()) : whole_field(dataset_->ny(), dataset_->nx())),
         reading_(position),
         next_(position) {
     if (options.global_batch_size < 1 || options.micro_batches < 1 || options.batches_ahead < 1) {
@@ -134,7 +138,7 @@ class Loader::Prefetch {
       std::vector<std::int64_t> samples;
       for (std::int64_t k = mine.first + inside.first; k < mine.first + inside.last; ++k)
         samples.push_back(order_.sample(reading_.epoch, first + k));
-      result.micro_batches.push_back(read_samples(*dataset_, std::move(samples), mine.first + inside.first, options_.dtype));
+      result.micro_batches.push_back(read_samples(*dataset_, std::move(samples), mine.first + inside.first, part_, options_.dtype));
     }
     return result;
   }
@@ -142,6 +146,7 @@ class Loader::Prefetch {
   std::shared_ptr<const Dataset> dataset_;
   LoaderOptions options_;
   EpochOrder order_;
+  Rectangle part_;
   LoaderPosition reading_;
   mutable std::mutex mutex_;
   std::condition_variable changed_;

@@ -15,6 +15,7 @@ struct LoaderOptions {
   std::int64_t global_batch_size = 1;  // samples, over all ranks and micro-batches
   int micro_batches = 1;               // of each rank: gradient accumulation
   int rank = 0, num_ranks = 1;         // on the data axis
+  PartOfField part{};                  // of each field: what this rank reads; all of it if there is none
   std::uint64_t seed = 0;
   bool shuffle = false;
   std::optional<std::int64_t> epochs{};  // null: without end

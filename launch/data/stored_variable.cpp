@@ -51,27 +51,33 @@ std::string StoredVariable::where(std::int64_t row, const Place& place) const {
   return text;
 }
 
-void StoredVariable::read(std::int64_t row, const Place& place, int first, int count, float* target) const {
-  Shape start, counts;
+void StoredVariable::read(std::int64_t row, const Place& place, int first, int count, const FieldWindow& window, float* target) const {
+  const auto& [rows, columns] = window.rectangle;
+  const std::int64_t ny = has('y') ? window.ny() : 1, nx = has('x') ? window.nx() : 1, points = ny * nx, values = points * count;
+  if (values == 0) return;
+  Shape start, counts, stride;
   for (const char axis : axes_) {
-    start.push_back(axis == 'n' ? row : axis == 't' ? place.frame : axis == 'c' ? first : 0);
-    counts.push_back(axis == 'c' ? count : axis == 'y' || axis == 'x' ? extent(axis) : 1);
+    start.push_back(axis == 'n' ? row : axis == 't' ? place.frame : axis == 'c' ? first : axis == 'y' ? rows.first : columns.first);
+    counts.push_back(axis == 'c' ? count : axis == 'y' ? ny : axis == 'x' ? nx : 1);
+    stride.push_back(axis == 'y' || axis == 'x' ? window.stride : 1);
   }
   try {
-    dataset_.read(start, counts, target);
+    dataset_.read(start, counts, target, stride);
   } catch (const DataError& error) {
     throw DataError(concat(where(row, place), ": cannot be read: ", error.what()));
   }
-  const std::int64_t points = extent('y') * extent('x'), values = points * count;
+  const bool transposed = axes_.ends_with("xy");
   const float* bad = std::find_if(target, target + values, [](float value) { return !std::isfinite(value); });
   if (bad != target + values) {
-    throw DataError(concat(where(row, place), ", channel ", first + (bad - target) / points, ", point (",
-                           (bad - target) % points / extent('x'), ", ", (bad - target) % extent('x'), "): found ", *bad,
+    const std::int64_t point = (bad - target) % points, slow = point / (transposed ? ny : nx), fast = point % (transposed ? ny : nx);
+    const std::int64_t first_slow = transposed ? columns.first : rows.first, first_fast = transposed ? rows.first : columns.first;
+    throw DataError(concat(where(row, place), ", channel ", first + (bad - target) / points, ", point (", first_slow + slow * window.stride,
+                           ", ", first_fast + fast * window.stride, "): found ", *bad,
                            ", expected finite numbers; repair the file or leave the trajectory out"));
   }
-  if (!axes_.ends_with("xy")) return;
+  if (!transposed) return;
   std::vector<float> scratch;
-  for (int channel = 0; channel < count; ++channel) transpose(target + channel * points, extent('x'), extent('y'), scratch);
+  for (int channel = 0; channel < count; ++channel) transpose(target + channel * points, nx, ny, scratch);
 }
 
 }  // namespace trident

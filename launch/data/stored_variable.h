@@ -4,6 +4,7 @@
 #include <string>
 
 #include "launch/data/data_file.h"
+#include "launch/data/field_source.h"
 #include "models/problem.h"
 
 namespace trident {
@@ -23,8 +24,9 @@ class StoredVariable {
     std::int64_t trajectory = 0;
     int frame = 0;
   };
-  /// Channels [first, first + count) of row `row` at `place.frame` -> (channel, y, x), or one number. Throws DataError, also if not finite.
-  void read(std::int64_t row, const Place& place, int first, int count, float* target) const;
+  /// The window of channels [first, first + count) of row `row` at `place.frame` -> (channel, y, x), or one number. Throws DataError, also if
+  /// not finite.
+  void read(std::int64_t row, const Place& place, int first, int count, const FieldWindow& window, float* target) const;
 
  private:
   std::string where(std::int64_t row, const Place& place) const;

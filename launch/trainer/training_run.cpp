@@ -95,6 +95,7 @@ void TrainingRun::run() {
                  .micro_batches = training.gradient_accumulation_steps,
                  .rank = parts_.mesh.coordinate(Axis::data),
                  .num_ranks = parts_.mesh.size(Axis::data),
+                 .part = [model = trainer_.model()](std::int64_t ny, std::int64_t nx) { return model->rectangle(ny, nx); },
                  .seed = parts_.run.config.seed,
                  .shuffle = parts_.run.config.data.shuffle,
                  .epochs = {},
@@ -102,7 +103,9 @@ void TrainingRun::run() {
                 state_.position);
   Stop stop = patience_is_over() ? Stop::early : Stop::no;  // resumed after it had ended
   int signal = 0;
+  const std::int64_t first = state_.steps_done;
   while (state_.steps_done < parts_.total_steps && stop == Stop::no) {
+    profile(state_.steps_done - first, false);
     const Clock::time_point start = Clock::now();
     const std::optional<GlobalBatch> batch = trainer_.timer().measure("wait for data", [&] { return loader.next(); });
     const StepResult result = trainer_.step(*batch, state_.steps_done);
@@ -117,9 +120,19 @@ void TrainingRun::run() {
     }
     if (stop == Stop::no) stop = asked_to_stop(signal);
     const bool last = stop != Stop::no || state_.steps_done == parts_.total_steps;
+    if (last) profile(state_.steps_done - first, true);
     if (last || due(parts_.run.config.checkpoint.every)) trainer_.timer().measure("checkpoint", [&] { save(); });
   }
   finish(stop, signal);
+}
+
+void TrainingRun::profile(std::int64_t done, bool last) {
+  if (!parts_.profile) return;
+  const std::int64_t begin = std::min(Profiler::kWarmUp, parts_.total_steps - 1);
+  if (done == begin && !last) profiler_.emplace(parts_.mesh);
+  if (!profiler_ || (!last && done != begin + Profiler::kSteps)) return;
+  profiler_->finish(parts_.folder.root, log_);
+  profiler_.reset();
 }
 
 void TrainingRun::record(const StepResult& result, std::int64_t samples, double seconds) {

@@ -11,6 +11,7 @@
 #include "launch/evaluation.h"
 #include "launch/trainer/log.h"
 #include "launch/trainer/metrics.h"
+#include "launch/trainer/profile.h"
 #include "launch/trainer/progress.h"
 #include "launch/trainer/run_folder.h"
 #include "launch/trainer/stop_signal.h"
@@ -44,6 +45,7 @@ class TrainingRun {
     std::int64_t total_steps = 0;
     ConfigValue description;  // trident.json
     Mesh mesh;
+    bool profile = false;
   };
   /// `trainer` must outlive the run.
   TrainingRun(Parts parts, Trainer& trainer, Log& log);
@@ -66,6 +68,8 @@ class TrainingRun {
   Stop evaluate();
   bool patience_is_over() const;
   Stop asked_to_stop(int& signal) const;
+  /// Begins and ends the trace; `done`: steps of this process.
+  void profile(std::int64_t done, bool last);
   bool due(const std::optional<std::int64_t>& every) const;
 
   Parts parts_;
@@ -74,6 +78,7 @@ class TrainingRun {
   Evaluator evaluator_;
   std::optional<MetricsFile> metrics_;  // rank 0
   Progress progress_;
+  std::optional<Profiler> profiler_;
   StopSignal stop_signal_;
   RunState state_;
   std::chrono::steady_clock::time_point started_ = std::chrono::steady_clock::now();

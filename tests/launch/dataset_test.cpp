@@ -65,6 +65,34 @@ TEST_F(OwnData, OfSteadyFieldsGiveOneSampleATrajectory) {
   EXPECT_EQ(sample.label, sample.input);
 }
 
+TEST_F(OwnData, APartOfAFieldIsWhatTheWholeFieldHasThere) {
+  write_counting(folder / "x.h5", "x", {2, 2, 4, 5});
+  const Dataset dataset = open_one(own_entry(folder / "x.h5"));
+  const Sample whole = read(dataset, 1);
+  std::vector<float> input(2 * 2 * 3), label(input.size());
+  dataset.read(1, {.rows = {1, 3}, .columns = {2, 5}}, {input.data(), label.data(), nullptr});
+  for (std::size_t channel = 0; channel < 2; ++channel) {
+    for (std::size_t y = 0; y < 2; ++y) {
+      for (std::size_t x = 0; x < 3; ++x) {
+        EXPECT_EQ(input[(channel * 2 + y) * 3 + x], whole.input[(channel * 4 + y + 1) * 5 + x + 2]);
+      }
+    }
+  }
+  EXPECT_EQ(label, input);
+}
+
+TEST_F(OwnData, AWindowTakesEverySoManyPointsAndMayBeEmpty) {
+  write_counting(folder / "x.h5", "x", {1, 2, 4, 6});  // 0, 1, 2, ...
+  const Dataset dataset = open_one(own_entry(folder / "x.h5"));
+  const FieldSource& source = *dataset.members().front().source;
+  std::vector<float> values(4);
+  source.read({0, 1, 1}, 0, 0, {.rectangle = {.rows = {1, 4}, .columns = {0, 6}}, .stride = 3}, values.data());
+  EXPECT_EQ(values[0], 24.0F + 6.0F);
+  EXPECT_EQ(values[1], 24.0F + 9.0F);
+  source.read({0, 1, 1}, 0, 0, {.rectangle = {.rows = {2, 2}, .columns = {0, 6}}}, values.data());
+  EXPECT_EQ(values[0], 30.0F) << "an empty window writes nothing";
+}
+
 TEST_F(OwnData, TakeFramesFromTheTimeAxisWhereverItIs) {
   write_counting(folder / "x.h5", "x", {2, 2, 3, 2, 2});  // trajectory, channel, frame, y, x
   DataEntry entry = own_entry(folder / "x.h5");

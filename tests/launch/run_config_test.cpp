@@ -140,7 +140,7 @@ INSTANTIATE_TEST_SUITE_P(
         Refusal{"training.max_wall_time=3", "training.max_wall_time: expected text, found 3"},
         Refusal{"training.max_wall_time=3x", "training.max_wall_time: expected a duration such as 11h30m, 90m or 45s, found \"3x\""},
         Refusal{"device=gpu", "device: expected one of the allowed values, found \"gpu\"; did you mean \"cpu\"? allowed: cpu, cuda"},
-        Refusal{"model={image_size: 32}", "model: needs `type` (scot) with its sizes, or `from`"},
+        Refusal{"model={image_size: 32}", "model: needs `type` (scot, fno or tfno) with its sizes, or `from`"},
         Refusal{"model=scot", "command line:1: model: expected a map of keys"}, Refusal{"output=null", "output: expected text, found null"},
         Refusal{"data.train=[]", "data.train: is missing; list at least one data set"},
         Refusal{"data.train[0].path=''", "data.train[0].path: a path is missing; give the data file or the folder of chunk files"},
@@ -155,7 +155,7 @@ INSTANTIATE_TEST_SUITE_P(
                 "but 14 frames do not divide into 4 equal steps"},
         Refusal{"checkpoint.keep=0", "checkpoint.keep: expected at least 1, found 0"},
         Refusal{"parallel.order=[data, data, domain_x, tensor]", "parallel.order: needs each axis once: domain_y"},
-        Refusal{"parallel.tensor=2", "parallel.tensor: this version splits the data axis alone; expected 1, found 2"}),
+        Refusal{"parallel.tensor=0", "parallel.tensor: expected at least 1, found 0"}),
     [](const auto& info) { return std::to_string(info.index); });
 
 }  // namespace
