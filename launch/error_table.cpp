@@ -89,6 +89,10 @@ void ErrorTable::add(const std::vector<std::int64_t>& samples, const Tensor& pre
 }
 
 void ErrorTable::gather(const Mesh& mesh) {
+  if (options_.loss.norm && mesh.size(Axis::domain_y | Axis::domain_x) > 1) {
+    throw ConfigError("evaluation: the norms of training.loss h1 and lp are not sums over the rectangles of domain ranks; evaluate with "
+                      "parallel.domain_y and parallel.domain_x of 1, or with training.loss relative_l1 or relative_l2");
+  }
   Communicator& ranks = mesh.comm(Axis::data);
   const std::size_t columns = options_.groups.size() + loss_groups_.size() + (options_.loss.norm ? 1 : 0);
   const auto width = static_cast<std::int64_t>(1 + 2 * columns);
