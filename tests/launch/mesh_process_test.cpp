@@ -14,8 +14,8 @@ TEST(MeshProcess, ARunGoesOnOnOtherMeshesAndItsCheckpointsAreModels) {
   const RunFolderFixture folder;
   const std::string recipe = "training.lr_scheduler=constant training.warmup_steps=0 checkpoint.every=2 training.steps=";
   ASSERT_EQ(run_shell(folder.train("whole", recipe + "6")).status, 0);
-  const std::string shared = " parallel.optimizer_sharding=true";
-  const Finished first = run_shell(folder.train("parts", recipe + "2" + shared, mpirun(4)));
+  const std::string shared = " parallel.optimizer_sharding=true", tensor = " parallel.tensor=2 parallel.sequence_parallel=true";
+  const Finished first = run_shell(folder.train("parts", recipe + "2" + shared + tensor, mpirun(4)));
   ASSERT_EQ(first.status, 0) << first.output;
   const Finished second = run_shell(folder.train("parts", recipe + "4 --resume", mpirun(3)));
   ASSERT_EQ(second.status, 0) << second.output;
