@@ -35,9 +35,9 @@ void generate_darcy(const GenerateOptions& options, Communicator& world) {
   const std::int64_t n = options.resolution;
   std::unique_ptr<SampleWriter> writer;
   if (world.rank() == 0) {
-    const std::string meaning = medium == Medium::two_phase ? concat("x is the phase: the coefficient is ", kLowCoefficient,
-                                                                     " where x is 0 and ", kHighCoefficient, " where it is 1")
-                                                            : "x is the coefficient";
+    const std::string meaning = medium == Medium::two_phase
+                                    ? std::string("x is the phase: the coefficient is 0.02 where x is 0 and 0.36 where it is 1")
+                                    : "x is the coefficient";
     const std::string source = concat("Trident generate Darcy --first ", options.first, " --resolution ", n, " --seed ", options.seed,
                                       " --coefficient ", options.coefficient);
     writer = std::make_unique<PairWriter>(
