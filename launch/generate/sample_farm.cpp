@@ -83,6 +83,14 @@ bool stopped(Communicator& world) {
   return to_number(flag) > 0.0;
 }
 
+/// What `rank` holds in `values`, of this shape, on rank 0. Collective.
+Tensor sent_to_first(Communicator& world, int rank, const Tensor& values, const Shape& shape) {
+  const bool receives = world.rank() == 0;
+  const Tensor received = receives ? empty(shape, DType::f32) : Tensor();
+  world.send_receive(values, world.rank() == rank ? 0 : -1, received, receives ? rank : -1);
+  return received;
+}
+
 }  // namespace
 
 void farm_samples(const SampleFarm& farm, Communicator& world, const std::function<SolveSample()>& make_solver,
@@ -103,15 +111,11 @@ void farm_samples(const SampleFarm& farm, Communicator& world, const std::functi
       stopped(world);  // the first rank that throws ends the job, so it waits for the file's remains to be gone
       throw Error(concat("generate: stopped by a signal after ", first, " of ", farm.count, ' ', farm.samples, "; nothing was written"));
     }
-    if (writer == nullptr) {
-      if (mine.size() > 0) world.send_receive(values, 0, Tensor(), -1);
-      continue;
-    }
     for (int rank = 0; rank < world.size(); ++rank) {
-      const Range theirs = part(rank);
-      const Tensor received = rank == 0 ? values : empty({theirs.size(), farm.floats}, DType::f32);
-      if (rank > 0 && theirs.size() > 0) world.send_receive(Tensor(), -1, received, rank);
-      for (std::int64_t k = 0; k < theirs.size(); ++k) writer->write(first + theirs.first + k, received.data<float>() + k * farm.floats);
+      const std::int64_t samples = part(rank).size();
+      const Tensor theirs = rank == 0 ? values : sent_to_first(world, rank, values, {samples, farm.floats});
+      if (writer == nullptr) continue;
+      for (std::int64_t k = 0; k < samples; ++k) writer->write(first + part(rank).first + k, theirs.data<float>() + k * farm.floats);
     }
     report(first + count);
   }
