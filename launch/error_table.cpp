@@ -4,6 +4,7 @@
 #include <cmath>
 #include <numeric>
 
+#include "models/split_norm.h"
 #include "runtime/tensor/create.h"
 
 namespace trident {
@@ -20,6 +21,13 @@ std::pair<double, double> sums_of(const T* prediction, const T* label, std::int6
     magnitude += p == 1 ? std::abs(value) : value * value;
   }
   return {error, magnitude};
+}
+
+bool leads_domain(const Mesh& mesh) { return mesh.coordinate(Axis::domain_y) == 0 && mesh.coordinate(Axis::domain_x) == 0; }
+
+Tensor terms_of(const NormLoss& norm, const Tensor& prediction, const Tensor& label, const Mesh& mesh) {
+  const bool whole = mesh.size(Axis::domain_y | Axis::domain_x) == 1;
+  return whole ? norm_terms(norm, prediction, label) : split_norm_terms(norm, prediction, label, mesh);
 }
 
 struct Statistics {
@@ -62,7 +70,7 @@ void ErrorTable::add(const std::vector<std::int64_t>& samples, const Tensor& pre
   const std::int64_t points = label.size(2) * label.size(3);
   const auto add_rows = [&]<class T>(T) {
     const std::vector<T> predicted = to_host<T>(prediction), expected = to_host<T>(label);
-    const std::vector<T> terms = options_.loss.norm ? to_host<T>(norm_terms(*options_.loss.norm, prediction, label)) : std::vector<T>{};
+    const std::vector<T> terms = options_.loss.norm ? to_host<T>(terms_of(*options_.loss.norm, prediction, label, options_.mesh)) : std::vector<T>{};
     for (std::size_t index = 0; index < samples.size(); ++index) {
       const std::int64_t first = static_cast<std::int64_t>(index) * options_.out_channels * points;
       Row row{samples[index], {}};
@@ -76,7 +84,8 @@ void ErrorTable::add(const std::vector<std::int64_t>& samples, const Tensor& pre
       for (const ChannelGroup& group : loss_groups_) add_sums(group, options_.loss.p);
       if (options_.loss.norm) {
         const auto own = terms.begin() + static_cast<std::ptrdiff_t>(index) * static_cast<std::ptrdiff_t>(options_.out_channels);
-        row.sums.push_back({.error = std::accumulate(own, own + static_cast<std::ptrdiff_t>(options_.out_channels), 0.0)});
+        const double sum = std::accumulate(own, own + static_cast<std::ptrdiff_t>(options_.out_channels), 0.0);
+        row.sums.push_back({.error = leads_domain(options_.mesh) ? sum : 0.0});  // every domain rank has the terms of whole fields
       }
       rows_.push_back(std::move(row));
     }
@@ -88,18 +97,15 @@ void ErrorTable::add(const std::vector<std::int64_t>& samples, const Tensor& pre
   }
 }
 
-void ErrorTable::gather(const Mesh& mesh) {
-  if (options_.loss.norm && mesh.size(Axis::domain_y | Axis::domain_x) > 1) {
-    throw ConfigError("evaluation: the norms of training.loss h1 and lp are not sums over the rectangles of domain ranks; evaluate with "
-                      "parallel.domain_y and parallel.domain_x of 1, or with training.loss relative_l1 or relative_l2");
-  }
+void ErrorTable::gather() {
+  const Mesh& mesh = options_.mesh;
   Communicator& ranks = mesh.comm(Axis::data);
   const std::size_t columns = options_.groups.size() + loss_groups_.size() + (options_.loss.norm ? 1 : 0);
   const auto width = static_cast<std::int64_t>(1 + 2 * columns);
   std::vector<double> numbers;
   for (const Row& row : rows_) {
     // The sum over domain ranks is to leave the number of the sample as it is.
-    numbers.push_back(mesh.coordinate(Axis::domain_y) == 0 && mesh.coordinate(Axis::domain_x) == 0 ? static_cast<double>(row.sample) : 0.0);
+    numbers.push_back(leads_domain(mesh) ? static_cast<double>(row.sample) : 0.0);
     for (const Sums& sums : row.sums) numbers.insert(numbers.end(), {sums.error, sums.label});
   }
   const Tensor mine = from_values<double>({static_cast<std::int64_t>(numbers.size())}, numbers);

@@ -23,14 +23,16 @@ class ErrorTable {
     LossDescription loss;
     std::int64_t out_channels = 1;
     std::int64_t points = 1;  // of a channel
+    Mesh mesh = {};
   };
   explicit ErrorTable(Options options);
 
-  /// One row a sample: `samples` are their numbers in the data set. prediction, label: (batch, channel, y, x), also a part of the fields.
+  /// One row a sample: `samples` are their numbers in the data set. prediction, label: (batch, channel, y, x), also this rank's
+  /// rectangle of the fields. Collective over domain_y and domain_x.
   void add(const std::vector<std::int64_t>& samples, const Tensor& prediction, const Tensor& label);
   /// Every rank's rows on every rank, in the order of the samples; what the domain ranks know of their parts of a sample is added up.
   /// Collective.
-  void gather(const Mesh& mesh);
+  void gather();
 
   std::int64_t num_samples() const { return static_cast<std::int64_t>(rows_.size()); }
   /// The training loss of all samples as one batch; of losses that add up norms: a sample's mean.

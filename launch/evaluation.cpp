@@ -105,7 +105,8 @@ ErrorTable Evaluator::table_for(const Dataset& dataset) const {
                      .group_names = group_names(dataset.problem()),
                      .loss = loss_,
                      .out_channels = dataset.out_channels(),
-                     .points = dataset.ny() * dataset.nx()});
+                     .points = dataset.ny() * dataset.nx(),
+                     .mesh = mesh_});
 }
 
 ErrorTable Evaluator::validate(const std::shared_ptr<const Dataset>& dataset) const {
@@ -117,7 +118,7 @@ ErrorTable Evaluator::validate(const std::shared_ptr<const Dataset>& dataset) co
     const MicroBatch& mine = batch->micro_batches.front();
     table.add(mine.samples, model_(mine.fields, prepared, pass_), mine.fields.label);
   }
-  table.gather(mesh_);
+  table.gather();
   return table;
 }
 
@@ -160,8 +161,8 @@ CaseResult Evaluator::run_case(const RunFile& run, std::size_t index, const Data
   collected.of_model.assign(steps.size(), table_for(dataset));
   collected.of_persistence = collected.of_model;
   for (auto batches = loaders.next(); !batches.empty(); batches = loaders.next()) collect(batches, fractions, prepared, dataset, keep, collected);
-  for (ErrorTable& table : collected.of_model) table.gather(mesh_);
-  for (ErrorTable& table : collected.of_persistence) table.gather(mesh_);
+  for (ErrorTable& table : collected.of_model) table.gather();
+  for (ErrorTable& table : collected.of_persistence) table.gather();
 
   CaseResult result;
   result.report = write_config(wanted);

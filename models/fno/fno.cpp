@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "models/layers/grid_embedding.h"
+#include "parallel/collectives.h"
 #include "runtime/autograd/tape.h"
 #include "runtime/error.h"
 #include "runtime/ops/shape.h"
@@ -25,8 +26,8 @@ RealOrComplex<ChannelMlp> make_projection(const FnoConfig& c) {
 }
 
 /// Coordinates are real: beside the imaginary part stand zeros.
-Parts with_grid(const Parts& x) {
-  Parts result{append_grid(x[0])};
+Parts with_grid(const Parts& x, const FieldPlace& place) {
+  Parts result{append_grid(x[0], place)};
   if (x.size() == 1) return result;
   Shape shape = x[1].shape();
   shape[1] = x[1].rank() - 2;
@@ -43,14 +44,19 @@ void note(std::vector<Tensor>* hidden, const Parts& x) {
 Fno::Fno(FnoConfig config, std::string type, const Mesh& mesh)
     : config_(std::move(config)),
       type_(std::move(type)),
+      domain_(mesh),
       padding_(config_.padding(), config_.domain_padding_mode),
       blocks_(config_, mesh),
       lifting_(make_lifting(config_)),
       projection_(make_projection(config_)) {
-  for (const Axis axis : {Axis::domain_y, Axis::domain_x, Axis::tensor}) {
-    if (mesh.size(axis) == 1) continue;
-    throw ConfigError(concat("parallel.", name_of(axis), ": models of type ", type_, " are not split over this axis, and it has ", mesh.size(axis),
+  if (mesh.size(Axis::tensor) > 1) {
+    throw ConfigError(concat("parallel.tensor: models of type ", type_, " are not split over this axis, and it has ", mesh.size(Axis::tensor),
                              " ranks; set it to 1"));
+  }
+  const auto changes = [](const std::vector<double>& layer) { return std::ranges::any_of(layer, [](double factor) { return factor != 1.0; }); };
+  if (domain_.ranks() > 1 && std::ranges::any_of(config_.scaling(), changes)) {
+    throw ConfigError(concat("model.resolution_scaling_factor: fields that change their resolution inside the model are not shared out, and "
+                             "there are ", domain_.ranks(), " domain ranks; set parallel.domain_y and parallel.domain_x to 1, or take it out"));
   }
 }
 
@@ -81,23 +87,48 @@ std::vector<double> Fno::total_scaling() const {
   return total;
 }
 
+/// Where the input lies in the whole field.
+FieldPlace Fno::place_of(const Fields& fields) const {
+  const Tensor& x = fields.input;
+  std::vector<std::int64_t> extents(x.shape().begin() + 2, x.shape().end());
+  if (domain_.ranks() == 1) return {domain_, extents};
+  std::int64_t ny = fields.ny, nx = fields.nx;
+  const bool has_rows = extents.size() > 1;
+  if (nx == 0) {
+    const Tensor sums = from_values<std::int64_t>({2}, std::vector{has_rows ? x.size(-2) : 1, x.size(-1)});
+    sum_in_place(domain_.mesh(), Axis::domain_y | Axis::domain_x, sums);
+    ny = sums.data<std::int64_t>()[0] / domain_.ranks_x(), nx = sums.data<std::int64_t>()[1] / domain_.ranks_y();
+  }
+  extents.back() = nx;
+  if (has_rows) extents[extents.size() - 2] = ny;
+  const FieldPlace place(domain_, extents);
+  for (std::size_t dim = 0; dim < extents.size(); ++dim) {
+    if (place.own(dim).size() == x.size(static_cast<int>(dim) + 2)) continue;
+    throw ShapeError(concat(type_, ": the input is ", to_string(x.shape()), ", but this rank's rectangle of fields of ", to_string(Shape(extents)),
+                            " points has ", place.own(dim).size(), " points along dimension ", dim));
+  }
+  return place;
+}
+
 Tensor Fno::call(const Fields& fields, const Prepared&, const Pass& pass, std::vector<Tensor>* hidden) const {
   const Parts input = parts_of(fields, pass.precision);
   const Tensor time = uses_time() ? cast(fields.time, pass.precision) : Tensor{};
-  const std::vector<std::int64_t> extents(input[0].shape().begin() + 2, input[0].shape().end());
-  Parts x = lifting_(config_.positional_embedding ? with_grid(input) : input, pass);
+  const FieldPlace place = place_of(fields);
+  Parts x = lifting_(config_.positional_embedding ? with_grid(input, place) : input, place, pass);
   note(hidden, x);
-  x = for_each_part(x, [&](const Tensor& part) { return padding_.pad(part); });
+  x = for_each_part(x, [&](const Tensor& part) { return padding_.pad(part, place); });
+  FieldPlace inside = place.of(padding_.padded(place.extents()));
   for (std::size_t index = 0; index < static_cast<std::size_t>(config_.n_layers); ++index) {
     if (pass.recompute == Recompute::none) {
-      x = blocks_(index, x, time, pass);
+      x = blocks_(index, x, inside, time, pass);
     } else {
-      x = split(recompute([this, index, x, time, pass] { return joined(blocks_(index, x, time, pass)); }));
+      x = split(recompute([this, index, x, inside, time, pass] { return joined(blocks_(index, x, inside, time, pass)); }));
     }
+    inside = inside.of(blocks_.scaled(index, inside.extents()));
     note(hidden, x);
   }
-  x = for_each_part(x, [&](const Tensor& part) { return padding_.unpad(part, extents, total_scaling()); });
-  x = projection_(x, pass);
+  x = for_each_part(x, [&](const Tensor& part) { return padding_.unpad(part, place, total_scaling()); });
+  x = projection_(x, place, pass);
   if (config_.complex_data) return joined(x);
   if (!fields.pixel_mask.defined()) return x[0];
   Tensor mask = fields.pixel_mask;

@@ -24,7 +24,7 @@ class Fno final : public ModelInterface {
   int num_channels() const override { return config_.in_channels; }
   int num_out_channels() const override { return config_.out_channels; }
   int num_dims() const override { return config_.num_dims(); }
-  Rectangle rectangle(std::int64_t ny, std::int64_t nx) const override { return {.rows = {0, ny}, .columns = {0, nx}}; }
+  Rectangle rectangle(std::int64_t ny, std::int64_t nx) const override { return domain_.rectangle(ny, nx); }
   std::vector<std::int64_t> output_extents(const std::vector<std::int64_t>& extents) const override;
   bool uses_time() const override { return config_.norm == BlockNormKind::ada_in; }
   bool is_complex() const override { return config_.complex_data; }
@@ -37,11 +37,13 @@ class Fno final : public ModelInterface {
 
  private:
   Parts parts_of(const Fields& fields, DType precision) const;
+  FieldPlace place_of(const Fields& fields) const;
   double spectral_flops(const std::vector<std::int64_t>& extents) const;
   std::vector<double> total_scaling() const;
 
   FnoConfig config_;
   std::string type_;
+  Domain domain_;
   DomainPadding padding_;
   FnoBlocks blocks_;
   RealOrComplex<ChannelMlp> lifting_, projection_;

@@ -91,39 +91,39 @@ std::vector<std::int64_t> FnoBlocks::extents_after(std::vector<std::int64_t> ext
 }
 
 /// Of a block's output; empty if its resolution is that of its input.
-std::vector<std::int64_t> FnoBlocks::output_extents(std::size_t index, const Tensor& x) const {
+std::vector<std::int64_t> FnoBlocks::output_extents(std::size_t index, const std::vector<std::int64_t>& extents) const {
   if (std::ranges::all_of(scaling_[index], [](double factor) { return factor == 1.0; })) return {};
-  return scaled(index, {x.shape().begin() + 2, x.shape().end()});
+  return scaled(index, extents);
 }
 
 Parts FnoBlocks::convolve(const Call& call, const Parts& x) const {
   const Parts bounded = stabilized_ ? activate_parts(x, NonLinearity::tanh) : x;
-  return split(convs_[call.index](joined(bounded), call.extents));
+  return split(convs_[call.index](joined(bounded), call.extents, call.place.extents()));
 }
 
 Parts FnoBlocks::normalise(const Call& call, std::size_t which, const Parts& x) const {
   if (norms_per_block_ == 0) return x;
-  return norms_[norms_per_block_ * call.index + which](x, call.time, call.pass.mode);
+  return norms_[norms_per_block_ * call.index + which](x, call.place, call.time, call.pass.mode);
 }
 
 /// activation(branch + skip(x)), where there is a skip.
 Parts FnoBlocks::with_skip(const Call& call, const Parts& x, const Parts& branch, std::optional<NonLinearity> activation) const {
   if (fno_skips_.empty()) return activate_parts(branch, activation);
   const RealOrComplex<SkipConnection>& skip = fno_skips_[call.index];
-  if (!complex_ && call.extents.empty()) return {skip.real.add_to(branch[0], x[0], activation)};
-  return activate_parts(sum_of(branch, resampled(skip(x), call.extents)), activation);
+  if (!complex_ && call.extents.empty()) return {skip.real.add_to(branch[0], x[0], call.place, activation)};
+  return activate_parts(sum_of(branch, resampled(skip(x, call.place), call.extents)), activation);
 }
 
 /// activation(mlp(x) + skip(skipped)), where there is a skip.
 Parts FnoBlocks::through_mlp(const Call& call, const Parts& x, const Parts& skipped, std::optional<NonLinearity> activation) const {
   const RealOrComplex<ChannelMlp>& mlp = channel_mlps_[call.index];
   if (channel_mlp_skips_.empty()) {
-    return complex_ ? activate_parts(mlp(x, call.pass), activation) : Parts{mlp.real(x[0], call.pass, {.activation = activation})};
+    return complex_ ? activate_parts(mlp(x, call.place, call.pass), activation) : Parts{mlp.real(x[0], call.place, call.pass, {.activation = activation})};
   }
   const RealOrComplex<SkipConnection>& skip = channel_mlp_skips_[call.index];
-  if (complex_) return activate_parts(sum_of(mlp(x, call.pass), resampled(skip(skipped), call.extents)), activation);
-  if (call.extents.empty()) return {mlp.real(x[0], call.pass, skip.real.ending(skipped[0], activation))};
-  return {mlp.real(x[0], call.pass, {.addend = resample(skip.real(skipped[0]), call.extents), .activation = activation})};
+  if (complex_) return activate_parts(sum_of(mlp(x, call.place, call.pass), resampled(skip(skipped, call.place), call.extents)), activation);
+  if (call.extents.empty()) return {mlp.real(x[0], call.place, call.pass, skip.real.ending(skipped[0], call.place, activation))};
+  return {mlp.real(x[0], call.place, call.pass, {.addend = resample(skip.real(skipped[0], call.place), call.extents), .activation = activation})};
 }
 
 Parts FnoBlocks::post_activated(const Call& call, const Parts& x) const {
@@ -143,10 +143,10 @@ Parts FnoBlocks::pre_activated(const Call& call, const Parts& x) const {
   return channel_mlps_.empty() ? y : through_mlp(call, y, first, std::nullopt);
 }
 
-Parts FnoBlocks::operator()(std::size_t index, const Parts& x, const Tensor& time, const Pass& pass) const {
+Parts FnoBlocks::operator()(std::size_t index, const Parts& x, const FieldPlace& place, const Tensor& time, const Pass& pass) const {
   const Pass own = pass.fold(index);
   const bool last = index + 1 == convs_.size();
-  const Call call{index, last, time, own, output_extents(index, x[0]), last ? std::nullopt : std::optional(non_linearity_)};
+  const Call call{index, place, time, own, output_extents(index, place.extents()), last ? std::nullopt : std::optional(non_linearity_)};
   return preactivation_ ? pre_activated(call, x) : post_activated(call, x);
 }
 

@@ -8,6 +8,7 @@
 #include "models/layers/channel_mlp.h"
 #include "models/layers/block_norm.h"
 #include "models/layers/field_parts.h"
+#include "models/layers/field_place.h"
 #include "models/layers/skip_connection.h"
 #include "models/layers/spectral_conv.h"
 
@@ -17,10 +18,12 @@ class FnoBlocks {
  public:
   FnoBlocks(const FnoConfig& config, const Mesh& mesh);
 
-  /// x: (batch, hidden channel, space...); time: (batch,), read by ada_in only.
-  Parts operator()(std::size_t index, const Parts& x, const Tensor& time, const Pass& pass) const;
-  /// Points per dimension of a field that entered with `extents`. Throws ShapeError if a block leaves none.
+  /// x: (batch, hidden channel, space...), or this rank's part of it; time: (batch,), read by ada_in only.
+  Parts operator()(std::size_t index, const Parts& x, const FieldPlace& place, const Tensor& time, const Pass& pass) const;
+  /// Points per dimension of a whole field that entered with `extents`. Throws ShapeError if a block leaves none.
   std::vector<std::int64_t> extents_after(std::vector<std::int64_t> extents) const;
+  /// The same after block `index` alone.
+  std::vector<std::int64_t> scaled(std::size_t index, std::vector<std::int64_t> extents) const;
   double pointwise_flops() const;  // of one point through all blocks
 
   static void visit(auto& self, auto& v) {
@@ -32,7 +35,7 @@ class FnoBlocks {
   /// A block's place and what it is given.
   struct Call {
     std::size_t index;
-    bool last;
+    const FieldPlace& place;  // of its input, and of all else where ranks share it
     const Tensor& time;
     const Pass& pass;
     std::vector<std::int64_t> extents;  // of the block's output; empty if they are those of its input
@@ -45,8 +48,7 @@ class FnoBlocks {
   Parts normalise(const Call& call, std::size_t which, const Parts& x) const;
   Parts post_activated(const Call& call, const Parts& x) const;
   Parts pre_activated(const Call& call, const Parts& x) const;
-  std::vector<std::int64_t> scaled(std::size_t index, std::vector<std::int64_t> extents) const;
-  std::vector<std::int64_t> output_extents(std::size_t index, const Tensor& x) const;
+  std::vector<std::int64_t> output_extents(std::size_t index, const std::vector<std::int64_t>& extents) const;
 
   bool complex_, preactivation_, stabilized_, whole_;  // whole: with what follows the sum of convolution and skip
   bool active_in_last_;  // v0_3: with an MLP the last block's sum is activated too

@@ -1,9 +1,10 @@
 #include "models/layers/block_norm.h"
 
-#include "runtime/error.h"
+#include "parallel/collectives.h"
 #include "runtime/ops/elementwise.h"
 #include "runtime/ops/group_norm.h"
 #include "runtime/ops/matmul.h"
+#include "runtime/ops/reduce.h"
 #include "runtime/ops/shape.h"
 
 namespace trident {
@@ -11,6 +12,25 @@ namespace {
 
 constexpr double kEps = 1e-5;            // torch's default, which the reference leaves as it is
 constexpr std::int64_t kAdaptive = 512;  // hidden numbers of ada_in
+
+/// group_norm, also of a part of a field: with sums over the ranks that share it, first of numbers, then of squared distances.
+Tensor normalised(const Tensor& x, const FieldPlace& place, std::int64_t groups, const Tensor& scale, const Tensor& shift) {
+  if (place.is_whole()) return group_norm(x, groups, scale, shift, kEps);
+  const std::int64_t batch = x.size(0), channels = x.size(1);
+  std::int64_t numbers = channels / groups;
+  for (int dim = 2; dim < x.rank(); ++dim) numbers *= x.size(dim);
+  const Tensor grouped = reshape(x, {batch, groups, numbers});
+  const double share = 1.0 / (place.points() * static_cast<double>(channels / groups));
+  const auto mean_of = [&](const Tensor& y) {
+    return affine(all_reduce_sum(place.mesh(), Axis::domain_y | Axis::domain_x, sum(y, {2})), share);
+  };
+  const Tensor distance = grouped - mean_of(grouped);
+  const Tensor normal = reshape(distance / power(affine(mean_of(distance * distance), 1.0, kEps), 0.5), x.shape());
+  if (!scale.defined()) return normal;
+  Shape shape = per_channel(x.rank(), channels);
+  if (scale.rank() == 2) shape[0] = batch;
+  return normal * reshape(scale, shape) + reshape(shift, shape);
+}
 
 }  // namespace
 
@@ -34,18 +54,18 @@ std::variant<BlockNorm::Instance, BlockNorm::Group, BlockNorm::Batch, BlockNorm:
   return Instance{};
 }
 
-Tensor BlockNorm::operator()(const Tensor& x, const Tensor& time, Mode mode) const {
+Tensor BlockNorm::operator()(const Tensor& x, const FieldPlace& place, const Tensor& time, Mode mode) const {
   const std::int64_t batch = x.size(0), channels = x.size(1);
-  if (const auto* group = std::get_if<Group>(&norm_)) return group_norm(x, group->groups, group->weight.value, group->bias.value, kEps);
+  if (const auto* group = std::get_if<Group>(&norm_)) return normalised(x, place, group->groups, group->weight.value, group->bias.value);
   if (const auto* whole = std::get_if<Batch>(&norm_)) {
     return reshape(whole->norm(reshape(x, {batch, channels, 1, -1}), mode), x.shape());
   }
   if (const auto* adaptive = std::get_if<Adaptive>(&norm_)) {
     const Affine &up = adaptive->up, &down = adaptive->down;
     const Tensor affine = mlp(reshape(time, {batch, 1}), up.weight.value, up.bias.value, down.weight.value, down.bias.value);
-    return group_norm(x, channels, slice(affine, 1, 0, channels), slice(affine, 1, channels, 2 * channels), kEps);
+    return normalised(x, place, channels, slice(affine, 1, 0, channels), slice(affine, 1, channels, 2 * channels));
   }
-  return group_norm(x, channels, {}, {}, kEps);
+  return normalised(x, place, channels, {}, {});
 }
 
 }  // namespace trident

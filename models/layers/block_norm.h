@@ -6,6 +6,7 @@
 #include <variant>
 
 #include "models/layers/channel_mlp.h"
+#include "models/layers/field_place.h"
 #include "models/layers/residual_conv.h"
 
 namespace trident {
@@ -23,8 +24,9 @@ class BlockNorm {
   /// `groups`: of group_norm.
   BlockNorm(BlockNormKind kind, std::int64_t channels, std::int64_t groups, const Mesh& mesh);
 
-  /// x: (batch, channel, space...); time: (batch,), read by ada_in only.
-  Tensor operator()(const Tensor& x, const Tensor& time, Mode mode) const;
+  /// x: (batch, channel, space...), or this rank's part of it, which is normalised by the statistics of the whole; time: (batch,), read by
+  /// ada_in only.
+  Tensor operator()(const Tensor& x, const FieldPlace& place, const Tensor& time, Mode mode) const;
 
   static void visit(auto& self, auto& v) {
     std::visit([&](auto& norm) { v("", norm); }, self.norm_);

@@ -41,7 +41,7 @@ ChannelMlp::ChannelMlp(std::int64_t in, std::int64_t hidden, std::int64_t out, N
   }
 }
 
-Tensor ChannelMlp::operator()(const Tensor& x, const Pass& pass, const Ending& ending) const {
+Tensor ChannelMlp::operator()(const Tensor& x, const FieldPlace& place, const Pass& pass, const Ending& ending) const {
   const bool drops = dropout > 0.0 && pass.mode == Mode::train;
   Tensor y = x;
   for (std::size_t i = 0; i < fcs.size(); ++i) {
@@ -53,7 +53,7 @@ Tensor ChannelMlp::operator()(const Tensor& x, const Pass& pass, const Ending& e
     } else {
       y = fcs[i](y);
     }
-    y = drop_elements(y, dropout, pass.fold(i), "channel mlp");
+    y = drop_elements(y, dropout, pass.fold(i), "channel mlp", place);
   }
   if (!ending.addend.defined()) return activate(y, ending.activation);
   const Tensor addend = ending.gate.defined() ? ending.addend * reshape(ending.gate, per_channel(y.rank(), y.size(1))) : ending.addend;

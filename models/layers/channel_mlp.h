@@ -5,6 +5,7 @@
 #include <string_view>
 #include <vector>
 
+#include "models/layers/field_place.h"
 #include "models/layers/nonlinearity.h"
 #include "models/module.h"
 
@@ -36,7 +37,7 @@ struct ChannelMlp {
 
   /// Two layers; one if `hidden` is 0.
   ChannelMlp(std::int64_t in, std::int64_t hidden, std::int64_t out, NonLinearity non_linearity, double dropout = 0.0);
-  Tensor operator()(const Tensor& x, const Pass& pass, const Ending& ending = {}) const;
+  Tensor operator()(const Tensor& x, const FieldPlace& place, const Pass& pass, const Ending& ending = {}) const;
   double flops() const;  // of one point
 
   static void visit(auto& self, auto& v) { v("fcs", self.fcs); }

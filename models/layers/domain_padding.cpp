@@ -2,8 +2,6 @@
 
 #include <cmath>
 
-#include "runtime/ops/shape.h"
-
 namespace trident {
 
 /// Of one side; `scaling` is applied to the rounded number, and rounded again.
@@ -22,24 +20,26 @@ std::vector<std::int64_t> DomainPadding::unpadded(std::vector<std::int64_t> padd
   return padded_extents;
 }
 
-Tensor DomainPadding::pad(const Tensor& x) const {
-  Tensor y = x;
+Tensor DomainPadding::pad(const Tensor& x, const FieldPlace& place) const {
+  if (fractions_.empty()) return x;
+  std::vector<std::int64_t> before, after;
   for (std::size_t dim = 0; dim < fractions_.size(); ++dim) {
-    const int axis = static_cast<int>(dim) + 2;
-    const std::int64_t after = points(dim, x.size(axis));
-    if (after > 0) y = trident::pad(y, axis, mode_ == PaddingMode::symmetric ? after : 0, after);
+    after.push_back(points(dim, place.extents()[dim]));
+    before.push_back(this->before(after.back()));
   }
-  return y;
+  return place.padded(x, before, after);
 }
 
-Tensor DomainPadding::unpad(const Tensor& x, const std::vector<std::int64_t>& extents, const std::vector<double>& scaling) const {
-  Tensor y = x;
+Tensor DomainPadding::unpad(const Tensor& x, const FieldPlace& place, const std::vector<double>& scaling) const {
+  if (fractions_.empty()) return x;
+  std::vector<std::int64_t> extents = place.extents(), before, after;
   for (std::size_t dim = 0; dim < fractions_.size(); ++dim) {
-    const std::int64_t after = points(dim, extents[dim], scaling[dim]);
-    const int axis = static_cast<int>(dim) + 2;
-    if (after > 0) y = slice(y, axis, mode_ == PaddingMode::symmetric ? after : 0, y.size(axis) - after);
+    after.push_back(points(dim, extents[dim], scaling[dim]));
+    before.push_back(this->before(after.back()));
+    // Where nothing is shared out the resolution may have changed, and what is not padding is left.
+    if (place.is_whole()) extents[dim] = x.size(static_cast<int>(dim) + 2) - before.back() - after.back();
   }
-  return y;
+  return place.of(extents).unpadded(x, before, after);
 }
 
 }  // namespace trident

@@ -6,7 +6,7 @@
 #include <utility>
 #include <vector>
 
-#include "runtime/tensor/tensor.h"
+#include "models/layers/field_place.h"
 
 namespace trident {
 
@@ -25,13 +25,14 @@ class DomainPadding {
   /// Of `padded_extents`, once the resolution of a field of `extents` points has changed by `scaling`.
   std::vector<std::int64_t> unpadded(std::vector<std::int64_t> padded_extents, const std::vector<std::int64_t>& extents,
                                      const std::vector<double>& scaling) const;
-  /// x: (batch, channel, space...).
-  Tensor pad(const Tensor& x) const;
-  /// The inverse of pad() of a field of `extents` points, whose resolution has changed by `scaling` per dimension since.
-  Tensor unpad(const Tensor& x, const std::vector<std::int64_t>& extents, const std::vector<double>& scaling) const;
+  /// x (batch, channel, space...), or this rank's part of it -> this rank's part of the padded field.
+  Tensor pad(const Tensor& x, const FieldPlace& place) const;
+  /// The inverse of pad() of a field at `place`, whose resolution has changed by `scaling` per dimension since.
+  Tensor unpad(const Tensor& x, const FieldPlace& place, const std::vector<double>& scaling) const;
 
  private:
   std::int64_t points(std::size_t dim, std::int64_t extent, double scaling = 1.0) const;
+  std::int64_t before(std::int64_t after) const { return mode_ == PaddingMode::symmetric ? after : 0; }
   std::int64_t sides() const { return mode_ == PaddingMode::symmetric ? 2 : 1; }
 
   std::vector<double> fractions_;

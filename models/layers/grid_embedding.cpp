@@ -9,14 +9,15 @@
 
 namespace trident {
 
-Tensor append_grid(const Tensor& x) {
+Tensor append_grid(const Tensor& x, const FieldPlace& place) {
   std::vector<Tensor> parts{x};
   for (int dim = 2; dim < x.rank(); ++dim) {
-    const std::int64_t points = x.size(dim);
+    const auto space = static_cast<std::size_t>(dim - 2);
+    const Range own = place.own(space);
     std::vector<double> coordinates;
-    for (std::int64_t i = 0; i < points; ++i) coordinates.push_back(static_cast<double>(i) / static_cast<double>(points));
+    for (std::int64_t i = own.first; i < own.last; ++i) coordinates.push_back(static_cast<double>(i) / static_cast<double>(place.extents()[space]));
     Shape along, field = x.shape();
-    for (int i = 0; i < x.rank(); ++i) along.push_back(i == dim ? points : 1);
+    for (int i = 0; i < x.rank(); ++i) along.push_back(i == dim ? own.size() : 1);
     field[1] = 1;
     const Tensor numbers = empty(along, x.dtype(), x.device());
     copy_into(numbers, from_values<double>(along, coordinates));

@@ -7,15 +7,15 @@
 namespace trident {
 namespace {
 
-/// The neighbours of each point as channels, offset by offset (the last axis fastest): (batch, kernel^dims * channel, space...).
-Tensor neighbours(const Tensor& x, std::int64_t kernel) {
-  // An even kernel reaches one point further behind than before, as torch's padding="same".
-  std::vector<Tensor> shifted{x};
-  for (int dim = 2; dim < x.rank(); ++dim) {
+/// The neighbours of each point as channels, offset by offset (the last axis fastest): (batch, kernel^dims * channel, space...) of a field with
+/// its margin.
+Tensor neighbours(const Tensor& wide, std::int64_t kernel) {
+  std::vector<Tensor> shifted{wide};
+  for (int dim = 2; dim < wide.rank(); ++dim) {
+    const std::int64_t points = wide.size(dim) - kernel + 1;
     std::vector<Tensor> next;
     for (const Tensor& field : shifted) {
-      const Tensor wide = pad(field, dim, (kernel - 1) / 2, kernel - 1 - (kernel - 1) / 2);
-      for (std::int64_t offset = 0; offset < kernel; ++offset) next.push_back(slice(wide, dim, offset, offset + x.size(dim)));
+      for (std::int64_t offset = 0; offset < kernel; ++offset) next.push_back(slice(field, dim, offset, offset + points));
     }
     shifted = std::move(next);
   }
@@ -29,10 +29,14 @@ Tensor matrix_of(const Tensor& weight) {
   return reshape(contiguous(permute(flat, {0, 2, 1})), {out, -1});
 }
 
-Tensor convolve(const Tensor& x, const Tensor& weight) {
-  const std::int64_t kernel = weight.size(2);
-  if (x.rank() == 4 && kernel % 2 == 1) return conv2d(x, weight, {}, kernel / 2);
-  return mix_channels(neighbours(x, kernel), matrix_of(weight), {}, {});
+Tensor convolve(const Tensor& x, const FieldPlace& place, const Tensor& weight) {
+  const std::int64_t kernel = weight.size(2), before = (kernel - 1) / 2;
+  const bool planar = x.rank() == 4 && kernel % 2 == 1;
+  if (planar && place.is_whole()) return conv2d(x, weight, {}, before);
+  // An even kernel reaches one point further behind than before, as torch's padding="same".
+  const Tensor wide = place.with_margin(x, before, kernel - 1 - before);
+  if (planar) return conv2d(wide, weight, {}, 0);
+  return mix_channels(neighbours(wide, kernel), matrix_of(weight), {}, {});
 }
 
 }  // namespace
@@ -56,28 +60,28 @@ SkipConnection::SkipConnection(SkipKind kind, std::int64_t channels, int dims, s
   }
 }
 
-Tensor SkipConnection::operator()(const Tensor& x) const {
+Tensor SkipConnection::operator()(const Tensor& x, const FieldPlace& place) const {
   switch (kind_) {
     case SkipKind::linear:
       return mix_channels(x, weight_->value, {}, {});
     case SkipKind::soft_gating:
       return x * weight_->value;
     case SkipKind::convolution:
-      return convolve(x, weight_->value);
+      return convolve(x, place, weight_->value);
     case SkipKind::identity:
       break;
   }
   return x;
 }
 
-Tensor SkipConnection::add_to(const Tensor& branch, const Tensor& x, std::optional<NonLinearity> activation) const {
+Tensor SkipConnection::add_to(const Tensor& branch, const Tensor& x, const FieldPlace& place, std::optional<NonLinearity> activation) const {
   if (kind_ == SkipKind::linear) return mix_channels(x, weight_->value, {}, {.addend = branch, .activation = activation});
-  return activate(branch + (*this)(x), activation);
+  return activate(branch + (*this)(x, place), activation);
 }
 
-Ending SkipConnection::ending(const Tensor& x, std::optional<NonLinearity> activation) const {
+Ending SkipConnection::ending(const Tensor& x, const FieldPlace& place, std::optional<NonLinearity> activation) const {
   if (kind_ == SkipKind::soft_gating) return {.addend = x, .gate = weight_->value, .activation = activation};
-  return {.addend = (*this)(x), .activation = activation};
+  return {.addend = (*this)(x, place), .activation = activation};
 }
 
 double SkipConnection::flops() const { return weight_ ? 2.0 * static_cast<double>(numel(weight_->shape)) : 0.0; }

@@ -17,11 +17,12 @@ class SkipConnection {
   /// `kernel`: points per side of a convolution.
   SkipConnection(SkipKind kind, std::int64_t channels, int dims, std::int64_t kernel = 1);
 
-  Tensor operator()(const Tensor& x) const;
+  /// x: (batch, channel, space...), or this rank's part of it.
+  Tensor operator()(const Tensor& x, const FieldPlace& place) const;
   /// activation(skip(x) + branch).
-  Tensor add_to(const Tensor& branch, const Tensor& x, std::optional<NonLinearity> activation) const;
+  Tensor add_to(const Tensor& branch, const Tensor& x, const FieldPlace& place, std::optional<NonLinearity> activation) const;
   /// skip(x) as the ending of the branch that it is added to; a gate is multiplied there.
-  Ending ending(const Tensor& x, std::optional<NonLinearity> activation) const;
+  Ending ending(const Tensor& x, const FieldPlace& place, std::optional<NonLinearity> activation) const;
   double flops() const;  // of one point
 
   static void visit(auto& self, auto& v) {

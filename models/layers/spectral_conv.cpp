@@ -106,7 +106,7 @@ void require_extents(const Tensor& x, const std::vector<std::int64_t>& extents, 
 
 }  // namespace
 
-SpectralConv::SpectralConv(const SpectralConvConfig& config, const Mesh& mesh) : config_(config), mesh_(mesh), weight_(weight_of(config), mesh) {
+SpectralConv::SpectralConv(const SpectralConvConfig& config, const Mesh& mesh) : config_(config), domain_(mesh), weight_(weight_of(config), mesh) {
   if (config.n_modes.size() == 1 && mesh.size(Axis::domain_y) > 1) {
     throw ConfigError(concat("parallel.domain_y: fields of one dimension are shared out along x alone, and there are ", mesh.size(Axis::domain_y),
                              " ranks along y; set it to 1 and domain_x to ", mesh.size(Axis::domain_y) * mesh.size(Axis::domain_x)));
@@ -119,7 +119,6 @@ SpectralConv::SpectralConv(const SpectralConvConfig& config, const Mesh& mesh) :
 
 Tensor SpectralConv::operator()(const Tensor& x, const std::vector<std::int64_t>& output_extents, const std::vector<std::int64_t>& extents) const {
   const int dims = static_cast<int>(config_.n_modes.size());
-  const Domain domain(mesh_);
   if (x.rank() != dims + 2 || x.size(1) != config_.in_channels || is_complex(x.dtype()) != config_.complex_data) {
     throw ShapeError(concat("spectral convolution: ", name_of(x.dtype()), " ", to_string(x.shape()), " is not (batch, ", config_.in_channels, ", ", dims,
                             config_.complex_data ? " dimensions) of complex numbers" : " dimensions) of real numbers"));
@@ -127,10 +126,10 @@ Tensor SpectralConv::operator()(const Tensor& x, const std::vector<std::int64_t>
   if (!output_extents.empty() && output_extents.size() != config_.n_modes.size()) {
     throw ShapeError(concat("spectral convolution: ", output_extents.size(), " output extents for fields of ", dims, " dimensions"));
   }
-  require_extents(x, extents, domain);
+  require_extents(x, extents, domain_);
   const std::vector<std::int64_t> modes = stored_modes(config_), held = held_modes(config_);
   const FieldNumbers numbers = config_.complex_data ? FieldNumbers::complex : FieldNumbers::real;
-  SpectralExchange in{.domain = domain, .axes = {}, .shares = {}, .numbers = numbers}, out = in;
+  SpectralExchange in{.domain = domain_, .axes = {}, .shares = {}, .numbers = numbers}, out = in;
   std::vector<Range> of_weight;
   double points = 1.0;
   for (int dim = 0; dim < dims; ++dim) {
@@ -150,7 +149,7 @@ Tensor SpectralConv::operator()(const Tensor& x, const std::vector<std::int64_t>
   }
   out.shares = in.shares;
   const Range channels = weight_.own_channels();
-  const Tensor own = mesh_.size(Axis::tensor) == 1 ? x : slice(x, 1, channels.first, channels.last);
+  const Tensor own = domain_.mesh().size(Axis::tensor) == 1 ? x : slice(x, 1, channels.first, channels.last);
   const Tensor y = out.to_field(summed_over_channels(in.to_modes(own, 1.0 / points), of_weight));
   if (!bias_) return y;
   return y + (config_.complex_data ? complex(bias_->value, zeros_like(bias_->value)) : bias_->value);
@@ -158,13 +157,14 @@ Tensor SpectralConv::operator()(const Tensor& x, const std::vector<std::int64_t>
 
 /// The weight's product, complete on every rank of the tensor axis.
 Tensor SpectralConv::summed_over_channels(const Tensor& x, const std::vector<Range>& kept) const {
+  const Mesh& mesh = domain_.mesh();
   const Tensor own = weight_(x, kept);
-  if (!config_.separable) return all_reduce_sum(mesh_, Axis::tensor, own);
-  if (mesh_.size(Axis::tensor) == 1) return own;
+  if (!config_.separable) return all_reduce_sum(mesh, Axis::tensor, own);
+  if (mesh.size(Axis::tensor) == 1) return own;
   Shape order;
   for (int dim = 0; dim < own.rank(); ++dim) order.push_back(dim);
   std::swap(order[0], order[1]);  // channels are the rows that are gathered
-  return permute(all_gather(mesh_, Axis::tensor, permute(own, order), part_sizes(config_.in_channels, mesh_.size(Axis::tensor))), order);
+  return permute(all_gather(mesh, Axis::tensor, permute(own, order), part_sizes(config_.in_channels, mesh.size(Axis::tensor))), order);
 }
 
 }  // namespace trident

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "models/layers/spectral_weight.h"
-#include "parallel/mesh.h"
+#include "parallel/domain.h"
 
 namespace trident {
 
@@ -52,7 +52,7 @@ class SpectralConv {
   Tensor summed_over_channels(const Tensor& x, const std::vector<Range>& kept) const;
 
   SpectralConvConfig config_;
-  Mesh mesh_;
+  Domain domain_;  // keeps plans from call to call
   std::optional<Parameter> bias_;  // (out, 1, ...)
   SpectralWeight weight_;
 };

@@ -1,7 +1,7 @@
 #include "models/layers/spectral_exchange.h"
 
+#include "models/layers/field_place.h"
 #include "parallel/collectives.h"
-#include "parallel/exchange.h"
 #include "runtime/ops/shape.h"
 
 namespace trident {
@@ -32,15 +32,6 @@ std::int64_t samples_of(const Tensor& x) {
   std::int64_t samples = 1;
   for (int dim = 0; dim + 2 < x.rank(); ++dim) samples *= x.size(dim);
   return samples;
-}
-
-/// x (..., rows, columns) by a plan whose sites hold one number -> (..., those rows and columns). Nothing of an empty box has extents in
-/// the plan.
-Tensor moved(const Mesh& mesh, const ExchangePlan& plan, const Tensor& x, std::int64_t rows, std::int64_t columns) {
-  const Shape& source = plan.source();
-  Shape result = x.shape();
-  result[x.rank() - 2] = rows, result[x.rank() - 1] = columns;
-  return reshape(exchange(mesh, plan, reshape(x, {source[0], source[1], source[2], 1})), result);
 }
 
 FourierAxis untouched(std::int64_t extent) { return {.period = 0, .first_point = 0, .points = extent, .first_mode = 0, .modes = extent}; }

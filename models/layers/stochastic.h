@@ -4,6 +4,7 @@
 
 #include <string_view>
 
+#include "models/layers/field_place.h"
 #include "models/module.h"
 #include "parallel/domain.h"
 #include "runtime/ops/layer_norm.h"
@@ -12,6 +13,8 @@ namespace trident {
 
 /// Dropout of the elements of x (batch, ...) in training; x itself otherwise. `site` tells apart the calls of one module.
 Tensor drop_elements(const Tensor& x, double probability, const Pass& pass, std::string_view site);
+/// The same of this rank's part of a field (batch, channel, space...).
+Tensor drop_elements(const Tensor& x, double probability, const Pass& pass, std::string_view site, const FieldPlace& place);
 /// The same of this rank's tokens of a level, or of the `part` of them that x is.
 Tensor drop_elements(const Tensor& x, double probability, const Pass& pass, std::string_view site, const WindowLevel& level,
                      const std::optional<SampleRows>& part = {});

@@ -217,7 +217,7 @@ std::vector<Plan> plans_of(const std::vector<Operand>& operands, const std::stri
   const unsigned all = (1U << operands.size()) - 1;
   const auto extent = [&](char label) {
     const auto found = std::ranges::find_if(operands, [&](const Operand& x) { return contains(x.labels, label); });
-    return static_cast<double>(extent_of(*found, label));
+    return static_cast<double>(std::max<std::int64_t>(1, extent_of(*found, label)));  // without modes any order would look free
   };
   const auto needed = [&](char label, unsigned set) {  // outside of the set
     if (contains(result, label)) return true;
@@ -239,7 +239,9 @@ std::vector<Plan> plans_of(const std::vector<Operand>& operands, const std::stri
       double cost = a.cost + b.cost, product = 1.0;
       for (const char label : together) product *= extent(label);
       cost += product;
-      if (cost < plan.cost) plan = {cost, first, labels_where(together, [&](char label) { return needed(label, set); })};
+      if (!(cost < plan.cost)) continue;
+      const std::string labels = labels_where(together, [&](char label) { return needed(label, set); });
+      if (labels.size() <= Shape::kMaxRank) plan = {cost, first, labels};
     }
   }
   return plans;

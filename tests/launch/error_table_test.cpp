@@ -66,7 +66,7 @@ TEST_F(Errors, RowsAreOrderedBySample) {
   ErrorTable table(options({1, {}}));
   add(table, 1, 0.4, 0.0);
   add(table, 0, 0.2, 0.0);
-  table.gather(Mesh());
+  table.gather();
   const ConfigValue metrics = table.metrics(MetricsDetail::full);
   EXPECT_DOUBLE_EQ(metrics.find("u/full_data")->elements()[0].as_number(), 0.2);
   EXPECT_EQ(table.num_samples(), 2);

@@ -119,6 +119,13 @@ TEST(Contraction, OfManyIsTheDefinition) {
   }
 }
 
+TEST(Contraction, OfManyWithoutModesIsAsLargeAsItsResult) {
+  const auto operand = [](const Shape& shape, const std::string& labels) { return Operand{zeros(shape, DType::c128), labels}; };
+  const std::vector<Operand> operands{operand({2, 3, 4, 5, 0}, "abcde"), operand({2, 2, 2, 2, 2}, "fghij"), operand({3, 2}, "bf"),
+                                      operand({6, 2}, "kg"), operand({4, 2}, "ch"), operand({5, 2}, "di"), operand({0, 2}, "ej")};
+  EXPECT_EQ(contract(operands, "akcde").shape(), (Shape{2, 6, 4, 5, 0}));
+}
+
 TEST(Contraction, RefusesWhatDoesNotFit) {
   const Operand a = random_operand("ab", 1);
   EXPECT_THROW(contract(a, random_operand("bc", 2), "d"), ShapeError);
