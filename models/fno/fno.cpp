@@ -14,15 +14,15 @@
 namespace trident {
 namespace {
 
-RealOrComplex<ChannelMlp> make_lifting(const FnoConfig& c) {
+RealOrComplex<ChannelMlp> make_lifting(const FnoConfig& c, const Mesh& mesh) {
   const int in = c.in_channels + (c.positional_embedding ? c.num_dims() : 0);
   // 0.3.0 lifts through GELU whatever function the blocks have.
   const NonLinearity function = c.block_variant == BlockVariant::v0_3 ? NonLinearity::gelu : c.non_linearity;
-  return RealOrComplex<ChannelMlp>::make(c.complex_data, ChannelMlp(in, c.lifting_width(), c.hidden_channels, function));
+  return RealOrComplex<ChannelMlp>::make(c.complex_data, ChannelMlp(in, c.lifting_width(), c.hidden_channels, function, mesh));
 }
 
-RealOrComplex<ChannelMlp> make_projection(const FnoConfig& c) {
-  return RealOrComplex<ChannelMlp>::make(c.complex_data, ChannelMlp(c.hidden_channels, c.projection_width(), c.out_channels, c.non_linearity));
+RealOrComplex<ChannelMlp> make_projection(const FnoConfig& c, const Mesh& mesh) {
+  return RealOrComplex<ChannelMlp>::make(c.complex_data, ChannelMlp(c.hidden_channels, c.projection_width(), c.out_channels, c.non_linearity, mesh));
 }
 
 /// Coordinates are real: beside the imaginary part stand zeros.
@@ -47,12 +47,8 @@ Fno::Fno(FnoConfig config, std::string type, const Mesh& mesh)
       domain_(mesh),
       padding_(config_.padding(), config_.domain_padding_mode),
       blocks_(config_, mesh),
-      lifting_(make_lifting(config_)),
-      projection_(make_projection(config_)) {
-  if (mesh.size(Axis::tensor) > 1) {
-    throw ConfigError(concat("parallel.tensor: models of type ", type_, " are not split over this axis, and it has ", mesh.size(Axis::tensor),
-                             " ranks; set it to 1"));
-  }
+      lifting_(make_lifting(config_, mesh)),
+      projection_(make_projection(config_, mesh)) {
   const auto changes = [](const std::vector<double>& layer) { return std::ranges::any_of(layer, [](double factor) { return factor != 1.0; }); };
   if (domain_.ranks() > 1 && std::ranges::any_of(config_.scaling(), changes)) {
     throw ConfigError(concat("model.resolution_scaling_factor: fields that change their resolution inside the model are not shared out, and "

@@ -65,7 +65,7 @@ FnoBlocks::FnoBlocks(const FnoConfig& c, const Mesh& mesh)
     convs_.emplace_back(conv_config(c), mesh);
     const auto add = [&](auto& list, auto module) { list.push_back(RealOrComplex<decltype(module)>::make(complex_, module)); };
     if (fno_skip) add(fno_skips_, SkipConnection(*fno_skip, width, dims, c.conv_bias_kernel));
-    if (c.use_channel_mlp) add(channel_mlps_, ChannelMlp(width, c.mlp_width(), width, NonLinearity::gelu, c.channel_mlp_dropout));
+    if (c.use_channel_mlp) add(channel_mlps_, ChannelMlp(width, c.mlp_width(), width, NonLinearity::gelu, mesh, c.channel_mlp_dropout));
     if (c.use_channel_mlp && mlp_skip) add(channel_mlp_skips_, SkipConnection(*mlp_skip, width, dims));
     for (std::size_t i = 0; i < norms_per_block_; ++i) add(norms_, BlockNorm(*c.norm, width, c.norm_groups, mesh));
   }
@@ -118,7 +118,8 @@ Parts FnoBlocks::with_skip(const Call& call, const Parts& x, const Parts& branch
 Parts FnoBlocks::through_mlp(const Call& call, const Parts& x, const Parts& skipped, std::optional<NonLinearity> activation) const {
   const RealOrComplex<ChannelMlp>& mlp = channel_mlps_[call.index];
   if (channel_mlp_skips_.empty()) {
-    return complex_ ? activate_parts(mlp(x, call.place, call.pass), activation) : Parts{mlp.real(x[0], call.place, call.pass, {.activation = activation})};
+    if (complex_) return activate_parts(mlp(x, call.place, call.pass), activation);
+    return {mlp.real(x[0], call.place, call.pass, {.activation = activation})};
   }
   const RealOrComplex<SkipConnection>& skip = channel_mlp_skips_[call.index];
   if (complex_) return activate_parts(sum_of(mlp(x, call.place, call.pass), resampled(skip(skipped, call.place), call.extents)), activation);

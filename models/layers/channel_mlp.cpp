@@ -3,11 +3,23 @@
 #include <cmath>
 
 #include "models/layers/stochastic.h"
+#include "parallel/collectives.h"
 #include "runtime/ops/channel_mix.h"
 #include "runtime/ops/elementwise.h"
 #include "runtime/ops/shape.h"
 
 namespace trident {
+
+namespace {
+
+/// What follows a map that could not take it along.
+Tensor ended(const Tensor& y, const Ending& ending) {
+  if (!ending.addend.defined()) return activate(y, ending.activation);
+  const Tensor addend = ending.gate.defined() ? ending.addend * reshape(ending.gate, per_channel(y.rank(), y.size(1))) : ending.addend;
+  return activate(y + addend, ending.activation);
+}
+
+}  // namespace
 
 Shape per_channel(int rank, std::int64_t channels) {
   Shape shape{1, channels};
@@ -31,17 +43,30 @@ PointwiseLinear::PointwiseLinear(std::int64_t in, std::int64_t out)
 
 Tensor PointwiseLinear::operator()(const Tensor& x, const Ending& ending) const { return mix_channels(x, weight.value, bias.value, ending); }
 
-ChannelMlp::ChannelMlp(std::int64_t in, std::int64_t hidden, std::int64_t out, NonLinearity non_linearity, double dropout)
-    : non_linearity(non_linearity), dropout(dropout) {
+PointwiseLinear::PointwiseLinear(std::int64_t in, std::int64_t out, SplitAlong along, Range own, const Mesh& mesh)
+    : weight(split_parameter({out, in, 1}, along == SplitAlong::rows ? 0 : 1, own, torch_init(in), mesh)),
+      bias(along == SplitAlong::rows ? split_parameter({out}, 0, own, torch_init(in), mesh) : whole_parameter({out}, torch_init(in))) {}
+
+ChannelMlp::ChannelMlp(std::int64_t in, std::int64_t hidden, std::int64_t out, NonLinearity non_linearity, const Mesh& mesh, double dropout)
+    : non_linearity(non_linearity), dropout(dropout), mesh(mesh) {
   if (hidden == 0) {
     fcs.emplace_back(in, out);
-  } else {
+  } else if (dropout > 0.0 || mesh.size(Axis::tensor) == 1) {
     fcs.emplace_back(in, hidden);
     fcs.emplace_back(hidden, out);
+  } else {
+    const Range own = own_units(mesh, hidden);
+    fcs.emplace_back(in, hidden, SplitAlong::rows, own, mesh);
+    fcs.emplace_back(hidden, out, SplitAlong::columns, own, mesh);
   }
 }
 
 Tensor ChannelMlp::operator()(const Tensor& x, const FieldPlace& place, const Pass& pass, const Ending& ending) const {
+  if (is_shared_out()) {
+    const Tensor hidden = fcs.front()(x, {.activation = non_linearity});
+    const Tensor addend = mix_channels(hidden, fcs.back().weight.value, added_once(mesh, fcs.back().bias.value), {});
+    return ended(all_reduce_sum(mesh, Axis::tensor, addend), ending);
+  }
   const bool drops = dropout > 0.0 && pass.mode == Mode::train;
   Tensor y = x;
   for (std::size_t i = 0; i < fcs.size(); ++i) {
@@ -55,14 +80,12 @@ Tensor ChannelMlp::operator()(const Tensor& x, const FieldPlace& place, const Pa
     }
     y = drop_elements(y, dropout, pass.fold(i), "channel mlp", place);
   }
-  if (!ending.addend.defined()) return activate(y, ending.activation);
-  const Tensor addend = ending.gate.defined() ? ending.addend * reshape(ending.gate, per_channel(y.rank(), y.size(1))) : ending.addend;
-  return activate(y + addend, ending.activation);
+  return ended(y, ending);
 }
 
 double ChannelMlp::flops() const {
   double flops = 0.0;
-  for (const PointwiseLinear& layer : fcs) flops += 2.0 * static_cast<double>(numel(layer.weight.shape));
+  for (const PointwiseLinear& layer : fcs) flops += 2.0 * static_cast<double>(numel(layer.weight.pieces.front().full_shape));
   return flops;
 }
 

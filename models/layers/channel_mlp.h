@@ -8,6 +8,7 @@
 #include "models/layers/field_place.h"
 #include "models/layers/nonlinearity.h"
 #include "models/module.h"
+#include "parallel/tensor_parallel.h"
 
 namespace trident {
 
@@ -24,23 +25,31 @@ struct PointwiseLinear {
   Parameter bias;    // (out,)
 
   PointwiseLinear(std::int64_t in, std::int64_t out);
+  /// The same layer shared out over the tensor axis: this rank holds the rows `own` of the weight and of the bias, or the columns `own` of the
+  /// weight and the whole bias.
+  PointwiseLinear(std::int64_t in, std::int64_t out, SplitAlong along, Range own, const Mesh& mesh);
   Tensor operator()(const Tensor& x, const Ending& ending = {}) const;
 
   static void visit(auto& self, auto& v) { v("weight", self.weight), v("bias", self.bias); }
 };
 
-/// Linear maps with a function, and dropout, between them.
+/// Linear maps with a function, and dropout, between them. The ranks of the tensor axis share out the hidden channels, and add up what they make
+/// of them; with dropout, or without hidden channels, each computes all.
 struct ChannelMlp {
   std::vector<PointwiseLinear> fcs;
   NonLinearity non_linearity;
   double dropout;
+  Mesh mesh;
 
   /// Two layers; one if `hidden` is 0.
-  ChannelMlp(std::int64_t in, std::int64_t hidden, std::int64_t out, NonLinearity non_linearity, double dropout = 0.0);
+  ChannelMlp(std::int64_t in, std::int64_t hidden, std::int64_t out, NonLinearity non_linearity, const Mesh& mesh, double dropout = 0.0);
   Tensor operator()(const Tensor& x, const FieldPlace& place, const Pass& pass, const Ending& ending = {}) const;
   double flops() const;  // of one point
 
   static void visit(auto& self, auto& v) { v("fcs", self.fcs); }
+
+ private:
+  bool is_shared_out() const { return mesh.size(Axis::tensor) > 1 && dropout == 0.0 && fcs.size() > 1; }
 };
 
 /// (1, channels, 1, ...) of `rank` dimensions: one number per channel that repeats over samples and points.

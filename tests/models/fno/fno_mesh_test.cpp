@@ -1,5 +1,4 @@
-/// The same training steps of Fourier neural operators on every mesh that shares out samples and fields: losses, gradients and parameters are
-/// those of one rank.
+/// The same training steps of Fourier neural operators on every mesh: losses, gradients and parameters are those of one rank.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -45,34 +44,46 @@ std::vector<Case> cases() {
   const NormLoss h1{.kind = NormKind::h1}, h1_walls{.kind = NormKind::h1, .periodic = {false, true}};
   return {
       {"dense, h1", "type: fno, n_modes: [4, 6]", {13, 11}, h1},
-      {"tucker, group norm, padding", "type: tfno, rank: 0.5, n_modes: [5, 4], norm: group_norm, norm_groups: 2, domain_padding: [0.2, 0.1]", {13, 16}},
+      {"tucker, group norm, padding",
+       "type: tfno, rank: 0.5, n_modes: [5, 4], norm: group_norm, norm_groups: 2, domain_padding: [0.2, 0.1]", {13, 16}},
       {"instance norm, padding behind, walls, recomputed",
-       "type: fno, n_modes: [4, 4], norm: instance_norm, domain_padding: 0.15, domain_padding_mode: one-sided, fno_skip: soft-gating", {27, 26}, h1_walls,
-       Recompute::blocks},
-      {"batch norm before, dropout", "type: fno, n_modes: [4, 4], norm: batch_norm, preactivation: true, channel_mlp_dropout: 0.3", {9, 10}},
-      {"adaptive norm, convolutions beside", "type: fno, n_modes: [4, 4], norm: ada_in, conv_bias_kernel: 3, channel_mlp_skip: linear", {7, 12}},
-      {"one dimension", "type: fno, n_modes: [6], domain_padding: 0.2, conv_bias_kernel: 2, norm: instance_norm, channel_mlp_dropout: 0.2", {19},
+       "type: fno, n_modes: [4, 4], norm: instance_norm, domain_padding: 0.15, domain_padding_mode: one-sided, "
+       "fno_skip: soft-gating",
+       {27, 26}, h1_walls, Recompute::blocks},
+      {"tt, batch norm before, dropout",
+       "type: fno, factorization: tt, rank: 0.5, n_modes: [4, 4], norm: batch_norm, preactivation: true, channel_mlp_dropout: 0.3", {9, 10}},
+      {"separable, adaptive norm, convolutions beside",
+       "type: fno, separable: true, n_modes: [4, 4], norm: ada_in, conv_bias_kernel: 3, channel_mlp_skip: linear", {7, 12}},
+      {"one dimension",
+       "type: fno, factorization: cp, rank: 0.5, n_modes: [6], domain_padding: 0.2, conv_bias_kernel: 2, norm: instance_norm, "
+       "channel_mlp_dropout: 0.2",
+       {19},
        NormLoss{.kind = NormKind::h1, .axes = 1}},
-      {"three dimensions", "type: tfno, rank: 0.5, n_modes: [2, 3, 4], domain_padding: [0.25, 0.2, 0], conv_bias_kernel: 2, norm: group_norm", {4, 7, 8},
+      {"three dimensions",
+       "type: tfno, rank: 0.5, n_modes: [2, 3, 4], domain_padding: [0.25, 0.2, 0], conv_bias_kernel: 2, norm: group_norm",
+       {4, 7, 8},
        NormLoss{.kind = NormKind::h1, .axes = 3}},
       {"complex", "type: fno, n_modes: [4, 4], complex_data: true, norm: instance_norm, domain_padding: 0.1, stabilizer: tanh", {9, 10}},
   };
 }
 
-/// data x domain_y x domain_x of as many ranks; no data rank without samples.
+/// All meshes of as many ranks but those with data ranks without samples.
 std::vector<MeshSizes> meshes() {
   std::vector<MeshSizes> all;
   const int ranks = world()->size();
   for (int data = 1; data <= std::min<int>(ranks, kBatch); ++data) {
     for (int y = 1; y <= ranks; ++y) {
-      if (ranks % (data * y) == 0) all.push_back({data, y, ranks / (data * y), 1});
+      for (int x = 1; x <= ranks; ++x) {
+        if (ranks % (data * y * x) == 0) all.push_back({data, y, x, ranks / (data * y * x)});
+      }
     }
   }
   return all;
 }
 
 Model describe(const Case& test, const Mesh& mesh) {
-  return describe_model(parse_yaml(concat("{hidden_channels: 4, n_layers: 2, in_channels: ", kChannels, ", out_channels: ", kChannels, ", ", test.keys, "}"),
+  return describe_model(parse_yaml(concat("{hidden_channels: 4, n_layers: 2, in_channels: ", kChannels, ", out_channels: ", kChannels, ", ",
+                                          test.keys, "}"),
                                    "run.yaml"), mesh);
 }
 
@@ -172,15 +183,17 @@ void expect_same(const Outcome& here, const Tensor& values, const Outcome& alone
 }
 
 TEST(FnoMesh, EveryMeshTrainsLikeOneRank) {
+  const std::size_t step = world()->size() > 4 ? 2 : 1;  // of many ranks there are many meshes: each runs every other case
+  std::size_t turn = 0;
   for (const Case& test : cases()) {
     const Outcome alone = train_steps(test, Mesh());
     for (const MeshSizes& sizes : meshes()) {
-      if (test.extents.size() == 1 && sizes[1] > 1) continue;
+      if (turn++ % step != 0 || (test.extents.size() == 1 && sizes[1] > 1)) continue;
       const Mesh mesh(world(), sizes);
       SCOPED_TRACE(test.name + " on " + to_string(mesh));
       const Outcome here = train_steps(test, mesh);
-      for (std::size_t step = 0; step < alone.losses.size(); ++step) {
-        EXPECT_NEAR(here.losses[step], alone.losses[step], kTolerance * alone.losses[step]) << "loss of step " << step;
+      for (std::size_t i = 0; i < alone.losses.size(); ++i) {
+        EXPECT_NEAR(here.losses[i], alone.losses[i], kTolerance * alone.losses[i]) << "loss of step " << i;
       }
       {
         SCOPED_TRACE("gradients");
@@ -206,7 +219,6 @@ TEST(FnoMesh, RefusesWhatItCannotShareOut) {
   if (ranks == 1) return;
   expect_refused("type: fno, n_modes: [4, 4], resolution_scaling_factor: 2", {1, 1, ranks, 1}, "model.resolution_scaling_factor");
   expect_refused("type: fno, n_modes: [4]", {1, ranks, 1, 1}, "parallel.domain_y");
-  expect_refused("type: tfno, n_modes: [4, 4]", {1, 1, 1, ranks}, "parallel.tensor");
   const Mesh mesh(world(), {1, 1, ranks, 1});
   const Model model = describe({.name = "", .keys = "type: fno, n_modes: [4, 4]", .extents = {}}, mesh);
   materialize(model, DType::f64, Use::inference, RandomKey(1));
