@@ -2,6 +2,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <tuple>
+
 #include "runtime/error.h"
 #include "tests/launch/program.h"
 
@@ -41,6 +43,33 @@ TEST(MeshProcess, ARunGoesOnOnOtherMeshesAndItsCheckpointsAreModels) {
   ASSERT_EQ(resumed.status, 0) << resumed.output;
   EXPECT_THAT(resumed.output, HasSubstr("going on after step 0"));
   EXPECT_LT(folder.column("again", "loss")[0], folder.column("whole", "loss")[0]);
+}
+
+std::vector<double> validation_losses(const RunFolderFixture& folder, const std::string& run) {
+  std::vector<double> losses;
+  for (const ConfigValue& row : folder.metrics(run)) {
+    if (const ConfigValue* loss = row.find("validation_loss")) losses.push_back(loss->as_number());
+  }
+  return losses;
+}
+
+TEST(MeshProcess, FourierOperatorsTrainAndAreValidatedOnSharedFields) {
+  const RunFolderFixture folder;
+  const std::string recipe = "'model={type: tfno, n_modes: [8, 8], hidden_channels: 4, domain_padding: 0.1, norm: instance_norm}' "
+                             "training.loss=h1 evaluation.every=2";
+  ASSERT_EQ(run_shell(folder.train("whole", recipe)).status, 0);
+  for (const auto& [run, ranks, mesh] : {std::tuple{"strips", 3, " parallel.domain_y=3"},
+                                         std::tuple{"rectangles", 4, " parallel.domain_x=2 parallel.tensor=2"}}) {
+    const Finished finished = run_shell(folder.train(run, recipe + mesh, mpirun(ranks)));
+    ASSERT_EQ(finished.status, 0) << finished.output;
+    const auto expect_close = [&](const std::vector<double>& here, const std::vector<double>& whole) {
+      ASSERT_EQ(here.size(), whole.size());
+      ASSERT_FALSE(whole.empty());
+      for (std::size_t i = 0; i < whole.size(); ++i) EXPECT_NEAR(here[i] / whole[i], 1.0, 1e-10) << run << " " << i;
+    };
+    for (const char* column : {"loss", "grad_norm"}) expect_close(folder.column(run, column), folder.column("whole", column));
+    expect_close(validation_losses(folder, run), validation_losses(folder, "whole"));
+  }
 }
 
 }  // namespace
