@@ -39,6 +39,7 @@ TEST(TorchWriter, WritesTensorsOfEveryTypeAndOrder) {
     const Tensor stored = reader.tensor(tensors[i].name), expected = packed(tensors[i].tensor);
     ASSERT_EQ(stored.shape(), expected.shape());
     ASSERT_EQ(stored.dtype(), expected.dtype());
+    if (expected.numel() == 0) continue;  // it has no memory
     EXPECT_EQ(std::memcmp(stored.bytes(), expected.bytes(), static_cast<std::size_t>(expected.num_bytes())), 0);
     EXPECT_EQ(reinterpret_cast<std::uintptr_t>(stored.bytes()) % 64, 0U);
   }
