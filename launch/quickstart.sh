@@ -99,7 +99,7 @@ if [[ "$model" == tfno ]]; then
   part summary "Done"
   jq -n --slurpfile coarse "$out/evaluation_16.json" --slurpfile fine "$out/evaluation_32.json" --argjson served "$served" \
     --arg picture "$out/prediction.png" --argjson seconds "$(seconds_of_parts)" \
-    '{error_16: $coarse[0].validation_loss, error_32: $fine[0].validation_loss, served: $served, picture: $picture, seconds: $seconds}' >"$out/summary.json"
+    '{error_16: $coarse[0].validation[0].validation_loss, error_32: $fine[0].validation[0].validation_loss, served: $served, picture: $picture, seconds: $seconds}' >"$out/summary.json"
   cat <<END
 relative L2 error at 16x16 and 32x32 points: $(jq -r '"\(.error_16) and \(.error_32)"' "$out/summary.json") (summary: $out/summary.json)
 picture of a prediction:  $out/prediction.png
