@@ -23,11 +23,15 @@ std::pair<double, double> sums_of(const T* prediction, const T* label, std::int6
   return {error, magnitude};
 }
 
-bool leads_domain(const Mesh& mesh) { return mesh.coordinate(Axis::domain_y) == 0 && mesh.coordinate(Axis::domain_x) == 0; }
+/// The axes whose ranks hold rectangles of the same samples.
+AxisSet rectangle_axes(const ErrorTable::Options& options) { return (Axis::domain_y | Axis::domain_x).without(options.sample_axes); }
 
-Tensor terms_of(const NormLoss& norm, const Tensor& prediction, const Tensor& label, const Mesh& mesh) {
-  const bool whole = mesh.size(Axis::domain_y | Axis::domain_x) == 1;
-  return whole ? norm_terms(norm, prediction, label) : split_norm_terms(norm, prediction, label, mesh);
+bool leads_domain(const ErrorTable::Options& options) { return options.mesh.comm(rectangle_axes(options)).rank() == 0; }
+
+Tensor terms_of(const ErrorTable::Options& options, const Tensor& prediction, const Tensor& label) {
+  const NormLoss& norm = *options.loss.norm;
+  const bool whole = options.mesh.size(rectangle_axes(options)) == 1;
+  return whole ? norm_terms(norm, prediction, label) : split_norm_terms(norm, prediction, label, options.mesh);
 }
 
 struct Statistics {
@@ -70,7 +74,7 @@ void ErrorTable::add(const std::vector<std::int64_t>& samples, const Tensor& pre
   const std::int64_t points = label.size(2) * label.size(3);
   const auto add_rows = [&]<class T>(T) {
     const std::vector<T> predicted = to_host<T>(prediction), expected = to_host<T>(label);
-    const std::vector<T> terms = options_.loss.norm ? to_host<T>(terms_of(*options_.loss.norm, prediction, label, options_.mesh)) : std::vector<T>{};
+    const std::vector<T> terms = options_.loss.norm ? to_host<T>(terms_of(options_, prediction, label)) : std::vector<T>{};
     for (std::size_t index = 0; index < samples.size(); ++index) {
       const std::int64_t first = static_cast<std::int64_t>(index) * options_.out_channels * points;
       Row row{samples[index], {}};
@@ -85,7 +89,7 @@ void ErrorTable::add(const std::vector<std::int64_t>& samples, const Tensor& pre
       if (options_.loss.norm) {
         const auto own = terms.begin() + static_cast<std::ptrdiff_t>(index) * static_cast<std::ptrdiff_t>(options_.out_channels);
         const double sum = std::accumulate(own, own + static_cast<std::ptrdiff_t>(options_.out_channels), 0.0);
-        row.sums.push_back({.error = leads_domain(options_.mesh) ? sum : 0.0});  // every domain rank has the terms of whole fields
+        row.sums.push_back({.error = leads_domain(options_) ? sum : 0.0});  // every domain rank has the terms of whole fields
       }
       rows_.push_back(std::move(row));
     }
@@ -99,17 +103,17 @@ void ErrorTable::add(const std::vector<std::int64_t>& samples, const Tensor& pre
 
 void ErrorTable::gather() {
   const Mesh& mesh = options_.mesh;
-  Communicator& ranks = mesh.comm(Axis::data);
+  Communicator& ranks = mesh.comm(options_.sample_axes);
   const std::size_t columns = options_.groups.size() + loss_groups_.size() + (options_.loss.norm ? 1 : 0);
   const auto width = static_cast<std::int64_t>(1 + 2 * columns);
   std::vector<double> numbers;
   for (const Row& row : rows_) {
     // The sum over domain ranks is to leave the number of the sample as it is.
-    numbers.push_back(leads_domain(mesh) ? static_cast<double>(row.sample) : 0.0);
+    numbers.push_back(leads_domain(options_) ? static_cast<double>(row.sample) : 0.0);
     for (const Sums& sums : row.sums) numbers.insert(numbers.end(), {sums.error, sums.label});
   }
   const Tensor mine = from_values<double>({static_cast<std::int64_t>(numbers.size())}, numbers);
-  mesh.comm(Axis::domain_y | Axis::domain_x).all_reduce(mine, ReduceOp::sum);
+  mesh.comm(rectangle_axes(options_)).all_reduce(mine, ReduceOp::sum);
   const std::vector<std::int64_t> one_each(static_cast<std::size_t>(ranks.size()), 1);
   const Tensor sizes = empty({ranks.size()}, DType::i64);
   ranks.all_gather(from_values<std::int64_t>({1}, {static_cast<std::int64_t>(numbers.size())}), sizes, one_each);

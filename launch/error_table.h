@@ -24,6 +24,7 @@ class ErrorTable {
     std::int64_t out_channels = 1;
     std::int64_t points = 1;  // of a channel
     Mesh mesh = {};
+    AxisSet sample_axes = Axis::data;  // whose ranks have different samples; those of the other domain axes have rectangles of them
   };
   explicit ErrorTable(Options options);
 

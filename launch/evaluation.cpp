@@ -84,10 +84,16 @@ class FrameLoaders {
   std::vector<std::unique_ptr<Loader>> loaders_;
 };
 
+/// The axes whose ranks evaluate different samples: of models that hold whole fields also the domain axes.
+AxisSet axes_of_samples(const Model& model) {
+  return model->patching() ? (Axis::data | Axis::domain_y) | Axis::domain_x : AxisSet(Axis::data);
+}
+
 LoaderOptions loader_options(const Mesh& mesh, const Model& model, std::int64_t batch_size, DType dtype) {
+  Communicator& ranks = mesh.comm(axes_of_samples(model));
   return {.global_batch_size = batch_size,
-          .rank = mesh.coordinate(Axis::data),
-          .num_ranks = mesh.size(Axis::data),
+          .rank = ranks.rank(),
+          .num_ranks = ranks.size(),
           .part = [model](std::int64_t ny, std::int64_t nx) { return model->rectangle(ny, nx); },
           .epochs = 1,
           .dtype = dtype};
@@ -106,7 +112,8 @@ ErrorTable Evaluator::table_for(const Dataset& dataset) const {
                      .loss = loss_,
                      .out_channels = dataset.out_channels(),
                      .points = dataset.ny() * dataset.nx(),
-                     .mesh = mesh_});
+                     .mesh = mesh_,
+                     .sample_axes = axes_of_samples(model_)});
 }
 
 ErrorTable Evaluator::validate(const std::shared_ptr<const Dataset>& dataset) const {

@@ -46,7 +46,8 @@ Setup prepare(const TrainOptions& options, CommandContext& context) {
   setup.choice = choose_model(setup.run, *setup.train);
   const std::int64_t batch = config.training.global_batch_size;
   setup.mesh = make_mesh(config.parallel, setup.run.document,
-                         {.models = {setup.choice.config}, .batch = batch, .points = {setup.train->ny(), setup.train->nx()}}, context);
+                         {.models = {setup.choice.config}, .batch = batch, .points = {setup.train->ny(), setup.train->nx()}, .training = true},
+                         context);
   setup.steps_per_epoch = (setup.train->size() + batch - 1) / batch;
   setup.total_steps = config.training.steps ? *config.training.steps : *config.training.epochs * setup.steps_per_epoch;
   return setup;
@@ -106,15 +107,13 @@ void log_start(const Setup& setup, const Trainer& trainer, const std::vector<std
 /// One forward and backward, which allocates all that a step needs.
 void print_dry_run(const Setup& setup, Trainer& trainer, const CommandContext& context, Log& log) {
   const RunConfig& config = setup.run.config;
-  Loader loader(setup.train, {.global_batch_size = config.training.global_batch_size,
-                              .micro_batches = config.training.gradient_accumulation_steps,
-                              .rank = setup.mesh.coordinate(Axis::data),
-                              .num_ranks = setup.mesh.size(Axis::data),
-                              .part = [model = trainer.model()](std::int64_t ny, std::int64_t nx) { return model->rectangle(ny, nx); },
-                              .seed = config.seed,
-                              .shuffle = config.data.shuffle,
-                              .epochs = {},
-                              .dtype = dtype_of_precision(config.training.precision)});
+  LoaderOptions reading = shared_out(trainer.model(), setup.mesh);
+  reading.global_batch_size = config.training.global_batch_size;
+  reading.micro_batches = config.training.gradient_accumulation_steps;
+  reading.seed = config.seed;
+  reading.shuffle = config.data.shuffle;
+  reading.dtype = dtype_of_precision(config.training.precision);
+  Loader loader(setup.train, reading);
   const StepResult first = trainer.rehearse(*loader.next());
   const std::int64_t peak = memory_counters({}).peak_bytes;
   log(concat("one step: loss ", first.loss, ", gradient norm ", first.grad_norm, ", ", readable_bytes(static_cast<double>(peak)),

@@ -65,29 +65,34 @@ struct Dataset::Reading {
 
   /// A part of one frame's channels at the source's resolution, normalised.
   void read_frame(const std::vector<Channel>& channels, const std::vector<PlacedRun>& runs, std::int64_t trajectory, int frame,
-                  const Rectangle& part, float* target) const {
-    const auto& [rows, columns] = part;
-    const std::int64_t points = rows.size() * columns.size();
-    for (const auto& [run, channel] : runs) source->read(run, trajectory, frame, {.rectangle = part}, target + channel * points);
+                  const FieldWindow& window, float* target) const {
+    const auto& [rows, columns] = window.rectangle;
+    const std::int64_t points = window.ny() * window.nx();
+    for (const auto& [run, channel] : runs) source->read(run, trajectory, frame, window, target + channel * points);
     for (std::size_t index = 0; index < channels.size(); ++index) {
       const std::span<float> values(target + static_cast<std::int64_t>(index) * points, static_cast<std::size_t>(points));
       if (channels[index].source == Source::constant) std::fill(values.begin(), values.end(), static_cast<float>(channels[index].value));
       for (std::int64_t k = 0; channels[index].source == Source::kolmogorov_forcing && k < points; ++k) {
-        values[static_cast<std::size_t>(k)] =
-            kolmogorov_forcing(rows.first + k / columns.size(), columns.first + k % columns.size(), source->ny(), source->nx());
+        const std::int64_t row = rows.first + k / window.nx() * window.stride, column = columns.first + k % window.nx() * window.stride;
+        values[static_cast<std::size_t>(k)] = kolmogorov_forcing(row, column, source->ny(), source->nx());
       }
       normalize_values(channels[index], values);
     }
   }
 
   void read(const std::vector<Channel>& channels, const std::vector<PlacedRun>& runs, std::int64_t trajectory, int frame,
-            const Rectangle& part, float* target) const {
-    if (ny == source->ny() && nx == source->nx()) return read_frame(channels, runs, trajectory, frame, part, target);
+            const FieldWindow& window, float* target) const {
+    if (ny == source->ny() && nx == source->nx()) return read_frame(channels, runs, trajectory, frame, window, target);
     const Tensor fields = empty({static_cast<std::int64_t>(channels.size()), source->ny(), source->nx()}, DType::f32);
-    read_frame(channels, runs, trajectory, frame, whole_field(source->ny(), source->nx()), fields.data<float>());
+    read_frame(channels, runs, trajectory, frame, {.rectangle = whole_field(source->ny(), source->nx())}, fields.data<float>());
     const Tensor small = spectral_resample(fields, ny, nx);
-    const Tensor kept = packed(view::slice(view::slice(small, 1, part.rows.first, part.rows.last), 2, part.columns.first, part.columns.last));
-    std::copy_n(kept.data<float>(), kept.numel(), target);
+    const auto& [rows, columns] = window.rectangle;
+    for (std::int64_t channel = 0; channel < small.size(0); ++channel) {
+      for (std::int64_t row = rows.first; row < rows.last; row += window.stride) {
+        const float* line = small.data<float>() + (channel * ny + row) * nx;
+        for (std::int64_t column = columns.first; column < columns.last; column += window.stride) *target++ = line[column];
+      }
+    }
   }
 
   Problem problem;
@@ -180,8 +185,8 @@ void Dataset::read(std::int64_t sample, const Rectangle& part, const SampleTarge
   const SampleIndex at = index(sample);
   const Reading& reading = *readings_[at.member];
   const Problem& problem = reading.problem;
-  reading.read(problem.input, reading.input_runs, at.trajectory, at.frames.first, part, target.input);
-  reading.read(problem.output, reading.output_runs, at.trajectory, at.frames.second, part, target.label);
+  reading.read(problem.input, reading.input_runs, at.trajectory, at.frames.first, {.rectangle = part}, target.input);
+  reading.read(problem.output, reading.output_runs, at.trajectory, at.frames.second, {.rectangle = part}, target.label);
   const std::int64_t points = part.rows.size() * part.columns.size();
   for (int channel = 0; mask_ == Mask::channels && channel < out_channels(); ++channel) {
     target.mask[channel] = problem.mask == MaskRule::channels && problem.output[static_cast<std::size_t>(channel)].masked;
@@ -190,6 +195,18 @@ void Dataset::read(std::int64_t sample, const Rectangle& part, const SampleTarge
     target.mask[point] = problem.mask == MaskRule::input_is_one && target.input[point] == 1.0F;
     if (target.mask[point]) target.label[point] = 1.0F;
   }
+}
+
+void Dataset::read_input(std::int64_t sample, const FieldWindow& window, float* target) const {
+  const SampleIndex at = index(sample);
+  const Reading& reading = *readings_[at.member];
+  reading.read(reading.problem.input, reading.input_runs, at.trajectory, at.frames.first, window, target);
+}
+
+void Dataset::read_label(std::int64_t sample, const FieldWindow& window, float* target) const {
+  const SampleIndex at = index(sample);
+  const Reading& reading = *readings_[at.member];
+  reading.read(reading.problem.output, reading.output_runs, at.trajectory, at.frames.second, window, target);
 }
 
 }  // namespace trident

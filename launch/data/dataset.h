@@ -14,6 +14,7 @@
 namespace trident {
 
 class FieldSource;
+struct FieldWindow;
 
 /// Trajectories of one data set and the pairs of frames that are its samples.
 struct DatasetMember {
@@ -73,6 +74,9 @@ class Dataset {
   void read(std::int64_t sample, const SampleTarget& target) const;
   /// A part of its fields. Only that is read, but where fields are downsampled: the transform needs whole ones.
   void read(std::int64_t sample, const Rectangle& part, const SampleTarget& target) const;
+  /// The points of a window of its input, of its label (without masks): (channel, y, x).
+  void read_input(std::int64_t sample, const FieldWindow& window, float* target) const;
+  void read_label(std::int64_t sample, const FieldWindow& window, float* target) const;
 
  private:
   struct Reading;  // what a member needs to be read, worked out once

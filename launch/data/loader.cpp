@@ -9,6 +9,7 @@
 
 #include "launch/data/epoch_order.h"
 #include "launch/data/field_source.h"
+#include "launch/data/window_reader.h"
 #include "parallel/range.h"
 #include "runtime/device/threads.h"
 #include "runtime/error.h"
@@ -128,10 +129,27 @@ class Loader::Prefetch {
     changed_.notify_all();
   }
 
+  /// The patches that this rank has of a micro-batch: all ranks share its samples.
+  MicroBatch read_patches_of(std::int64_t first, Range inside) const {
+    const PatchGrid grid(*options_.patches, dataset_->ny(), dataset_->nx());
+    MicroBatch result;
+    result.first_sample = inside.first;
+    for (std::int64_t k = inside.first; k < inside.last; ++k) result.samples.push_back(order_.sample(reading_.epoch, first + k));
+    const Range units = part_of(inside.size() * grid.patches(), options_.num_ranks, options_.rank);
+    result.fields = read_patches(*dataset_, grid, result.samples, units);
+    result.fields.input = converted(result.fields.input, options_.dtype);
+    result.fields.label = converted(result.fields.label, options_.dtype);
+    return result;
+  }
+
   GlobalBatch read_batch() const {
     const std::int64_t first = reading_.batch * options_.global_batch_size;
     GlobalBatch result;
     result.size = std::min(options_.global_batch_size, order_.size() - first);
+    for (int part = 0; options_.patches && part < options_.micro_batches; ++part) {
+      result.micro_batches.push_back(read_patches_of(first, part_of(result.size, options_.micro_batches, part)));
+    }
+    if (options_.patches) return result;
     const Range mine = part_of(result.size, options_.num_ranks, options_.rank);
     for (int part = 0; part < options_.micro_batches; ++part) {
       const Range inside = part_of(mine.size(), options_.micro_batches, part);
@@ -163,5 +181,15 @@ Loader::~Loader() = default;
 std::optional<GlobalBatch> Loader::next() { return prefetch_->next(); }
 LoaderPosition Loader::position() const { return prefetch_->position(); }
 std::int64_t Loader::batches_per_epoch() const { return prefetch_->batches_per_epoch(); }
+
+LoaderOptions shared_out(const Model& model, const Mesh& mesh) {
+  constexpr AxisSet kBatchAxes = (Axis::data | Axis::domain_y) | Axis::domain_x;
+  if (model->patching() && mesh.size(kBatchAxes) > 1) {
+    return {.rank = mesh.comm(kBatchAxes).rank(), .num_ranks = mesh.size(kBatchAxes), .patches = model->patching()};
+  }
+  return {.rank = mesh.coordinate(Axis::data),
+          .num_ranks = mesh.size(Axis::data),
+          .part = [model](std::int64_t ny, std::int64_t nx) { return model->rectangle(ny, nx); }};
+}
 
 }  // namespace trident

@@ -8,6 +8,7 @@
 
 #include "launch/data/dataset.h"
 #include "models/model.h"
+#include "parallel/mesh.h"
 
 namespace trident {
 
@@ -16,6 +17,7 @@ struct LoaderOptions {
   int micro_batches = 1;               // of each rank: gradient accumulation
   int rank = 0, num_ranks = 1;         // on the data axis
   PartOfField part{};                  // of each field: what this rank reads; all of it if there is none
+  std::optional<PatchingConfig> patches{};  // given: ranks of data and domain (`rank` is among them) share patches of each micro-batch
   std::uint64_t seed = 0;
   bool shuffle = false;
   std::optional<std::int64_t> epochs{};  // null: without end
@@ -40,6 +42,9 @@ struct LoaderPosition {
   static void visit(auto& self, auto& v) { v("epoch", self.epoch), v("batch", self.batch); }
   bool operator==(const LoaderPosition&) const = default;
 };
+
+/// What a rank of the mesh reads of the samples that a model is trained on, the seed and the size of batches aside.
+LoaderOptions shared_out(const Model& model, const Mesh& mesh);
 
 class Loader {
  public:

@@ -90,17 +90,13 @@ bool TrainingRun::due(const std::optional<std::int64_t>& every) const {
 void TrainingRun::run() {
   const TrainingConfig& training = parts_.run.config.training;
   if (parts_.mesh.world().rank() == 0) metrics_.emplace(parts_.folder.metrics());
-  Loader loader(parts_.train,
-                {.global_batch_size = training.global_batch_size,
-                 .micro_batches = training.gradient_accumulation_steps,
-                 .rank = parts_.mesh.coordinate(Axis::data),
-                 .num_ranks = parts_.mesh.size(Axis::data),
-                 .part = [model = trainer_.model()](std::int64_t ny, std::int64_t nx) { return model->rectangle(ny, nx); },
-                 .seed = parts_.run.config.seed,
-                 .shuffle = parts_.run.config.data.shuffle,
-                 .epochs = {},
-                 .dtype = dtype_of_precision(training.precision)},
-                state_.position);
+  LoaderOptions reading = shared_out(trainer_.model(), parts_.mesh);
+  reading.global_batch_size = training.global_batch_size;
+  reading.micro_batches = training.gradient_accumulation_steps;
+  reading.seed = parts_.run.config.seed;
+  reading.shuffle = parts_.run.config.data.shuffle;
+  reading.dtype = dtype_of_precision(training.precision);
+  Loader loader(parts_.train, reading, state_.position);
   Stop stop = patience_is_over() ? Stop::early : Stop::no;  // resumed after it had ended
   int signal = 0;
   const std::int64_t first = state_.steps_done;

@@ -67,6 +67,7 @@ MgTfno::MgTfno(const ConfigValue& document, const Mesh& mesh)
   num_channels_ = read_fno_config(with_tfno_defaults(operator_keys_)).in_channels;
   // Ranks share patches, not the operator: it is whole on each of them.
   fno_ = std::make_unique<Fno>(read_fno_config(operator_document(operator_keys_, config_, num_channels_)), "tfno", Mesh());
+  fno_->visit({.parameter = [](const std::string&, Parameter& parameter) { parameter.replicated = AxisSet::all(); }});
   if (fno_->num_dims() != 2 || fno_->is_complex()) {
     throw config_error(operator_keys_, "n_modes", "multi-grid patches are those of real fields of two dimensions; give two numbers of modes");
   }
