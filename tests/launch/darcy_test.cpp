@@ -81,7 +81,7 @@ TEST(Diffusion, RefusesCoefficientsThatAreNotAboveZero) {
   EXPECT_THROW(Diffusion(4, std::vector<double>(16, 1.0)), ShapeError);
 }
 
-TEST(Darcy, ConvergesInFirstOrderInARandomMedium) {
+TEST(Darcy, ApproachesTheFinestGridInARandomMedium) {
   // The same function on finer grids: differences of the pressure's mean halve, or better.
   const auto mean_of = [](int n) {
     const auto a = coefficient_of(Medium::two_phase, medium_of(Medium::two_phase, n, RandomKey(11)));
