@@ -82,7 +82,7 @@ TEST(Diffusion, RefusesCoefficientsThatAreNotAboveZero) {
 }
 
 TEST(Darcy, ApproachesTheFinestGridInARandomMedium) {
-  // The same function on finer grids: differences of the pressure's mean halve, or better.
+  // The same medium on finer grids.
   const auto mean_of = [](int n) {
     const auto a = coefficient_of(Medium::two_phase, medium_of(Medium::two_phase, n, RandomKey(11)));
     const std::vector<double> ones(a.size(), 1.0);
