@@ -2,11 +2,17 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <iterator>
 #include <map>
+#include <type_traits>
 #include <utility>
 
+#include "runtime/autograd/tape.h"
 #include "runtime/error.h"
+#include "runtime/ops/elementwise.h"
+#include "runtime/ops/reduce.h"
+#include "runtime/tensor/copy.h"
 #include "runtime/tensor/create.h"
 #include "runtime/tensor/view.h"
 
@@ -16,26 +22,30 @@ namespace {
 // Elements of one thread's work: small enough to balance, large enough to forget the loop around it.
 constexpr std::int64_t kBlock = 1 << 14;
 
-/// `moments`: place of the range's moments.
-void append_blocks(std::vector<FlatBlock>& blocks, Range range, int group, std::int64_t moments, Numbers numbers) {
+/// `place`: of the range's moments.
+void append_blocks(std::vector<FlatBlock>& blocks, Range range, int group, std::int64_t place, Numbers numbers) {
   for (std::int64_t begin = range.first; begin < range.last; begin += kBlock) {
-    blocks.push_back(
-        {begin, std::min(begin + kBlock, range.last), group, moments + begin - range.first, numbers == Numbers::complex});
+    blocks.push_back({begin, std::min(begin + kBlock, range.last), place + begin - range.first, group, numbers == Numbers::complex ? 1 : 0});
   }
 }
 
-/// The blocks of what some axes replicate: all of them in the same order on every rank, and which of them this rank adds up.
-struct Squares {
-  AxisSet replicated;
-  std::vector<FlatBlock> own;
-  std::vector<std::size_t> places;  // of own blocks among all
-  std::size_t count = 0;
-  bool shared_out = false;
-};
+/// A structure, or an array of them, as a tensor of its words on a device.
+template <class Word, class Value>
+Tensor words_of(std::span<const Value> values, Device device) {
+  static_assert(sizeof(Value) % sizeof(Word) == 0 && std::is_trivially_copyable_v<Value>);
+  std::vector<Word> words(values.size_bytes() / sizeof(Word));
+  if (!words.empty()) std::memcpy(words.data(), values.data(), values.size_bytes());
+  const Tensor result = empty({static_cast<std::int64_t>(words.size())}, dtype_of<Word>, device);
+  copy_into(result, from_values<Word>(result.shape(), words));
+  return result;
+}
 
-/// Blocks end where shares end, whether ranks have shares or not.
-void append(Squares& squares, const ParameterList& parameters, const FlatShares& shares, const FlatBucket& bucket) {
-  const Range own = shares.own(bucket);
+FlatBlocks blocks_in(const Tensor& words) {
+  return {reinterpret_cast<const FlatBlock*>(words.bytes()), words.num_bytes() / static_cast<std::int64_t>(sizeof(FlatBlock))};
+}
+
+/// The blocks of a bucket, in the same order on every rank. They end where shares end, whether ranks have shares or not.
+std::vector<FlatBlock> blocks_of(const ParameterList& parameters, const FlatBucket& bucket) {
   std::vector<FlatBlock> blocks;
   for (std::size_t entry = bucket.first_entry; entry < bucket.last_entry; ++entry) {
     for (const NamedPiece& piece : parameters.entries()[entry].pieces) {
@@ -45,58 +55,60 @@ void append(Squares& squares, const ParameterList& parameters, const FlatShares&
       }
     }
   }
-  for (const FlatBlock& block : blocks) {
-    if (block.begin >= own.first && block.end <= own.last) {
-      squares.own.push_back(block);
-      squares.places.push_back(squares.count);
-    }
-    ++squares.count;
-  }
+  return blocks;
 }
 
-double sum_over_ranks(const Mesh& mesh, AxisSet axes, double here) {
-  if (mesh.size(axes) == 1) return here;
-  const Tensor sum = from_values<double>({1}, std::vector{here});
-  mesh.stream().enqueue([sum, &comm = mesh.comm(axes)] { comm.all_reduce(sum, ReduceOp::sum); });
+Tensor summed_over_ranks(const Mesh& mesh, AxisSet axes, const Tensor& x) {
+  if (mesh.size(axes) == 1) return x;
+  mesh.stream().enqueue([x, &comm = mesh.comm(axes)] { comm.all_reduce(x, ReduceOp::sum); });
   mesh.stream().synchronize();
-  return *sum.data<double>();
-}
-
-double total_of(const Squares& squares, const Tensor& gradients, const Mesh& mesh) {
-  std::vector<double> sums(squares.own.size());
-  launch("global_norm", gradients, [&](auto device, auto type) {
-    sums_of_squares(device, std::span<const FlatBlock>(squares.own), gradients.data<decltype(type)>(), sums.data());
-  });
-  const Tensor all = zeros({static_cast<std::int64_t>(squares.count)}, DType::f64);
-  for (std::size_t i = 0; i < sums.size(); ++i) all.data<double>()[squares.places[i]] = sums[i];
-  if (squares.shared_out) {  // each block has a number of one rank and zeros of the others: nothing is rounded
-    mesh.stream().enqueue([all, &comm = mesh.comm(squares.replicated)] { comm.all_reduce(all, ReduceOp::sum); });
-    mesh.stream().synchronize();
-  }
-  double total = 0.0;
-  for (const double part : to_host<double>(all)) total += part;
-  return sum_over_ranks(mesh, AxisSet::all().without(squares.replicated), total);
+  return x;
 }
 
 }  // namespace
 
-Tensor global_norm(const ParameterList& parameters, const FlatShares& shares) {
-  std::map<std::uint8_t, Squares> sets;
+GlobalNorm::GlobalNorm(const ParameterList& parameters, const FlatShares& shares) : mesh_(shares.mesh()), gradients_(parameters.gradients()) {
+  std::map<std::uint8_t, std::pair<Squares, std::vector<FlatBlock>>> sets;
   for (const FlatBucket& bucket : shares.buckets()) {
-    Squares& squares = sets[bucket.axes.bits()];
+    auto& [squares, own] = sets[bucket.axes.bits()];
     squares.replicated = bucket.axes;
     squares.shared_out = shares.is_shared_out(bucket);
-    append(squares, parameters, shares, bucket);
+    const Range range = shares.own(bucket);
+    for (FlatBlock block : blocks_of(parameters, bucket)) {
+      block.place = squares.count++;
+      if (block.begin >= range.first && block.end <= range.last) own.push_back(block);
+    }
   }
-  double total = 0.0;
-  for (const auto& [bits, squares] : sets) total += total_of(squares, parameters.gradients(), shares.mesh());
-  return from_values<double>({1}, std::vector{std::sqrt(total)});
+  for (auto& [bits, set] : sets) {
+    set.first.blocks = words_of<std::int64_t>(std::span<const FlatBlock>(set.second), gradients_.device());
+    sets_.push_back(set.first);
+  }
+}
+
+Tensor GlobalNorm::total_of(const Squares& squares) const {
+  const Tensor sums = zeros({squares.count}, DType::f64, gradients_.device());
+  launch("global_norm", gradients_, [&](auto device, auto type) {
+    sums_of_squares(device, blocks_in(squares.blocks), gradients_.data<decltype(type)>(), sums.data<double>());
+  });
+  // Each block has a number of one rank and zeros of the others: nothing is rounded.
+  const Tensor all = squares.shared_out ? summed_over_ranks(mesh_, squares.replicated, sums) : sums;
+  return summed_over_ranks(mesh_, AxisSet::all().without(squares.replicated), sum(all));
+}
+
+Tensor GlobalNorm::operator()() const {
+  const Recording off(false);
+  const Tensor total = zeros({1}, DType::f64, gradients_.device());
+  for (const Squares& squares : sets_) add_into(total, view::reshape(total_of(squares), {1}));
+  return power(total, 0.5);
 }
 
 AdamW::AdamW(const ParameterList& parameters, const AdamWOptions& options, std::vector<double> weight_decays,
              const std::function<int(const std::string& name)>& group_of, const std::optional<FlatShares>& shares)
-    : options_(options), shares_(shares ? *shares : FlatShares(parameters, Mesh())), gradients_(parameters.gradients()) {
-  for (const double decay : weight_decays) groups_.push_back({.learning_rate = 0.0, .weight_decay = decay});
+    : options_(options),
+      shares_(shares ? *shares : FlatShares(parameters, Mesh())),
+      weight_decays_(std::move(weight_decays)),
+      gradients_(parameters.gradients()) {
+  if (weight_decays_.size() > AdamWStep::kMostGroups) throw ConfigError(concat("adamw: ", weight_decays_.size(), " groups; it takes ", AdamWStep::kMostGroups));
   values_ = view::slice(parameters.values(), 0, 0, gradients_.numel());
   std::int64_t size = 0;
   std::map<std::int64_t, std::int64_t> moments_of;  // place of a share's moments, by its begin
@@ -107,11 +119,12 @@ AdamW::AdamW(const ParameterList& parameters, const AdamWOptions& options, std::
   }
   first_ = zeros({size}, gradients_.dtype(), gradients_.device());
   second_ = zeros_like(first_);
+  std::vector<FlatBlock> blocks;
   for (const NamedPiece& piece : parameters.pieces()) {
     if (!piece.trainable) continue;
     const int group = group_of(piece.name);
-    if (group < 0 || group >= static_cast<int>(groups_.size())) {
-      throw ConfigError(concat("adamw: \"", piece.name, "\" is in group ", group, " of ", groups_.size()));
+    if (group < 0 || group >= static_cast<int>(weight_decays_.size())) {
+      throw ConfigError(concat("adamw: \"", piece.name, "\" is in group ", group, " of ", weight_decays_.size()));
     }
     NamedPiece part = shares_.own_part(piece);
     const Range range{part.offset, part.offset + part.size};
@@ -119,31 +132,37 @@ AdamW::AdamW(const ParameterList& parameters, const AdamWOptions& options, std::
       const auto& [begin, place] = *std::prev(moments_of.upper_bound(part.offset));
       part.offset += place - begin;
     }
-    append_blocks(blocks_, range, group, part.offset, piece.piece.numbers);
+    append_blocks(blocks, range, group, part.offset, piece.piece.numbers);
     moments_.push_back(std::move(part));
   }
   // Memory order, so that a thread's share is contiguous.
-  std::sort(blocks_.begin(), blocks_.end(), [](const FlatBlock& a, const FlatBlock& b) { return a.begin < b.begin; });
+  std::sort(blocks.begin(), blocks.end(), [](const FlatBlock& a, const FlatBlock& b) { return a.begin < b.begin; });
+  blocks_ = words_of<std::int64_t>(std::span<const FlatBlock>(blocks), gradients_.device());
+  numbers_ = empty({sizeof(AdamWStep) / sizeof(double)}, DType::f64, gradients_.device());
 }
 
 void AdamW::update(std::int64_t step, std::span<const double> learning_rates, const Tensor& norm) {
-  if (learning_rates.size() != groups_.size()) {
-    throw Error(concat("adamw: ", learning_rates.size(), " learning rates for ", groups_.size(), " groups"));
+  if (learning_rates.size() != weight_decays_.size()) {
+    throw Error(concat("adamw: ", learning_rates.size(), " learning rates for ", weight_decays_.size(), " groups"));
   }
-  for (std::size_t group = 0; group < groups_.size(); ++group) groups_[group].learning_rate = learning_rates[group];
-  const AdamWStep numbers{.beta1 = options_.beta1,
-                          .beta2 = options_.beta2,
-                          .eps = options_.eps,
-                          .max_norm = options_.max_grad_norm,
-                          .correction1 = 1.0 - std::pow(options_.beta1, static_cast<double>(step)),
-                          .correction2 = 1.0 - std::pow(options_.beta2, static_cast<double>(step))};
+  AdamWStep numbers{.beta1 = options_.beta1,
+                    .beta2 = options_.beta2,
+                    .eps = options_.eps,
+                    .max_norm = options_.max_grad_norm,
+                    .correction1 = 1.0 - std::pow(options_.beta1, static_cast<double>(step)),
+                    .correction2 = 1.0 - std::pow(options_.beta2, static_cast<double>(step)),
+                    .groups = {}};
+  for (std::size_t group = 0; group < weight_decays_.size(); ++group) numbers.groups[group] = {learning_rates[group], weight_decays_[group]};
+  copy_into(numbers_, words_of<double>(std::span<const AdamWStep>(&numbers, 1), Device{}));
   launch("adamw", values_, [&](auto device, auto type) {
     using T = decltype(type);
-    const auto update = [&](auto... arguments) {
-      return options_.rule == AdamWRule::neuralop ? neuralop_adamw(arguments...) : adamw(arguments...);
-    };
-    update(device, numbers, std::span<const AdamWGroup>(groups_), std::span<const FlatBlock>(blocks_), norm.data<double>(),
-          values_.data<T>(), gradients_.data<T>(), first_.data<T>(), second_.data<T>());
+    const AdamWBuffers<T> buffers{values_.data<T>(), gradients_.data<T>(), first_.data<T>(), second_.data<T>()};
+    const auto* shared = reinterpret_cast<const AdamWStep*>(numbers_.data<double>());
+    if (options_.rule == AdamWRule::neuralop) {
+      neuralop_adamw(device, shared, blocks_in(blocks_), norm.data<double>(), buffers);
+    } else {
+      adamw(device, shared, blocks_in(blocks_), norm.data<double>(), buffers);
+    }
   });
   gather_values();
 }

@@ -14,10 +14,29 @@
 
 namespace trident {
 
-/// The 2-norm of the gradients of all trained pieces of the model, f64, shape (1,): the same bits on every rank. Parts that several ranks
-/// hold alike count once. Collective; call it when the sums over ranks are complete. On one mesh its bits are the same whether ranks have
-/// shares or not.
-Tensor global_norm(const ParameterList& parameters, const FlatShares& shares);
+/// The 2-norm of the gradients of all trained pieces of the model, f64, shape (1,), on their device: the same bits on every rank. Parts that
+/// several ranks hold alike count once. On one mesh its bits are the same whether ranks have shares or not.
+class GlobalNorm {
+ public:
+  GlobalNorm(const ParameterList& parameters, const FlatShares& shares);
+  /// Collective; call it when the sums over ranks are complete.
+  Tensor operator()() const;
+
+ private:
+  /// What some axes replicate: which blocks of it this rank adds up, out of `count` that are the same on every rank.
+  struct Squares {
+    AxisSet replicated;
+    Tensor blocks;  // FlatBlocks as words
+    std::int64_t count = 0;
+    bool shared_out = false;
+  };
+  Tensor total_of(const Squares& squares) const;
+
+  Mesh mesh_;
+  Tensor gradients_;
+  std::vector<Squares> sets_;
+};
+inline Tensor global_norm(const ParameterList& parameters, const FlatShares& shares) { return GlobalNorm(parameters, shares)(); }
 inline Tensor global_norm(const ParameterList& parameters, const Mesh& mesh) { return global_norm(parameters, FlatShares(parameters, mesh)); }
 
 /// Whose rule: torch.optim.AdamW (decay first, both moments corrected, the parts of a complex number are two numbers) or
@@ -52,8 +71,9 @@ class AdamW {
 
   AdamWOptions options_;
   FlatShares shares_;
-  std::vector<AdamWGroup> groups_;
-  std::vector<FlatBlock> blocks_;
+  std::vector<double> weight_decays_;  // by group
+  Tensor blocks_;                      // FlatBlocks as words, and below an AdamWStep as numbers: on the parameters' device
+  Tensor numbers_;
   std::vector<NamedPiece> moments_;  // own parts of the trained pieces, in visiting order, with their places in the moments' buffers
   Tensor values_, gradients_;        // flat, trained elements
   Tensor first_, second_;            // moments of this rank's shares, one after the other

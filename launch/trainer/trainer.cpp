@@ -59,6 +59,7 @@ Trainer::Trainer(Model model, ParameterList parameters, const TrainingConfig& co
       loss_(loss_of_run(model_, config), model_->num_out_channels(), config.loss_scope, mesh),
       shares_(parameters_, mesh, parallel.optimizer_sharding ? Sharding::over_replicas : Sharding::none),
       reducer_(parameters_, shares_),
+      global_norm_(parameters_, shares_),
       optimizer_(
           parameters_,
           optimizer_options(config),
@@ -101,7 +102,7 @@ StepResult Trainer::gradients_of(const GlobalBatch& batch, std::int64_t step) {
     timer_.measure("backward", [&] { backward(share, last ? reducer_.on_final() : OnFinal{}); });
   }
   timer_.measure("gradient sums", [&] { reducer_.finish(); });
-  norm_ = timer_.measure("gradient norm", [&] { return global_norm(parameters_, shares_); });
+  norm_ = timer_.measure("gradient norm", [&] { return global_norm_(); });
   const Tensor loss_sum = from_values<double>({1}, std::vector{loss});
   timer_.measure("loss sum", [&] { mesh_.world().all_reduce(loss_sum, ReduceOp::sum); });
   return {.loss = to_number(loss_sum), .grad_norm = to_number(norm_), .learning_rate = 0.0};

@@ -62,6 +62,7 @@ class Trainer {
   Loss loss_;
   FlatShares shares_;
   GradientReducer reducer_;
+  GlobalNorm global_norm_;
   AdamW optimizer_;
   Tensor norm_;
   PhaseTimer timer_;

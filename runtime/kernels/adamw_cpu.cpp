@@ -1,26 +1,44 @@
 #include <algorithm>
+#include <bit>
 #include <cmath>
 
 #include "runtime/kernels/adamw.h"
 
 namespace trident {
 
+namespace {
+
+bf16 rounded(float x) {
+  const auto bits = std::bit_cast<std::uint32_t>(x);
+  if (std::isnan(x)) return {static_cast<std::uint16_t>(bits >> 16 | 0x40U)};
+  return {static_cast<std::uint16_t>((bits + 0x7FFFU + (bits >> 16 & 1U)) >> 16)};
+}
+
 template <class T>
-void adamw(Cpu, const AdamWStep& step, std::span<const AdamWGroup> groups, std::span<const FlatBlock> blocks, const double* norm, T* value,
-           const T* gradient, T* first, T* second) {
+void write_copy(const FlatBlock& block, const AdamWBuffers<T>& buffers) {
+  if (buffers.copy == nullptr) return;
+  for (std::int64_t i = block.begin; i < block.end; ++i) buffers.copy[i] = rounded(static_cast<float>(buffers.value[i]));
+}
+
+double clipping(const AdamWStep& step, double norm) { return step.max_norm > 0.0 ? std::min(1.0, step.max_norm / (norm + 1e-6)) : 1.0; }
+
+}  // namespace
+
+template <class T>
+void adamw(Cpu, const AdamWStep* numbers, FlatBlocks blocks, const double* norm, const AdamWBuffers<T>& buffers) {
   if (!std::isfinite(*norm)) return;
-  const auto clip = static_cast<T>(step.max_norm > 0.0 ? std::min(1.0, step.max_norm / (*norm + 1e-6)) : 1.0);
+  const AdamWStep& step = *numbers;
+  const auto clip = static_cast<T>(clipping(step, *norm));
   const auto keep1 = static_cast<T>(1.0 - step.beta1), beta2 = static_cast<T>(step.beta2), keep2 = static_cast<T>(1.0 - step.beta2);
   const auto root2 = static_cast<T>(std::sqrt(step.correction2)), eps = static_cast<T>(step.eps);
-  const auto count = static_cast<std::int64_t>(blocks.size());
 #pragma omp parallel for schedule(static)
-  for (std::int64_t index = 0; index < count; ++index) {
-    const FlatBlock& block = blocks[static_cast<std::size_t>(index)];
-    const AdamWGroup& group = groups[static_cast<std::size_t>(block.group)];
+  for (std::int64_t index = 0; index < blocks.count; ++index) {
+    const FlatBlock& block = blocks.data[index];
+    const AdamWGroup& group = step.groups[block.group];
     const auto shrink = static_cast<T>(1.0 - group.learning_rate * group.weight_decay);
     const auto size = static_cast<T>(group.learning_rate / step.correction1);
-    T *x = value + block.begin, *mean = first + block.moments, *square = second + block.moments;
-    const T* dx = gradient + block.begin;
+    T *x = buffers.value + block.begin, *mean = buffers.first + block.place, *square = buffers.second + block.place;
+    const T* dx = buffers.gradient + block.begin;
 #pragma omp simd
     for (std::int64_t i = 0; i < block.end - block.begin; ++i) {
       const T g = dx[i] * clip;
@@ -30,6 +48,7 @@ void adamw(Cpu, const AdamWStep& step, std::span<const AdamWGroup> groups, std::
       square[i] = v;
       x[i] = x[i] * shrink - size * m / (std::sqrt(v) / root2 + eps);
     }
+    write_copy(block, buffers);
   }
 }
 
@@ -74,15 +93,14 @@ void update_complex(const NeuralopNumbers<T>& n, std::int64_t count, T* value, c
 }  // namespace
 
 template <class T>
-void neuralop_adamw(Cpu, const AdamWStep& step, std::span<const AdamWGroup> groups, std::span<const FlatBlock> blocks, const double* norm,
-                    T* value, const T* gradient, T* first, T* second) {
+void neuralop_adamw(Cpu, const AdamWStep* shared, FlatBlocks blocks, const double* norm, const AdamWBuffers<T>& buffers) {
   if (!std::isfinite(*norm)) return;
-  const double clip = step.max_norm > 0.0 ? std::min(1.0, step.max_norm / (*norm + 1e-6)) : 1.0;
-  const auto count = static_cast<std::int64_t>(blocks.size());
+  const AdamWStep& step = *shared;
+  const double clip = clipping(step, *norm);
 #pragma omp parallel for schedule(static)
-  for (std::int64_t index = 0; index < count; ++index) {
-    const FlatBlock& block = blocks[static_cast<std::size_t>(index)];
-    const AdamWGroup& group = groups[static_cast<std::size_t>(block.group)];
+  for (std::int64_t index = 0; index < blocks.count; ++index) {
+    const FlatBlock& block = blocks.data[index];
+    const AdamWGroup& group = step.groups[block.group];
     const NeuralopNumbers<T> numbers{.clip = static_cast<T>(clip),
                                      .beta1 = static_cast<T>(step.beta1),
                                      .keep1 = static_cast<T>(1.0 - step.beta1),
@@ -91,33 +109,30 @@ void neuralop_adamw(Cpu, const AdamWStep& step, std::span<const AdamWGroup> grou
                                      .eps = static_cast<T>(step.eps),
                                      .size = static_cast<T>(group.learning_rate * std::sqrt(step.correction2) / step.correction1),
                                      .shrink = static_cast<T>(1.0 - group.learning_rate * group.weight_decay)};
-    const auto update = block.complex ? update_complex<T> : update_real<T>;
-    update(numbers, block.end - block.begin, value + block.begin, gradient + block.begin, first + block.moments, second + block.moments);
+    const auto update = block.complex != 0 ? update_complex<T> : update_real<T>;
+    update(numbers, block.end - block.begin, buffers.value + block.begin, buffers.gradient + block.begin, buffers.first + block.place,
+           buffers.second + block.place);
+    write_copy(block, buffers);
   }
 }
 
 template <class T>
-void sums_of_squares(Cpu, std::span<const FlatBlock> blocks, const T* x, double* sums) {
-  const auto count = static_cast<std::int64_t>(blocks.size());
+void sums_of_squares(Cpu, FlatBlocks blocks, const T* x, double* sums) {
 #pragma omp parallel for schedule(static)
-  for (std::int64_t index = 0; index < count; ++index) {
-    const FlatBlock& block = blocks[static_cast<std::size_t>(index)];
+  for (std::int64_t index = 0; index < blocks.count; ++index) {
+    const FlatBlock& block = blocks.data[index];
     double total = 0.0;
 #pragma omp simd reduction(+ : total)
     for (std::int64_t i = block.begin; i < block.end; ++i) total += static_cast<double>(x[i]) * static_cast<double>(x[i]);
-    sums[index] = total;
+    sums[block.place] = total;
   }
 }
 
-template void adamw<float>(Cpu, const AdamWStep&, std::span<const AdamWGroup>, std::span<const FlatBlock>, const double*, float*,
-                           const float*, float*, float*);
-template void adamw<double>(Cpu, const AdamWStep&, std::span<const AdamWGroup>, std::span<const FlatBlock>, const double*, double*,
-                            const double*, double*, double*);
-template void neuralop_adamw<float>(Cpu, const AdamWStep&, std::span<const AdamWGroup>, std::span<const FlatBlock>, const double*, float*,
-                                    const float*, float*, float*);
-template void neuralop_adamw<double>(Cpu, const AdamWStep&, std::span<const AdamWGroup>, std::span<const FlatBlock>, const double*, double*,
-                                     const double*, double*, double*);
-template void sums_of_squares<float>(Cpu, std::span<const FlatBlock>, const float*, double*);
-template void sums_of_squares<double>(Cpu, std::span<const FlatBlock>, const double*, double*);
+#define TRIDENT_ADAMW(T)                                                                                            \
+  template void adamw<T>(Cpu, const AdamWStep*, FlatBlocks, const double*, const AdamWBuffers<T>&);                 \
+  template void neuralop_adamw<T>(Cpu, const AdamWStep*, FlatBlocks, const double*, const AdamWBuffers<T>&);        \
+  template void sums_of_squares<T>(Cpu, FlatBlocks, const T*, double*);
+TRIDENT_ADAMW(float)
+TRIDENT_ADAMW(double)
 
 }  // namespace trident
