@@ -11,7 +11,7 @@ packages=(
 )
 case "${1:-}" in
   run) ;;
-  test) packages+=(libgtest-dev libgmock-dev libbenchmark-dev python3-venv slurm-wlm munge) ;;
+  test) packages+=(libgtest-dev libgmock-dev libbenchmark-dev libboost-context-dev python3-venv slurm-wlm munge) ;;
   *) echo "usage: install.sh run|test" >&2; exit 1 ;;
 esac
 

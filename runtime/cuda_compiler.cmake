@@ -1,0 +1,13 @@
+# Finds nvcc (in TRIDENT_CUDA_ROOT, on the path, in /usr/local/cuda) and enables the CUDA language.
+set(TRIDENT_CUDA_ROOT "" CACHE PATH "Folders of CUDA and its libraries, in the order to look: a toolkit, or Python's nvidia packages")
+find_program(TRIDENT_NVCC nvcc HINTS ${TRIDENT_CUDA_ROOT} /usr/local/cuda PATH_SUFFIXES bin)
+if(NOT TRIDENT_NVCC)
+  message(FATAL_ERROR "TRIDENT_CUDA needs nvcc, and it is neither in TRIDENT_CUDA_ROOT (\"${TRIDENT_CUDA_ROOT}\"), nor on the path, nor in \
+/usr/local/cuda: install the CUDA toolkit (version 12.4 or later) or configure with -DTRIDENT_CUDA=OFF")
+endif()
+set(CMAKE_CUDA_COMPILER ${TRIDENT_NVCC})
+if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
+  # Ampere, Hopper with the instructions that are its own, and what later chips translate when a program starts.
+  set(CMAKE_CUDA_ARCHITECTURES 80-real 90a-real 90-virtual)
+endif()
+enable_language(CUDA)
