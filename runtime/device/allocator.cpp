@@ -3,13 +3,15 @@
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cstdlib>
 #include <map>
 #include <mutex>
 #include <utility>
-#include <vector>
 
+#include "runtime/device/cuda_device.h"
+#include "runtime/device/cuda_driver.h"
 #include "runtime/error.h"
 
 namespace trident {
@@ -31,30 +33,57 @@ std::size_t size_class(std::size_t bytes) {
   return (bytes + step - 1) / step * step;
 }
 
-class CpuCache {
+bool is_cuda(Device device) { return device.kind == Device::Kind::cuda; }
+
+void* from_system(Device device, std::size_t capacity) {
+  if constexpr (build::kHasCuda) {
+    if (is_cuda(device)) return cuda_driver::allocate(device.index, capacity);
+  }
+  const std::size_t alignment = capacity >= kHugePage ? kHugePage : kAlignment;
+  const std::size_t rounded = (capacity + alignment - 1) / alignment * alignment;
+  void* data = std::aligned_alloc(alignment, rounded);
+  if (data != nullptr && alignment == kHugePage) madvise(data, rounded, MADV_HUGEPAGE);
+  return data;
+}
+
+void to_system(Device device, void* data, std::size_t capacity) {
+  if constexpr (build::kHasCuda) {
+    if (is_cuda(device)) return cuda_driver::release(device.index, data, capacity);
+  }
+  std::free(data);
+}
+
+/// The blocks of a device that nobody holds, kept apart by pool: one for each stream, or of a graph; null on the CPU.
+class Cache {
  public:
-  void* take(std::size_t capacity) {
-    {
-      const std::lock_guard lock(mutex_);
-      count_in_use(static_cast<std::int64_t>(capacity));
-      auto& blocks = free_[capacity];
-      if (!blocks.empty()) {
-        void* data = blocks.back();
-        blocks.pop_back();
-        return data;
-      }
+  explicit Cache(Device device) : device_(device) {}
+
+  void* take(const void* pool, std::size_t capacity) {
+    if (void* cached = cached_block(pool, capacity)) return cached;
+    void* data = from_system(device_, capacity);
+    if (data == nullptr) {
+      empty();
+      data = from_system(device_, capacity);
     }
-    return from_system(capacity);
+    const std::lock_guard lock(mutex_);
+    if (data == nullptr) {
+      counters_.in_use_bytes -= static_cast<std::int64_t>(capacity);
+      throw DeviceError(concat(to_string(device_), ": cannot allocate ", capacity, " bytes with ", counters_.in_use_bytes,
+                               " in use; take a smaller training.global_batch_size or more ranks"));
+    }
+    counters_.reserved_bytes += static_cast<std::int64_t>(capacity);
+    ++counters_.system_allocations;
+    return data;
   }
 
-  void give_back(void* data, std::size_t capacity) {
+  void give_back(const void* pool, void* data, std::size_t capacity) {
     const std::lock_guard lock(mutex_);
     counters_.in_use_bytes -= static_cast<std::int64_t>(capacity);
     if (kCaching) {
-      free_[capacity].push_back(data);
+      free_[pool][capacity].push_back(data);
     } else {
       counters_.reserved_bytes -= static_cast<std::int64_t>(capacity);
-      std::free(data);
+      to_system(device_, data, capacity);
     }
   }
 
@@ -70,97 +99,135 @@ class CpuCache {
 
   void empty() {
     const std::lock_guard lock(mutex_);
-    for (auto& [capacity, blocks] : free_) {
-      for (void* data : blocks) std::free(data);
+    for (auto& [pool, blocks] : free_) empty_pool(blocks);
+  }
+
+  void empty(const void* pool) {
+    const std::lock_guard lock(mutex_);
+    empty_pool(free_[pool]);
+    free_.erase(pool);
+  }
+
+ private:
+  using Blocks = std::map<std::size_t, std::vector<void*>>;
+
+  void* cached_block(const void* pool, std::size_t capacity) {
+    const std::lock_guard lock(mutex_);
+    counters_.in_use_bytes += static_cast<std::int64_t>(capacity);
+    counters_.peak_bytes = std::max(counters_.peak_bytes, counters_.in_use_bytes);
+    auto& blocks = free_[pool][capacity];
+    if (blocks.empty()) return nullptr;
+    void* data = blocks.back();
+    blocks.pop_back();
+    if constexpr (build::kHasCuda) {
+      if (is_cuda(device_)) cuda_driver::reuse(data, capacity);
+    }
+    return data;
+  }
+
+  void empty_pool(Blocks& pool) {
+    for (auto& [capacity, blocks] : pool) {
+      for (void* data : blocks) to_system(device_, data, capacity);
       counters_.reserved_bytes -= static_cast<std::int64_t>(capacity * blocks.size());
       blocks.clear();
     }
   }
 
- private:
-  void* from_system(std::size_t capacity) {
-    const std::size_t alignment = capacity >= kHugePage ? kHugePage : kAlignment;
-    const std::size_t rounded = (capacity + alignment - 1) / alignment * alignment;
-    void* data = std::aligned_alloc(alignment, rounded);
-    if (data == nullptr) {
-      empty();
-      data = std::aligned_alloc(alignment, rounded);
-    }
-    const std::lock_guard lock(mutex_);
-    if (data == nullptr) {
-      counters_.in_use_bytes -= static_cast<std::int64_t>(capacity);
-      throw DeviceError(concat("cpu: cannot allocate ", capacity, " bytes with ", counters_.in_use_bytes,
-                               " in use; take a smaller training.global_batch_size or more ranks"));
-    }
-    if (alignment == kHugePage) madvise(data, rounded, MADV_HUGEPAGE);
-    counters_.reserved_bytes += static_cast<std::int64_t>(capacity);
-    ++counters_.system_allocations;
-    return data;
-  }
-
-  void count_in_use(std::int64_t bytes) {
-    counters_.in_use_bytes += bytes;
-    counters_.peak_bytes = std::max(counters_.peak_bytes, counters_.in_use_bytes);
-  }
-
+  Device device_;
   std::mutex mutex_;
-  std::map<std::size_t, std::vector<void*>> free_;
+  std::map<const void*, Blocks> free_;
   MemoryCounters counters_;
 };
 
-CpuCache& cpu_cache() {
+Cache& cache_of(Device device) {
   // Never destroyed: tensors with static storage may outlive every other static object.
-  static CpuCache& cache = *new CpuCache;
-  return cache;
+  static Cache& cpu = *new Cache({});
+  if (!is_cuda(device)) return cpu;
+  static auto& gpus = *new std::array<std::unique_ptr<Cache>, kMostDevices>;
+  static std::array<std::once_flag, kMostDevices> made;
+  const auto index = static_cast<std::size_t>(device.index);
+  std::call_once(made[index], [&] { gpus[index] = std::make_unique<Cache>(device); });
+  return *gpus[index];
 }
 
-void require_cpu(Device device) {
-  if (device.kind != Device::Kind::cpu) {
-    throw DeviceError(concat("memory: ", to_string(device), " asked for, but this build has no CUDA; configure with --preset cuda"));
-  }
+/// The graph's memory that this thread allocates from, by device; null: that of the current stream.
+std::array<const void*, kMostDevices>& chosen_pools() {
+  static thread_local std::array<const void*, kMostDevices> pools{};
+  return pools;
 }
 
 }  // namespace
 
 Block::Block(std::size_t bytes, Device device) : bytes_(bytes), device_(device) {
-  require_cpu(device);
+  require_device("memory", device);
   if (bytes == 0) return;
+  if (is_cuda(device)) {
+    stream_ = current_stream(device).handle();
+    const void* chosen = chosen_pools()[static_cast<std::size_t>(device.index)];
+    pool_ = chosen != nullptr ? chosen : stream_;
+  }
   const std::size_t capacity = size_class(bytes);
-  data_ = cpu_cache().take(capacity);
+  data_ = cache_of(device).take(pool_, capacity);
   capacity_ = capacity;
 }
 
 Block::~Block() {
-  if (data_ != nullptr) cpu_cache().give_back(data_, capacity_);
+  if (data_ == nullptr) return;
+  if constexpr (build::kHasCuda) {
+    for (const auto& use : other_uses_) cuda_driver::wait_event(stream_, use->handle());
+  }
+  cache_of(device_).give_back(pool_, data_, capacity_);
 }
 
-Block::Block(Block&& other) noexcept
-    : data_(std::exchange(other.data_, nullptr)),
-      bytes_(std::exchange(other.bytes_, 0)),
-      capacity_(std::exchange(other.capacity_, 0)),
-      device_(other.device_) {}
+Block::Block(Block&& other) noexcept { *this = std::move(other); }
 
 Block& Block::operator=(Block&& other) noexcept {
   std::swap(data_, other.data_);
   std::swap(bytes_, other.bytes_);
   std::swap(capacity_, other.capacity_);
   std::swap(device_, other.device_);
+  std::swap(pool_, other.pool_);
+  std::swap(stream_, other.stream_);
+  std::swap(other_uses_, other.other_uses_);
   return *this;
 }
 
+void Block::also_used_on(CudaStream& stream) {
+  if (data_ == nullptr || stream.handle() == stream_) return;
+  other_uses_.push_back(std::make_shared<CudaEvent>(device_));
+  other_uses_.back()->record(stream);
+}
+
+MemoryPool::~MemoryPool() { cache_of(device_).empty(this); }
+
+void release_stream_memory(CudaStream& stream) { cache_of(stream.device()).empty(stream.handle()); }
+
+UsingPool::UsingPool(const MemoryPool& pool) : device_(pool.device_) {
+  before_ = std::exchange(chosen_pools()[static_cast<std::size_t>(device_.index)], &pool);
+}
+
+UsingPool::~UsingPool() { chosen_pools()[static_cast<std::size_t>(device_.index)] = before_; }
+
 MemoryCounters memory_counters(Device device) {
-  require_cpu(device);
-  return cpu_cache().counters();
+  require_device("memory", device);
+  return cache_of(device).counters();
 }
 
 void reset_peak(Device device) {
-  require_cpu(device);
-  cpu_cache().reset_peak();
+  require_device("memory", device);
+  cache_of(device).reset_peak();
 }
 
 void empty_cache(Device device) {
-  require_cpu(device);
-  cpu_cache().empty();
+  require_device("memory", device);
+  cache_of(device).empty();
+}
+
+std::shared_ptr<void> pinned_memory(std::size_t bytes) {
+  if constexpr (build::kHasCuda) {
+    if (cuda_device_count() > 0) return {cuda_driver::allocate_pinned(bytes), cuda_driver::release_pinned};
+  }
+  return {std::malloc(std::max<std::size_t>(bytes, 1)), std::free};
 }
 
 }  // namespace trident

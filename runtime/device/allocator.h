@@ -3,12 +3,18 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
+#include <vector>
 
 #include "runtime/device/device.h"
 
 namespace trident {
 
-/// One block of memory, 64-byte aligned, given back to the cache of its device when destroyed. Contents are not initialised.
+class CudaEvent;
+class CudaStream;
+
+/// One block of memory (64-byte aligned, on a GPU 256), given back to the cache of its device when destroyed. Contents are not initialised.
+/// On a GPU it belongs to the stream that was current when it was made, which uses its memory again behind what is on it by then.
 class Block {
  public:
   Block() = default;
@@ -16,6 +22,9 @@ class Block {
   ~Block();
   Block(Block&& other) noexcept;
   Block& operator=(Block&& other) noexcept;
+
+  /// What is on `stream` by now uses the block too: its memory is used again only behind that. For GPUs.
+  void also_used_on(CudaStream& stream);
 
   void* data() const { return data_; }
   std::size_t bytes() const { return bytes_; }
@@ -26,6 +35,34 @@ class Block {
   std::size_t bytes_ = 0;     // as asked for
   std::size_t capacity_ = 0;  // as taken from the cache
   Device device_;
+  const void* pool_ = nullptr;  // the part of the cache that it goes back to
+  void* stream_ = nullptr;      // that it belongs to; null on the CPU
+  std::vector<std::shared_ptr<CudaEvent>> other_uses_;
+};
+
+/// Memory of a captured graph, which nothing else may use while the graph lives. Given back to the system at the end.
+class MemoryPool {
+ public:
+  explicit MemoryPool(Device device) : device_(device) {}
+  ~MemoryPool();
+  MemoryPool(const MemoryPool&) = delete;
+  MemoryPool& operator=(const MemoryPool&) = delete;
+
+ private:
+  friend class UsingPool;
+  Device device_;
+};
+/// While it lives, blocks of the pool's device that this thread makes come from `pool`; they go back to it whenever they are destroyed.
+class UsingPool {
+ public:
+  explicit UsingPool(const MemoryPool& pool);
+  ~UsingPool();
+  UsingPool(const UsingPool&) = delete;
+  UsingPool& operator=(const UsingPool&) = delete;
+
+ private:
+  Device device_;
+  const void* before_;
 };
 
 struct MemoryCounters {
@@ -39,5 +76,11 @@ MemoryCounters memory_counters(Device device);
 void reset_peak(Device device);
 /// Gives the cached blocks that nobody holds back to the system.
 void empty_cache(Device device);
+
+/// The same for the blocks that belong to a stream: its last act.
+void release_stream_memory(CudaStream& stream);
+
+/// Memory of the host that copies to and from GPUs reach without waiting; ordinary memory where there is no CUDA.
+std::shared_ptr<void> pinned_memory(std::size_t bytes);
 
 }  // namespace trident

@@ -13,6 +13,8 @@ struct Device {
   bool operator==(const Device&) const = default;
 };
 
+inline constexpr int kMostDevices = 64;  // of one process
+
 inline std::string to_string(Device device) {
   return device.kind == Device::Kind::cpu ? "cpu" : "cuda:" + std::to_string(device.index);
 }
@@ -22,6 +24,11 @@ namespace build {
 inline constexpr bool kHasCuda = true;
 #else
 inline constexpr bool kHasCuda = false;
+#endif
+#ifdef TRIDENT_EMULATED_CUDA
+inline constexpr bool kEmulatesCuda = true;  // for tests where there is no GPU
+#else
+inline constexpr bool kEmulatesCuda = false;
 #endif
 }  // namespace build
 

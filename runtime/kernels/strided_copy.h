@@ -1,4 +1,4 @@
-/// Element-wise moves between strided arrays of up to 8 dimensions.
+/// Element-wise moves between strided arrays of up to 8 dimensions, and filling with one number.
 #pragma once
 
 #include "runtime/kernels/dispatch.h"
@@ -19,5 +19,10 @@ template <class T>
 void strided_add(Cpu, const StridedPair&, T* target, const T* source);
 template <class T>
 void strided_add(Cuda, const StridedPair&, T* target, const T* source);
+/// y (count,), each `value`.
+template <class T>
+void fill(Cpu, std::int64_t count, double value, T* y);
+template <class T>
+void fill(Cuda, std::int64_t count, double value, T* y);
 
 }  // namespace trident

@@ -133,6 +133,13 @@ void strided_add(Cpu, const StridedPair& pair, T* target, const T* source) {
   });
 }
 
+template <class T>
+void fill(Cpu, std::int64_t count, double value, T* y) {
+  const T number = convert<T>(value);
+#pragma omp parallel for schedule(static) if (count > kGrain)
+  for (std::int64_t i = 0; i < count; ++i) y[i] = number;
+}
+
 #define TRIDENT_COPY(To, From) template void strided_copy<To, From>(Cpu, const StridedPair&, To*, const From*);
 #define TRIDENT_COPY_TO(To)      \
   TRIDENT_COPY(To, float)        \
@@ -153,6 +160,11 @@ TRIDENT_COPY(c64, c64)
 TRIDENT_COPY(c64, c128)
 TRIDENT_COPY(c128, c64)
 TRIDENT_COPY(c128, c128)
+
+template void fill<float>(Cpu, std::int64_t, double, float*);
+template void fill<double>(Cpu, std::int64_t, double, double*);
+template void fill<bf16>(Cpu, std::int64_t, double, bf16*);
+template void fill<f16>(Cpu, std::int64_t, double, f16*);
 
 template void strided_add<float>(Cpu, const StridedPair&, float*, const float*);
 template void strided_add<double>(Cpu, const StridedPair&, double*, const double*);

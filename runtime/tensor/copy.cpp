@@ -1,5 +1,8 @@
 #include "runtime/tensor/copy.h"
 
+#include "runtime/device/cuda_device.h"
+#include "runtime/device/cuda_driver.h"
+#include "runtime/device/launch_only.h"
 #include "runtime/error.h"
 #include "runtime/kernels/strided_copy.h"
 #include "runtime/tensor/create.h"
@@ -43,14 +46,9 @@ void require_same_shape(const char* op, const Tensor& target, const Tensor& sour
 
 StridedPair pair_of(const Tensor& target, const Tensor& source) { return {target.shape(), target.strides(), source.strides()}; }
 
-}  // namespace
-
-void copy_into(const Tensor& target, const Tensor& source) {
-  require_same_shape("copy", target, source);
-  if (is_complex(target.dtype()) != is_complex(source.dtype())) {
-    throw ShapeError(concat("copy: ", name_of(source.dtype()), " into ", name_of(target.dtype()), "; real and complex do not convert"));
-  }
-  on_device_of("copy", target, [&](auto device) {
+/// Within one device.
+void copy_here(const Tensor& target, const Tensor& source) {
+  on_device("copy", target.device(), [&](auto device) {
     const auto copy = [&](auto to, auto from) {
       strided_copy(device, pair_of(target, source), target.data<decltype(to)>(), source.data<decltype(from)>());
     };
@@ -61,9 +59,57 @@ void copy_into(const Tensor& target, const Tensor& source) {
   });
 }
 
+/// The bytes of contiguous tensors of one number type on different devices.
+void move_bytes(const Tensor& target, const Tensor& source) {
+  if constexpr (build::kHasCuda) {
+    const auto bytes = static_cast<std::size_t>(source.num_bytes());
+    if (source.is_cuda() && target.is_cuda()) {
+      CudaStream &from = current_stream(source.device()), &to = current_stream(target.device());
+      order_after(to, from);
+      cuda_driver::copy(target.bytes(), source.bytes(), bytes, to.handle());
+      return order_after(from, to);
+    }
+    const Tensor& on_host = source.is_cuda() ? target : source;
+    CudaStream& stream = current_stream(source.is_cuda() ? source.device() : target.device());
+    const bool pinned = cuda_driver::is_pinned(on_host.bytes());
+    if (!pinned) require_waiting_allowed("copy between the host and a GPU");
+    cuda_driver::copy(target.bytes(), source.bytes(), bytes, stream.handle());
+    if (!pinned) stream.synchronize();
+  }
+}
+
+void copy_between_devices(const Tensor& target, const Tensor& source) {
+  require_device("copy", source.device());
+  require_device("copy", target.device());
+  if (source.numel() == 0) return;
+  Tensor packed_source = source;
+  if (!source.is_contiguous() || source.dtype() != target.dtype()) {
+    packed_source = empty(source.shape(), target.dtype(), source.device());
+    copy_here(packed_source, source);
+  }
+  if (target.is_contiguous()) return move_bytes(target, packed_source);
+  const Tensor arrived = empty(target.shape(), target.dtype(), target.device());
+  move_bytes(arrived, packed_source);
+  copy_here(target, arrived);
+}
+
+}  // namespace
+
+void copy_into(const Tensor& target, const Tensor& source) {
+  require_same_shape("copy", target, source);
+  if (is_complex(target.dtype()) != is_complex(source.dtype())) {
+    throw ShapeError(concat("copy: ", name_of(source.dtype()), " into ", name_of(target.dtype()), "; real and complex do not convert"));
+  }
+  if (target.device() != source.device()) return copy_between_devices(target, source);
+  copy_here(target, source);
+}
+
 void add_into(const Tensor& target, const Tensor& source) {
   require_same_shape("add_into", target, source);
-  on_device_of("add_into", target, [&](auto device) {
+  if (target.device() != source.device()) {
+    throw DeviceError(concat("add_into: target is on ", to_string(target.device()), ", source on ", to_string(source.device())));
+  }
+  on_device("add_into", target.device(), [&](auto device) {
     const auto add = [&](auto type) {
       strided_add(device, pair_of(target, source), target.data<decltype(type)>(), source.data<decltype(type)>());
     };
@@ -77,6 +123,13 @@ void add_into(const Tensor& target, const Tensor& source) {
 Tensor packed(const Tensor& x) {
   if (x.is_contiguous()) return x.detached();
   Tensor y = empty_like(x);
+  copy_into(y, x);
+  return y;
+}
+
+Tensor to_device(const Tensor& x, Device device) {
+  if (x.device() == device) return x.detached();
+  Tensor y = empty(x.shape(), x.dtype(), device);
   copy_into(y, x);
   return y;
 }

@@ -4,6 +4,10 @@
 #include <cstring>
 #include <utility>
 
+#include "runtime/device/cuda_device.h"
+#include "runtime/device/cuda_driver.h"
+#include "runtime/device/launch_only.h"
+#include "runtime/kernels/strided_copy.h"
 #include "runtime/tensor/copy.h"
 #include "runtime/tensor/view.h"
 
@@ -41,19 +45,24 @@ Tensor zeros_like(const Tensor& x) { return zeros(x.shape(), x.dtype(), x.device
 
 Tensor full(const Shape& shape, double value, DType dtype, Device device) {
   Tensor x = empty(shape, dtype, device);
-  const Tensor number = from_values<double>({1}, std::vector{value});
-  copy_into(x, view::broadcast_to(number, shape));
+  on_device("full", device, [&](auto on) {
+    if (dtype == DType::f32) return fill(on, x.numel(), value, x.data<float>());
+    if (dtype == DType::f64) return fill(on, x.numel(), value, x.data<double>());
+    if (dtype == DType::bf16) return fill(on, x.numel(), value, x.data<bf16>());
+    if (dtype == DType::f16) return fill(on, x.numel(), value, x.data<f16>());
+    throw ShapeError(concat("full: fills floating types, got ", name_of(dtype)));
+  });
   return x;
 }
 
 template <class T>
-Tensor from_values(const Shape& shape, std::span<const T> values) {
+Tensor from_values(const Shape& shape, std::span<const T> values, Device device) {
   if (numel(shape) != static_cast<std::int64_t>(values.size())) {
     throw ShapeError(concat("from_values: shape ", to_string(shape), " takes ", numel(shape), " numbers, got ", values.size()));
   }
   Tensor x = empty(shape, dtype_of<T>);
   if (!values.empty()) std::memcpy(x.bytes(), values.data(), values.size_bytes());
-  return x;
+  return to_device(x, device);
 }
 
 Tensor from_memory(void* data, const Shape& shape, DType dtype, std::shared_ptr<const void> owner) {
@@ -64,36 +73,45 @@ Tensor from_memory(void* data, const Shape& shape, DType dtype, std::shared_ptr<
   return Tensor(std::move(storage), 0, shape, contiguous_strides(shape), dtype);
 }
 
+Tensor empty_pinned(const Shape& shape, DType dtype) {
+  const std::shared_ptr<void> memory = pinned_memory(bytes_of(shape, dtype));
+  return from_memory(memory.get(), shape, dtype, memory);
+}
+
 void set_zero(const Tensor& x) {
-  if (x.is_contiguous()) {
-    if (x.numel() > 0) std::memset(x.bytes(), 0, static_cast<std::size_t>(x.num_bytes()));
-    return;
+  if (x.numel() == 0) return;
+  if (!x.is_contiguous()) return copy_into(x, view::broadcast_to(zeros({1}, x.dtype(), x.device()), x.shape()));
+  const auto bytes = static_cast<std::size_t>(x.num_bytes());
+  if constexpr (build::kHasCuda) {
+    if (x.is_cuda()) return cuda_driver::set_zero(x.bytes(), bytes, current_stream(x.device()).handle());
   }
-  copy_into(x, view::broadcast_to(zeros({1}, x.dtype()), x.shape()));
+  std::memset(x.bytes(), 0, bytes);
 }
 
 template <class T>
 std::vector<T> to_host(const Tensor& x) {
-  const Tensor flat = packed(x);
+  require_waiting_allowed("to_host");
+  const Tensor flat = to_device(packed(x), {});
   const T* data = flat.data<T>();
   return std::vector<T>(data, data + flat.numel());
 }
 
 double to_number(const Tensor& x) {
   if (x.numel() != 1) throw ShapeError(concat("to_number: a tensor of one element is needed, got ", to_string(x.shape())));
+  require_waiting_allowed("to_number");
   double value = 0;
   const Tensor number = from_memory(&value, x.shape(), DType::f64, nullptr);
   copy_into(number, x);
   return value;
 }
 
-template Tensor from_values(const Shape&, std::span<const float>);
-template Tensor from_values(const Shape&, std::span<const double>);
-template Tensor from_values(const Shape&, std::span<const std::int64_t>);
-template Tensor from_values(const Shape&, std::span<const std::int32_t>);
-template Tensor from_values(const Shape&, std::span<const bool>);
-template Tensor from_values(const Shape&, std::span<const c64>);
-template Tensor from_values(const Shape&, std::span<const c128>);
+template Tensor from_values(const Shape&, std::span<const float>, Device);
+template Tensor from_values(const Shape&, std::span<const double>, Device);
+template Tensor from_values(const Shape&, std::span<const std::int64_t>, Device);
+template Tensor from_values(const Shape&, std::span<const std::int32_t>, Device);
+template Tensor from_values(const Shape&, std::span<const bool>, Device);
+template Tensor from_values(const Shape&, std::span<const c64>, Device);
+template Tensor from_values(const Shape&, std::span<const c128>, Device);
 template std::vector<float> to_host(const Tensor&);
 template std::vector<double> to_host(const Tensor&);
 template std::vector<std::int64_t> to_host(const Tensor&);

@@ -17,13 +17,17 @@ Tensor zeros(const Shape& shape, DType dtype, Device device = {});
 Tensor zeros_like(const Tensor& x);
 /// Every element is `value`; floating types only.
 Tensor full(const Shape& shape, double value, DType dtype, Device device = {});
-/// Row-major numbers on the host. Throws ShapeError if their count does not fit the shape.
+/// Row-major numbers of the host, on `device`. Throws ShapeError if their count does not fit the shape.
 template <class T>
-Tensor from_values(const Shape& shape, std::span<const T> values);
+Tensor from_values(const Shape& shape, std::span<const T> values, Device device = {});
 template <class T>
-Tensor from_values(const Shape& shape, const std::vector<T>& values) { return from_values(shape, std::span<const T>(values)); }
+Tensor from_values(const Shape& shape, const std::vector<T>& values, Device device = {}) {
+  return from_values(shape, std::span<const T>(values), device);
+}
 /// A contiguous host tensor on memory that `owner` keeps alive: a mapped file, a request. Nothing is copied.
 Tensor from_memory(void* data, const Shape& shape, DType dtype, std::shared_ptr<const void> owner);
+/// On the host, where copies to and from GPUs need not wait; contents are not initialised.
+Tensor empty_pinned(const Shape& shape, DType dtype);
 
 /// Sets every byte to 0, in place.
 void set_zero(const Tensor& x);

@@ -1,0 +1,132 @@
+#include "runtime/device/cuda_device.h"
+
+#include <algorithm>
+#include <array>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "runtime/activity.h"
+#include "runtime/device/allocator.h"
+#include "runtime/device/cuda_driver.h"
+#include "runtime/device/launch_only.h"
+#include "runtime/error.h"
+
+namespace trident {
+namespace {
+
+std::size_t index_of(Device device) { return static_cast<std::size_t>(device.index); }
+
+/// This thread's current streams, null for the device's own.
+std::array<CudaStream*, kMostDevices>& chosen_streams() {
+  static thread_local std::array<CudaStream*, kMostDevices> streams{};
+  return streams;
+}
+
+CudaStream& own_stream(Device device) {
+  // Never destroyed: tensors with static storage give their memory back to it.
+  static auto& streams = *new std::array<std::unique_ptr<CudaStream>, kMostDevices>;
+  static std::array<std::once_flag, kMostDevices> made;
+  std::call_once(made[index_of(device)], [&] { streams[index_of(device)] = std::make_unique<CudaStream>(device); });
+  return *streams[index_of(device)];
+}
+
+}  // namespace
+
+int cuda_device_count() {
+  if constexpr (build::kHasCuda) {
+    return std::min(cuda_driver::device_count(), kMostDevices);
+  } else {
+    return 0;
+  }
+}
+
+void require_device(const char* what, Device device) {
+  if (device.kind == Device::Kind::cpu || (device.index >= 0 && device.index < cuda_device_count())) return;
+  if (build::kHasCuda && !build::kEmulatesCuda) {
+    throw DeviceError(concat(what, ": ", to_string(device), " asked for, but this machine has ", cuda_device_count(),
+                             " CUDA devices that this process may use"));
+  }
+  throw DeviceError(concat(what, ": ", to_string(device), " asked for, but this build has no CUDA; configure with --preset cuda"));
+}
+
+DeviceProperties device_properties(Device device) {
+  require_device("properties", device);
+  if constexpr (build::kHasCuda) {
+    if (device.kind == Device::Kind::cuda) {
+      const auto found = cuda_driver::properties(device.index);
+      return {found.name, found.major, found.minor, found.multiprocessors, static_cast<std::int64_t>(found.memory_bytes),
+              static_cast<std::int64_t>(found.free_bytes)};
+    }
+  }
+  throw DeviceError("properties: asked for a CPU's; they are of CUDA devices");
+}
+
+CudaStream::CudaStream(Device device) : device_(device), handle_(nullptr) {
+  require_device("stream", device);
+  if constexpr (build::kHasCuda) handle_ = cuda_driver::create_stream(device.index);
+}
+
+CudaStream::~CudaStream() {
+  if constexpr (build::kHasCuda) {
+    cuda_driver::synchronize(handle_);
+    release_stream_memory(*this);
+    cuda_driver::destroy_stream(handle_);
+  }
+}
+
+void CudaStream::enqueue(std::function<void()> job) {
+  const CurrentStream here(*this);
+  job();
+}
+
+void CudaStream::synchronize() {
+  require_waiting_allowed("synchronize");
+  const Activity waiting("waiting for the GPU", TraceEvent::Kind::blocked);
+  if constexpr (build::kHasCuda) cuda_driver::synchronize(handle_);
+}
+
+CudaStream& current_stream(Device device) {
+  CudaStream* chosen = chosen_streams()[index_of(device)];
+  CudaStream& stream = chosen != nullptr ? *chosen : own_stream(device);
+  if constexpr (build::kHasCuda) cuda_driver::use_device(device.index);
+  return stream;
+}
+
+CurrentStream::CurrentStream(CudaStream& stream) : device_(stream.device()), before_(chosen_streams()[index_of(device_)]) {
+  chosen_streams()[index_of(device_)] = &stream;
+}
+
+CurrentStream::~CurrentStream() { chosen_streams()[index_of(device_)] = before_; }
+
+CudaEvent::CudaEvent(Device device) : handle_(nullptr) {
+  require_device("event", device);
+  if constexpr (build::kHasCuda) handle_ = cuda_driver::create_event(device.index);
+}
+
+CudaEvent::~CudaEvent() {
+  if constexpr (build::kHasCuda) cuda_driver::destroy_event(handle_);
+}
+
+void CudaEvent::record(CudaStream& stream) {
+  if constexpr (build::kHasCuda) cuda_driver::record_event(handle_, stream.handle());
+}
+
+bool CudaEvent::has_happened() const {
+  if constexpr (build::kHasCuda) return cuda_driver::has_happened(handle_);
+  return true;
+}
+
+void CudaEvent::synchronize() const {
+  require_waiting_allowed("synchronize");
+  if constexpr (build::kHasCuda) cuda_driver::synchronize_event(handle_);
+}
+
+void order_after(CudaStream& later, CudaStream& earlier) {
+  if (&later == &earlier) return;
+  CudaEvent moment(earlier.device());
+  moment.record(earlier);
+  if constexpr (build::kHasCuda) cuda_driver::wait_event(later.handle(), moment.handle());
+}
+
+}  // namespace trident

@@ -1,0 +1,112 @@
+#include "runtime/device/cuda_driver.h"
+
+#include "runtime/device/cuda_check.h"
+
+namespace trident::cuda_driver {
+namespace {
+
+cudaStream_t stream_of(void* stream) { return static_cast<cudaStream_t>(stream); }
+cudaEvent_t event_of(void* event) { return static_cast<cudaEvent_t>(event); }
+
+}  // namespace
+
+int device_count() {
+  // Without a GPU or its driver this is an error of CUDA's; of ours it is none: such a machine has 0 devices.
+  static const int count = [] {
+    int found = 0;
+    if (cudaGetDeviceCount(&found) == cudaSuccess) return found;
+    cudaGetLastError();
+    return 0;
+  }();
+  return count;
+}
+
+Properties properties(int device) {
+  cudaDeviceProp found{};
+  check_cuda("cudaGetDeviceProperties", cudaGetDeviceProperties(&found, device));
+  use_device(device);
+  Properties result{found.name, found.major, found.minor, found.multiProcessorCount, 0, 0};
+  check_cuda("cudaMemGetInfo", cudaMemGetInfo(&result.free_bytes, &result.memory_bytes));
+  return result;
+}
+
+void use_device(int device) {
+  static thread_local int current = -1;
+  if (device == current) return;
+  check_cuda("cudaSetDevice", cudaSetDevice(device));
+  current = device;
+}
+
+void* allocate(int device, std::size_t bytes) {
+  use_device(device);
+  void* data = nullptr;
+  const cudaError_t status = cudaMalloc(&data, bytes);
+  if (status == cudaErrorMemoryAllocation) {
+    cudaGetLastError();  // it is reported by the caller, once it has emptied its caches
+    return nullptr;
+  }
+  check_cuda("cudaMalloc", status);
+  return data;
+}
+
+void release(int device, void* data, std::size_t) {
+  use_device(device);
+  check_cuda("cudaFree", cudaFree(data));
+}
+
+void reuse(void*, std::size_t) {}
+
+void* allocate_pinned(std::size_t bytes) {
+  void* data = nullptr;
+  check_cuda("cudaHostAlloc", cudaHostAlloc(&data, bytes, cudaHostAllocPortable));
+  return data;
+}
+
+void release_pinned(void* data) { cudaFreeHost(data); }
+
+bool is_pinned(const void* data) {
+  cudaPointerAttributes attributes{};
+  check_cuda("cudaPointerGetAttributes", cudaPointerGetAttributes(&attributes, data));
+  return attributes.type == cudaMemoryTypeHost;
+}
+
+void* create_stream(int device) {
+  use_device(device);
+  cudaStream_t stream = nullptr;
+  check_cuda("cudaStreamCreateWithFlags", cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
+  return stream;
+}
+
+// A stream or an event may outlive the driver at the end of the process; there is nobody to tell then.
+void destroy_stream(void* stream) { cudaStreamDestroy(stream_of(stream)); }
+void destroy_event(void* event) { cudaEventDestroy(event_of(event)); }
+
+void synchronize(void* stream) { check_cuda("cudaStreamSynchronize", cudaStreamSynchronize(stream_of(stream))); }
+
+void* create_event(int device) {
+  use_device(device);
+  cudaEvent_t event = nullptr;
+  check_cuda("cudaEventCreateWithFlags", cudaEventCreateWithFlags(&event, cudaEventDisableTiming));
+  return event;
+}
+
+void record_event(void* event, void* stream) { check_cuda("cudaEventRecord", cudaEventRecord(event_of(event), stream_of(stream))); }
+void wait_event(void* stream, void* event) {
+  check_cuda("cudaStreamWaitEvent", cudaStreamWaitEvent(stream_of(stream), event_of(event), 0));
+}
+void synchronize_event(void* event) { check_cuda("cudaEventSynchronize", cudaEventSynchronize(event_of(event))); }
+bool has_happened(void* event) {
+  const cudaError_t status = cudaEventQuery(event_of(event));
+  if (status == cudaErrorNotReady) return false;
+  check_cuda("cudaEventQuery", status);
+  return true;
+}
+
+void copy(void* to, const void* from, std::size_t bytes, void* stream) {
+  check_cuda("cudaMemcpyAsync", cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, stream_of(stream)));
+}
+void set_zero(void* data, std::size_t bytes, void* stream) {
+  check_cuda("cudaMemsetAsync", cudaMemsetAsync(data, 0, bytes, stream_of(stream)));
+}
+
+}  // namespace trident::cuda_driver

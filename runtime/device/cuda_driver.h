@@ -1,0 +1,47 @@
+/// The calls of CUDA's runtime that ours stands on, and no others: cuda_driver.cpp makes them, emulated_driver.cpp plays them for tests where
+/// there is no GPU. Not defined where a build has neither (build::kHasCuda). Failures throw DeviceError.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+namespace trident::cuda_driver {
+
+int device_count();
+struct Properties {
+  std::string name;
+  int major = 0, minor = 0;  // of the instructions that it has: 9 and 0 on Hopper
+  int multiprocessors = 0;
+  std::size_t memory_bytes = 0, free_bytes = 0;
+};
+Properties properties(int device);
+/// What this thread does from now on happens on `device`.
+void use_device(int device);
+
+/// Null where there is no room. `device`: of the memory.
+void* allocate(int device, std::size_t bytes);
+void release(int device, void* data, std::size_t bytes);
+/// Memory that comes out of a cache again: its old contents may not be read.
+void reuse(void* data, std::size_t bytes);
+/// Host memory that copies reach without staging and without waiting.
+void* allocate_pinned(std::size_t bytes);
+void release_pinned(void* data);
+bool is_pinned(const void* data);
+
+// A stream and an event are void* here: cudaStream_t, cudaEvent_t.
+void* create_stream(int device);
+void destroy_stream(void* stream);
+void synchronize(void* stream);
+void* create_event(int device);
+void destroy_event(void* event);
+void record_event(void* event, void* stream);
+void wait_event(void* stream, void* event);
+void synchronize_event(void* event);
+bool has_happened(void* event);
+
+/// Between host and device, or within one device. Copies to memory of the host that is not pinned have ended when this returns.
+void copy(void* to, const void* from, std::size_t bytes, void* stream);
+void set_zero(void* data, std::size_t bytes, void* stream);
+
+}  // namespace trident::cuda_driver
