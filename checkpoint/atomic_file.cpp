@@ -62,6 +62,16 @@ void AtomicFile::write(const void* data, std::size_t bytes) {
   }
 }
 
+void AtomicFile::reserve(std::uint64_t bytes) {
+  if (bytes == 0) return;
+  int result = 0;
+  do {
+    result = ::posix_fallocate(descriptor_, 0, static_cast<off_t>(bytes));
+  } while (result == EINTR);
+  errno = result;
+  if (result != 0) fail(temporary_, "write", "nothing was changed; free space on the file system");
+}
+
 void AtomicFile::commit() {
   // Opened anew: the bytes may have been written by another library through the name.
   sync_path(temporary_, O_RDONLY, "nothing was changed");

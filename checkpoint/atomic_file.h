@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <filesystem>
 #include <string>
 #include <string_view>
@@ -19,6 +20,8 @@ class AtomicFile {
 
   void write(const void* data, std::size_t bytes);
   void write(std::string_view text) { write(text.data(), text.size()); }
+  /// Makes the file that long, and sure of its place on the disk.
+  void reserve(std::uint64_t bytes);
   /// Where the bytes are until commit(): a library that writes files itself (HDF5) may open it in place of write().
   const std::filesystem::path& temporary() const { return temporary_; }
   /// Returns once the file would survive a loss of power.

@@ -20,29 +20,6 @@ std::string_view type_name(DType dtype) {
   return std::find_if(kSafetensorsTypes.begin(), kSafetensorsTypes.end(), [&](const auto& type) { return type.dtype == dtype; })->name;
 }
 
-/// The length and the JSON of the header, padded to 8 bytes as the format's own writer does.
-std::string header_of(const std::filesystem::path& path, const std::vector<LateTensor>& tensors,
-                      const std::map<std::string, std::string>& metadata) {
-  nlohmann::ordered_json header = nlohmann::ordered_json::object();
-  if (!metadata.empty()) header["__metadata__"] = metadata;
-  std::unordered_set<std::string> names;
-  std::int64_t offset = 0;
-  for (const auto& entry : tensors) {
-    const std::int64_t bytes = numel(entry.shape) * static_cast<std::int64_t>(size_of(entry.dtype));
-    if (entry.name == "__metadata__" || !names.insert(entry.name).second) {
-      throw CheckpointError(concat(path.string(), ": two tensors are named \"", entry.name, "\"; names must be unique"));
-    }
-    header[entry.name] = {{"dtype", type_name(entry.dtype)},
-                          {"shape", std::vector<std::int64_t>(entry.shape.begin(), entry.shape.end())},
-                          {"data_offsets", {offset, offset + bytes}}};
-    offset += bytes;
-  }
-  std::string json = header.dump();
-  json.resize((json.size() + 7) / 8 * 8, ' ');
-  const std::uint64_t length = json.size();
-  return std::string(reinterpret_cast<const char*>(&length), sizeof length) + json;
-}
-
 }  // namespace
 
 std::vector<LateTensor> in_file_order(std::vector<LateTensor> tensors) {
@@ -61,12 +38,39 @@ std::vector<LateTensor> in_file_order(std::vector<LateTensor> tensors) {
   return tensors;
 }
 
+/// The header is the length and the JSON, padded to 8 bytes as the format's own writer does.
+SafetensorsLayout safetensors_layout(const std::filesystem::path& path, const std::vector<LateTensor>& tensors,
+                                     const std::map<std::string, std::string>& metadata) {
+  nlohmann::ordered_json header = nlohmann::ordered_json::object();
+  if (!metadata.empty()) header["__metadata__"] = metadata;
+  std::unordered_set<std::string> names;
+  SafetensorsLayout layout;
+  for (const auto& entry : tensors) {
+    const auto bytes = static_cast<std::uint64_t>(numel(entry.shape)) * size_of(entry.dtype);
+    if (entry.name == "__metadata__" || !names.insert(entry.name).second) {
+      throw CheckpointError(concat(path.string(), ": two tensors are named \"", entry.name, "\"; names must be unique"));
+    }
+    header[entry.name] = {{"dtype", type_name(entry.dtype)},
+                          {"shape", std::vector<std::int64_t>(entry.shape.begin(), entry.shape.end())},
+                          {"data_offsets", {layout.bytes, layout.bytes + bytes}}};
+    layout.offsets.push_back(layout.bytes);
+    layout.bytes += bytes;
+  }
+  std::string json = header.dump();
+  json.resize((json.size() + 7) / 8 * 8, ' ');
+  const std::uint64_t length = json.size();
+  layout.header = std::string(reinterpret_cast<const char*>(&length), sizeof length) + json;
+  for (std::uint64_t& offset : layout.offsets) offset += layout.header.size();
+  layout.bytes += layout.header.size();
+  return layout;
+}
+
 void write_safetensors(const std::filesystem::path& path, const std::vector<LateTensor>& tensors,
                        const std::map<std::string, std::string>& metadata) {
   const std::vector<LateTensor> ordered = in_file_order(tensors);
-  const std::string header = header_of(path, ordered, metadata);
+  const SafetensorsLayout layout = safetensors_layout(path, ordered, metadata);
   AtomicFile file(path);
-  file.write(header);
+  file.write(layout.header);
   for (const LateTensor& entry : ordered) {
     const Tensor values = packed(entry.make());
     file.write(values.bytes(), static_cast<std::size_t>(values.num_bytes()));

@@ -1,6 +1,7 @@
 /// Writing safetensors files.
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <functional>
 #include <map>
@@ -34,5 +35,15 @@ void write_safetensors(const std::filesystem::path& path, const std::vector<Name
 void write_safetensors(const std::filesystem::path& path, const std::vector<LateTensor>& tensors,
                        const std::map<std::string, std::string>& metadata = {{"format", "pt"}});
 std::vector<LateTensor> in_file_order(std::vector<LateTensor> tensors);
+
+/// What stands before the tensors in a file, and where in it each of them begins.
+struct SafetensorsLayout {
+  std::string header;
+  std::vector<std::uint64_t> offsets;  // bytes
+  std::uint64_t bytes = 0;             // of the whole file
+};
+/// `tensors` as in_file_order() gives them; nothing is made. Throws CheckpointError on duplicate names.
+SafetensorsLayout safetensors_layout(const std::filesystem::path& path, const std::vector<LateTensor>& tensors,
+                                     const std::map<std::string, std::string>& metadata);
 
 }  // namespace trident

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <numeric>
 
+#include "models/mg_tfno/patch_loss.h"
 #include "models/split_norm.h"
 #include "runtime/tensor/create.h"
 
@@ -23,14 +24,12 @@ std::pair<double, double> sums_of(const T* prediction, const T* label, std::int6
   return {error, magnitude};
 }
 
-/// The axes whose ranks hold rectangles of the same samples.
-AxisSet rectangle_axes(const ErrorTable::Options& options) { return (Axis::domain_y | Axis::domain_x).without(options.sample_axes); }
-
-bool leads_domain(const ErrorTable::Options& options) { return options.mesh.comm(rectangle_axes(options)).rank() == 0; }
+/// Of the ranks that have parts of the same samples, one tells what all of them know.
+bool leads_parts(const ErrorTable::Options& options) { return options.mesh.comm(options.part_axes).rank() == 0; }
 
 Tensor terms_of(const ErrorTable::Options& options, const Tensor& prediction, const Tensor& label) {
   const NormLoss& norm = *options.loss.norm;
-  const bool whole = options.mesh.size(rectangle_axes(options)) == 1;
+  const bool whole = options.mesh.size(options.part_axes) == 1;
   return whole ? norm_terms(norm, prediction, label) : split_norm_terms(norm, prediction, label, options.mesh);
 }
 
@@ -66,39 +65,66 @@ ErrorTable::ErrorTable(Options options) : options_(std::move(options)), loss_gro
     loss_groups_ = {{0, static_cast<int>(options_.out_channels)}};
 }
 
-void ErrorTable::add(const std::vector<std::int64_t>& samples, const Tensor& prediction, const Tensor& label) {
+template <class T>
+void ErrorTable::add_sums(Row& row, const T* prediction, const T* label, std::int64_t points) const {
+  auto target = row.sums.begin();
+  const auto add = [&](const ChannelGroup& group, int p) {
+    const std::int64_t offset = group.first * points;
+    const auto [error, magnitude] = sums_of(prediction + offset, label + offset, (group.last - group.first) * points, p);
+    target->error += error;
+    (target++)->label += magnitude;
+  };
+  for (const ChannelGroup& group : options_.groups) add(group, 1);
+  for (const ChannelGroup& group : loss_groups_) add(group, options_.loss.p);
+}
+
+template <class T>
+void ErrorTable::add_rows(const std::vector<std::int64_t>& samples, const std::vector<std::int64_t>& sample_of, const Tensor& prediction,
+                          const Tensor& label, const Tensor& terms) {
+  const std::vector<T> predicted = to_host<T>(prediction), expected = to_host<T>(label);
+  const std::vector<T> of_norm = terms.defined() ? to_host<T>(terms) : std::vector<T>{};
+  const std::int64_t points = label.size(2) * label.size(3);
+  const std::size_t first = rows_.size(), columns = options_.groups.size() + loss_groups_.size() + (terms.defined() ? 1 : 0);
+  for (const std::int64_t sample : samples) rows_.push_back({sample, std::vector<Sums>(columns)});
+  for (std::size_t part = 0; part < sample_of.size(); ++part) {
+    const std::int64_t offset = static_cast<std::int64_t>(part) * options_.out_channels * points;
+    add_sums(rows_[first + static_cast<std::size_t>(sample_of[part])], predicted.data() + offset, expected.data() + offset, points);
+  }
+  // Every rank has the terms of whole fields.
+  for (std::size_t index = 0; index < samples.size() && terms.defined() && leads_parts(options_); ++index) {
+    const auto own = of_norm.begin() + static_cast<std::ptrdiff_t>(index) * static_cast<std::ptrdiff_t>(options_.out_channels);
+    rows_[first + index].sums.back().error = std::accumulate(own, own + static_cast<std::ptrdiff_t>(options_.out_channels), 0.0);
+  }
+}
+
+void ErrorTable::add_all(const std::vector<std::int64_t>& samples, const std::vector<std::int64_t>& sample_of, const Tensor& prediction,
+                         const Tensor& label, const Tensor& terms) {
   if (!(prediction.shape() == label.shape()) || prediction.size(1) != options_.out_channels) {
     throw ShapeError(concat("evaluation: the model's output ", to_string(prediction.shape()), " and the label ", to_string(label.shape()),
                             " do not match"));
   }
-  const std::int64_t points = label.size(2) * label.size(3);
-  const auto add_rows = [&]<class T>(T) {
-    const std::vector<T> predicted = to_host<T>(prediction), expected = to_host<T>(label);
-    const std::vector<T> terms = options_.loss.norm ? to_host<T>(terms_of(options_, prediction, label)) : std::vector<T>{};
-    for (std::size_t index = 0; index < samples.size(); ++index) {
-      const std::int64_t first = static_cast<std::int64_t>(index) * options_.out_channels * points;
-      Row row{samples[index], {}};
-      const auto add_sums = [&](const ChannelGroup& group, int p) {
-        const std::int64_t offset = first + group.first * points;
-        const auto [error, magnitude] =
-            sums_of(predicted.data() + offset, expected.data() + offset, (group.last - group.first) * points, p);
-        row.sums.push_back({error, magnitude});
-      };
-      for (const ChannelGroup& group : options_.groups) add_sums(group, 1);
-      for (const ChannelGroup& group : loss_groups_) add_sums(group, options_.loss.p);
-      if (options_.loss.norm) {
-        const auto own = terms.begin() + static_cast<std::ptrdiff_t>(index) * static_cast<std::ptrdiff_t>(options_.out_channels);
-        const double sum = std::accumulate(own, own + static_cast<std::ptrdiff_t>(options_.out_channels), 0.0);
-        row.sums.push_back({.error = leads_domain(options_) ? sum : 0.0});  // every domain rank has the terms of whole fields
-      }
-      rows_.push_back(std::move(row));
-    }
-  };
   if (prediction.dtype() == DType::f64) {
-    add_rows(double{});
+    add_rows<double>(samples, sample_of, prediction, label, terms);
   } else {
-    add_rows(float{});
+    add_rows<float>(samples, sample_of, prediction, label, terms);
   }
+}
+
+void ErrorTable::add(const std::vector<std::int64_t>& samples, const Tensor& prediction, const Tensor& label) {
+  std::vector<std::int64_t> sample_of(samples.size());
+  std::iota(sample_of.begin(), sample_of.end(), 0);
+  add_all(samples, sample_of, prediction, label, options_.loss.norm ? terms_of(options_, prediction, label) : Tensor{});
+}
+
+void ErrorTable::add_patches(const std::vector<std::int64_t>& samples, const Tensor& prediction, const Fields& fields) {
+  const PatchLoss& patches = *options_.loss.patches;
+  std::vector<std::int64_t> sample_of;
+  for (std::int64_t unit = fields.patches->units.first; unit < fields.patches->units.last; ++unit) {
+    sample_of.push_back(unit / (static_cast<std::int64_t>(patches.per_side) * patches.per_side));
+  }
+  const bool norm = options_.loss.norm.has_value();
+  const Tensor terms = norm ? stitched_norm_terms(*options_.loss.norm, patches, prediction, fields, options_.mesh) : Tensor{};
+  add_all(samples, sample_of, prediction, without_margin(fields.label), terms);
 }
 
 void ErrorTable::gather() {
@@ -109,11 +135,11 @@ void ErrorTable::gather() {
   std::vector<double> numbers;
   for (const Row& row : rows_) {
     // The sum over domain ranks is to leave the number of the sample as it is.
-    numbers.push_back(leads_domain(options_) ? static_cast<double>(row.sample) : 0.0);
+    numbers.push_back(leads_parts(options_) ? static_cast<double>(row.sample) : 0.0);
     for (const Sums& sums : row.sums) numbers.insert(numbers.end(), {sums.error, sums.label});
   }
   const Tensor mine = from_values<double>({static_cast<std::int64_t>(numbers.size())}, numbers);
-  mesh.comm(rectangle_axes(options_)).all_reduce(mine, ReduceOp::sum);
+  mesh.comm(options_.part_axes).all_reduce(mine, ReduceOp::sum);
   const std::vector<std::int64_t> one_each(static_cast<std::size_t>(ranks.size()), 1);
   const Tensor sizes = empty({ranks.size()}, DType::i64);
   ranks.all_gather(from_values<std::int64_t>({1}, {static_cast<std::int64_t>(numbers.size())}), sizes, one_each);

@@ -50,24 +50,30 @@ void print_validation(const ConfigValue& report) {
   }
 }
 
-std::vector<NamedTensor> fields_of(const std::vector<CaseResult>& cases, bool several_problems) {
-  std::vector<NamedTensor> fields;
-  for (const CaseResult& result : cases) {
-    const std::string prefix = several_problems ? result.report.find("problem")->as_string() + "/" : "";
-    for (const NamedTensor& field : result.fields) {
-      const auto same = [&](const NamedTensor& other) { return other.name == prefix + field.name; };
-      if (std::ranges::none_of(fields, same)) fields.push_back({prefix + field.name, field.tensor});
+using Datasets = std::vector<std::shared_ptr<const Dataset>>;
+
+/// Of several problems fields are kept under the problem's name.
+std::string prefix_of(const Dataset& dataset, const Datasets& all) { return all.size() > 1 ? dataset.problem().name + "/" : ""; }
+
+/// The file of --output; cases that share fields write the same ones.
+std::unique_ptr<FieldFileWriter> open_output(const std::string& path, const RunFile& run, const Datasets& datasets, DType dtype, const Mesh& mesh) {
+  std::vector<FieldDescription> fields;
+  for (const auto& dataset : datasets) {
+    for (std::size_t index = 0; index < run.config.evaluation.cases.size(); ++index) {
+      for (const FieldDescription& field : kept_fields(run, index, *dataset, dtype, prefix_of(*dataset, datasets))) {
+        if (std::ranges::find(fields, field.name, &FieldDescription::name) == fields.end()) fields.push_back(field);
+      }
     }
   }
-  return fields;
+  return std::make_unique<FieldFileWriter>(path, fields, Notes{}, mesh.world());
 }
 
 /// All cases on one data set, or without cases its samples.
-void evaluate_entry(const RunFile& run, const Evaluator& evaluator, const std::shared_ptr<const Dataset>& dataset, KeepFields keep,
-                    Findings& findings) {
+void evaluate_entry(const RunFile& run, const Evaluator& evaluator, const std::shared_ptr<const Dataset>& dataset,
+                    const std::optional<KeptFields>& kept, Findings& findings) {
   if (run.config.evaluation.cases.empty()) findings.validations.push_back(validation_report(evaluator, dataset, batch_size_of(run)));
   for (std::size_t index = 0; index < run.config.evaluation.cases.size(); ++index) {
-    findings.cases.push_back(evaluator.run_case(run, index, *dataset, keep));
+    findings.cases.push_back(evaluator.run_case(run, index, *dataset, kept));
   }
 }
 
@@ -92,7 +98,7 @@ void evaluate(const EvaluateOptions& options, CommandContext& context) {
   check_data_config(run.config.data, run.document);
   if (options.output) check_target(*options.output, options.overwrite ? Overwrite::yes : Overwrite::no);
 
-  std::vector<std::shared_ptr<const Dataset>> datasets;
+  Datasets datasets;
   for (const DataEntry& entry : run.config.data.validation) {
     datasets.push_back(std::make_shared<const Dataset>(open_dataset(run.config.data, {entry}, Split::validation, "data.validation")));
   }
@@ -103,13 +109,15 @@ void evaluate(const EvaluateOptions& options, CommandContext& context) {
   const DType dtype = dtype_of_precision(run.config.training.precision);
   const LoadedModel loaded = load_model(options.model, mesh, {.dtype = dtype});
   const Evaluator evaluator(loaded.model, loss_of_run(loaded.model, run.config.training), dtype, batch_size_of(run), mesh);
+  for (const auto& dataset : datasets) check_channels(run, options, loaded.model, *dataset);
+  const auto file = options.output ? open_output(*options.output, run, datasets, dtype, mesh) : nullptr;
   Findings findings;
   for (const auto& dataset : datasets) {
-    check_channels(run, options, loaded.model, *dataset);
-    evaluate_entry(run, evaluator, dataset, options.output ? KeepFields::yes : KeepFields::no, findings);
+    const auto kept = file ? std::optional<KeptFields>({*file, prefix_of(*dataset, datasets)}) : std::nullopt;
+    evaluate_entry(run, evaluator, dataset, kept, findings);
   }
+  if (file) file->commit();
   if (mesh.world().rank() != 0) return;
-  if (options.output) write_safetensors(*options.output, fields_of(findings.cases, run.config.data.validation.size() > 1));
   print(findings, context.common.json);
 }
 

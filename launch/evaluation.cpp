@@ -1,12 +1,11 @@
 #include "launch/evaluation.h"
 
 #include <cstdio>
-#include <numeric>
 
+#include "models/field_share.h"
+#include "models/mg_tfno/patch_loss.h"
 #include "models/rollout.h"
-#include "parallel/field_sharing.h"
 #include "runtime/autograd/tape.h"
-#include "runtime/tensor/copy.h"
 #include "runtime/tensor/create.h"
 #include "runtime/tensor/view.h"
 
@@ -49,18 +48,18 @@ ConfigValue report_of(const std::vector<ErrorTable>& tables, bool every_step, bo
   return report;
 }
 
-Tensor joined(const std::vector<Tensor>& batches) {
-  std::int64_t size = 0;
-  for (const Tensor& batch : batches) size += batch.size(0);
-  Shape shape = batches.front().shape();
-  shape[0] = size;
-  const Tensor result = empty(shape, batches.front().dtype());
-  std::int64_t first = 0;
-  for (const Tensor& batch : batches) {
-    copy_into(view::slice(result, 0, first, first + batch.size(0)), batch);
-    first += batch.size(0);
+/// What the fields of a case are called: input, label, prediction.
+std::vector<std::string> names_of(const EvaluationCase& wanted, const std::string& prefix) {
+  const std::string first = concat(prefix, wanted.initial_time), frames = concat(first, "-", wanted.final_time);
+  return {first + "/input", frames + "/label", frames + "/" + name_of_steps(wanted.ar_steps)};
+}
+
+void add_errors(ErrorTable& table, const MicroBatch& batch, const Tensor& prediction) {
+  if (batch.fields.patches) {
+    table.add_patches(batch.samples, prediction, batch.fields);
+  } else {
+    table.add(batch.samples, prediction, batch.fields.label);
   }
-  return result;
 }
 
 /// Loaders that walk the same trajectories side by side, one for each frame that is compared.
@@ -84,26 +83,33 @@ class FrameLoaders {
   std::vector<std::unique_ptr<Loader>> loaders_;
 };
 
-/// The axes whose ranks evaluate different samples: of models that hold whole fields also the domain axes.
-AxisSet axes_of_samples(const Model& model) {
-  return model->patching() ? (Axis::data | Axis::domain_y) | Axis::domain_x : AxisSet(Axis::data);
-}
-
-LoaderOptions loader_options(const Mesh& mesh, const Model& model, std::int64_t batch_size, DType dtype) {
-  Communicator& ranks = mesh.comm(axes_of_samples(model));
-  return {.global_batch_size = batch_size,
-          .rank = ranks.rank(),
-          .num_ranks = ranks.size(),
-          .part = [model](std::int64_t ny, std::int64_t nx) { return model->rectangle(ny, nx); },
-          .epochs = 1,
-          .dtype = dtype};
-}
+constexpr AxisSet kBatchAxes = (Axis::data | Axis::domain_y) | Axis::domain_x;
 
 }  // namespace
+
+std::vector<FieldDescription> kept_fields(const RunFile& run, std::size_t index, const Dataset& dataset, DType dtype, const std::string& prefix) {
+  const EvaluationCase& wanted = run.config.evaluation.cases[index];
+  const std::vector<std::string> names = names_of(wanted, prefix);
+  const std::int64_t samples = dataset.with_pairs({{wanted.initial_time, wanted.final_time}}).size(), ny = dataset.ny(), nx = dataset.nx();
+  return {{names[0], dtype, {samples, dataset.in_channels(), ny, nx}},
+          {names[1], dtype, {samples, dataset.out_channels(), ny, nx}},
+          {names[2], dtype, {samples, dataset.out_channels(), ny, nx}}};
+}
 
 Evaluator::Evaluator(Model model, LossDescription loss, DType dtype, std::int64_t batch_size, const Mesh& mesh)
     : model_(std::move(model)), loss_(std::move(loss)), dtype_(dtype), batch_size_(batch_size), mesh_(mesh) {
   pass_.precision = dtype;
+}
+
+bool Evaluator::shares_patches() const { return model_->patching() && mesh_.size(kBatchAxes) > 1; }
+
+LoaderOptions Evaluator::loader_options() const {
+  LoaderOptions options = shared_out(model_, mesh_);
+  options.global_batch_size = batch_size_;
+  options.patch_windows = false;  // the ranks exchange them, as in every further step of a roll-out
+  options.epochs = 1;
+  options.dtype = dtype_;
+  return options;
 }
 
 ErrorTable Evaluator::table_for(const Dataset& dataset) const {
@@ -113,29 +119,25 @@ ErrorTable Evaluator::table_for(const Dataset& dataset) const {
                      .out_channels = dataset.out_channels(),
                      .points = dataset.ny() * dataset.nx(),
                      .mesh = mesh_,
-                     .sample_axes = axes_of_samples(model_)});
+                     .sample_axes = shares_patches() ? AxisSet{} : AxisSet(Axis::data),
+                     .part_axes = shares_patches() ? kBatchAxes : Axis::domain_y | Axis::domain_x});
 }
 
 ErrorTable Evaluator::validate(const std::shared_ptr<const Dataset>& dataset) const {
   const Recording off(false);
   const Prepared prepared = model_->prepare();
   ErrorTable table = table_for(*dataset);
-  Loader loader(dataset, loader_options(mesh_, model_, batch_size_, dtype_));
+  Loader loader(dataset, loader_options());
   while (const auto batch = loader.next()) {
     const MicroBatch& mine = batch->micro_batches.front();
-    table.add(mine.samples, model_(mine.fields, prepared, pass_), mine.fields.label);
+    add_errors(table, mine, model_(mine.fields, prepared, pass_));
   }
   table.gather();
   return table;
 }
 
-Tensor Evaluator::gathered(const Tensor& mine, std::int64_t all, const Dataset& dataset) const {
-  const std::int64_t ny = dataset.ny(), nx = dataset.nx();
-  return FieldSharing(mesh_, all, model_->rectangle(ny, nx), ny, nx, 2).gather(mine);
-}
-
-void Evaluator::collect(const std::vector<GlobalBatch>& batches, const std::vector<double>& fractions, const Prepared& prepared,
-                        const Dataset& dataset, KeepFields keep, Collected& collected) const {
+Tensor Evaluator::collect(const std::vector<GlobalBatch>& batches, const std::vector<double>& fractions, const Prepared& prepared,
+                          Collected& collected) const {
   const MicroBatch& last = batches.back().micro_batches.front();
   const std::int64_t out = last.fields.label.size(1);
   const bool persistent = last.fields.input.size(1) >= out;  // a prediction that is the input
@@ -143,31 +145,43 @@ void Evaluator::collect(const std::vector<GlobalBatch>& batches, const std::vect
   if (last.fields.time.defined() && last.fields.time.numel() > 0) {
     collected.time = to_number(view::slice(last.fields.time, 0, 0, 1));
   }
+  Tensor final_output;
   roll_out(model_, prepared, last.fields, fractions, pass_, [&](std::size_t step, const Tensor& output) {
-    const Tensor& label = batches[batches.size() > 1 ? step : 0].micro_batches.front().fields.label;
-    collected.of_model[step].add(last.samples, output, label);
-    if (persistent) collected.of_persistence[step].add(last.samples, start, label);
-    if (keep == KeepFields::yes && step + 1 == fractions.size()) collected.outputs.push_back(gathered(output, batches.back().size, dataset));
+    const MicroBatch& reached = batches[batches.size() > 1 ? step : 0].micro_batches.front();
+    add_errors(collected.of_model[step], reached, output);
+    if (persistent) add_errors(collected.of_persistence[step], reached, start);
+    final_output = output;
   });
-  if (keep == KeepFields::yes) {
-    collected.inputs.push_back(gathered(last.fields.input, batches.back().size, dataset));
-    collected.labels.push_back(gathered(last.fields.label, batches.back().size, dataset));
-  }
+  return final_output;
 }
 
-CaseResult Evaluator::run_case(const RunFile& run, std::size_t index, const Dataset& dataset, KeepFields keep) const {
+void Evaluator::keep(const GlobalBatch& batch, const Tensor& output, std::int64_t first_sample, const std::vector<std::string>& names,
+                     const Dataset& dataset, const FieldFileWriter& file) const {
+  if (mesh_.coordinate(Axis::tensor) != 0) return;  // its first rank has the same
+  const Fields& fields = batch.micro_batches.front().fields;
+  const FieldPieces pieces = share_of(model_, mesh_, batch.size, dataset.ny(), dataset.nx()).pieces;
+  file.write(names[0], pieces, fields.input, model_->num_dims(), false, first_sample);
+  file.write(names[1], pieces, fields.patches ? without_margin(fields.label) : fields.label, model_->num_dims(), false, first_sample);
+  file.write(names[2], pieces, output, model_->num_dims(), false, first_sample);
+}
+
+CaseResult Evaluator::run_case(const RunFile& run, std::size_t index, const Dataset& dataset, const std::optional<KeptFields>& kept) const {
   const Recording off(false);
   const EvaluationCase& wanted = run.config.evaluation.cases[index];
   const std::vector<double> steps = step_frames(run, index);
   std::vector<double> fractions;
   for (const double step : steps) fractions.push_back(step / (wanted.final_time - wanted.initial_time));
   const std::vector<FramePair> pairs = pairs_of(wanted, steps);
-  FrameLoaders loaders(dataset, pairs, loader_options(mesh_, model_, batch_size_, dtype_));
+  FrameLoaders loaders(dataset, pairs, loader_options());
   const Prepared prepared = model_->prepare();
   Collected collected;
   collected.of_model.assign(steps.size(), table_for(dataset));
   collected.of_persistence = collected.of_model;
-  for (auto batches = loaders.next(); !batches.empty(); batches = loaders.next()) collect(batches, fractions, prepared, dataset, keep, collected);
+  for (auto batches = loaders.next(); !batches.empty(); batches = loaders.next()) {
+    const Tensor output = collect(batches, fractions, prepared, collected);
+    if (kept) keep(batches.back(), output, collected.samples, names_of(wanted, kept->prefix), dataset, kept->file);
+    collected.samples += batches.back().size;
+  }
   for (ErrorTable& table : collected.of_model) table.gather();
   for (ErrorTable& table : collected.of_persistence) table.gather();
 
@@ -184,12 +198,6 @@ CaseResult Evaluator::run_case(const RunFile& run, std::size_t index, const Data
   result.report.set("model", report_of(collected.of_model, wanted.every_step, true));
   if (collected.of_persistence.front().num_samples() > 0) {
     result.report.set("persistence", report_of(collected.of_persistence, wanted.every_step, false));
-  }
-  if (keep == KeepFields::yes && mesh_.world().rank() == 0) {
-    const std::string frames = concat(wanted.initial_time, "-", wanted.final_time);
-    result.fields = {{concat(wanted.initial_time, "/input"), joined(collected.inputs)},
-                     {frames + "/label", joined(collected.labels)},
-                     {frames + "/" + name_of_steps(wanted.ar_steps), joined(collected.outputs)}};
   }
   return result;
 }

@@ -2,12 +2,13 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
-#include "checkpoint/safetensors_writer.h"
 #include "launch/data/loader.h"
 #include "launch/error_table.h"
+#include "launch/field_file.h"
 #include "launch/run_config.h"
 #include "models/model.h"
 #include "parallel/mesh.h"
@@ -17,10 +18,16 @@ namespace trident {
 /// What one case of `evaluation.cases` found out.
 struct CaseResult {
   ConfigValue report = ConfigValue::map();  // as `trident evaluate --json` prints it
-  std::vector<NamedTensor> fields;          // on rank 0, if wanted: FIRST/input, FIRST-LAST/label, FIRST-LAST/STEPS; the model's numbers
 };
 
-enum class KeepFields { no, yes };
+/// A file that keeps the fields of cases, each rank writing what it has of them: PREFIX and FIRST/input, FIRST-LAST/label, FIRST-LAST/STEPS; the
+/// model's numbers.
+struct KeptFields {
+  const FieldFileWriter& file;
+  std::string prefix;
+};
+/// What a case adds to such a file.
+std::vector<FieldDescription> kept_fields(const RunFile& run, std::size_t index, const Dataset& dataset, DType dtype, const std::string& prefix);
 
 class Evaluator {
  public:
@@ -30,20 +37,22 @@ class Evaluator {
   /// Every sample, one step. Collective, as the next.
   ErrorTable validate(const std::shared_ptr<const Dataset>& dataset) const;
   /// Case number `index` of the run file on the trajectories of one data set.
-  CaseResult run_case(const RunFile& run, std::size_t index, const Dataset& dataset, KeepFields keep) const;
+  CaseResult run_case(const RunFile& run, std::size_t index, const Dataset& dataset, const std::optional<KeptFields>& kept) const;
 
  private:
   /// What a case collects while its batches are computed; a table a step, whose labels are those of the step or of the end.
   struct Collected {
     std::vector<ErrorTable> of_model, of_persistence;
-    std::vector<Tensor> inputs, labels, outputs;  // on rank 0, if kept
-    double time = 0.0;                            // lead time, as the model is told
+    std::int64_t samples = 0;  // of the batches so far
+    double time = 0.0;         // lead time, as the model is told
   };
-  void collect(const std::vector<GlobalBatch>& batches, const std::vector<double>& fractions, const Prepared& prepared, const Dataset& dataset, KeepFields keep,
-               Collected& collected) const;
+  /// The output of the last step.
+  Tensor collect(const std::vector<GlobalBatch>& batches, const std::vector<double>& fractions, const Prepared& prepared, Collected& collected) const;
+  void keep(const GlobalBatch& batch, const Tensor& output, std::int64_t first_sample, const std::vector<std::string>& names,
+            const Dataset& dataset, const FieldFileWriter& file) const;
   ErrorTable table_for(const Dataset& dataset) const;
-  /// Whole fields of `all` samples, on rank 0. Collective.
-  Tensor gathered(const Tensor& mine, std::int64_t all, const Dataset& dataset) const;
+  LoaderOptions loader_options() const;
+  bool shares_patches() const;
 
   Model model_;
   LossDescription loss_;

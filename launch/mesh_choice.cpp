@@ -56,7 +56,7 @@ std::optional<std::string> objection_of_model(const MeshSizes& sizes, const Conf
   if (tensor && !holds_pieces_of_its_own(model)) {
     return concat("rank ", last.back(), " of ", sizes.back(), " on the tensor axis would have no part of the ", model->type(), " model to itself");
   }
-  if (!domain || (load.training && model->patching())) return std::nullopt;
+  if (!domain || model->patching()) return std::nullopt;  // ranks share patches in place of rectangles
   const auto [ny, nx] = load.points;
   const Rectangle part = model->rectangle(ny, nx);
   const auto too_much = [](int parts, Range range, std::int64_t points) { return parts > 1 && range.size() == points; };

@@ -20,7 +20,6 @@ struct MeshLoad {
   std::vector<ConfigValue> models;              // complete: for describe_model()
   std::int64_t batch = 1;                       // samples computed at once, over all ranks
   std::array<std::int64_t, 2> points{256, 256};  // of the fields along y and x; where they are not known, any that models split
-  bool training = false;                         // domain ranks can then share patches instead of rectangles
 };
 
 /// Why `ranks` ranks cannot be such a mesh for this load; nothing if they can.

@@ -46,7 +46,7 @@ Setup prepare(const TrainOptions& options, CommandContext& context) {
   setup.choice = choose_model(setup.run, *setup.train);
   const std::int64_t batch = config.training.global_batch_size;
   setup.mesh = make_mesh(config.parallel, setup.run.document,
-                         {.models = {setup.choice.config}, .batch = batch, .points = {setup.train->ny(), setup.train->nx()}, .training = true},
+                         {.models = {setup.choice.config}, .batch = batch, .points = {setup.train->ny(), setup.train->nx()}},
                          context);
   setup.steps_per_epoch = (setup.train->size() + batch - 1) / batch;
   setup.total_steps = config.training.steps ? *config.training.steps : *config.training.epochs * setup.steps_per_epoch;

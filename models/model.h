@@ -18,6 +18,7 @@ namespace trident {
 struct PatchUnits {
   Range units;
   std::int64_t samples = 0;
+  bool windows = true;  // the input is their windows; false: the patches alone, and the ranks exchange what their windows see of others
 };
 
 /// One batch of fields, of which this rank holds its rectangle. All but `input` may be undefined. Models of one or three dimensions have
@@ -29,8 +30,8 @@ struct Fields {
   Tensor label;       // (batch, out channel, y, x): overwrites masked outputs, and the loss's target
   // Points of the whole field where domain ranks share it; 0: the ranks ask each other.
   std::int64_t ny = 0, nx = 0;
-  // Given: the input is (unit, (levels + 1) * channel, window rows, window columns), the label (unit, out channel, rows + 2, columns + 2): the
-  // patches and one point around them, wrapped at the edges of the field.
+  // Given: the input is (unit, (levels + 1) * channel, window rows, window columns), or (unit, channel, rows, columns) without windows; the
+  // label (unit, out channel, rows + 2, columns + 2): the patches and one point around them, wrapped at the edges of the field.
   std::optional<PatchUnits> patches = {};
 };
 

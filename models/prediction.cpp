@@ -22,8 +22,8 @@ namespace {
 
 std::string described(const Tensor& x) { return x.defined() ? concat(name_of(x.dtype()), " ", to_string(x.shape())) : "missing"; }
 
-void require_finite(const char* what, const Tensor& x, const OnAnyRank& on_any_rank) {
-  if (on_any_rank(!all_finite(x))) throw DataError(concat("prediction: ", what, " holds numbers that are not finite (NaN or infinite); remove them"));
+void require_finite(const char* what, const Tensor& x) {
+  if (!all_finite(x)) throw DataError(concat("prediction: ", what, " holds numbers that are not finite (NaN or infinite); remove them"));
 }
 
 void check_channels(const Model& model, const Problem& problem) {
@@ -33,20 +33,29 @@ void check_channels(const Model& model, const Problem& problem) {
                            model->num_channels(), " and ", model->num_out_channels(), "; name a problem that the model was trained for"));
 }
 
-/// (batch,), in the model's units; undefined for models without time.
-Tensor lead_time(const Model& model, const PredictionRequest& request, const Problem* problem, const OnAnyRank& on_any_rank) {
+/// Whether the lead time is known without being given.
+bool is_steady(const Problem* problem) { return problem != nullptr && problem->steady; }
+
+void check_time(const Model& model, const PredictionRequest& request, const Problem* problem) {
   const std::int64_t batch = request.input.size(0);
   if (!model->uses_time()) {
-    if (!request.time.defined()) return {};
+    if (!request.time.defined()) return;
     throw ShapeError("prediction: time is given, but this model is not conditioned on time; leave it out");
   }
-  if (!request.time.defined() && problem != nullptr && problem->steady) return full({batch}, 1.0, request.input.dtype());
-  const Shape& shape = request.time.shape();
-  if (!request.time.defined() || !(shape == Shape{batch} || shape == Shape{batch, 1}) || !is_floating(request.time.dtype())) {
-    throw ShapeError(concat("prediction: time is ", described(request.time), "; this model is conditioned on time and expects one lead time ",
-                            "for each of the ", batch, " samples: (", batch, ") or (", batch, ", 1) floating numbers"));
-  }
-  require_finite("time", request.time, on_any_rank);
+  if (!request.time.defined() && is_steady(problem)) return;
+  const bool fits = request.time.defined() && is_floating(request.time.dtype()) &&
+                    (request.time.shape() == Shape{batch} || request.time.shape() == Shape{batch, 1});
+  if (fits) return;
+  throw ShapeError(concat("prediction: time is ", described(request.time), "; this model is conditioned on time and expects one lead time ",
+                          "for each of the ", batch, " samples: (", batch, ") or (", batch, ", 1) floating numbers"));
+}
+
+/// (batch,), in the model's units; undefined for models without time.
+Tensor lead_time(const Model& model, const PredictionRequest& request, const Problem* problem) {
+  const std::int64_t batch = request.input.size(0);
+  if (!model->uses_time()) return {};
+  if (!request.time.defined()) return full({batch}, 1.0, request.input.dtype());
+  require_finite("time", request.time);
   const Tensor time = reshape(contiguous(request.time), {batch});
   if (problem == nullptr || !problem->time_scale) return time;
   return time / full({1}, *problem->time_scale, time.dtype());
@@ -151,17 +160,34 @@ class Conversion {
   DType precision_;
 };
 
-/// One rank alone may know why the request is over; all stop.
-void look_between_steps(const PredictionRequest& part, const OnAnyRank& on_any_rank) {
-  std::exception_ptr reason;
-  try {
-    if (part.between_steps) part.between_steps();
-  } catch (...) {
-    reason = std::current_exception();
-  }
-  const bool over = on_any_rank(reason != nullptr);
-  if (reason) std::rethrow_exception(reason);
-  if (over) throw Error("prediction: rank 0 has ended the request between two steps; see its message");
+/// What the model starts from, and what stands at masked places of its outputs.
+struct Start {
+  Fields fields;
+  Tensor mask, kept;  // undefined without masks
+};
+
+Start start_of(const Model& model, const PredictionRequest& part, const FieldShare& share, const Problem* problem, const Conversion& conversion) {
+  require_finite("input", part.input);
+  Start start{.fields = {.input = conversion.input(part.input), .time = lead_time(model, part, problem), .pixel_mask = {}, .label = {},
+                         .ny = share.ny, .nx = share.nx, .patches = share.units},
+              .mask = kept_mask(model, part, problem), .kept = {}};
+  require_finite("input, as the model's numbers,", start.fields.input);
+  if (!start.mask.defined()) return start;
+  const Tensor& mask = start.mask;
+  start.kept = kept_values(model, part, problem);
+  const bool by_channel = mask.numel() == mask.size(0) * mask.size(1);
+  start.fields.pixel_mask = by_channel ? view::reshape(mask, {mask.size(0), mask.size(1)}) : mask;
+  start.fields.label = conversion.label(start.kept);
+  return start;
+}
+
+/// What one rank met alone in `stage`, made known to all.
+template <class Stage>
+void check_together(const Agree& agree, Stage stage) {
+  run_agreed(agree, [&] {
+    stage();
+    return true;
+  });
 }
 
 }  // namespace
@@ -188,49 +214,47 @@ Shape answer_shape(const Model& model, const PredictionRequest& request) {
   return shape;
 }
 
+void check_request(const Model& model, const PredictionRequest& request, const Problem* problem) {
+  if (problem != nullptr) check_channels(model, *problem);
+  check_time(model, request, problem);
+}
+
 Tensor predict(const Model& model, const Prepared& prepared, const PredictionRequest& request, const Problem* problem, DType precision) {
   const Shape shape = answer_shape(model, request);
+  check_request(model, request, problem);
   PredictionRequest joined = request;
   const bool pairs = has_pairs(model, request.input);
   if (pairs) joined.input = view::as_complex(packed(request.input));
-  const Tensor answer = predict_part(model, prepared, joined, problem, precision, [](bool here) { return here; });
+  const Tensor answer = predict_part(model, prepared, joined, {}, problem, precision, agree_with_nobody());
   return view::reshape(pairs ? view::as_real(answer) : answer, shape);
 }
 
-Tensor predict_part(const Model& model, const Prepared& prepared, const PredictionRequest& part, const Problem* problem, DType precision,
-                    const OnAnyRank& on_any_rank) {
+Tensor predict_part(const Model& model, const Prepared& prepared, const PredictionRequest& part, const FieldShare& share, const Problem* problem,
+                    DType precision, const Agree& agree) {
   const Recording off(false);
-  const DType dtype = part.input.dtype();
-  require_finite("input", part.input, on_any_rank);
-  if (problem != nullptr) check_channels(model, *problem);
   const Conversion conversion(model, problem, precision);
-
-  Fields fields{.input = conversion.input(part.input), .time = lead_time(model, part, problem, on_any_rank), .pixel_mask = {}, .label = {}};
-  require_finite("input, as the model's numbers,", fields.input, on_any_rank);
-  const Tensor mask = kept_mask(model, part, problem);
-  const Tensor kept = mask.defined() ? kept_values(model, part, problem) : Tensor{};
-  if (mask.defined()) fields.pixel_mask = mask.numel() == mask.size(0) * mask.size(1) ? view::reshape(mask, {mask.size(0), mask.size(1)}) : mask;
-  if (kept.defined()) fields.label = conversion.label(kept);
-
+  const Start start = run_agreed(agree, [&] { return start_of(model, part, share, problem, conversion); });
   const std::int64_t steps = part.steps.value_or(1);
   Tensor answer;  // (batch, step, out channel, space...)
   Pass pass;
   pass.precision = precision;
-  roll_out(model, prepared, fields, equal_steps(steps), pass, [&](std::size_t step, const Tensor& output) {
-    if (on_any_rank(!all_finite(output))) {
-      throw Error(concat("prediction: the model's output of step ", step + 1, " is not finite; is the input of the kind it was trained on?"));
-    }
-    Tensor physical = conversion.output(output, dtype);
-    if (kept.defined()) physical = where(mask, kept, physical);
-    if (!answer.defined()) {
-      Shape shape{physical.size(0), steps};
-      for (int dim = 1; dim < physical.rank(); ++dim) shape.push_back(physical.size(dim));
-      answer = empty(shape, dtype);
-    }
-    const auto index = static_cast<std::int64_t>(step);
-    const Tensor slot = view::slice(answer, 1, index, index + 1);
-    copy_into(slot, view::reshape(packed(physical), slot.shape()));
-    if (index + 1 < steps) look_between_steps(part, on_any_rank);
+  roll_out(model, prepared, start.fields, equal_steps(steps), pass, [&](std::size_t step, const Tensor& output) {
+    check_together(agree, [&] {
+      if (!all_finite(output)) {
+        throw Error(concat("prediction: the model's output of step ", step + 1, " is not finite; is the input of the kind it was trained on?"));
+      }
+      Tensor physical = conversion.output(output, part.input.dtype());
+      if (start.kept.defined()) physical = where(start.mask, start.kept, physical);
+      if (!answer.defined()) {
+        Shape shape{physical.size(0), steps};
+        for (int dim = 1; dim < physical.rank(); ++dim) shape.push_back(physical.size(dim));
+        answer = empty(shape, part.input.dtype());
+      }
+      const auto index = static_cast<std::int64_t>(step);
+      const Tensor slot = view::slice(answer, 1, index, index + 1);
+      copy_into(slot, view::reshape(packed(physical), slot.shape()));
+      if (index + 1 < steps && part.between_steps) part.between_steps();
+    });
   });
   if (part.steps) return answer;
   Shape shape{answer.size(0)};

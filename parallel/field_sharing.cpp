@@ -1,5 +1,9 @@
 #include "parallel/field_sharing.h"
 
+#include <numeric>
+#include <tuple>
+#include <utility>
+
 #include "runtime/tensor/copy.h"
 #include "runtime/tensor/create.h"
 #include "runtime/tensor/view.h"
@@ -7,7 +11,7 @@
 namespace trident {
 namespace {
 
-constexpr std::int64_t kNumbers = 7;  // of a part: samples, rows, columns, and whether it is gathered
+constexpr std::int64_t kNumbers = 6;  // of a piece: samples, rows, columns
 
 /// (samples, everything in between, rows, columns).
 Tensor with_four_axes(const Tensor& x, std::int64_t samples, std::int64_t rows, std::int64_t columns) {
@@ -17,84 +21,120 @@ Tensor with_four_axes(const Tensor& x, std::int64_t samples, std::int64_t rows, 
   return view::reshape(packed(x), {samples, between, rows, columns});
 }
 
+Tensor view_of(const Tensor& whole, const FieldPiece& piece) {
+  const auto& [rows, columns] = piece.rectangle;
+  const Tensor samples = view::slice(whole, 0, piece.samples.first, piece.samples.last);
+  return view::slice(view::slice(samples, 2, rows.first, rows.last), 3, columns.first, columns.last);
+}
+
+/// Copies between whole fields and pieces that lie one behind the other in `row`, from `begin` on.
+template <class Copy>
+void for_each_piece(const Tensor& whole, const Tensor& row, std::int64_t begin, const FieldPieces& pieces, Copy copy) {
+  for (const FieldPiece& piece : pieces) {
+    const Tensor place = view_of(whole, piece);
+    copy(place, view::reshape(view::slice(row, 0, begin, begin + place.numel()), place.shape()));
+    begin += place.numel();
+  }
+}
+
+/// Every rank's rows of `width` numbers.
+std::vector<std::vector<std::int64_t>> all_rows(Communicator& world, const std::vector<std::int64_t>& own) {
+  const auto ranks = static_cast<std::size_t>(world.size());
+  const Tensor sizes = empty({world.size()}, DType::i64);
+  world.all_gather(from_values<std::int64_t>({1}, std::vector{static_cast<std::int64_t>(own.size())}), sizes, std::vector<std::int64_t>(ranks, 1));
+  const std::vector<std::int64_t> counts = to_host<std::int64_t>(sizes);
+  const Tensor all = empty({std::accumulate(counts.begin(), counts.end(), std::int64_t{0})}, DType::i64);
+  world.all_gather(from_values<std::int64_t>({static_cast<std::int64_t>(own.size())}, own), all, counts);
+  std::vector<std::vector<std::int64_t>> rows;
+  const std::int64_t* next = all.data<std::int64_t>();
+  for (const std::int64_t count : counts) {
+    rows.emplace_back(next, next + count);
+    next += count;
+  }
+  return rows;
+}
+
 }  // namespace
 
-FieldSharing::FieldSharing(const Mesh& mesh, std::int64_t samples, const Rectangle& rectangle, std::int64_t ny, std::int64_t nx,
-                           int num_dims)
+std::int64_t rows_of(const FieldPieces& pieces) {
+  std::int64_t rows = 0;
+  for (const FieldPiece& piece : pieces) rows += piece.samples.size();
+  return rows;
+}
+
+std::int64_t FieldSharing::Part::points() const {
+  std::int64_t points = 0;
+  for (const FieldPiece& piece : pieces) points += piece.points();
+  return points;
+}
+
+FieldSharing::FieldSharing(const Mesh& mesh, FieldPieces own, std::int64_t samples, std::int64_t ny, std::int64_t nx, int num_dims)
     : mesh_(mesh), num_samples_(samples), ny_(ny), nx_(nx), has_rows_(num_dims > 1) {
-  Communicator& world = mesh_.world();
-  const Range mine = part_of(samples, mesh_.size(Axis::data), mesh_.coordinate(Axis::data));
-  const Tensor all = empty({world.size(), kNumbers}, DType::i64);
+  std::vector<std::int64_t> numbers{mesh_.coordinate(Axis::tensor)};
+  for (const auto& [of_samples, rectangle] : own) {
+    const auto& [rows, columns] = rectangle;
+    numbers.insert(numbers.end(), {of_samples.first, of_samples.last, rows.first, rows.last, columns.first, columns.last});
+  }
   mesh_.stream().synchronize();
-  world.all_gather(from_values<std::int64_t>({1, kNumbers}, std::vector<std::int64_t>{mine.first, mine.last, rectangle.rows.first,
-                                                                                      rectangle.rows.last, rectangle.columns.first,
-                                                                                      rectangle.columns.last, mesh_.coordinate(Axis::tensor)}),
-                   all, std::vector<std::int64_t>(static_cast<std::size_t>(world.size()), kNumbers));
-  for (int rank = 0; rank < world.size(); ++rank) {
-    const std::int64_t* const n = all.data<std::int64_t>() + rank * kNumbers;
-    parts_.push_back({.samples = {n[0], n[1]}, .rectangle = {.rows = {n[2], n[3]}, .columns = {n[4], n[5]}}, .gathered = n[6] == 0});
+  for (const std::vector<std::int64_t>& theirs : all_rows(mesh_.world(), numbers)) {
+    Part& part = parts_.emplace_back();
+    part.gathered = theirs.front() == 0;
+    for (std::size_t at = 1; at < theirs.size(); at += kNumbers) {
+      const std::int64_t* const n = theirs.data() + at;
+      part.pieces.push_back({.samples = {n[0], n[1]}, .rectangle = {.rows = {n[2], n[3]}, .columns = {n[4], n[5]}}});
+    }
   }
 }
 
 const FieldSharing::Part& FieldSharing::own() const { return parts_[static_cast<std::size_t>(mesh_.world().rank())]; }
 
-Tensor FieldSharing::view_of(const Tensor& whole, const Part& part) const {
-  const auto& [rows, columns] = part.rectangle;
-  const Tensor samples = view::slice(whole, 0, part.samples.first, part.samples.last);
-  return view::slice(view::slice(samples, 2, rows.first, rows.last), 3, columns.first, columns.last);
-}
-
-Tensor FieldSharing::scatter(const Tensor& whole, const Shape& between, DType dtype) const {
+Tensor FieldSharing::scatter(const Tensor& whole, const Shape& between, DType dtype, const Agree& agree) const {
   Communicator& world = mesh_.world();
   const bool first = world.rank() == 0;
   const std::int64_t numbers = numel(between);
   std::vector<std::int64_t> sends(parts_.size(), 0), receives(parts_.size(), 0);
-  std::int64_t total = 0;
-  for (std::size_t rank = 0; first && rank < parts_.size(); ++rank) {
-    sends[rank] = parts_[rank].points() * numbers;
-    total += sends[rank];
-  }
   receives[0] = own().points() * numbers;
-  const Tensor source = empty({total}, dtype);
-  std::int64_t begin = 0;
-  for (std::size_t rank = 0; first && rank < parts_.size(); ++rank) {
-    const Tensor part = view_of(with_four_axes(whole, num_samples_, ny_, nx_), parts_[rank]);
-    copy_into(view::reshape(view::slice(source, 0, begin, begin + sends[rank]), part.shape()), part);
-    begin += sends[rank];
-  }
-  Shape shape{own().samples.size()};
+  Shape shape{rows_of(own().pieces)};
   for (const std::int64_t extent : between) shape.push_back(extent);
-  if (has_rows_) shape.push_back(own().rectangle.rows.size());
-  shape.push_back(own().rectangle.columns.size());
-  const Tensor mine = empty(shape, dtype);
+  if (has_rows_) shape.push_back(own().pieces.front().rectangle.rows.size());
+  shape.push_back(own().pieces.front().rectangle.columns.size());
   mesh_.stream().synchronize();
+  const auto [source, mine] = run_agreed(agree, [&] {
+    std::int64_t total = 0;
+    for (std::size_t rank = 0; first && rank < parts_.size(); ++rank) total += sends[rank] = parts_[rank].points() * numbers;
+    const std::pair tensors{empty({total}, dtype), empty(shape, dtype)};
+    const Tensor fields = first ? with_four_axes(whole, num_samples_, ny_, nx_) : Tensor{};
+    std::int64_t begin = 0;
+    for (std::size_t rank = 0; first && rank < parts_.size(); begin += sends[rank++]) {
+      for_each_piece(fields, tensors.first, begin, parts_[rank].pieces, [](const Tensor& field, const Tensor& row) { copy_into(row, field); });
+    }
+    return tensors;
+  });
   world.all_to_all(source, sends, view::reshape(mine, {mine.numel()}), receives);
   return mine;
 }
 
-Tensor FieldSharing::gather(const Tensor& part) const {
+Tensor FieldSharing::gather(const Tensor& part, const Agree& agree) const {
   Communicator& world = mesh_.world();
   const bool first = world.rank() == 0;
   const std::int64_t numbers = own().points() > 0 ? part.numel() / own().points() : 0;
   std::vector<std::int64_t> sends(parts_.size(), 0), receives(parts_.size(), 0);
-  if (own().gathered) sends[0] = part.numel();
-  std::int64_t total = 0;
-  for (std::size_t rank = 0; first && rank < parts_.size(); ++rank) {
-    if (parts_[rank].gathered) receives[rank] = parts_[rank].points() * numbers;
-    total += receives[rank];
-  }
-  const Tensor target = empty({total}, part.dtype());
   mesh_.stream().synchronize();
-  const Tensor sent = own().gathered ? view::reshape(packed(part), {part.numel()}) : empty({0}, part.dtype());
+  const auto [sent, target, whole] = run_agreed(agree, [&] {
+    const Tensor mine = own().gathered ? view::reshape(packed(part), {part.numel()}) : empty({0}, part.dtype());
+    sends[0] = mine.numel();
+    std::int64_t total = 0;
+    for (std::size_t rank = 0; first && rank < parts_.size(); ++rank) {
+      if (parts_[rank].gathered) total += receives[rank] = parts_[rank].points() * numbers;
+    }
+    return std::tuple{mine, empty({total}, part.dtype()), first ? empty({num_samples_, numbers, ny_, nx_}, part.dtype()) : Tensor{}};
+  });
   world.all_to_all(sent, sends, target, receives);
   if (!first) return {};
-  const Tensor whole = empty({num_samples_, numbers, ny_, nx_}, part.dtype());
   std::int64_t begin = 0;
-  for (std::size_t rank = 0; rank < parts_.size(); ++rank) {
+  for (std::size_t rank = 0; rank < parts_.size(); begin += receives[rank++]) {
     if (!parts_[rank].gathered) continue;
-    const Tensor place = view_of(whole, parts_[rank]);
-    copy_into(place, view::reshape(view::slice(target, 0, begin, begin + receives[rank]), place.shape()));
-    begin += receives[rank];
+    for_each_piece(whole, target, begin, parts_[rank].pieces, [](const Tensor& field, const Tensor& row) { copy_into(field, row); });
   }
   Shape shape = part.shape();
   shape[0] = num_samples_;

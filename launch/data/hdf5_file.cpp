@@ -240,6 +240,20 @@ Hdf5Dataset Hdf5File::create_dataset(const std::string& name, const Shape& shape
   return result;
 }
 
+std::uint64_t Hdf5File::reserve_dataset(const std::string& name, const Shape& shape, DType dtype) {
+  const Hdf5Lock lock;
+  const std::vector<hsize_t> extents = extents_of(shape);
+  const Id space(H5Screate_simple(shape.rank(), extents.data(), nullptr), H5Sclose), creation = creation_properties();
+  H5Pset_alloc_time(creation.get(), H5D_ALLOC_TIME_EARLY);
+  H5Pset_fill_time(creation.get(), H5D_FILL_TIME_NEVER);
+  const hid_t type = dtype == DType::f32 ? H5T_IEEE_F32LE : H5T_IEEE_F64LE;
+  const Id id(H5Dcreate2(object_->id.get(), name.c_str(), type, space.get(), H5P_DEFAULT, creation.get(), H5P_DEFAULT), H5Dclose);
+  if (!id.valid()) fail(path_, concat("variable \"", name, "\" cannot be created"));
+  const haddr_t offset = H5Dget_offset(id.get());
+  if (offset == HADDR_UNDEF) fail(path_, concat("variable \"", name, "\" gets no place"));
+  return offset;
+}
+
 void Hdf5File::attach_dimensions(const Hdf5Dataset& dataset, const std::vector<std::string>& dimensions) {
   const Hdf5Lock lock;
   for (std::size_t axis = 0; axis < dimensions.size(); ++axis) {

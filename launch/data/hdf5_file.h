@@ -56,6 +56,9 @@ class Hdf5File {
   Hdf5Dataset dataset(const std::string& name) const;
   /// A new variable of zeros; `chunks` of rank 0: contiguous.
   Hdf5Dataset create_dataset(const std::string& name, const Shape& shape, DType dtype, const Shape& chunks = {});
+  /// A new contiguous variable of numbers that are written past the library, once the file is closed: row-major, from the byte on that is
+  /// returned.
+  std::uint64_t reserve_dataset(const std::string& name, const Shape& shape, DType dtype);
   /// Makes dimensions as netCDF-4 writes them: a root data set without values for each name, attached to the axes of `dataset` in order.
   void attach_dimensions(const Hdf5Dataset& dataset, const std::vector<std::string>& dimensions);
   void write_attribute(const std::string& name, const std::string& value);

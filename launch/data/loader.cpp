@@ -136,7 +136,7 @@ class Loader::Prefetch {
     result.first_sample = inside.first;
     for (std::int64_t k = inside.first; k < inside.last; ++k) result.samples.push_back(order_.sample(reading_.epoch, first + k));
     const Range units = part_of(inside.size() * grid.patches(), options_.num_ranks, options_.rank);
-    result.fields = read_patches(*dataset_, grid, result.samples, units);
+    result.fields = read_patches(*dataset_, grid, result.samples, units, options_.patch_windows);
     result.fields.input = converted(result.fields.input, options_.dtype);
     result.fields.label = converted(result.fields.label, options_.dtype);
     return result;

@@ -18,6 +18,7 @@ struct LoaderOptions {
   int rank = 0, num_ranks = 1;         // on the data axis
   PartOfField part{};                  // of each field: what this rank reads; all of it if there is none
   std::optional<PatchingConfig> patches{};  // given: ranks of data and domain (`rank` is among them) share patches of each micro-batch
+  bool patch_windows = true;           // and read the windows of their patches; false: the patches alone
   std::uint64_t seed = 0;
   bool shuffle = false;
   std::optional<std::int64_t> epochs{};  // null: without end

@@ -96,10 +96,10 @@ Tensor read_windows(const WindowIndices& indices, std::int64_t channels, Read re
 
 }  // namespace
 
-Fields read_patches(const Dataset& dataset, const PatchGrid& grid, const std::vector<std::int64_t>& samples, Range units) {
+Fields read_patches(const Dataset& dataset, const PatchGrid& grid, const std::vector<std::int64_t>& samples, Range units, bool windows) {
   const auto number = [&](std::int64_t sample) { return samples[static_cast<std::size_t>(sample)]; };
   const Tensor input = read_windows(
-      *multigrid_windows(grid, units), dataset.in_channels(),
+      windows ? *multigrid_windows(grid, units) : *patch_windows(grid, units), dataset.in_channels(),
       [&](std::int64_t sample, const FieldWindow& window, float* target) { dataset.read_input(number(sample), window, target); });
   const Tensor label = read_windows(
       *patch_windows(grid, units, 1), dataset.out_channels(),
@@ -110,7 +110,7 @@ Fields read_patches(const Dataset& dataset, const PatchGrid& grid, const std::ve
           .label = label,
           .ny = grid.ny,
           .nx = grid.nx,
-          .patches = PatchUnits{.units = units, .samples = static_cast<std::int64_t>(samples.size())}};
+          .patches = PatchUnits{.units = units, .samples = static_cast<std::int64_t>(samples.size()), .windows = windows}};
 }
 
 }  // namespace trident

@@ -9,8 +9,8 @@
 
 namespace trident {
 
-/// Input windows and labels (with a margin of one point) of `units`, counted over `samples` (numbers in the data set), in f32. Masks are
-/// not read: patches have none. Throws what Dataset::read throws.
-Fields read_patches(const Dataset& dataset, const PatchGrid& grid, const std::vector<std::int64_t>& samples, Range units);
+/// Inputs and labels (with a margin of one point) of `units`, counted over `samples` (numbers in the data set), in f32: of the input the
+/// windows of all levels, or the patches alone. Masks are not read: patches have none. Throws what Dataset::read throws.
+Fields read_patches(const Dataset& dataset, const PatchGrid& grid, const std::vector<std::int64_t>& samples, Range units, bool windows = true);
 
 }  // namespace trident

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 
+#include "models/mg_tfno/patch_exchange.h"
 #include "runtime/error.h"
 #include "runtime/ops/elementwise.h"
 #include "runtime/ops/shape.h"
@@ -57,7 +58,7 @@ void check_mg_tfno_keys(const ConfigValue& document) {
 }
 
 MgTfno::MgTfno(const ConfigValue& document, const Mesh& mesh)
-    : config_(read_config<MgTfnoConfig>(keys_of(document, true))), operator_keys_(keys_of(document, false)) {
+    : config_(read_config<MgTfnoConfig>(keys_of(document, true))), operator_keys_(keys_of(document, false)), mesh_(mesh) {
   if (mesh.size(Axis::tensor) != 1) {
     throw ConfigError(concat("parallel.tensor: models of type mg_tfno are not split over this axis, and it has ", mesh.size(Axis::tensor),
                              " ranks; set it to 1"));
@@ -85,17 +86,22 @@ Tensor MgTfno::with_coordinates(const Tensor& windows, const PatchGrid& grid, co
   return concatenate(channels, 1);
 }
 
+Tensor MgTfno::windows_of(const Fields& fields, const PatchGrid& grid, const std::shared_ptr<const WindowIndices>& indices, DType precision) const {
+  const Tensor input = cast(fields.input, precision);
+  if (!fields.patches) return gather_windows(input, indices);
+  return fields.patches->windows ? input : exchanged_windows(input, grid, *fields.patches, mesh_);
+}
+
 Tensor MgTfno::call(const Fields& fields, const Prepared&, const Pass& pass, std::vector<Tensor>* hidden) const {
   if (fields.input.rank() != 4) throw ShapeError(concat("mg_tfno: the input is ", to_string(fields.input.shape()), "; it must be (batch, channel, y, x)"));
-  const std::int64_t channels = fields.patches ? (config_.levels + 1) * num_channels_ : num_channels_;
+  const std::int64_t channels = fields.patches && fields.patches->windows ? (config_.levels + 1) * num_channels_ : num_channels_;
   if (fields.input.size(1) != channels) {
     throw ShapeError(concat("mg_tfno: the input ", to_string(fields.input.shape()), " has not ", channels, " channels, as model.in_channels says"));
   }
   const PatchGrid grid(config_.patching(), fields.patches ? fields.ny : fields.input.size(2), fields.patches ? fields.nx : fields.input.size(3));
   const Range units = fields.patches ? fields.patches->units : Range{0, fields.input.size(0) * grid.patches()};
   const auto indices = multigrid_windows(grid, units);
-  const Tensor input = cast(fields.input, pass.precision);
-  const Tensor windows = fields.patches ? input : gather_windows(input, indices);
+  const Tensor windows = windows_of(fields, grid, indices, pass.precision);
   Pass of_units = pass;  // random numbers belong to units, whichever rank computes them
   of_units.first_sample = pass.first_sample * grid.patches() + units.first;
   const Tensor patches = without_padding(on_windows(with_coordinates(windows, grid, *indices), of_units, hidden), grid);

@@ -10,6 +10,7 @@
 #include "models/fno/fno.h"
 #include "models/mg_tfno/multigrid_patches.h"
 #include "models/model.h"
+#include "parallel/mesh.h"
 
 namespace trident {
 
@@ -44,7 +45,8 @@ class MgTfno final : public ModelInterface {
 
   void visit(const ParameterVisitor& visitor) override { fno_->visit(visitor); }
   Prepared prepare() const override { return {}; }
-  /// Whole fields, or the windows of the units that `fields.patches` names: then the output is (unit, out channel, rows, columns).
+  /// Whole fields, or the windows or patches of the units that `fields.patches` names: then the output is (unit, out channel, rows, columns).
+  /// Collective over data and domain where patches are given without windows.
   Tensor call(const Fields& fields, const Prepared& prepared, const Pass& pass, std::vector<Tensor>* hidden) const override;
   /// The operator alone on windows with all its channels, whose padding stays: (unit, out channel, window rows, window columns).
   Tensor on_windows(const Tensor& windows, const Pass& pass, std::vector<Tensor>* hidden = nullptr) const {
@@ -63,12 +65,14 @@ class MgTfno final : public ModelInterface {
   std::optional<PatchingConfig> patching() const override { return config_.patching(); }
 
  private:
+  Tensor windows_of(const Fields& fields, const PatchGrid& grid, const std::shared_ptr<const WindowIndices>& indices, DType precision) const;
   Tensor with_coordinates(const Tensor& windows, const PatchGrid& grid, const WindowIndices& indices) const;
 
   MgTfnoConfig config_;
   ConfigValue operator_keys_;  // of the operator, with the field's channels
   int num_channels_;
   std::unique_ptr<Fno> fno_;
+  Mesh mesh_;
 };
 
 }  // namespace trident

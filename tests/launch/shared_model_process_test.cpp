@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "launch/field_file.h"
+#include "runtime/tensor/copy.h"
 #include "runtime/tensor/create.h"
 #include "tests/launch/program.h"
 
@@ -29,9 +30,15 @@ class OnAMesh : public ::testing::Test {
   std::string predict(const std::string& launcher, const std::string& name, const std::string& more = "") const {
     return concat(launcher, " ", program(), " predict --model ", quoted("one/model"), " ", question(), quoted(name), " ", more);
   }
-  double distance(const std::string& a, const std::string& b) const {
-    const auto x = to_host<float>(read_field_file(folder_.path(a).string()).find("output"));
-    const auto y = to_host<float>(read_field_file(folder_.path(b).string()).find("output"));
+  Tensor field(const std::string& file, const std::string& name) const {
+    const Tensor found = read_field_file(folder_.path(file).string()).find(name);
+    const Tensor numbers = empty(found.shape(), DType::f32);
+    copy_into(numbers, found);
+    return numbers;
+  }
+  /// Of one field in two files, as a 2-norm relative to the second.
+  double distance(const std::string& a, const std::string& b, const std::string& name = "output") const {
+    const auto x = to_host<float>(field(a, name)), y = to_host<float>(field(b, name));
     EXPECT_EQ(x.size(), y.size());
     double error = 0.0, norm = 0.0;
     for (std::size_t i = 0; i < x.size() && i < y.size(); ++i) {
@@ -53,10 +60,58 @@ TEST_F(OnAMesh, PredictionsDoNotDependOnTheMesh) {
   ASSERT_EQ(run_shell(predict("", "a.safetensors")).status, 0);
   int number = 0;
   for (const char* mesh : {"parallel.domain_y=2", "parallel.domain_x=2", "parallel.tensor=2", "parallel.domain_y=2 parallel.tensor=2", ""}) {
-    const std::string name = concat("b", number++, ".safetensors");
+    const std::string name = concat("b", number, number % 2 == 0 ? ".safetensors" : ".h5");
+    ++number;
     const Finished done = run_shell(predict(mpirun(std::string(mesh).size() > 20 ? 4 : 2), name, mesh));
     ASSERT_EQ(done.status, 0) << mesh << done.output;
     EXPECT_LT(distance(name, "a.safetensors"), 1e-5) << mesh;
+    EXPECT_EQ(to_host<float>(field(name, "input")), to_host<float>(field("a.safetensors", "input"))) << mesh;
+  }
+  // Files are read by parts too, and what a rank cannot write no rank leaves behind.
+  for (const char* input : {"b0.safetensors", "b1.h5"}) {
+    const std::string ask = concat(program(), " predict --model ", quoted("one/model"), " --problem NS-Sines --steps 2 --overwrite --input ",
+                                   quoted(input), " --output ");
+    ASSERT_EQ(run_shell(ask + quoted("c.h5")).status, 0);
+    const Finished done = run_shell(concat(mpirun(2), " ", ask, quoted("d.h5"), " parallel.domain_x=2"));
+    ASSERT_EQ(done.status, 0) << done.output;
+    EXPECT_LT(distance("d.h5", "c.h5"), 1e-5) << input;
+  }
+}
+
+TEST_F(OnAMesh, KeptFieldsOfAnEvaluationAreThoseOfOneRank) {
+  const std::string evaluate = concat(program(), " evaluate --model ", quoted("one/model"), " --data ", quoted("run.yaml"),
+                                      " 'evaluation.cases=[{initial_time: 0, final_time: 12, ar_steps: 2, every_step: true}]'"
+                                      " evaluation.batch_size=2 training.precision=f64 --json --output ");
+  const Finished alone = run_shell(evaluate + quoted("alone.safetensors"));
+  ASSERT_EQ(alone.status, 0) << alone.output;
+  for (const char* mesh : {"parallel.domain_y=2", "parallel.data=2", "parallel.tensor=2"}) {
+    const Finished done = run_shell(concat(mpirun(2), " ", evaluate, quoted("shared.safetensors"), " --overwrite ", mesh));
+    ASSERT_EQ(done.status, 0) << done.output;
+    for (const char* name : {"0/input", "0-12/label", "0-12/2"}) EXPECT_LT(distance("shared.safetensors", "alone.safetensors", name), 1e-6) << name;
+  }
+}
+
+/// Multi-grid patches are shared out where other models share rectangles.
+TEST_F(OnAMesh, PatchesArePredictedAndEvaluatedByAllRanks) {
+  const std::string recipe = "'model={type: mg_tfno, n_modes: [4, 4], hidden_channels: 4, n_layers: 1, padding_fraction: 0.125}' "
+                             "training.global_batch_size=4 training.steps=1 training.loss=h1";
+  const Finished trained = run_shell(folder_.train("patches", recipe));
+  ASSERT_EQ(trained.status, 0) << trained.output;
+  const std::string model = concat(" --overwrite --model ", quoted("patches/model"));
+  const std::string ask = concat(program(), " predict", model, " --input '" TRIDENT_TEST_DATA "' --trajectory 4 --problem NS-Sines --steps 3 --output ");
+  const std::string evaluate = concat(program(), " evaluate", model, " --data ", quoted("run.yaml"),
+                                      " 'evaluation.cases=[{initial_time: 0, final_time: 12, ar_steps: 2}]' training.precision=f64 --output ");
+  ASSERT_EQ(run_shell(ask + quoted("a.h5")).status, 0);
+  const Finished alone = run_shell(evaluate + quoted("alone.safetensors"));
+  ASSERT_EQ(alone.status, 0) << alone.output;
+  for (const auto& [ranks, mesh] : {std::pair{3, " parallel.domain_y=3"}, {2, " parallel.domain_x=2"}, {2, ""}}) {
+    const Finished done = run_shell(concat(mpirun(ranks), " ", ask, quoted("b.h5"), mesh));
+    ASSERT_EQ(done.status, 0) << done.output;
+    EXPECT_LT(distance("b.h5", "a.h5"), 1e-5) << mesh;
+    const Finished evaluated = run_shell(concat(mpirun(ranks), " ", evaluate, quoted("shared.safetensors"), mesh));
+    ASSERT_EQ(evaluated.status, 0) << evaluated.output;
+    EXPECT_EQ(evaluated.output, alone.output) << mesh;
+    for (const char* name : {"0/input", "0-12/label", "0-12/2"}) EXPECT_LT(distance("shared.safetensors", "alone.safetensors", name), 1e-6) << name;
   }
 }
 
