@@ -12,12 +12,11 @@ struct GatherExtents {
 };
 /// The position of the first index outside of [0, rows), or -1.
 std::int64_t first_outside(Cpu, const GatherExtents&, const std::int64_t* index);
-std::int64_t first_outside(Cuda, const GatherExtents&, const std::int64_t* index);
 template <class T>
 void gather_rows(Cpu, const GatherExtents&, const T* table, const std::int64_t* index, T* y);
 template <class T>
 void gather_rows(Cuda, const GatherExtents&, const T* table, const std::int64_t* index, T* y);
-/// dtable (overwritten): every row's gradients added in index order. `order` is workspace for rows + 1 + count numbers.
+/// dtable (overwritten): every row's gradients added in an order that the extents fix. `order` is workspace for rows + 1 + count numbers.
 template <class T>
 void gather_rows_gradient(Cpu, const GatherExtents&, const T* dy, const std::int64_t* index, std::int64_t* order, T* dtable);
 template <class T>

@@ -39,8 +39,8 @@ template <class T>
 void error_sums_gradient(Cuda, const ErrorExtents&, const T* a, const T* b, const T* dsums, T* da);
 
 template <class T>
-bool all_finite(Cpu, std::int64_t count, const T* x);
+void all_finite(Cpu, std::int64_t count, const T* x, bool* finite);
 template <class T>
-bool all_finite(Cuda, std::int64_t count, const T* x);
+void all_finite(Cuda, std::int64_t count, const T* x, bool* finite);
 
 }  // namespace trident

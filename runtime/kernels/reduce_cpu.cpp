@@ -165,20 +165,20 @@ void error_sums_gradient(Cpu, const ErrorExtents& extents, const T* a, const T* 
 }
 
 template <class T>
-bool all_finite(Cpu, std::int64_t count, const T* x) {
+void all_finite(Cpu, std::int64_t count, const T* x, bool* finite) {
   using Bits = std::conditional_t<sizeof(T) == 4, std::uint32_t, std::uint64_t>;
   constexpr Bits kExponent = sizeof(T) == 4 ? Bits{0x7F800000U} : static_cast<Bits>(0x7FF0000000000000U);
   Bits bad = 0;
 #pragma omp parallel for simd schedule(static) reduction(| : bad) if (count > kGrain)
   for (std::int64_t i = 0; i < count; ++i) bad |= static_cast<Bits>((std::bit_cast<Bits>(x[i]) & kExponent) == kExponent);
-  return bad == 0;
+  *finite = bad == 0;
 }
 
 #define TRIDENT_REDUCE(T)                                                                        \
   template void sum_middle(Cpu, const SumExtents&, const T*, double*, T*);                       \
   template void error_sums(Cpu, const ErrorExtents&, const T*, const T*, double*, T*);           \
   template void error_sums_gradient(Cpu, const ErrorExtents&, const T*, const T*, const T*, T*); \
-  template bool all_finite(Cpu, std::int64_t, const T*);
+  template void all_finite(Cpu, std::int64_t, const T*, bool*);
 TRIDENT_REDUCE(float)
 TRIDENT_REDUCE(double)
 

@@ -95,12 +95,12 @@ Tensor error_sums(const Tensor& a, const Tensor& b, const std::vector<ChannelGro
 
 bool all_finite(const Tensor& x) {
   const Tensor in = is_complex(x.dtype()) ? view::as_real(packed(x)) : packed(x);
-  bool finite = true;
+  const Tensor finite = empty({1}, DType::boolean, in.device());
   launch("all_finite", in, [&](auto device, auto type) {
     using T = decltype(type);
-    finite = all_finite(device, in.numel(), in.data<T>());
+    all_finite(device, in.numel(), in.data<T>(), finite.data<bool>());
   });
-  return finite;
+  return to_number(finite) != 0.0;
 }
 
 }  // namespace trident

@@ -1,6 +1,7 @@
 #include "runtime/ops/shape.h"
 
 #include <algorithm>
+#include <type_traits>
 
 #include "runtime/autograd/tape.h"
 #include "runtime/kernels/gather.h"
@@ -145,6 +146,18 @@ Tensor roll(const Tensor& x, int dim, std::int64_t shift) {
   return record("roll", y, {x}, [axis, by](const Tensor& dy, Wanted) { return std::vector{roll(dy, axis, -by)}; });
 }
 
+namespace {
+
+/// Of indices on the host. Those on a GPU are not waited for: an index outside of the table makes its row NaN there.
+void require_inside(const GatherExtents& extents, const Tensor& index) {
+  const std::int64_t outside = first_outside(Cpu{}, extents, index.data<std::int64_t>());
+  if (outside < 0) return;
+  throw ShapeError(concat("gather_rows: index ", index.data<std::int64_t>()[outside], " at position ", outside, " of ",
+                          to_string(index.shape()), " is outside of the ", extents.rows, " rows"));
+}
+
+}  // namespace
+
 Tensor gather_rows(const Tensor& table, const Tensor& index) {
   if (table.rank() == 0) throw ShapeError("gather_rows: the table is a scalar; it needs rows");
   const Tensor rows = packed(table), at = packed(index);
@@ -158,11 +171,7 @@ Tensor gather_rows(const Tensor& table, const Tensor& index) {
   const Tensor y = empty(shape, rows.dtype(), rows.device());
   launch("gather_rows", rows, [&](auto device, auto type) {
     using T = decltype(type);
-    const std::int64_t outside = first_outside(device, extents, at.data<std::int64_t>());
-    if (outside >= 0) {
-      throw ShapeError(concat("gather_rows: index ", at.data<std::int64_t>()[outside], " at position ", outside, " of ",
-                              to_string(at.shape()), " is outside of the ", extents.rows, " rows"));
-    }
+    if constexpr (std::is_same_v<decltype(device), Cpu>) require_inside(extents, at);
     gather_rows(device, extents, rows.data<T>(), at.data<std::int64_t>(), y.data<T>());
   });
   return record("gather_rows", y, {table}, [extents, at, shape = rows.shape()](const Tensor& dy, Wanted) {

@@ -4,19 +4,6 @@
 #include <numbers>
 
 namespace trident {
-namespace {
-
-/// SplitMix64's finaliser: every input bit reaches every output bit.
-std::uint64_t mix(std::uint64_t x) {
-  x = (x ^ x >> 30) * 0xBF58476D1CE4E5B9U;
-  x = (x ^ x >> 27) * 0x94D049BB133111EBU;
-  return x ^ x >> 31;
-}
-
-}  // namespace
-
-RandomKey RandomKey::fold(std::uint64_t value) const { return RandomKey(mix(bits_ + 0x9E3779B97F4A7C15U * (mix(value) | 1U))); }
-
 RandomKey RandomKey::fold(std::string_view name) const {
   std::uint64_t hash = 0xCBF29CE484222325U;  // FNV-1a 64
   for (const char c : name) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001B3U;
@@ -39,7 +26,7 @@ std::uint64_t Permutation::operator()(std::uint64_t position) const {
   do {  // the network permutes a power of four; walking until the range is met again permutes the range itself
     std::uint64_t left = x >> half_bits_, right = x & mask;
     for (std::uint64_t round = 0; round < 4; ++round) {
-      const std::uint64_t next = left ^ (mix(key_.fold(round).bits() + right) & mask);
+      const std::uint64_t next = left ^ (mixed_bits(key_.fold(round).bits() + right) & mask);
       left = right;
       right = next;
     }

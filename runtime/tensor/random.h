@@ -7,14 +7,21 @@
 
 namespace trident {
 
+/// SplitMix64's finaliser: every input bit reaches every output bit.
+constexpr std::uint64_t mixed_bits(std::uint64_t x) {
+  x = (x ^ x >> 30) * 0xBF58476D1CE4E5B9U;
+  x = (x ^ x >> 27) * 0x94D049BB133111EBU;
+  return x ^ x >> 31;
+}
+
 /// Names a stream of random numbers. Fold what distinguishes it: seed, step, call site; never rank or micro-batch.
 class RandomKey {
  public:
   RandomKey() = default;
-  explicit RandomKey(std::uint64_t seed) : bits_(seed) {}
-  RandomKey fold(std::uint64_t value) const;
+  constexpr explicit RandomKey(std::uint64_t seed) : bits_(seed) {}
+  constexpr RandomKey fold(std::uint64_t value) const { return RandomKey(mixed_bits(bits_ + 0x9E3779B97F4A7C15U * (mixed_bits(value) | 1U))); }
   RandomKey fold(std::string_view name) const;
-  std::uint64_t bits() const { return bits_; }
+  constexpr std::uint64_t bits() const { return bits_; }
 
  private:
   std::uint64_t bits_ = 0;
@@ -22,11 +29,10 @@ class RandomKey {
 
 using RandomWords = std::array<std::uint32_t, 4>;
 /// The ten rounds of Philox4x32 on a counter; loops over counters vectorise.
-inline RandomWords philox_rounds(RandomWords counter, std::array<std::uint32_t, 2> key) {
+constexpr RandomWords philox_rounds(RandomWords counter, std::array<std::uint32_t, 2> key) {
   // Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"; constants of the paper.
   std::uint32_t x0 = counter[0], x1 = counter[1], x2 = counter[2], x3 = counter[3], k0 = key[0], k1 = key[1];
-#pragma GCC unroll 10
-  for (int round = 0; round < 10; ++round) {
+  const auto round = [&] {
     const std::uint64_t a = std::uint64_t{0xD2511F53U} * x0, b = std::uint64_t{0xCD9E8D57U} * x2;
     x0 = static_cast<std::uint32_t>(b >> 32) ^ x1 ^ k0;
     x1 = static_cast<std::uint32_t>(b);
@@ -34,21 +40,24 @@ inline RandomWords philox_rounds(RandomWords counter, std::array<std::uint32_t, 
     x3 = static_cast<std::uint32_t>(a);
     k0 += 0x9E3779B9U;
     k1 += 0xBB67AE85U;
-  }
+  };
+  // Written out: neither compiler's way to ask for it is understood by the other.
+  round(), round(), round(), round(), round();
+  round(), round(), round(), round(), round();
   return {x0, x1, x2, x3};
 }
 /// Four 32-bit words of the stream `key` at `index`.
-inline RandomWords philox(RandomKey key, std::uint64_t index) {
+constexpr RandomWords philox(RandomKey key, std::uint64_t index) {
   return philox_rounds({static_cast<std::uint32_t>(index), static_cast<std::uint32_t>(index >> 32), 0, 0},
                        {static_cast<std::uint32_t>(key.bits()), static_cast<std::uint32_t>(key.bits() >> 32)});
 }
 
 /// 53 of 64 random bits as a number in [0, 1).
-inline double unit_interval(std::uint32_t high, std::uint32_t low) {
+constexpr double unit_interval(std::uint32_t high, std::uint32_t low) {
   return static_cast<double>((std::uint64_t{high} << 32 | low) >> 11) * 0x1.0p-53;
 }
 /// Number `index` of the stream, uniform in [0, 1).
-inline double uniform(RandomKey key, std::uint64_t index) {
+constexpr double uniform(RandomKey key, std::uint64_t index) {
   const RandomWords words = philox(key, index);
   return unit_interval(words[0], words[1]);
 }
