@@ -39,6 +39,9 @@ endfunction()
 
 trident_cuda_library(cublasLt cublasLt.h "the CUDA toolkit or Python's nvidia-cublas")
 trident_cuda_library(cufft cufft.h "the CUDA toolkit or Python's nvidia-cufft")
+if(TRIDENT_NCCL)
+  trident_cuda_library(nccl nccl.h "libnccl-dev or Python's nvidia-nccl, or configure with -DTRIDENT_NCCL=OFF")
+endif()
 
 add_library(trident_cuda_libraries INTERFACE IMPORTED GLOBAL)
 target_link_libraries(trident_cuda_libraries INTERFACE CUDA::cudart_static trident_cublasLt trident_cufft)

@@ -129,4 +129,8 @@ void order_after(CudaStream& later, CudaStream& earlier) {
   if constexpr (build::kHasCuda) cuda_driver::wait_event(later.handle(), moment.handle());
 }
 
+void order_after(CudaStream& later, const CudaEvent& moment) {
+  if constexpr (build::kHasCuda) cuda_driver::wait_event(later.handle(), moment.handle());
+}
+
 }  // namespace trident

@@ -73,5 +73,7 @@ class CudaEvent {
 
 /// The one way to order streams: what is put on `later` from now on starts when everything on `earlier` so far has ended.
 void order_after(CudaStream& later, CudaStream& earlier);
+/// The same with the moment that the event has recorded.
+void order_after(CudaStream& later, const CudaEvent& moment);
 
 }  // namespace trident

@@ -1,0 +1,32 @@
+/// Work on a GPU that is captured once and launched as one again and again.
+#pragma once
+
+#include <functional>
+#include <memory>
+
+#include "runtime/device/allocator.h"
+
+namespace trident {
+
+/// `work` only launches, on the current stream of the device, and on memory that stays where it is: what it allocates belongs to the graph.
+/// It runs once to fill that memory (and for plans that are made at first use), and is then captured without running; what it did the first
+/// time is the caller's first launch. On the emulated device a launch runs `work` again, where waiting is an error as it is in a capture.
+class CudaGraph {
+ public:
+  CudaGraph(Device device, std::function<void()> work);
+  ~CudaGraph();
+  CudaGraph(const CudaGraph&) = delete;
+  CudaGraph& operator=(const CudaGraph&) = delete;
+  /// Puts everything on the device's current stream, in the order of the capture.
+  void launch();
+
+ private:
+  void run() const;
+
+  Device device_;
+  MemoryPool pool_;
+  std::function<void()> work_;
+  void* graph_ = nullptr;  // cudaGraphExec_t
+};
+
+}  // namespace trident

@@ -1,0 +1,143 @@
+#include "runtime/kernels/channel_mix.h"
+
+#include <algorithm>
+
+#include "runtime/kernels/cuda/activation.h"
+#include "runtime/kernels/cuda/tiled_product.h"
+#include "runtime/kernels/cuda/workspace.h"
+
+namespace trident {
+namespace {
+
+using cuda::StoreRows;
+
+constexpr int kThreads = 256;
+constexpr std::int64_t kPoints = 1024;  // of one partial sum: fixed, so that results do not depend on the chip
+
+/// What comes after the product, in registers: bias, gated addend, GELU.
+template <class T>
+struct MixEnd {
+  MixSize size;
+  MixOperands<T> from;
+  T *before, *y;
+
+  __device__ void operator()(std::int64_t sample, std::int64_t channel, std::int64_t point, T value) const {
+    const std::int64_t place = (sample * size.out + channel) * size.points + point;
+    if (from.bias != nullptr) value += from.bias[channel];
+    if (from.addend != nullptr) value += (from.gate != nullptr ? from.gate[channel] : T(1)) * from.addend[place];
+    if (before != nullptr) before[place] = value;
+    y[place] = size.gelu ? cuda::activate<Activation::gelu>(value) : value;
+  }
+};
+
+/// Spans of points of one channel, one for each block of `sums_kernel`.
+struct Spans {
+  std::int64_t batch, channels, points, per_sample;
+};
+
+/// The sums over a span of slope, and of slope times addend; on the way the gradient before the GELU and the addend's gradient are written.
+template <class T>
+__global__ void slope_kernel(Spans spans, const T* dy, const T* before, const T* addend, const T* gate, T* slope, T* d_addend, T* bias_parts,
+                             T* gate_parts) {
+  const std::int64_t part = blockIdx.x % (spans.batch * spans.per_sample), channel = blockIdx.x / (spans.batch * spans.per_sample);
+  const std::int64_t sample = part / spans.per_sample, first = part % spans.per_sample * kPoints;
+  const std::int64_t row = (sample * spans.channels + channel) * spans.points, last = min(first + kPoints, spans.points);
+  T sum = 0, gated = 0;
+  for (std::int64_t point = first + threadIdx.x; point < last; point += kThreads) {
+    T value = dy[row + point];
+    if (before != nullptr) cuda::activate_backward<Activation::gelu>(before[row + point], value);
+    if (slope != nullptr) slope[row + point] = value;
+    sum += value;
+    if (gate_parts != nullptr) gated += value * addend[row + point];
+    if (d_addend != nullptr) d_addend[row + point] = (gate == nullptr ? T(1) : gate[channel]) * value;
+  }
+  if (bias_parts != nullptr) {
+    const T total = cuda::block_sum<kThreads>(sum);
+    if (threadIdx.x == 0) bias_parts[part * spans.channels + channel] = total;
+  }
+  if (gate_parts != nullptr) {
+    const T total = cuda::block_sum<kThreads>(gated);
+    if (threadIdx.x == 0) gate_parts[part * spans.channels + channel] = total;
+  }
+}
+
+/// total[i] = the sum over parts, in their order.
+template <class T>
+__global__ void add_parts_kernel(std::int64_t count, std::int64_t parts, const T* partial, T* total) {
+  const std::int64_t i = std::int64_t{blockIdx.x} * kThreads + threadIdx.x;
+  if (i >= count) return;
+  T sum = 0;
+  for (std::int64_t part = 0; part < parts; ++part) sum += partial[part * count + i];
+  total[i] = sum;
+}
+
+template <class T>
+void add_parts(Cuda cuda, std::int64_t count, std::int64_t parts, const T* partial, T* total) {
+  if (count == 0) return;
+  cuda::launch_kernel(add_parts_kernel<T>, dim3(static_cast<unsigned>((count + kThreads - 1) / kThreads)), dim3(kThreads), 0, cuda, count, parts, partial,
+                total);
+}
+
+/// Device memory of `count` numbers, or none.
+template <class T>
+class Numbers {
+ public:
+  Numbers(Cuda device, std::int64_t count) : block_(cuda::workspace(device, static_cast<std::size_t>(count) * sizeof(T))) {}
+  T* data() const { return static_cast<T*>(block_.data()); }
+
+ private:
+  Block block_;
+};
+
+/// dW = sum over samples and points of slope x^T: spans side by side, then their sums in order.
+template <class T>
+void weight_gradient(Cuda cuda, const MixSize& size, const T* slope, const T* x, T* gradient) {
+  // Few, long spans where there are many points, so that partial sums stay small beside the fields.
+  const std::int64_t span = std::max(kPoints, (size.batch * size.points / 512 + kPoints - 1) / kPoints * kPoints);
+  const std::int64_t per_sample = (size.points + span - 1) / span, parts = size.batch * per_sample;
+  const Numbers<T> partial(cuda, parts * size.out * size.in);
+  cuda::tiled_product(cuda, {.batch = parts, .m = size.out, .n = size.in, .k = size.points, .a_batch = size.out * size.points, .a_m = size.points,
+                             .a_k = 1, .b_batch = size.in * size.points, .b_k = 1, .b_n = size.points, .parts = std::max<std::int64_t>(per_sample, 1),
+                             .part_k = span},
+                      slope, x, StoreRows<T>{partial.data(), size.out, size.in});
+  add_parts(cuda, size.out * size.in, parts, partial.data(), gradient);
+}
+
+}  // namespace
+
+template <class T>
+void mix_forward(Cuda cuda, const MixSize& size, const MixOperands<T>& from, T* before, T* y) {
+  cuda::tiled_product(cuda, {.batch = size.batch, .m = size.out, .n = size.points, .k = size.in, .a_m = size.in, .a_k = 1,
+                             .b_batch = size.in * size.points, .b_k = size.points, .b_n = 1},
+                      from.weight, from.x, MixEnd<T>{size, from, before, y});
+}
+
+template <class T>
+void mix_backward(Cuda cuda, const MixSize& size, const MixOperands<T>& from, const T* before, const T* dy, const MixGradients<T>& to) {
+  const Spans spans{size.batch, size.out, size.points, (size.points + kPoints - 1) / kPoints};
+  const std::int64_t parts = spans.batch * spans.per_sample;
+  const Numbers<T> held(cuda, size.gelu ? size.batch * size.out * size.points : 0);
+  const Numbers<T> bias(cuda, to.bias != nullptr ? parts * size.out : 0), gate(cuda, to.gate != nullptr ? parts * size.out : 0);
+  const bool passes = size.gelu || to.bias != nullptr || to.gate != nullptr || to.addend != nullptr;
+  if (passes && parts * size.out > 0) {
+    cuda::launch_kernel(slope_kernel<T>, dim3(static_cast<unsigned>(parts * size.out)), dim3(kThreads), 0, cuda, spans, dy,
+                  size.gelu ? before : static_cast<const T*>(nullptr), from.addend, from.gate, held.data(), to.addend, bias.data(), gate.data());
+  }
+  if (to.bias != nullptr) add_parts(cuda, size.out, parts, static_cast<const T*>(bias.data()), to.bias);
+  if (to.gate != nullptr) add_parts(cuda, size.out, parts, static_cast<const T*>(gate.data()), to.gate);
+  const T* slope = size.gelu ? held.data() : dy;
+  if (to.x != nullptr) {
+    cuda::tiled_product(cuda, {.batch = size.batch, .m = size.in, .n = size.points, .k = size.out, .a_m = 1, .a_k = size.in,
+                               .b_batch = size.out * size.points, .b_k = size.points, .b_n = 1},
+                        from.weight, slope, StoreRows<T>{to.x, size.in, size.points});
+  }
+  if (to.weight != nullptr) weight_gradient(cuda, size, slope, from.x, to.weight);
+}
+
+#define TRIDENT_CHANNEL_MIX(T)                                                       \
+  template void mix_forward<T>(Cuda, const MixSize&, const MixOperands<T>&, T*, T*); \
+  template void mix_backward<T>(Cuda, const MixSize&, const MixOperands<T>&, const T*, const T*, const MixGradients<T>&);
+TRIDENT_CHANNEL_MIX(float)
+TRIDENT_CHANNEL_MIX(double)
+
+}  // namespace trident

@@ -1,0 +1,11 @@
+/// Memory that a kernel's launch needs for itself. It may be given back right after the launch: the allocator follows the stream.
+#pragma once
+
+#include "runtime/device/allocator.h"
+#include "runtime/kernels/dispatch.h"
+
+namespace trident::cuda {
+
+inline Block workspace(Cuda, std::size_t bytes) { return Block(bytes, Device{Device::Kind::cuda, 0}); }
+
+}  // namespace trident::cuda

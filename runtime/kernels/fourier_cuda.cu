@@ -1,0 +1,220 @@
+// As on the CPU: kept modes are few, so an axis is transformed as a product with a matrix of sines and cosines.
+#include "runtime/kernels/fourier.h"
+
+#include <algorithm>
+#include <map>
+#include <mutex>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+#include "runtime/device/cuda_device.h"
+#include "runtime/device/cuda_driver.h"
+#include "runtime/device/launch_only.h"
+#include "runtime/kernels/cuda/tiled_product.h"
+#include "runtime/kernels/cuda/workspace.h"
+
+namespace trident {
+namespace {
+
+using cuda::Complex;
+using cuda::StoreRows;
+using cuda::TiledProduct;
+
+enum class Direction { to_modes, to_field };
+/// What a matrix maps: complex numbers to complex ones, or a real field to modes, or back.
+enum class Entries { complex, real_field };
+
+/// What a matrix depends on.
+struct MatrixKey {
+  FourierAxis axis;
+  Direction direction;
+  Entries entries;
+  Conjugates conjugates;
+  double scale;
+  int device;
+
+  auto tie() const {
+    return std::tuple(axis.period, axis.first_point, axis.points, axis.first_mode, axis.modes, direction, entries, conjugates, scale, device);
+  }
+  bool operator<(const MatrixKey& other) const { return tie() < other.tie(); }
+};
+
+/// e^{2 pi i k n / period}, exact where it is 1, i, -1 or -i: what must vanish then does.
+__device__ __forceinline__ Complex<double> angle(std::int64_t k, std::int64_t n, std::int64_t period) {
+  const std::int64_t steps = ((k % period) * (n % period) % period + period) % period;
+  if (4 * steps % period == 0) {
+    const std::int64_t quarter = 4 * steps / period;
+    return {quarter == 0 ? 1.0 : quarter == 2 ? -1.0 : 0.0, quarter == 1 ? 1.0 : quarter == 3 ? -1.0 : 0.0};
+  }
+  const double turn = 2.0 * 3.14159265358979323846 * static_cast<double>(steps) / static_cast<double>(period);
+  return {cos(turn), sin(turn)};
+}
+
+/// Complex entries: (out, in) factors. A real field's modes: (points, 2 modes); from them: (2 modes, points).
+template <class T>
+__global__ void fill_matrix_kernel(MatrixKey key, T* matrix) {
+  const std::int64_t points = key.axis.points, modes = key.axis.modes;
+  const std::int64_t place = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
+  if (place >= points * modes) return;
+  const std::int64_t n = place / modes, k = place % modes, mode = key.axis.first_mode + k;
+  const Complex<double> factor = angle(mode, key.axis.first_point + n, key.axis.period);
+  const bool to_modes = key.direction == Direction::to_modes;
+  if (key.entries == Entries::complex) {
+    T* to = matrix + 2 * (to_modes ? k * points + n : n * modes + k);
+    to[0] = static_cast<T>(key.scale * factor.re);
+    to[1] = static_cast<T>(to_modes ? -key.scale * factor.im : key.scale * factor.im);
+    return;
+  }
+  const bool alone = mode == 0 || 2 * mode == key.axis.period;
+  const double scale = key.conjugates == Conjugates::counted && !alone ? 2.0 * key.scale : key.scale;
+  const T re = static_cast<T>(scale * factor.re), im = static_cast<T>(-scale * factor.im);
+  if (to_modes) {
+    matrix[n * 2 * modes + 2 * k] = re;
+    matrix[n * 2 * modes + 2 * k + 1] = im;
+  } else {
+    matrix[2 * k * points + n] = re;
+    matrix[(2 * k + 1) * points + n] = im;
+  }
+}
+
+template <class T>
+__global__ void copy_kernel(std::int64_t count, const T* from, T* to) {
+  const std::int64_t i = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
+  if (i < count) to[i] = from == nullptr ? T(0) : from[i];
+}
+
+constexpr unsigned kThreads = 256;
+dim3 blocks_for(std::int64_t count) { return dim3(static_cast<unsigned>((count + kThreads - 1) / kThreads)); }
+
+/// Matrices live as long as the process. One is complete, for any stream, when this returns.
+template <class T>
+const T* matrix_of(Cuda cuda, const MatrixKey& key) {
+  static std::mutex mutex;
+  static auto& matrices = *new std::map<MatrixKey, Block>;
+  const std::lock_guard lock(mutex);
+  const auto found = matrices.find(key);
+  if (found != matrices.end()) return static_cast<const T*>(found->second.data());
+  require_waiting_allowed("fourier: the matrix of an axis");
+  const std::int64_t entries = key.axis.points * key.axis.modes;
+  Block block = cuda::workspace(cuda, static_cast<std::size_t>(2 * entries) * sizeof(T));
+  cuda::launch_kernel(fill_matrix_kernel<T>, blocks_for(entries), dim3(kThreads), 0, cuda, key, static_cast<T*>(block.data()));
+  cuda_driver::synchronize(cuda.stream);
+  return static_cast<const T*>(matrices.emplace(key, std::move(block)).first->second.data());
+}
+
+Direction opposite(Direction direction) { return direction == Direction::to_modes ? Direction::to_field : Direction::to_modes; }
+/// Entries of an axis on the side that `direction` leads to.
+std::int64_t extent_at(const FourierAxis& axis, Direction side) {
+  return side == Direction::to_modes && axis.period != 0 ? axis.modes : axis.points;
+}
+
+template <class T>
+class Transform {
+ public:
+  Transform(Cuda cuda, const FourierTransform& transform, Direction direction)
+      : cuda_(cuda), transform_(transform), direction_(direction), scale_(transform.scale) {
+    for (const FourierAxis& axis : transform.axes) extents_.push_back(extent_at(axis, opposite(direction)));
+  }
+
+  void run(const T* x, T* y) {
+    std::vector<std::size_t> order;
+    for (std::size_t i = 0; i < extents_.size(); ++i) {
+      if (transform_.axes[i].period != 0) order.push_back(i);
+    }
+    if (direction_ == Direction::to_modes) std::reverse(order.begin(), order.end());
+    if (order.empty()) return copy(2 * product(0, extents_.size()) * transform_.count, x, y);
+    Block held;
+    const T* from = x;
+    for (const std::size_t axis : order) {
+      const bool last = axis == order.back();
+      Block next = last ? Block() : cuda::workspace(cuda_, static_cast<std::size_t>(numbers_after(axis)) * sizeof(T));
+      T* to = last ? y : static_cast<T*>(next.data());
+      through(axis, from, to);
+      extents_[axis] = extent_at(transform_.axes[axis], direction_);
+      held = std::move(next);
+      from = to;
+    }
+  }
+
+  void copy(std::int64_t count, const T* from, T* to) const {
+    cuda::launch_kernel(copy_kernel<T>, blocks_for(count), dim3(kThreads), 0, cuda_, count, from, to);
+  }
+
+ private:
+  std::int64_t product(std::size_t first, std::size_t last) const {
+    std::int64_t result = 1;
+    for (std::size_t i = first; i < last; ++i) result *= extents_[i];
+    return result;
+  }
+
+  /// Upper bound, once `axis` is transformed.
+  std::int64_t numbers_after(std::size_t axis) const {
+    return 2 * transform_.count * product(0, axis) * extent_at(transform_.axes[axis], direction_) * product(axis + 1, extents_.size());
+  }
+
+  void through(std::size_t axis, const T* from, T* to) {
+    const FourierAxis& one = transform_.axes[axis];
+    const bool last = axis + 1 == extents_.size(), real = last && transform_.real;
+    const T* matrix = matrix_of<T>(cuda_, {one, direction_, real ? Entries::real_field : Entries::complex,
+                                           real ? transform_.conjugates : Conjugates::ignored, scale_, cuda::workspace(cuda_, 0).device().index});
+    scale_ = 1.0;
+    const std::int64_t before = transform_.count * product(0, axis), in = extents_[axis], out = extent_at(one, direction_);
+    if (real) {
+      const bool to_modes = direction_ == Direction::to_modes;
+      const std::int64_t columns = to_modes ? 2 * out : out, depth = to_modes ? in : 2 * in;
+      return cuda::tiled_product(cuda_, {.m = before, .n = columns, .k = depth, .a_m = depth, .a_k = 1, .b_k = columns, .b_n = 1}, from, matrix,
+                                 StoreRows<T>{to, before, columns});
+    }
+    const auto *x = reinterpret_cast<const Complex<T>*>(from), *factors = reinterpret_cast<const Complex<T>*>(matrix);
+    auto* y = reinterpret_cast<Complex<T>*>(to);
+    const std::int64_t after = product(axis + 1, extents_.size());
+    if (after == 1) {
+      return cuda::tiled_product(cuda_, {.m = before, .n = out, .k = in, .a_m = in, .a_k = 1, .b_k = 1, .b_n = in}, x, factors,
+                                 StoreRows<Complex<T>>{y, before, out});
+    }
+    cuda::tiled_product(cuda_, {.batch = before, .m = out, .n = after, .k = in, .a_m = in, .a_k = 1, .b_batch = in * after, .b_k = after, .b_n = 1},
+                        factors, x, StoreRows<Complex<T>>{y, out, after});
+  }
+
+  Cuda cuda_;
+  const FourierTransform& transform_;
+  Direction direction_;
+  double scale_;
+  std::vector<std::int64_t> extents_;  // of the axes as they are now
+};
+
+/// Nothing to sum over: zeros.
+bool is_empty_sum(const FourierTransform& transform, Direction direction) {
+  return std::any_of(transform.axes.begin(), transform.axes.end(), [&](const FourierAxis& axis) {
+    return axis.period != 0 && extent_at(axis, opposite(direction)) == 0;
+  });
+}
+
+template <class T>
+void run(Cuda cuda, const FourierTransform& transform, Direction direction, const T* x, T* y) {
+  std::int64_t size = transform.count * (direction == Direction::to_field && transform.real ? 1 : 2);
+  for (const FourierAxis& axis : transform.axes) size *= extent_at(axis, direction);
+  if (size == 0) return;
+  if (is_empty_sum(transform, direction)) return Transform<T>(cuda, transform, direction).copy(size, nullptr, y);
+  Transform<T>(cuda, transform, direction).run(x, y);
+}
+
+}  // namespace
+
+template <class T>
+void fourier_modes(Cuda cuda, const FourierTransform& transform, const T* x, T* modes) {
+  run(cuda, transform, Direction::to_modes, x, modes);
+}
+
+template <class T>
+void fourier_field(Cuda cuda, const FourierTransform& transform, const T* modes, T* x) {
+  run(cuda, transform, Direction::to_field, modes, x);
+}
+
+template void fourier_modes(Cuda, const FourierTransform&, const float*, float*);
+template void fourier_modes(Cuda, const FourierTransform&, const double*, double*);
+template void fourier_field(Cuda, const FourierTransform&, const float*, float*);
+template void fourier_field(Cuda, const FourierTransform&, const double*, double*);
+
+}  // namespace trident
