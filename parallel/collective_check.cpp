@@ -7,13 +7,13 @@
 namespace trident {
 
 std::vector<int> CollectiveCheck::arrive(const Arrival& arrival) {
-  if (!arrival.members.empty()) members_[arrival.group] = arrival.members;
-  const Place place{arrival.group, arrival.sequence};
+  const Place place{{arrival.lane, arrival.group}, arrival.sequence};
+  if (!arrival.members.empty()) members_[place.first] = arrival.members;
   Pending& pending = pending_[place];
   if (!pending.empty()) require_equal(pending.begin()->second, arrival);
   pending[arrival.rank] = arrival;
   waiting_[{arrival.lane, arrival.rank}] = place;
-  const std::vector<int>& members = members_[arrival.group];
+  const std::vector<int>& members = members_[place.first];
   if (pending.size() < members.size()) {
     require_no_circle(arrival);
     return {};
@@ -50,8 +50,9 @@ void CollectiveCheck::require_counts(const std::vector<int>& members, const Pend
 
 std::vector<int> CollectiveCheck::missing(const Arrival& arrival) const {
   std::vector<int> ranks;
-  const Pending& pending = pending_.at({arrival.group, arrival.sequence});
-  for (const int member : members_.at(arrival.group)) {
+  const Group group{arrival.lane, arrival.group};
+  const Pending& pending = pending_.at({group, arrival.sequence});
+  for (const int member : members_.at(group)) {
     if (!pending.contains(member)) ranks.push_back(member);
   }
   return ranks;

@@ -14,7 +14,7 @@ namespace trident {
 /// One rank has come to a collective.
 struct Arrival {
   std::string lane;                    // whose collectives a rank does one after the other
-  std::string group;                   // which ranks take part: the same name on all of them
+  std::string group;                   // which ranks take part: the same name on all of them, and in every lane
   std::int64_t sequence = 0;           // of the group's collectives
   int rank = 0;                        // of the job
   std::vector<int> members;            // ranks of the job; may be left out after the first
@@ -38,7 +38,8 @@ class CollectiveCheck {
   std::vector<int> arrive(const Arrival& arrival);
 
  private:
-  using Place = std::pair<std::string, std::int64_t>;  // group and sequence
+  using Group = std::pair<std::string, std::string>;  // lane and group: each lane has its own exchanges between the same ranks
+  using Place = std::pair<Group, std::int64_t>;       // and which of them
   using Pending = std::map<int, Arrival>;              // by rank
 
   void require_equal(const Arrival& first, const Arrival& other) const;
@@ -48,7 +49,7 @@ class CollectiveCheck {
   std::string described(const Arrival& arrival) const;
 
   std::function<std::string(int)> name_of_;
-  std::map<std::string, std::vector<int>> members_;             // by group
+  std::map<Group, std::vector<int>> members_;
   std::map<Place, Pending> pending_;
   std::map<std::pair<std::string, int>, Place> waiting_;        // by lane and rank
 };

@@ -41,6 +41,17 @@ TEST(CollectiveCheck, ReleasesAllMembersWhenTheLastHasCome) {
   EXPECT_EQ(check.arrive(arrival(2, "a", 1, "broadcast", {})), (std::vector{0, 2}));
 }
 
+TEST(CollectiveCheck, LanesBetweenTheSameRanksDoNotMeet) {
+  CollectiveCheck check = a_check();
+  Arrival beside = arrival(1, "a", 0, "all_gather");
+  beside.lane = "0.1";
+  EXPECT_TRUE(check.arrive(arrival(0, "a", 0, "broadcast")).empty());
+  EXPECT_TRUE(check.arrive(beside).empty());
+  EXPECT_EQ(check.arrive(arrival(1, "a", 0, "broadcast")), (std::vector{0, 1}));
+  beside.rank = 0;
+  EXPECT_EQ(check.arrive(beside), (std::vector{0, 1}));
+}
+
 TEST(CollectiveCheck, NamesBothCallsThatDiffer) {
   CollectiveCheck check = a_check();
   check.arrive(arrival(0, "a", 3, "all_reduce sum of 7 f32"));
