@@ -17,6 +17,10 @@
 namespace trident {
 
 enum class ReduceOp { sum, max, min };
+
+/// How a call waits for other ranks: as soon as they answer it goes on, or it leaves the processor to a thread that computes meanwhile.
+enum class Patience { none, beside_computing };
+
 class Watchdog;
 
 class Communicator {
@@ -41,12 +45,15 @@ class Communicator {
   virtual std::unique_ptr<Communicator> split(int color, int key) = 0;
   /// The same ranks with a message space of their own.
   virtual std::unique_ptr<Communicator> duplicate() = 0;
+  /// Whether another thread may call a duplicate while this one is in a call, in an order that differs between ranks.
+  virtual bool has_concurrent_lanes() const { return false; }
 
   /// What errors call these ranks: "data", "domain_y domain_x"; taken over by duplicate().
   const std::string& name() const { return name_; }
   void set_name(std::string name) { name_ = std::move(name); }
   /// How long a call waits for another rank before the job ends; taken over by split() and duplicate().
   void set_timeout(double seconds) { timeout_seconds_ = seconds; }
+  void set_patience(Patience patience) { patience_ = patience; }
   /// Who watches over that (watchdog.h); taken over by split() and duplicate(). Without it the call itself throws, and knows less.
   void set_watchdog(std::shared_ptr<Watchdog> watchdog) { watchdog_ = std::move(watchdog); }
 
@@ -60,6 +67,7 @@ class Communicator {
 
   std::string name_ = "all ranks";
   double timeout_seconds_ = 600.0;
+  Patience patience_ = Patience::none;
   std::shared_ptr<Watchdog> watchdog_;
   std::int64_t bytes_sent_ = 0;
 };

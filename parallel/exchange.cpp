@@ -74,39 +74,73 @@ void copy_own(const ExchangePlan& plan, const Tensor& x, const Tensor& y) {
   }
 }
 
+/// What travels, packed.
+struct Parcels {
+  Tensor leaving, arriving;
+  std::vector<std::int64_t> sent, received;  // numbers, by rank
+
+  Parcels(const Mesh& mesh, const ExchangePlan& plan, const Tensor& x) {
+    const auto& moves = plan.moves();
+    const bool back = plan.is_transposed();
+    const Messages &sends = back ? moves.receives : moves.sends, &receives = back ? moves.sends : moves.receives;
+    leaving = buffer_for(sends, x), arriving = buffer_for(receives, x);
+    sent = counts_of(sends, mesh.size(kDomain), x.size(3)), received = counts_of(receives, mesh.size(kDomain), x.size(3));
+    for_each_part(sends, x, leaving, [](const Tensor& part, const Tensor& packed) { copy_into(packed, part); });
+  }
+  void travel(Communicator& comm) const { comm.all_to_all(leaving, sent, arriving, received); }
+};
+
+/// The exchange of x, complete but for what arrives.
+Tensor without_others(const ExchangePlan& plan, const Tensor& x) {
+  const Shape& extents = plan.target();
+  const Tensor result = empty({extents[0], extents[1], extents[2], x.size(3)}, x.dtype(), x.device());
+  copy_own(plan, x, result);
+  return result;
+}
+
+void put_arrived(const ExchangePlan& plan, const Tensor& arrived, const Tensor& result) {
+  const auto& moves = plan.moves();
+  const bool back = plan.is_transposed(), adds = back && !moves.once;
+  for_each_part(back ? moves.sends : moves.receives, result, arrived,
+                [put = adds ? add_into : copy_into](const Tensor& part, const Tensor& packed) { put(part, packed); });
+}
+
+/// All at once, on this thread, which would only wait for another.
+Tensor exchanged(const Mesh& mesh, const ExchangePlan& plan, const Tensor& x) {
+  if (plan.is_local()) return without_others(plan, x);
+  const Parcels parcels(mesh, plan, x);
+  mesh.stream().synchronize();
+  parcels.travel(mesh.comm(kDomain));
+  const Tensor result = without_others(plan, x);
+  put_arrived(plan, parcels.arriving, result);
+  return result;
+}
+
 }  // namespace
 
 struct Exchange::Flight {
   Mesh mesh;
   ExchangePlan plan;
-  Tensor result;            // complete but for what arrives
-  Tensor arriving;          // packed
-  std::future<void> landed; // not valid if nothing travels
+  Tensor result;             // complete but for what arrives
+  Tensor arriving;           // packed
+  std::future<void> landed;  // not valid if nothing travels
 };
 
 std::shared_ptr<Exchange::Flight> Exchange::launch(const Mesh& mesh, const ExchangePlan& plan, const Tensor& x) {
   require_source(plan, x);
-  const auto& moves = plan.moves();
-  const bool back = plan.is_transposed();
   auto flight = std::make_shared<Flight>();
   flight->mesh = mesh, flight->plan = plan;
   if (!plan.is_local()) {
-    const Messages &sends = back ? moves.receives : moves.sends, &receives = back ? moves.sends : moves.receives;
-    const Tensor leaving = buffer_for(sends, x);
-    for_each_part(sends, x, leaving, [](const Tensor& part, const Tensor& packed) { copy_into(packed, part); });
-    flight->arriving = buffer_for(receives, x);
-    Communicator& comm = mesh.comm(kDomain);
+    const Parcels parcels(mesh, plan, x);
+    flight->arriving = parcels.arriving;
     auto done = std::make_shared<std::promise<void>>();
     flight->landed = done->get_future();
-    mesh.stream().enqueue([done, leaving, arriving = flight->arriving, &comm, sent = counts_of(sends, comm.size(), x.size(3)),
-                           received = counts_of(receives, comm.size(), x.size(3))] {
-      comm.all_to_all(leaving, sent, arriving, received);
+    mesh.stream().enqueue([done, parcels, &comm = mesh.comm(kDomain)] {
+      parcels.travel(comm);
       done->set_value();
     });
   }
-  const Shape& extents = plan.target();
-  flight->result = empty({extents[0], extents[1], extents[2], x.size(3)}, x.dtype(), x.device());
-  copy_own(plan, x, flight->result);
+  flight->result = without_others(plan, x);
   return flight;
 }
 
@@ -118,10 +152,7 @@ Tensor Exchange::land(Flight& flight) {
     flight.mesh.stream().synchronize();
     throw;
   }
-  const auto& moves = flight.plan.moves();
-  const bool back = flight.plan.is_transposed(), adds = back && !moves.once;
-  for_each_part(back ? moves.sends : moves.receives, flight.result, flight.arriving,
-                [put = adds ? add_into : copy_into](const Tensor& part, const Tensor& packed) { put(part, packed); });
+  put_arrived(flight.plan, flight.arriving, flight.result);
   return flight.result;
 }
 
@@ -140,9 +171,10 @@ Tensor Exchange::finish() && {
 }
 
 Tensor exchange(const Mesh& mesh, const ExchangePlan& plan, const Tensor& x) {
-  if (!plan.is_identity()) return Exchange(mesh, plan, x).finish();
   require_source(plan, x);
-  return x;
+  if (plan.is_identity()) return x;
+  return record("exchange", exchanged(mesh, plan, x), {x},
+                [mesh, plan](const Tensor& dy, Wanted) { return std::vector{exchanged(mesh, plan.transposed(), dy)}; });
 }
 
 }  // namespace trident

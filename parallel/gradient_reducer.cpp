@@ -24,7 +24,7 @@ struct Bucket {
 }  // namespace
 
 struct GradientReducer::State {
-  State(const ParameterList& parameters, const FlatShares& shares) : mesh(shares.mesh()) {
+  State(const ParameterList& parameters, const FlatShares& shares) : mesh(shares.mesh().background()) {
     for (const FlatBucket& bucket : shares.buckets()) {
       if (mesh.size(bucket.axes) == 1) continue;
       const auto window = [&](Range range) { return view::slice(parameters.gradients(), 0, range.first, range.last); };
@@ -74,8 +74,8 @@ struct GradientReducer::State {
       if (!seen[index]) order.push_back(static_cast<std::int64_t>(index));
     }
     const Tensor shared = from_values<std::int64_t>({static_cast<std::int64_t>(order.size())}, order);
-    mesh.stream().enqueue([shared, &comm = mesh.world()] { comm.broadcast(shared, 0); });
     mesh.stream().synchronize();
+    mesh.world().broadcast(shared, 0);
     order = to_host<std::int64_t>(shared);
   }
 

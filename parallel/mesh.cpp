@@ -1,5 +1,7 @@
 #include "parallel/mesh.h"
 
+#include <optional>
+#include <set>
 #include <utility>
 
 #include "runtime/error.h"
@@ -61,6 +63,7 @@ struct Mesh::State {
   std::shared_ptr<Communicator> world;
   std::array<std::shared_ptr<Communicator>, 1U << kNumAxes> comms;  // by AxisSet bits; null in a mesh that is only described
   std::unique_ptr<Stream> stream;
+  std::optional<Mesh> background;
 };
 
 const char* name_of(Axis axis) {
@@ -134,6 +137,24 @@ Stream& Mesh::stream() const {
 Mesh Mesh::duplicate() const {
   if (!state_->world) throw CommunicationError("mesh: it is only described and has no ranks to duplicate; build it on a communicator");
   return Mesh(state_->world->duplicate(), state_->sizes, state_->order, state_->mode);
+}
+
+Mesh Mesh::background() const {
+  const bool serialised = state_->mode == StreamMode::serialised;
+  if (serialised || !state_->world || state_->world->size() == 1 || !state_->world->has_concurrent_lanes()) return *this;
+  if (!state_->background) {
+    state_->background = duplicate();
+    for (const auto& comm : state_->background->state_->comms) comm->set_patience(Patience::beside_computing);
+  }
+  return *state_->background;
+}
+
+std::int64_t Mesh::bytes_sent() const {
+  std::set<const Communicator*> all;
+  for (const auto& comm : state_->comms) all.insert(comm.get());
+  std::int64_t bytes = state_->background ? state_->background->bytes_sent() : 0;
+  for (const Communicator* comm : all) bytes += comm ? comm->bytes_sent() : 0;
+  return bytes;
 }
 
 std::string to_string(const Mesh& mesh) {

@@ -36,6 +36,7 @@ constexpr auto kSpinTime = std::chrono::microseconds(100);
 constexpr auto kNapTime = std::chrono::microseconds(20);
 // Who has waited long naps longer: ranks that follow a service wait for hours.
 constexpr auto kLongestNapTime = std::chrono::microseconds(1000);
+constexpr int kNapsInAWait = 100;
 // By which time a watchdog has said who is missing and ended the job.
 constexpr double kWatchdogSeconds = 20.0;
 
@@ -203,6 +204,12 @@ class MpiCommunicator final : public Communicator {
     return like_this(part, group_.lane, concat(group_.id, ".", ++children_, ":", color));
   }
 
+  bool has_concurrent_lanes() const override {
+    int level = MPI_THREAD_SINGLE;
+    check(MPI_Query_thread(&level), "MPI_Query_thread");
+    return level == MPI_THREAD_MULTIPLE;
+  }
+
   std::unique_ptr<Communicator> duplicate() override {
     const auto visiting = visit({.name = "duplicate"});
     MPI_Comm copy = MPI_COMM_NULL;
@@ -268,10 +275,14 @@ class MpiCommunicator final : public Communicator {
     if (source.bytes > 0 && source.data != target.data) std::memcpy(target.data, source.data, static_cast<std::size_t>(source.bytes));
   }
 
+  void reserve_scratch(std::int64_t bytes) {
+    if (static_cast<std::int64_t>(scratch_.size()) < bytes) scratch_.resize(static_cast<std::size_t>(bytes));
+  }
+
   /// Sends each slice to its rank and combines, in rank order, what arrives for this rank's slice.
   void reduce_slices(const Call& call, const std::vector<Message>& slices, std::byte* target, ReduceOp op) {
     const Message& own = slices[static_cast<std::size_t>(rank_)];
-    scratch_.resize(static_cast<std::size_t>(own.bytes * (size_ - 1)));
+    reserve_scratch(own.bytes * (size_ - 1));
     std::vector<Message> receives;
     std::vector<std::byte*> parts;
     std::byte* place = scratch_.data();
@@ -287,7 +298,7 @@ class MpiCommunicator final : public Communicator {
   /// The all-reduce of few numbers: everyone gets everything and combines it.
   void reduce_gathered(const Call& call, ReduceOp op) {
     const std::int64_t bytes = call.x.num_bytes();
-    scratch_.resize(static_cast<std::size_t>(bytes * size_));
+    reserve_scratch(bytes * size_);
     gather(call, call.x.bytes(), std::vector<std::int64_t>(static_cast<std::size_t>(size_), bytes), scratch_.data());
     std::vector<std::byte*> parts;
     for (int peer = 0; peer < size_; ++peer) parts.push_back(scratch_.data() + peer * bytes);
@@ -340,8 +351,10 @@ class MpiCommunicator final : public Communicator {
   }
 
   /// Waits for all posted messages. MPI's own wait polls without pause and would take a core from the computing threads: this one
-  /// polls while messages keep arriving, then naps in between. It also knows who is missing when the time is up.
+  /// polls while messages keep arriving, then naps in between; beside computing, which may share its core, it naps at once and each time as
+  /// long as it has waited already. It also knows who is missing when the time is up.
   void wait(const Call& call) {
+    const bool patient = patience_ == Patience::beside_computing;
     const auto start = Clock::now();
     auto progress = start;
     done_.resize(requests_.size());
@@ -353,10 +366,10 @@ class MpiCommunicator final : public Communicator {
       if (count > 0) {
         pending -= static_cast<std::size_t>(count);
         progress = now;
-      } else if (now - progress > kSpinTime) {
+      } else if (patient || now - progress > kSpinTime) {
         const double deadline = timeout_seconds_ + (watchdog_ ? kWatchdogSeconds : 0.0);
         if (now - start > std::chrono::duration<double>(deadline)) throw_missing(call);
-        std::this_thread::sleep_for(std::clamp<Clock::duration>((now - progress) / 100, kNapTime, kLongestNapTime));
+        std::this_thread::sleep_for(std::clamp<Clock::duration>((now - progress) / (patient ? 1 : kNapsInAWait), kNapTime, kLongestNapTime));
       }
     }
     requests_.clear();

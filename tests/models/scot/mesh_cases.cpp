@@ -1,7 +1,6 @@
 #include "tests/models/scot/mesh_cases.h"
 
 #include <array>
-#include <set>
 
 #include "checkpoint/model_directory.h"
 #include "checkpoint/sharded_checkpoint.h"
@@ -64,21 +63,6 @@ Fields fields_of(const MeshCase& a_case, const Mesh& mesh, const Model& model, D
                 .nx = points};
   if (a_case.masked) fields.pixel_mask = not_below(own({a_case.batch, 1, points, points}, 4), 1.0);
   return fields;
-}
-
-/// By this rank, over all axes.
-std::int64_t bytes_sent(const Mesh& mesh) {
-  std::set<Communicator*> communicators;
-  for (int bits = 0; bits < 1 << kNumAxes; ++bits) {
-    AxisSet axes;
-    for (int axis = 0; axis < kNumAxes; ++axis) {
-      if ((bits >> axis & 1) != 0) axes = axes | static_cast<Axis>(axis);
-    }
-    communicators.insert(&mesh.comm(axes));
-  }
-  std::int64_t bytes = 0;
-  for (const Communicator* comm : communicators) bytes += comm->bytes_sent();
-  return bytes;
 }
 
 TrainingState state_of(const ParameterList& parameters, const AdamW& optimizer) {
@@ -151,11 +135,11 @@ Outcome train_steps(const MeshCase& a_case, const Mesh& mesh, const StepsOptions
     pass.first_sample = part_of(a_case.batch, mesh.size(Axis::data), mesh.coordinate(Axis::data)).first;
     parameters.zero_gradients();
     const LossTotals totals = loss.totals({&fields.label, 1});
-    const std::int64_t before = bytes_sent(mesh);
+    const std::int64_t before = mesh.bytes_sent();
     const Tensor share = loss.share(model(fields, model->prepare(), pass), fields.label, totals);
     backward(share, reducer.on_final());
     reducer.finish();
-    outcome.step_bytes = bytes_sent(mesh) - before;
+    outcome.step_bytes = mesh.bytes_sent() - before;
     const Tensor norm = global_norm(parameters, shares), sum = from_values<double>({1}, std::vector{to_number(share)});
     mesh.world().all_reduce(sum, ReduceOp::sum);
     outcome.losses.push_back(to_number(sum));
