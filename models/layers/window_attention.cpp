@@ -3,6 +3,7 @@
 #include <cmath>
 #include <vector>
 
+#include "parallel/collectives.h"
 #include "parallel/exchange.h"
 #include "runtime/ops/attention.h"
 #include "runtime/ops/elementwise.h"
@@ -102,13 +103,15 @@ WindowAttention::WindowAttention(std::int64_t width, std::int64_t heads, WindowS
   bias_up_.weight.prepared = bias_up_.bias->prepared = bias_down_.weight.prepared = true;
 }
 
-Tensor WindowAttention::position_bias(const RelativePositions& positions) const {
+Tensor WindowAttention::bias_table(const Tensor& offsets, Heads heads) const {
   // In f64, and without the half of the bound that all biases share (softmax does not see it): rounded near 8, f32 biases would be the
   // largest error of the whole model.
   const auto wide = [](const Tensor& x) { return cast(x, DType::f64); };
-  const Tensor table = mlp(positions.coordinates, wide(bias_up_.weight.value), wide(bias_up_.bias_value()), wide(bias_down_.weight.value), {},
-                           Activation::relu);
-  return relative_bias(cast(affine(sigmoid(table), kBiasBound, -kBiasBound / 2.0), dtype()), positions.index);
+  const std::vector<std::int64_t> counts = part_sizes(width_ / head_size_, mesh_.size(Axis::tensor));
+  const Tensor& own = bias_down_.weight.value;
+  const Tensor down = heads == Heads::own ? own : all_gather(mesh_, Axis::tensor, own, counts);
+  const Tensor table = mlp(offsets, wide(bias_up_.weight.value), wide(bias_up_.bias_value()), wide(down), {}, Activation::relu);
+  return cast(affine(sigmoid(table), kBiasBound, -kBiasBound / 2.0), dtype());
 }
 
 Tensor WindowAttention::attend(const Tensor& tokens, const WindowLevel& level, const WindowPart& part, const Tensor& position_bias,

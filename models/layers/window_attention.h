@@ -18,6 +18,8 @@ struct RelativePositions {
 };
 RelativePositions relative_positions(std::int64_t window, Device device);
 
+enum class Heads { own, all };
+
 /// Names of transformers' Swinv2Attention. Query, key and value are one product; the key has no bias (a hole). The ranks of the tensor axis
 /// share out the heads; some may have none.
 class WindowAttention {
@@ -28,8 +30,10 @@ class WindowAttention {
   const WindowSettings& windows() const { return windows_; }
   DType dtype() const { return qkv_weight_.value.dtype(); }
   Device device() const { return qkv_weight_.value.device(); }
-  /// (own heads, window^2, window^2) up to a constant that softmax does not see: depends on the parameters alone.
-  Tensor position_bias(const RelativePositions& positions) const;
+  /// (offsets, heads) for log-spaced offsets (offsets, 2), up to a constant that softmax does not see: depends on the parameters alone.
+  /// relative_bias() makes of all offsets' the biases of all pairs of tokens. All heads: collective over the tensor axis.
+  Tensor bias_table(const Tensor& offsets, Heads heads = Heads::own) const;
+  Range own_heads() const { return heads_; }
   /// tokens (batch, y, x, width) that this rank owns of the level. Whole windows come together, each on one rank; zeros fill up the last
   /// ones and take part as keys, as in the reference. Returns the rank's addend for its own tokens: the sum over the tensor axis is the
   /// layer's output.

@@ -9,10 +9,12 @@
 #include "parallel/exchange.h"
 #include "runtime/autograd/tape.h"
 #include "runtime/error.h"
+#include "runtime/ops/attention.h"
 #include "runtime/ops/elementwise.h"
 #include "runtime/ops/fft.h"
 #include "runtime/ops/shape.h"
 #include "runtime/tensor/create.h"
+#include "runtime/tensor/view.h"
 
 namespace trident {
 namespace {
@@ -131,17 +133,40 @@ void Scot::for_each_block(const Visit& visit) const {
 }
 
 Prepared Scot::prepare() const {
-  Prepared prepared;
-  std::map<std::int64_t, RelativePositions> positions;  // by window
+  std::map<std::int64_t, std::vector<const ScotBlock*>> blocks_of;  // by window
+  std::size_t count = 0;
   for_each_block([&](const ScotBlock& block) {
-    const std::int64_t window = block.attention.windows().window;
-    auto found = positions.find(window);
-    if (found == positions.end()) {
-      found = positions.emplace(window, relative_positions(window, block.attention.device())).first;
-    }
-    prepared.push_back(block.attention.position_bias(found->second));
+    blocks_of[block.attention.windows().window].push_back(&block);
+    ++count;
   });
+  Prepared prepared(count);
+  for (const auto& [window, blocks] : blocks_of) {
+    const RelativePositions positions = relative_positions(window, blocks.front()->attention.device());
+    const std::vector<Tensor> tables = bias_tables(blocks, positions.coordinates);
+    for (std::size_t i = 0; i < blocks.size(); ++i) prepared[blocks[i]->number] = relative_bias(tables[i], positions.index);
+  }
   return prepared;
+}
+
+std::vector<Tensor> Scot::bias_tables(const std::vector<const ScotBlock*>& blocks, const Tensor& offsets) const {
+  std::vector<Tensor> tables;
+  if (!Recording::is_on() || mesh_.world().size() == 1) {  // without gradients they are computed once, and by each rank alone
+    for (const ScotBlock* block : blocks) tables.push_back(block->attention.bias_table(offsets));
+    return tables;
+  }
+  // Each rank computes some offsets of all heads, because the hidden layer, most of the work, is the same for all heads.
+  const std::vector<std::int64_t> counts = part_sizes(offsets.size(0), mesh_.world().size());
+  const Range own = part_of(offsets.size(0), mesh_.world().size(), mesh_.world().rank());
+  for (const ScotBlock* block : blocks) tables.push_back(block->attention.bias_table(view::slice(offsets, 0, own.first, own.last), Heads::all));
+  const Tensor all = all_gather(mesh_, AxisSet::all(), concatenate(tables, 1), counts);  // side by side, in one exchange
+  std::int64_t first = 0;
+  for (std::size_t i = 0; i < blocks.size(); ++i) {
+    const Range heads = blocks[i]->attention.own_heads();
+    const std::int64_t next = first + tables[i].size(1);
+    tables[i] = slice(all, 1, first + heads.first, first + heads.last);
+    first = next;
+  }
+  return tables;
 }
 
 Rectangle Scot::rectangle(std::int64_t ny, std::int64_t nx) const {

@@ -79,6 +79,7 @@ class Scot final : public ModelInterface {
   Scot(ScotConfig config, ConfigValue document, const Mesh& mesh);
 
   void visit(const ParameterVisitor& visitor) override;
+  /// Position biases, by the blocks' numbers. In training all ranks share the work: collective.
   Prepared prepare() const override;
   Tensor call(const Fields& fields, const Prepared& prepared, const Pass& pass, std::vector<Tensor>* hidden) const override;
   ConfigValue config() const override { return hugging_face_config(config_, document_); }
@@ -106,6 +107,8 @@ class Scot final : public ModelInterface {
   /// Fields of which this rank holds its part, with another number of points per side.
   Tensor resampled(const Tensor& fields, std::int64_t points, std::int64_t new_points) const;
   std::vector<GridBox> planes_in_parts(std::int64_t planes, std::int64_t points) const;
+  /// Of each block (offsets, own heads).
+  std::vector<Tensor> bias_tables(const std::vector<const ScotBlock*>& blocks, const Tensor& offsets) const;
   std::vector<ScotLevel> levels_of(std::int64_t batch, const Tensor& time, const Pass& pass) const;
   Tensor embed(const Tensor& input, const ScotLevel& level) const;
   std::vector<Tensor> encode(Tensor tokens, const std::vector<ScotLevel>& levels, const Prepared& prepared) const;

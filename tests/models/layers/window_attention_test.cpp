@@ -4,6 +4,7 @@
 
 #include <cmath>
 
+#include "runtime/ops/attention.h"
 #include "runtime/ops/shape.h"
 #include "runtime/tensor/view.h"
 #include "runtime/tensor/create.h"
@@ -43,7 +44,8 @@ TEST(WindowAttention, WindowsDoNotSeeEachOtherUnlessShifted) {
   for (const std::int64_t shift : {0, 1}) {
     WindowAttention attention(2, 1, {.window = 2, .shift = shift}, Bias::zero, 0.0, 0.5, Mesh());
     give_values(attention);
-    const Tensor bias = attention.position_bias(relative_positions(2, {}));
+    const RelativePositions positions = relative_positions(2, {});
+    const Tensor bias = relative_bias(attention.bias_table(positions.coordinates), positions.index);
     const WindowLevel level = level_alone(1, {.rows = 4, .columns = 4, .window = 2, .shift = shift});
     Tensor x = random_tensor({1, 4, 4, 2}, 1);
     const Tensor before = attention(x, level, bias, pass_of(DType::f64));

@@ -102,6 +102,29 @@ TEST(Scot, RecomputedBlocksGiveTheSameGradients) {
   EXPECT_EQ(gradients[0], gradients[1]);
 }
 
+TEST(Scot, BatchStatisticsAreUpdatedOnceAStepAlsoWhereBlocksAreRecomputed) {
+  ScotConfig config = small_config();
+  config.residual_model = "resnet";
+  const Fields fields = small_fields(2);
+  std::vector<std::vector<double>> means;
+  for (const Recompute recompute : {Recompute::none, Recompute::blocks}) {
+    const SmallModel small = make_model(config);
+    const Loss loss(small.model->loss(), 2, LossScope::global, Mesh());
+    Pass pass = pass_of(DType::f64, Mode::train);
+    pass.recompute = recompute;
+    backward(loss.share(small.model(fields, small.model->prepare(), pass), fields.label, loss.totals({&fields.label, 1})));
+    for (const ParameterList::NamedBuffer& buffer : small.parameters.buffers()) {
+      if (buffer.name.ends_with("num_batches_tracked")) {
+        EXPECT_EQ(to_host<std::int64_t>(buffer.value), std::vector<std::int64_t>{1}) << buffer.name;
+      } else if (buffer.name.ends_with("residual_blocks.0.0.bn1.running_mean")) {
+        means.push_back(to_host<double>(buffer.value));
+      }
+    }
+  }
+  ASSERT_EQ(means.size(), 2U);
+  EXPECT_EQ(means[0], means[1]);
+}
+
 TEST(Scot, RandomNumbersDependOnTheSampleAndNotOnTheBatch) {
   ScotConfig config = small_config();
   config.drop_path_rate = 0.5, config.hidden_dropout_prob = 0.2, config.attention_probs_dropout_prob = 0.2;
