@@ -163,7 +163,7 @@ ConfigValue chrome_trace(const std::vector<std::vector<TraceEvent>>& ranks, cons
   return ConfigValue::map({{"traceEvents", std::move(events)}, {"displayTimeUnit", "ms"}});
 }
 
-Profiler::Profiler(const Mesh& mesh) : mesh_(mesh) {
+MeshTrace::MeshTrace(const Mesh& mesh) : mesh_(mesh) {
   // Clocks of hosts start at different times: all ranks read theirs when they have met, the second time without having slept.
   mesh_.stream().synchronize();
   barrier(mesh_.world());
@@ -172,16 +172,22 @@ Profiler::Profiler(const Mesh& mesh) : mesh_(mesh) {
   start_trace();
 }
 
-void Profiler::finish(const std::filesystem::path& folder, Log& log) {
+std::vector<std::vector<TraceEvent>> MeshTrace::finish() {
   mesh_.stream().synchronize();
   const std::vector<TraceEvent> mine = stop_trace();
   const std::vector<std::string> texts = gather_texts(mesh_.world(), to_json(written(mine, zero_), 0));
+  std::vector<std::vector<TraceEvent>> ranks;
+  if (mesh_.world().rank() != 0) return ranks;
+  for (const std::string& text : texts) ranks.push_back(read_events(text));
+  return ranks;
+}
+
+void Profiler::finish(const std::filesystem::path& folder, Log& log) {
+  const std::vector<std::vector<TraceEvent>> ranks = trace_.finish();
   const std::string place = to_string(mesh_);
   std::vector<std::string> names = gather_texts(mesh_.world(), place);
   if (mesh_.world().rank() != 0) return;
   for (std::size_t rank = 0; rank < names.size(); ++rank) names[rank] = concat("rank ", rank, names[rank].empty() ? "" : " | ", names[rank]);
-  std::vector<std::vector<TraceEvent>> ranks;
-  for (const std::string& text : texts) ranks.push_back(read_events(text));
   const Profile profile = profile_of(ranks);
   std::string rows;
   for (const StepProfile& step : profile.steps) rows += to_json(write_config(step), 0) + "\n";

@@ -39,20 +39,33 @@ Profile profile_of(const std::vector<std::vector<TraceEvent>>& ranks);
 /// Chrome's trace format: a process for each rank, with a lane for computing and one for communication. `names`: of the ranks.
 ConfigValue chrome_trace(const std::vector<std::vector<TraceEvent>>& ranks, const std::vector<std::string>& names);
 
+/// Traces all ranks of a mesh on one clock.
+class MeshTrace {
+ public:
+  /// Starts. Collective.
+  explicit MeshTrace(const Mesh& mesh);
+  /// Stops. The events of each rank, on rank 0; nothing elsewhere. Collective.
+  std::vector<std::vector<TraceEvent>> finish();
+
+ private:
+  Mesh mesh_;
+  double zero_ = 0.0;  // of this rank's clock
+};
+
 /// Traces some steps of a run.
 class Profiler {
  public:
   static constexpr std::int64_t kWarmUp = 2;  // steps before, in which memory and libraries settle
   static constexpr std::int64_t kSteps = 50;
 
-  /// Starts tracing on a clock that all ranks share. Collective.
-  explicit Profiler(const Mesh& mesh);
+  /// Starts. Collective.
+  explicit Profiler(const Mesh& mesh) : mesh_(mesh), trace_(mesh) {}
   /// Writes trace.json and profile.jsonl into `folder`, and a table into the log; on rank 0. Collective.
   void finish(const std::filesystem::path& folder, Log& log);
 
  private:
   Mesh mesh_;
-  double zero_ = 0.0;  // of this rank's clock
+  MeshTrace trace_;
 };
 
 }  // namespace trident
