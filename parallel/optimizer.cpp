@@ -8,6 +8,7 @@
 #include <type_traits>
 #include <utility>
 
+#include "parallel/collectives.h"
 #include "runtime/autograd/tape.h"
 #include "runtime/error.h"
 #include "runtime/ops/elementwise.h"
@@ -59,9 +60,7 @@ std::vector<FlatBlock> blocks_of(const ParameterList& parameters, const FlatBuck
 }
 
 Tensor summed_over_ranks(const Mesh& mesh, AxisSet axes, const Tensor& x) {
-  if (mesh.size(axes) == 1) return x;
-  mesh.stream().enqueue([x, &comm = mesh.comm(axes)] { comm.all_reduce(x, ReduceOp::sum); });
-  mesh.stream().synchronize();
+  if (mesh.size(axes) > 1) sum_in_place(mesh, axes, x);
   return x;
 }
 
@@ -168,14 +167,14 @@ void AdamW::update(std::int64_t step, std::span<const double> learning_rates, co
 }
 
 void AdamW::gather_values() const {
+  const Mesh& mesh = shares_.mesh();
+  mesh.stream().synchronize();
   for (const FlatBucket& bucket : shares_.buckets()) {
     if (!shares_.is_shared_out(bucket)) continue;
     const Range own = shares_.own(bucket);
-    shares_.mesh().stream().enqueue([target = view::slice(values_, 0, bucket.begin(), bucket.end()),
-                                     source = view::slice(values_, 0, own.first, own.last), counts = bucket.counts(),
-                                     &comm = shares_.mesh().comm(bucket.axes)] { comm.all_gather(source, target, counts); });
+    mesh.comm(bucket.axes).all_gather(view::slice(values_, 0, own.first, own.last), view::slice(values_, 0, bucket.begin(), bucket.end()),
+                                      bucket.counts());
   }
-  shares_.mesh().stream().synchronize();
 }
 
 std::vector<NamedPiece> AdamW::state() const {
