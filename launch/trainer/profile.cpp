@@ -42,18 +42,19 @@ StepProfile measured(const Interval& step, const std::vector<TraceEvent>& events
                      std::map<std::string, double>& exposed_by_axes) {
   StepProfile profile;
   profile.total = step.length();
-  std::vector<Interval> blocked;
-  for (const TraceEvent& event : events) {
-    const bool waits = !event.communication && event.kind != TraceEvent::Kind::work;
-    if (waits && common(step, interval_of(event)).length() > 0.0) blocked.push_back(interval_of(event));
-  }
+  std::vector<Interval> waits;  // of the computing thread for a communication thread; its own exchanges block it for themselves alone
   double blocked_seconds = 0.0;
-  for (const Interval& interval : blocked) blocked_seconds += common(step, interval).length();
+  for (const TraceEvent& event : events) {
+    const double length = common(step, interval_of(event)).length();
+    if (event.communication || event.kind == TraceEvent::Kind::work || length <= 0.0) continue;
+    if (event.kind == TraceEvent::Kind::blocked) waits.push_back(interval_of(event));
+    blocked_seconds += length;
+  }
   for (const TraceEvent& event : events) {
     if (event.sequence < 0 || common(step, interval_of(event)).length() <= 0.0) continue;
     const Interval moving = common(step, {std::max(event.start, last.at({event.group, event.sequence})), event.end});
-    double exposed = 0.0;
-    for (const Interval& interval : blocked) exposed += common(moving, interval).length();
+    double exposed = event.communication ? 0.0 : moving.length();
+    for (const Interval& interval : waits) exposed += event.communication ? common(moving, interval).length() : 0.0;
     profile.exposed += exposed;
     profile.hidden += moving.length() - exposed;
     profile.bytes += event.bytes;

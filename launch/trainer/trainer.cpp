@@ -79,15 +79,14 @@ LossTotals Trainer::totals_of(const GlobalBatch& batch) const {
   return loss_.totals(micro_batches);
 }
 
-Tensor Trainer::share_of(const MicroBatch& batch, const LossTotals& totals, std::int64_t step) {
+Tensor Trainer::share_of(const MicroBatch& batch, const LossTotals& totals, std::int64_t step, const Prepared& prepared) {
   const Pass pass{.mode = Mode::train,
                   .key = key_.fold(static_cast<std::uint64_t>(step)),
                   .first_sample = batch.first_sample,
                   .precision = dtype_of_precision(config_.precision),
                   .recompute = config_.activation_checkpointing ? Recompute::blocks : Recompute::none,
                   .tokens = tokens_};
-  // A tape runs backward once, so what depends on the weights alone is computed for every micro-batch.
-  return loss_.share(model_(batch.fields, model_->prepare(), pass), batch.fields, totals);
+  return loss_.share(model_(batch.fields, prepared, pass), batch.fields, totals);
 }
 
 StepResult Trainer::gradients_of(const GlobalBatch& batch, std::int64_t step) {
@@ -96,7 +95,8 @@ StepResult Trainer::gradients_of(const GlobalBatch& batch, std::int64_t step) {
   double loss = 0.0;
   for (const MicroBatch& part : batch.micro_batches) {
     const bool last = &part == &batch.micro_batches.back();
-    const Tensor share = timer_.measure("forward", [&] { return share_of(part, totals, step); });
+    // A tape runs backward once, so what depends on the weights alone is computed for every micro-batch.
+    const Tensor share = timer_.measure("forward", [&] { return share_of(part, totals, step, model_->prepare()); });
     loss += to_number(share);
     if constexpr (kCheckTapes) require_same_tape(mesh_, share);
     timer_.measure("backward", [&] { backward(share, last ? reducer_.on_final() : OnFinal{}); });
@@ -122,12 +122,17 @@ StepResult Trainer::step(const GlobalBatch& batch, std::int64_t step) {
 StepResult Trainer::rehearse(const GlobalBatch& batch) { return gradients_of(batch, 0); }
 
 void Trainer::raise_not_finite(const GlobalBatch& batch, std::int64_t step, const StepResult& found) {
-  // The sums over ranks have spread the bad numbers everywhere, so the rank's own part is computed again, without the reducer.
+  // The sums over ranks have spread the bad numbers everywhere, so the rank's own part is computed again, without the reducer and without
+  // the gradients of what ranks prepare together.
   parameters_.zero_gradients();
   const LossTotals totals = totals_of(batch);
+  const Prepared prepared = [&] {
+    const Recording off(false);
+    return model_->prepare();
+  }();
   double loss = 0.0;
   for (const MicroBatch& part : batch.micro_batches) {
-    const Tensor share = share_of(part, totals, step);
+    const Tensor share = share_of(part, totals, step, prepared);
     loss += to_number(share);
     backward(share);
   }

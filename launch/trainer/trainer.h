@@ -47,7 +47,7 @@ class Trainer {
 
  private:
   StepResult gradients_of(const GlobalBatch& batch, std::int64_t step);
-  Tensor share_of(const MicroBatch& batch, const LossTotals& totals, std::int64_t step);
+  Tensor share_of(const MicroBatch& batch, const LossTotals& totals, std::int64_t step, const Prepared& prepared);
   [[noreturn]] void raise_not_finite(const GlobalBatch& batch, std::int64_t step, const StepResult& found);
   LossTotals totals_of(const GlobalBatch& batch) const;
   std::vector<double> rates(std::int64_t step) const;
