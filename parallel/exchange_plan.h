@@ -77,7 +77,7 @@ struct ExchangePlan::Moves {
   Shape source, target;
   std::vector<Message> sends, receives;  // ascending peers; places in the source, in the target
   std::vector<Copy> copies;              // that stay on this rank
-  std::vector<GridBox> zeros;                // places in the target, which cover what nobody owns
+  std::vector<GridBox> zeros;            // places in the target, which cover what nobody owns
   bool once = false;                     // every site of the source is wanted exactly once
   bool identity = false, local = false;  // on all ranks
 };

@@ -68,6 +68,7 @@ class Training {
         parameters_(materialize(model_, DType::f32, Use::training, RandomKey(0))),
         shares_(parameters_, mesh, work.sharding),
         reducer_(parameters_, shares_),
+        norm_(parameters_, shares_),
         optimizer_(parameters_, {.max_grad_norm = 5.0}, {0.01}, [](const std::string&) { return 0; }, shares_),
         loss_(model_->loss(), model_->num_out_channels(), LossScope::global, mesh),
         weight_bytes_(memory_counters({}).in_use_bytes) {
@@ -115,7 +116,7 @@ class Training {
     pass.mode = Mode::train, pass.tokens = work_.tokens;
     backward(loss_.share(model_(fields_, model_->prepare(), pass), fields_.label, totals), reducer_.on_final());
     reducer_.finish();
-    optimizer_.update(number + 1, std::vector{1e-4}, global_norm(parameters_, shares_));
+    optimizer_.update(number + 1, std::vector{1e-4}, norm_());
   }
 
   Mesh mesh_;
@@ -124,6 +125,7 @@ class Training {
   ParameterList parameters_;
   FlatShares shares_;
   GradientReducer reducer_;
+  GlobalNorm norm_;
   AdamW optimizer_;
   Loss loss_;
   std::int64_t weight_bytes_;  // with gradients and moments

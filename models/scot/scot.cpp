@@ -150,7 +150,7 @@ Prepared Scot::prepare() const {
 
 std::vector<Tensor> Scot::bias_tables(const std::vector<const ScotBlock*>& blocks, const Tensor& offsets) const {
   std::vector<Tensor> tables;
-  if (!Recording::is_on() || mesh_.world().size() == 1) {  // without gradients they are computed once, and by each rank alone
+  if (!Recording::is_on() || mesh_.world().size() == 1) {  // without gradients they are computed once, by each rank alone
     for (const ScotBlock* block : blocks) tables.push_back(block->attention.bias_table(offsets));
     return tables;
   }

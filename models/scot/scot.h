@@ -79,7 +79,7 @@ class Scot final : public ModelInterface {
   Scot(ScotConfig config, ConfigValue document, const Mesh& mesh);
 
   void visit(const ParameterVisitor& visitor) override;
-  /// Position biases, by the blocks' numbers. In training all ranks share the work: collective.
+  /// Position biases, by the blocks' numbers. While the tape records, all ranks share the work: collective.
   Prepared prepare() const override;
   Tensor call(const Fields& fields, const Prepared& prepared, const Pass& pass, std::vector<Tensor>* hidden) const override;
   ConfigValue config() const override { return hugging_face_config(config_, document_); }

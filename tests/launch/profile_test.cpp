@@ -49,6 +49,17 @@ TEST(Profile, ARankThatIsEarlyWaitsForTheOthers) {
   EXPECT_DOUBLE_EQ(profile.steps[1].waiting, 0.0);
 }
 
+TEST(Profile, WhatTheComputingThreadExchangesItselfExposesNothingElse) {
+  TraceEvent own = exchange(3, 6, "tensor 0/0.2:0", 0);
+  own.communication = false;
+  const std::vector<std::vector<TraceEvent>> ranks{{event("step", 0, 10), own, exchange(2, 8, "data 0.1/0.1:0", 0)}};
+  const Profile profile = profile_of(ranks);
+  EXPECT_DOUBLE_EQ(profile.steps[0].compute, 7.0);
+  EXPECT_DOUBLE_EQ(profile.steps[0].exposed, 3.0);
+  EXPECT_DOUBLE_EQ(profile.exposed_by_axes.at("tensor"), 3.0);
+  EXPECT_DOUBLE_EQ(profile.exposed_by_axes.at("data"), 0.0);
+}
+
 TEST(Profile, TheTraceHasAProcessARankAndALaneForCommunication) {
   const ConfigValue trace = chrome_trace({{event("step", 1, 2), exchange(1, 2, "data 0/0.1:0", 0)}}, {"rank 0 | data 0"});
   const std::vector<ConfigValue>& events = trace.find("traceEvents")->elements();

@@ -166,7 +166,7 @@ TEST(GradientReducer, BucketsLeaveBeforeTheBackwardEnds) {
   backward(toy.share(view::slice(batch, 0, own.first, own.last), batch.size(0)), [&](const Node& leaf) {
     on_final(leaf);
     if (++final_leaves > 1) return;
-    mesh.stream().synchronize();  // only `offset` is final yet, and its sum is complete
+    mesh.background().stream().synchronize();  // only `offset` is final yet, and its sum is complete
     EXPECT_TENSOR_NEAR(toy.parameters.pieces()[4].gradient, expected, 1e-14);
     EXPECT_TENSOR_NEAR(toy.parameters.pieces()[0].gradient, zeros({kWidth}, DType::f64), 0.0);
   });

@@ -57,6 +57,25 @@ TEST(Mesh, RanksOfASetAreRowMajorWhateverTheOrder) {
   EXPECT_EQ(sum_over(copy, AxisSet::all(), 1.0), ranks);
 }
 
+TEST(Mesh, TheBackgroundNeitherWaitsForOtherExchangesNorHoldsThemUp) {
+  const Mesh mesh(world(), {world()->size(), 1, 1, 1}), background = mesh.background();
+  if (world()->size() > 1 && !world()->has_concurrent_lanes()) GTEST_SKIP() << "MPI has no MPI_THREAD_MULTIPLE here";
+  constexpr std::int64_t kNumbers = 100000;
+  const std::int64_t before = mesh.bytes_sent(), ranks = world()->size();
+  const Tensor behind = full({kNumbers}, 1.0, DType::f64), needed = full({kNumbers}, 2.0, DType::f64);
+  const auto send_behind = [&] {
+    background.stream().enqueue([behind, &comm = background.world()] { comm.all_reduce(behind, ReduceOp::sum); });
+  };
+  if (world()->rank() == 0) send_behind();  // rank 0 begins with the one, the others with the other
+  mesh.world().all_reduce(needed, ReduceOp::sum);
+  if (world()->rank() != 0) send_behind();
+  background.stream().synchronize();
+  EXPECT_EQ(behind.data<double>()[kNumbers - 1], static_cast<double>(ranks));
+  EXPECT_EQ(needed.data<double>()[kNumbers - 1], 2.0 * static_cast<double>(ranks));
+  EXPECT_EQ(mesh.bytes_sent() - before, 2 * (2 * (ranks - 1) * 8 * kNumbers / ranks));
+  EXPECT_EQ(&mesh.background().world(), &background.world());
+}
+
 TEST(Mesh, WorkOnItsStreamIsDoneAfterSynchronising) {
   for (const StreamMode mode : {StreamMode::overlapped, StreamMode::serialised}) {
     const Mesh mesh(world(), {world()->size(), 1, 1, 1}, kDefaultOrder, mode);
