@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "runtime/kernels/dispatch.h"
+#include "runtime/kernels/wide.h"
 
 namespace trident {
 
@@ -20,21 +21,25 @@ struct NormRows {
 
 /// y = residual + scale (x - mean) rstd + shift; mean and rstd (count,) are kept for the gradient. residual may be null.
 template <class T>
-void layer_norm(Cpu, const NormRows&, double eps, const T* x, const T* scale, const T* shift, const T* residual, T* y, T* mean, T* rstd);
+void layer_norm(Cpu, const NormRows&, double eps, const T* x, const Wide<T>* scale, const Wide<T>* shift, const T* residual, T* y,
+                Wide<T>* mean, Wide<T>* rstd);
 template <class T>
-void layer_norm(Cuda, const NormRows&, double eps, const T* x, const T* scale, const T* shift, const T* residual, T* y, T* mean, T* rstd);
+void layer_norm(Cuda, const NormRows&, double eps, const T* x, const Wide<T>* scale, const Wide<T>* shift, const T* residual, T* y,
+                Wide<T>* mean, Wide<T>* rstd);
 
 /// What the gradient reads and writes. dx is null where it is not wanted, dscale and dshift (samples, width) are null together.
 template <class T>
 struct NormGradient {
-  const T *x, *dy, *scale, *mean, *rstd;
-  T *dx, *dscale, *dshift;
+  const T *x, *dy;
+  const Wide<T> *scale, *mean, *rstd;
+  T* dx;
+  Wide<T> *dscale, *dshift;
 };
-/// Numbers of workspace for dscale and dshift: sums of blocks of rows, which do not depend on the number of threads.
+/// Numbers of workspace (Wide<T>) for dscale and dshift: sums of blocks of rows, which do not depend on the number of threads.
 std::int64_t layer_norm_workspace(const NormRows& extents);
 template <class T>
-void layer_norm_gradient(Cpu, const NormRows&, const NormGradient<T>&, T* workspace);
+void layer_norm_gradient(Cpu, const NormRows&, const NormGradient<T>&, Wide<T>* workspace);
 template <class T>
-void layer_norm_gradient(Cuda, const NormRows&, const NormGradient<T>&, T* workspace);
+void layer_norm_gradient(Cuda, const NormRows&, const NormGradient<T>&, Wide<T>* workspace);
 
 }  // namespace trident

@@ -74,8 +74,8 @@ void add_blocks(const NormRows& extents, const T* workspace, T* dscale, T* dshif
 }  // namespace
 
 template <class T>
-void layer_norm(Cpu, const NormRows& extents, double eps, const T* x, const T* scale, const T* shift, const T* residual, T* y, T* mean,
-                T* rstd) {
+void layer_norm(Cpu, const NormRows& extents, double eps, const T* x, const Wide<T>* scale, const Wide<T>* shift, const T* residual, T* y,
+                Wide<T>* mean, Wide<T>* rstd) {
   const std::int64_t width = extents.width, rows = extents.count;
 #pragma omp parallel for schedule(static) if (rows * width > kGrain)
   for (std::int64_t row = 0; row < rows; ++row) {
@@ -97,7 +97,7 @@ void layer_norm(Cpu, const NormRows& extents, double eps, const T* x, const T* s
 std::int64_t layer_norm_workspace(const NormRows& extents) { return extents.samples * blocks_of(extents) * 2 * extents.width; }
 
 template <class T>
-void layer_norm_gradient(Cpu, const NormRows& extents, const NormGradient<T>& gradient, T* workspace) {
+void layer_norm_gradient(Cpu, const NormRows& extents, const NormGradient<T>& gradient, Wide<T>* workspace) {
   const std::int64_t width = extents.width, blocks = blocks_of(extents);
 #pragma omp parallel for schedule(static) if (extents.count * width > kGrain)
   for (std::int64_t task = 0; task < extents.samples * blocks; ++task) {

@@ -1,0 +1,304 @@
+/// A few neighbouring lanes normalise a row that they keep in registers; both directions read each number once and are limited by memory:
+/// forward x, residual and y move (bf16, with residual: 6 bytes a number), backward x, dy and dx. Sums over rows are added up in blocks of rows
+/// (registers, then lanes, then warps in order), and blocks in order by a second kernel.
+#include "runtime/kernels/cuda/kernel.h"
+#include "runtime/kernels/layer_norm.h"
+
+namespace trident {
+namespace {
+
+using namespace cuda;
+
+constexpr int kThreads = 256;
+
+/// How lanes share a row: vectors of N numbers, `lanes` (a power of two) per row, P vectors a lane; P = 0: as many as there are, read again
+/// by every pass.
+struct Split {
+  int lanes, pieces;
+};
+
+Split split_of(std::int64_t vectors) {
+  constexpr int kInRegisters[] = {1, 2, 3, 6, 12, 24};
+  int lanes = 1;
+  while (lanes < kWarp && lanes * 3 < vectors) lanes *= 2;
+  for (const int pieces : kInRegisters) {
+    if (std::int64_t{pieces} * lanes >= vectors) return {lanes, pieces};
+  }
+  return {lanes, 0};
+}
+
+/// Calls visit(piece, column) for the vectors of one lane.
+template <int N, int P, class Visit>
+__device__ __forceinline__ void for_each_vector(std::int64_t width, int lane, int lanes, Visit&& visit) {
+  if constexpr (P > 0) {
+#pragma unroll
+    for (int piece = 0; piece < P; ++piece) {
+      const int column = (piece * lanes + lane) * N;
+      if (column < width) visit(piece, column);
+    }
+  } else {
+    for (std::int64_t column = static_cast<std::int64_t>(lane) * N; column < width; column += static_cast<std::int64_t>(lanes) * N) visit(0, column);
+  }
+}
+
+template <class T>
+__device__ __forceinline__ T lanes_sum(T value, int lanes) {
+  for (int bit = lanes / 2; bit > 0; bit /= 2) value += __shfl_xor_sync(kAllLanes, value, bit);
+  return value;
+}
+
+/// A lane's part of a row of numbers.
+template <class T, int N, int P>
+struct RowPart {
+  const T* from;
+  Vector<T, N> values[P > 0 ? P : 1];
+
+  __device__ __forceinline__ RowPart(const T* row, std::int64_t width, int lane, int lanes) : from(row) {
+    if constexpr (P > 0) {
+      for_each_vector<N, P>(width, lane, lanes, [&](int piece, int column) { values[piece] = load<N>(row + column); });
+    }
+  }
+  __device__ __forceinline__ Vector<T, N> at(int piece, std::int64_t column) const {
+    if constexpr (P > 0) return values[piece];
+    return load<N>(from + column);
+  }
+};
+
+template <class T>
+struct NormOperands {
+  const T* x;
+  const Wide<T>*scale, *shift;
+  const T* residual;
+  T* y;
+  Wide<T>*mean, *rstd;
+};
+
+template <class T, int N, int P>
+__global__ void __launch_bounds__(kThreads) layer_norm_kernel(NormRows size, int lanes, Wide<T> eps, NormOperands<T> at) {
+  using C = Wide<T>;
+  const int lane = static_cast<int>(threadIdx.x) % lanes, group = static_cast<int>(threadIdx.x) / lanes, groups = kThreads / lanes;
+  for (std::int64_t first = static_cast<std::int64_t>(blockIdx.x) * groups; first < size.count; first += static_cast<std::int64_t>(gridDim.x) * groups) {
+    // Groups past the last row work on it too, because their warp's sums need all lanes, and write nothing.
+    const bool writes = first + group < size.count;
+    const std::int64_t row = writes ? first + group : size.count - 1;
+    const RowPart<T, N, P> x(at.x + row * size.width, size.width, lane, lanes);
+    C sum = 0;
+    for_each_vector<N, P>(size.width, lane, lanes, [&](int piece, std::int64_t column) {
+      const auto values = x.at(piece, column);
+#pragma unroll
+      for (int i = 0; i < N; ++i) sum += compute(values[i]);
+    });
+    const C mean = lanes_sum(sum, lanes) / static_cast<C>(size.width);
+    C squares = 0;  // of distances from the mean: a large mean costs no digits
+    for_each_vector<N, P>(size.width, lane, lanes, [&](int piece, std::int64_t column) {
+      const auto values = x.at(piece, column);
+#pragma unroll
+      for (int i = 0; i < N; ++i) squares += (compute(values[i]) - mean) * (compute(values[i]) - mean);
+    });
+    const C rstd = C(1) / sqrt(lanes_sum(squares, lanes) / static_cast<C>(size.width) + eps);
+    if (!writes) continue;
+    const std::int64_t sample = (size.first + row) / size.rows;
+    const C *scale = at.scale + sample * size.width, *shift = at.shift + sample * size.width;
+    for_each_vector<N, P>(size.width, lane, lanes, [&](int piece, std::int64_t column) {
+      const auto values = x.at(piece, column);
+      Vector<T, N> base, result;
+      if (at.residual != nullptr) base = load<N>(at.residual + row * size.width + column);
+#pragma unroll
+      for (int i = 0; i < N; ++i) {
+        const C normalised = (compute(values[i]) - mean) * rstd * scale[column + i] + shift[column + i];
+        result[i] = stored<T>(at.residual != nullptr ? compute(base[i]) + normalised : normalised);
+      }
+      store<N>(at.y + row * size.width + column, result);
+    });
+    if (lane == 0) {
+      at.mean[row] = mean;
+      at.rstd[row] = rstd;
+    }
+  }
+}
+
+/// The rows of x that belong to a sample begin here.
+__device__ __forceinline__ std::int64_t first_row(const NormRows& size, std::int64_t sample) {
+  return min(max(sample * size.rows - size.first, std::int64_t{0}), size.count);
+}
+
+/// Rows whose contributions to dscale and dshift one block adds up: more where there are many, at least those that the workspace is made for.
+constexpr std::int64_t kFewestRows = 64;
+std::int64_t rows_per_block(const NormRows& size) {
+  constexpr std::int64_t kEnoughBlocks = 1056, kMostRows = 512;
+  return std::clamp(divided_up(size.samples * size.rows, kEnoughBlocks * kFewestRows) * kFewestRows, kFewestRows, kMostRows);
+}
+std::int64_t blocks_of(const NormRows& size) { return divided_up(size.rows, rows_per_block(size)); }
+
+/// dx of a block's rows of one sample (block blockIdx.x of sample blockIdx.y); with kAdds also the block's sums (samples, blocks, 2, width).
+template <class T, int N, int P, bool kAdds>
+__global__ void __launch_bounds__(kThreads) gradient_kernel(NormRows size, int lanes, std::int64_t block_rows, NormGradient<T> g, Wide<T>* sums) {
+  using C = Wide<T>;
+  const int lane = static_cast<int>(threadIdx.x) % lanes, group = static_cast<int>(threadIdx.x) / lanes, groups = kThreads / lanes;
+  const std::int64_t sample = blockIdx.y, begin = first_row(size, sample), end = first_row(size, sample + 1);
+  const std::int64_t first = min(end, begin + static_cast<std::int64_t>(blockIdx.x) * block_rows), last = min(end, first + block_rows);
+  const C* scale = g.scale + sample * size.width;
+  constexpr int kKept = kAdds ? P : 0;
+  C scale_sum[kKept > 0 ? kKept * N : 1] = {}, shift_sum[kKept > 0 ? kKept * N : 1] = {};
+  for (std::int64_t base = first; base < last; base += groups) {
+    const bool counts = base + group < last;
+    const std::int64_t row = counts ? base + group : last - 1;
+    const RowPart<T, N, P> x(g.x + row * size.width, size.width, lane, lanes), dy(g.dy + row * size.width, size.width, lane, lanes);
+    const C mean = g.mean[row], rstd = g.rstd[row];
+    C total = 0, along = 0;  // of the gradient of the normalised row; of its product with that row
+    for_each_vector<N, P>(size.width, lane, lanes, [&](int piece, std::int64_t column) {
+      const auto value = x.at(piece, column), slope = dy.at(piece, column);
+#pragma unroll
+      for (int i = 0; i < N; ++i) {
+        const C d = counts ? compute(slope[i]) : C(0), normalised = (compute(value[i]) - mean) * rstd, gained = d * scale[column + i];
+        total += gained;
+        along += gained * normalised;
+        if constexpr (kAdds) {
+          scale_sum[piece * N + i] += d * normalised;
+          shift_sum[piece * N + i] += d;
+        }
+      }
+    });
+    if (g.dx == nullptr) continue;
+    const C offset = lanes_sum(total, lanes) / static_cast<C>(size.width);
+    const C factor = lanes_sum(along, lanes) * rstd / static_cast<C>(size.width);
+    if (!counts) continue;
+    for_each_vector<N, P>(size.width, lane, lanes, [&](int piece, std::int64_t column) {
+      const auto value = x.at(piece, column), slope = dy.at(piece, column);
+      Vector<T, N> dx;
+#pragma unroll
+      for (int i = 0; i < N; ++i) {
+        dx[i] = stored<T>(rstd * (compute(slope[i]) * scale[column + i] - offset - (compute(value[i]) - mean) * factor));
+      }
+      store<N>(g.dx + row * size.width + column, dx);
+    });
+  }
+  if constexpr (kAdds) {
+    C* shared = dynamic_shared<C>();  // (2, width)
+    for (int warp = 0; warp < kThreads / kWarp; ++warp) {
+      if (static_cast<int>(threadIdx.x) / kWarp == warp) {
+        for_each_vector<N, P>(kWarp * P * N, lane, lanes, [&](int piece, int column) {
+#pragma unroll
+          for (int i = 0; i < N; ++i) {
+            C by_scale = scale_sum[piece * N + i], by_shift = shift_sum[piece * N + i];
+            for (int bit = lanes; bit < kWarp; bit *= 2) {  // lanes of other groups that hold the same column
+              by_scale += __shfl_xor_sync(kAllLanes, by_scale, bit);
+              by_shift += __shfl_xor_sync(kAllLanes, by_shift, bit);
+            }
+            if (static_cast<int>(threadIdx.x) % kWarp >= lanes || column >= size.width) continue;
+            C *to_scale = shared + column + i, *to_shift = to_scale + size.width;
+            *to_scale = warp == 0 ? by_scale : *to_scale + by_scale;
+            *to_shift = warp == 0 ? by_shift : *to_shift + by_shift;
+          }
+        });
+      }
+      __syncthreads();
+    }
+    C* target = sums + (sample * gridDim.x + blockIdx.x) * 2 * size.width;
+    for (std::int64_t i = threadIdx.x; i < 2 * size.width; i += kThreads) target[i] = shared[i];
+  }
+}
+
+/// The sums of a block of rows where rows do not fit in registers: a thread per column.
+template <class T>
+__global__ void __launch_bounds__(kThreads) column_sums_kernel(NormRows size, std::int64_t block_rows, NormGradient<T> g, Wide<T>* sums) {
+  using C = Wide<T>;
+  const std::int64_t sample = blockIdx.y, begin = first_row(size, sample), end = first_row(size, sample + 1);
+  const std::int64_t first = min(end, begin + static_cast<std::int64_t>(blockIdx.x) * block_rows), last = min(end, first + block_rows);
+  for (std::int64_t column = threadIdx.x; column < size.width; column += kThreads) {
+    C by_scale = 0, by_shift = 0;
+    for (std::int64_t row = first; row < last; ++row) {
+      const C slope = compute(g.dy[row * size.width + column]);
+      by_scale += slope * (compute(g.x[row * size.width + column]) - g.mean[row]) * g.rstd[row];
+      by_shift += slope;
+    }
+    C* target = sums + (sample * gridDim.x + blockIdx.x) * 2 * size.width + column;
+    target[0] = by_scale;
+    target[size.width] = by_shift;
+  }
+}
+
+constexpr int kColumns = 32, kParts = 16;
+
+/// dscale and dshift: the blocks' sums, in kParts interleaved sums that are added in order.
+template <class C>
+__global__ void __launch_bounds__(kColumns* kParts) add_blocks_kernel(std::int64_t width, std::int64_t blocks, const C* sums, C* dscale, C* dshift) {
+  __shared__ double partial[kParts][kColumns];
+  const std::int64_t column = static_cast<std::int64_t>(blockIdx.x) * kColumns + threadIdx.x, sample = blockIdx.y;  // column of (2, width)
+  double sum = 0;
+  if (column < 2 * width) {
+    for (std::int64_t block = threadIdx.y; block < blocks; block += kParts) sum += static_cast<double>(sums[(sample * blocks + block) * 2 * width + column]);
+  }
+  partial[threadIdx.y][threadIdx.x] = sum;
+  __syncthreads();
+  if (threadIdx.y != 0 || column >= 2 * width) return;
+  for (int part = 1; part < kParts; ++part) sum += partial[part][threadIdx.x];
+  (column < width ? dscale : dshift)[sample * width + column % width] = static_cast<C>(sum);
+}
+
+/// Calls launch(N, P) as constants: vectors where rows are made of whole ones, else single numbers.
+template <class T, class Launch>
+void with_split(std::int64_t width, bool vectors, int most_pieces, Launch&& launch) {
+  using std::integral_constant;
+  constexpr int N = kVectorWidth<T>;
+  const Split split = split_of(vectors ? width / N : width);
+  const auto go = [&](auto pieces) { launch(integral_constant<int, N>{}, pieces, split.lanes); };
+  if (!vectors || split.pieces == 0 || split.pieces > most_pieces) {
+    if (vectors) return launch(integral_constant<int, N>{}, integral_constant<int, 0>{}, kWarp);
+    return launch(integral_constant<int, 1>{}, integral_constant<int, 0>{}, kWarp);
+  }
+  switch (split.pieces) {
+    case 1: return go(integral_constant<int, 1>{});
+    case 2: return go(integral_constant<int, 2>{});
+    case 3: return go(integral_constant<int, 3>{});
+    case 6: return go(integral_constant<int, 6>{});
+    case 12: return go(integral_constant<int, 12>{});
+    default: return go(integral_constant<int, 24>{});
+  }
+}
+
+}  // namespace
+
+template <class T>
+void layer_norm(Cuda device, const NormRows& size, double eps, const T* x, const Wide<T>* scale, const Wide<T>* shift, const T* residual, T* y,
+                Wide<T>* mean, Wide<T>* rstd) {
+  if (size.count == 0) return;
+  const bool vectors = fits_vectors<kVectorWidth<T>>(size.width, x, residual, static_cast<const T*>(y));
+  with_split<T>(size.width, vectors, 24, [&](auto n, auto pieces, int lanes) {
+    launch_kernel(layer_norm_kernel<T, n(), pieces()>, strided_grid(size.count, kThreads / lanes), kThreads, 0, device, size, lanes, eps,
+                  NormOperands<T>{x, scale, shift, residual, y, mean, rstd});
+  });
+}
+
+template <class T>
+void layer_norm_gradient(Cuda device, const NormRows& size, const NormGradient<T>& g, Wide<T>* workspace) {
+  const std::int64_t blocks = blocks_of(size), block_rows = rows_per_block(size);
+  const dim3 grid(static_cast<unsigned>(blocks), static_cast<unsigned>(size.samples));
+  const bool vectors = fits_vectors<kVectorWidth<T>>(size.width, g.x, g.dy, static_cast<const T*>(g.dx));
+  constexpr int kMostPieces = 12;  // of x, dy and both sums in registers
+  with_split<T>(size.width, vectors, kMostPieces, [&](auto n, auto pieces, int lanes) {
+    if constexpr (pieces() > 0 && pieces() <= kMostPieces) {
+      if (g.dscale != nullptr) {
+        launch_kernel(gradient_kernel<T, n(), pieces(), true>, grid, kThreads, static_cast<std::size_t>(2 * size.width) * sizeof(Wide<T>), device, size,
+                      lanes, block_rows, g, workspace);
+        return;
+      }
+    }
+    if constexpr (pieces() <= kMostPieces) {
+      if (g.dx != nullptr) launch_kernel(gradient_kernel<T, n(), pieces(), false>, grid, kThreads, 0, device, size, lanes, block_rows, g, workspace);
+      if (g.dscale != nullptr) launch_kernel(column_sums_kernel<T>, grid, kThreads, 0, device, size, block_rows, g, workspace);
+    }
+  });
+  if (g.dscale == nullptr) return;
+  launch_kernel(add_blocks_kernel<Wide<T>>, dim3(static_cast<unsigned>(divided_up<std::int64_t>(2 * size.width, kColumns)), static_cast<unsigned>(size.samples)),
+                dim3(kColumns, kParts), 0, device, size.width, blocks, workspace, g.dscale, g.dshift);
+}
+
+#define TRIDENT_LAYER_NORM(T)                                                                                                              \
+  template void layer_norm(Cuda, const NormRows&, double, const T*, const Wide<T>*, const Wide<T>*, const T*, T*, Wide<T>*, Wide<T>*); \
+  template void layer_norm_gradient(Cuda, const NormRows&, const NormGradient<T>&, Wide<T>*);
+TRIDENT_LAYER_NORM(float)
+TRIDENT_LAYER_NORM(double)
+TRIDENT_LAYER_NORM(bf16)
+
+}  // namespace trident
