@@ -183,7 +183,7 @@ void conv2d_backward_input(Cpu, const Conv2dSize& size, const T* dy, const T* we
 }
 
 template <class T>
-void conv2d_backward_weight(Cpu, const Conv2dSize& size, const T* x, const T* dy, T* dweight, T* dbias) {
+void conv2d_backward_weight(Cpu, const Conv2dSize& size, const T* x, const T* dy, Wide<T>* dweight, Wide<T>* dbias) {
   const std::int64_t points = size.out_ny() * size.out_nx(), tiles = round_up(size.out, kWeightRows) / kWeightRows;
   if (dweight != nullptr) std::fill_n(dweight, size.out * size.in * size.kernel * size.kernel, T(0));
   if (dbias != nullptr) std::fill_n(dbias, size.out, T(0));

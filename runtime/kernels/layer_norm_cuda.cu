@@ -1,7 +1,7 @@
 /// A few neighbouring lanes normalise a row that they keep in registers; both directions read each number once and are limited by memory:
 /// forward x, residual and y move (bf16, with residual: 6 bytes a number), backward x, dy and dx. Sums over rows are added up in blocks of rows
-/// (registers, then lanes, then warps in order), and blocks in order by a second kernel.
-#include "runtime/kernels/cuda/kernel.h"
+/// (registers, then lanes, then warps in order), and the blocks' sums by a second kernel.
+#include "runtime/kernels/cuda/parts.h"
 #include "runtime/kernels/layer_norm.h"
 
 namespace trident {
@@ -218,24 +218,6 @@ __global__ void __launch_bounds__(kThreads) column_sums_kernel(NormRows size, st
   }
 }
 
-constexpr int kColumns = 32, kParts = 16;
-
-/// dscale and dshift: the blocks' sums, in kParts interleaved sums that are added in order.
-template <class C>
-__global__ void __launch_bounds__(kColumns* kParts) add_blocks_kernel(std::int64_t width, std::int64_t blocks, const C* sums, C* dscale, C* dshift) {
-  __shared__ double partial[kParts][kColumns];
-  const std::int64_t column = static_cast<std::int64_t>(blockIdx.x) * kColumns + threadIdx.x, sample = blockIdx.y;  // column of (2, width)
-  double sum = 0;
-  if (column < 2 * width) {
-    for (std::int64_t block = threadIdx.y; block < blocks; block += kParts) sum += static_cast<double>(sums[(sample * blocks + block) * 2 * width + column]);
-  }
-  partial[threadIdx.y][threadIdx.x] = sum;
-  __syncthreads();
-  if (threadIdx.y != 0 || column >= 2 * width) return;
-  for (int part = 1; part < kParts; ++part) sum += partial[part][threadIdx.x];
-  (column < width ? dscale : dshift)[sample * width + column % width] = static_cast<C>(sum);
-}
-
 /// Calls launch(N, P) as constants: vectors where rows are made of whole ones, else single numbers.
 template <class T, class Launch>
 void with_split(std::int64_t width, bool vectors, int most_pieces, Launch&& launch) {
@@ -275,7 +257,7 @@ void layer_norm_gradient(Cuda device, const NormRows& size, const NormGradient<T
   const std::int64_t blocks = blocks_of(size), block_rows = rows_per_block(size);
   const dim3 grid(static_cast<unsigned>(blocks), static_cast<unsigned>(size.samples));
   const bool vectors = fits_vectors<kVectorWidth<T>>(size.width, g.x, g.dy, static_cast<const T*>(g.dx));
-  constexpr int kMostPieces = 12;  // of x, dy and both sums in registers
+  constexpr int kMostPieces = std::min(12, 48 / kVectorWidth<T>);  // of x, dy and both sums in registers
   with_split<T>(size.width, vectors, kMostPieces, [&](auto n, auto pieces, int lanes) {
     if constexpr (pieces() > 0 && pieces() <= kMostPieces) {
       if (g.dscale != nullptr) {
@@ -290,8 +272,7 @@ void layer_norm_gradient(Cuda device, const NormRows& size, const NormGradient<T
     }
   });
   if (g.dscale == nullptr) return;
-  launch_kernel(add_blocks_kernel<Wide<T>>, dim3(static_cast<unsigned>(divided_up<std::int64_t>(2 * size.width, kColumns)), static_cast<unsigned>(size.samples)),
-                dim3(kColumns, kParts), 0, device, size.width, blocks, workspace, g.dscale, g.dshift);
+  add_parts(device, {.batch = size.samples, .parts = blocks, .count = 2 * size.width, .split = size.width}, workspace, g.dscale, g.dshift);
 }
 
 #define TRIDENT_LAYER_NORM(T)                                                                                                              \

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "runtime/kernels/dispatch.h"
+#include "runtime/kernels/wide.h"
 
 namespace trident {
 
@@ -25,7 +26,7 @@ template <class T> void linear_forward(Cuda, LinearSize, const T* x, const T* we
 template <class T> void linear_backward_input(Cpu, LinearSize, const T* dy, const T* weight, T* dx);
 template <class T> void linear_backward_input(Cuda, LinearSize, const T* dy, const T* weight, T* dx);
 /// dweight (out, in) = dy^T x, and dbias (out,) = column sums of dy; either may be null.
-template <class T> void linear_backward_weight(Cpu, LinearSize, const T* x, const T* dy, T* dweight, T* dbias);
-template <class T> void linear_backward_weight(Cuda, LinearSize, const T* x, const T* dy, T* dweight, T* dbias);
+template <class T> void linear_backward_weight(Cpu, LinearSize, const T* x, const T* dy, Wide<T>* dweight, Wide<T>* dbias);
+template <class T> void linear_backward_weight(Cuda, LinearSize, const T* x, const T* dy, Wide<T>* dweight, Wide<T>* dbias);
 
 }  // namespace trident

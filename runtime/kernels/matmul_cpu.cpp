@@ -71,7 +71,7 @@ void linear_backward_input(Cpu, LinearSize size, const T* dy, const T* weight, T
 }
 
 template <class T>
-void linear_backward_weight(Cpu, LinearSize size, const T* x, const T* dy, T* dweight, T* dbias) {
+void linear_backward_weight(Cpu, LinearSize size, const T* x, const T* dy, Wide<T>* dweight, Wide<T>* dbias) {
   if (dweight != nullptr) {
     cpu::gemm({.m = size.out, .n = size.in, .k = size.rows, .lda = size.out, .ldb = size.in, .ldc = size.in, .transpose_a = true}, dy, x, dweight);
   }

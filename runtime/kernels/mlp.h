@@ -2,6 +2,7 @@
 #pragma once
 
 #include "runtime/kernels/dispatch.h"
+#include "runtime/kernels/wide.h"
 #include "runtime/ops/matmul.h"
 
 namespace trident {
@@ -21,11 +22,11 @@ struct MlpWeights {
 /// Where gradients go; null where not wanted.
 template <class T>
 struct MlpGradients {
-  T* x = nullptr;          // (rows, in)
-  T* up = nullptr;         // (hidden, in)
-  T* up_bias = nullptr;    // (hidden,)
-  T* down = nullptr;       // (out, hidden)
-  T* down_bias = nullptr;  // (out,)
+  T* x = nullptr;                // (rows, in)
+  Wide<T>* up = nullptr;         // (hidden, in)
+  Wide<T>* up_bias = nullptr;    // (hidden,)
+  Wide<T>* down = nullptr;       // (out, hidden)
+  Wide<T>* down_bias = nullptr;  // (out,)
 };
 
 /// y (rows, out); `before` (rows, hidden) receives the values before the activation unless null.

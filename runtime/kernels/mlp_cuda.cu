@@ -1,0 +1,148 @@
+/// Both products and the activation between them. The products' limit is the tensor cores'; the activation's passes are limited by memory:
+/// forward reads `before` and writes `after` (bf16: 4 bytes a hidden number), backward reads `before` and the gradient and writes `after` and
+/// the gradient (8 bytes), adding up the bias's gradient on the way.
+#include "runtime/kernels/mlp.h"
+
+#include "runtime/kernels/cuda/activation.h"
+#include "runtime/kernels/cuda/parts.h"
+#include "runtime/kernels/cuda/products.h"
+
+namespace trident {
+namespace {
+
+using namespace cuda;
+
+constexpr int kThreads = 256;
+
+template <class T, int N, Activation kActivation>
+__global__ void __launch_bounds__(kThreads) activate_kernel(std::int64_t vectors, const T* before, T* after) {
+  for (std::int64_t i = grid_thread(); i < vectors; i += grid_threads()) {
+    auto values = load<N>(before + i * N);
+#pragma unroll
+    for (int k = 0; k < N; ++k) values[k] = stored<T>(activate<kActivation>(compute(values[k])));
+    store<N>(after + i * N, values);
+  }
+}
+
+/// gradient *= activation'(before) and after = activation(before), for rows [blockIdx.y * part_rows, ...) of a warp's width of vectors of
+/// columns; parts (blocks, width) = the sums of the gradient over these rows unless null.
+template <class T, int N, Activation kActivation>
+__global__ void __launch_bounds__(kThreads) activate_backward_kernel(std::int64_t rows, std::int64_t width, std::int64_t part_rows, const T* before, T* after,
+                                                                     T* gradient, Compute<T>* parts) {
+  using C = Compute<T>;
+  constexpr int kRows = kThreads / kWarp;
+  __shared__ C shared[kRows][kWarp * N];
+  const int lane = static_cast<int>(threadIdx.x) % kWarp, warp = static_cast<int>(threadIdx.x) / kWarp;
+  const std::int64_t column = (static_cast<std::int64_t>(blockIdx.x) * kWarp + lane) * N, first = blockIdx.y * part_rows;
+  C sum[N] = {};
+  if (column < width) {
+    for (std::int64_t row = first + warp; row < min(rows, first + part_rows); row += kRows) {
+      const std::int64_t at = row * width + column;
+      auto x = load<N>(before + at), slope = load<N>(gradient + at);
+#pragma unroll
+      for (int i = 0; i < N; ++i) {
+        C d = compute(slope[i]);
+        x[i] = stored<T>(activate_backward<kActivation>(compute(x[i]), d));
+        slope[i] = stored<T>(d);
+        sum[i] += d;
+      }
+      store<N>(after + at, x);
+      store<N>(gradient + at, slope);
+    }
+  }
+  if (parts == nullptr) return;
+#pragma unroll
+  for (int i = 0; i < N; ++i) shared[warp][i * kWarp + lane] = sum[i];
+  __syncthreads();
+  if (warp != 0 || column >= width) return;
+#pragma unroll
+  for (int i = 0; i < N; ++i) {
+    for (int row = 1; row < kRows; ++row) sum[i] += shared[row][i * kWarp + lane];
+    parts[blockIdx.y * width + column + i] = sum[i];
+  }
+}
+
+/// Calls launch(number of a vector's elements, activation) as constants.
+template <class T, class Launch>
+void with_kinds(bool vectors, Activation activation, Launch&& launch) {
+  const auto with_activation = [&](auto n) {
+    if (activation == Activation::gelu) {
+      launch(n, std::integral_constant<Activation, Activation::gelu>{});
+    } else {
+      launch(n, std::integral_constant<Activation, Activation::relu>{});
+    }
+  };
+  if (vectors) return with_activation(std::integral_constant<int, kVectorWidth<T>>{});
+  with_activation(std::integral_constant<int, 1>{});
+}
+
+template <class T>
+void activate_all(Cuda device, Activation activation, std::int64_t count, const T* before, T* after) {
+  with_kinds<T>(fits_vectors<kVectorWidth<T>>(count, before, static_cast<const T*>(after)), activation, [&](auto n, auto kind) {
+    launch_kernel(activate_kernel<T, n(), kind()>, strided_grid(count / n(), kThreads), kThreads, 0, device, count / n(), before, after);
+  });
+}
+
+template <class T>
+void activate_all_backward(Cuda device, MlpSize size, const T* before, T* after, T* gradient, Wide<T>* up_bias) {
+  constexpr std::int64_t kFewestRows = 64, kMostParts = 512;
+  const std::int64_t part_rows = std::max(kFewestRows, divided_up(size.rows, kMostParts)), parts = divided_up(size.rows, part_rows);
+  const Block memory = workspace(device, up_bias == nullptr ? 0 : static_cast<std::size_t>(parts * size.hidden) * sizeof(Wide<T>));
+  auto* partial = up_bias == nullptr ? nullptr : static_cast<Wide<T>*>(memory.data());
+  const bool vectors = fits_vectors<kVectorWidth<T>>(size.hidden, before, static_cast<const T*>(after), static_cast<const T*>(gradient));
+  with_kinds<T>(vectors, size.activation, [&](auto n, auto kind) {
+    const dim3 grid(static_cast<unsigned>(divided_up<std::int64_t>(size.hidden, n() * kWarp)), static_cast<unsigned>(parts));
+    launch_kernel(activate_backward_kernel<T, n(), kind()>, grid, kThreads, 0, device, size.rows, size.hidden, part_rows, before, after, gradient, partial);
+  });
+  if (up_bias != nullptr) add_parts(device, {.parts = parts, .count = size.hidden}, partial, up_bias);
+}
+
+}  // namespace
+
+template <class T>
+void mlp_forward(Cuda device, MlpSize size, const T* x, MlpWeights<T> weights, T* before, T* y) {
+  const std::int64_t count = size.rows * size.hidden;
+  const Block memory = workspace(device, static_cast<std::size_t>(count) * sizeof(T));
+  T* after = static_cast<T*>(memory.data());
+  if (before == nullptr) before = after;
+  product(device, {.m = size.rows, .n = size.hidden, .k = size.in, .lda = size.in, .ldb = size.in, .ldc = size.hidden, .transpose_b = true}, x,
+          weights.up, weights.up_bias, before);
+  activate_all(device, size.activation, count, before, after);
+  product(device, {.m = size.rows, .n = size.out, .k = size.hidden, .lda = size.hidden, .ldb = size.hidden, .ldc = size.out, .transpose_b = true},
+          after, weights.down, weights.down_bias, y);
+}
+
+template <class T>
+void mlp_backward(Cuda device, MlpSize size, const T* x, const T* before, const T* dy, MlpWeights<T> weights, MlpGradients<T> to) {
+  const std::int64_t count = size.rows * size.hidden;
+  const Block gradient_memory = workspace(device, static_cast<std::size_t>(count) * sizeof(T));
+  const Block after_memory = workspace(device, static_cast<std::size_t>(count) * sizeof(T));
+  T *gradient = static_cast<T*>(gradient_memory.data()), *after = static_cast<T*>(after_memory.data());
+  const T* no_bias = nullptr;
+  const Wide<T>* no_wide_bias = nullptr;
+  product(device, {.m = size.rows, .n = size.hidden, .k = size.out, .lda = size.out, .ldb = size.hidden, .ldc = size.hidden}, dy, weights.down, no_bias,
+          gradient);
+  activate_all_backward(device, size, before, after, gradient, to.up_bias);
+  if (to.x != nullptr) {
+    product(device, {.m = size.rows, .n = size.in, .k = size.hidden, .lda = size.hidden, .ldb = size.in, .ldc = size.in}, gradient, weights.up, no_bias,
+            to.x);
+  }
+  if (to.up != nullptr) {
+    product(device, {.m = size.hidden, .n = size.in, .k = size.rows, .lda = size.hidden, .ldb = size.in, .ldc = size.in, .transpose_a = true}, gradient, x,
+            no_wide_bias, to.up);
+  }
+  if (to.down != nullptr) {
+    product(device, {.m = size.out, .n = size.hidden, .k = size.rows, .lda = size.out, .ldb = size.hidden, .ldc = size.hidden, .transpose_a = true}, dy,
+            after, no_wide_bias, to.down);
+  }
+  if (to.down_bias != nullptr) column_sums(device, size.rows, size.out, dy, to.down_bias);
+}
+
+#define TRIDENT_MLP(T)                                                         \
+  template void mlp_forward<T>(Cuda, MlpSize, const T*, MlpWeights<T>, T*, T*); \
+  template void mlp_backward<T>(Cuda, MlpSize, const T*, const T*, const T*, MlpWeights<T>, MlpGradients<T>);
+TRIDENT_MLP(float)
+TRIDENT_MLP(double)
+TRIDENT_MLP(bf16)
+
+}  // namespace trident
