@@ -2,6 +2,7 @@
 #pragma once
 
 #include "runtime/kernels/dispatch.h"
+#include "runtime/kernels/wide.h"
 #include "runtime/ops/attention.h"
 
 namespace trident {
@@ -11,32 +12,40 @@ struct WindowAttentionSize {
   WindowGrid grid;
   AttentionDropout dropout;
 
-  std::int64_t windows_y() const { return ny / grid.window; }
-  std::int64_t windows_x() const { return nx / grid.window; }
-  std::int64_t tasks_per_head() const { return batch * windows_y() * windows_x(); }
-  std::int64_t tokens() const { return grid.window * grid.window; }  // of a window
+  constexpr std::int64_t windows_y() const { return ny / grid.window; }
+  constexpr std::int64_t windows_x() const { return nx / grid.window; }
+  constexpr std::int64_t tasks_per_head() const { return batch * windows_y() * windows_x(); }
+  constexpr std::int64_t tokens() const { return grid.window * grid.window; }  // of a window
 };
 
 template <class T>
 struct WindowAttentionInputs {
-  const T* qkv;            // (batch, ny, nx, 3, heads, head size)
-  const T* logit_scale;    // (heads,)
-  const T* position_bias;  // (heads, tokens, tokens)
+  const T* qkv;                  // (batch, ny, nx, 3, heads, head size)
+  const Wide<T>* logit_scale;    // (heads,)
+  const Wide<T>* position_bias;  // (heads, tokens, tokens)
 };
 /// Where gradients go; all but qkv may be null where not wanted.
 template <class T>
 struct WindowAttentionGradients {
   T* qkv;
-  T* logit_scale;
-  T* position_bias;
+  Wide<T>* logit_scale;
+  Wide<T>* position_bias;
+};
+/// What the forward leaves to the backward on a CUDA device. The CPU leaves nothing: its backward repeats the forward.
+template <class T>
+struct WindowAttentionKept {
+  const T* y;               // (batch, ny, nx, heads * head size), the result
+  const Wide<T>* log_sums;  // (heads, batch, window rows, window columns, tokens) logarithms of the queries' sums of exponentials
 };
 
-/// y (batch, ny, nx, heads * head size).
-template <class T> void window_attention_forward(Cpu, const WindowAttentionSize&, WindowAttentionInputs<T>, T* y);
-template <class T> void window_attention_forward(Cuda, const WindowAttentionSize&, WindowAttentionInputs<T>, T* y);
+/// y (batch, ny, nx, heads * head size). `log_sums` as above; null: not wanted.
+template <class T> void window_attention_forward(Cpu, const WindowAttentionSize&, WindowAttentionInputs<T>, T* y, Wide<T>* log_sums);
+template <class T> void window_attention_forward(Cuda, const WindowAttentionSize&, WindowAttentionInputs<T>, T* y, Wide<T>* log_sums);
 template <class T>
-void window_attention_backward(Cpu, const WindowAttentionSize&, WindowAttentionInputs<T>, const T* dy, WindowAttentionGradients<T>);
+void window_attention_backward(Cpu, const WindowAttentionSize&, WindowAttentionInputs<T>, WindowAttentionKept<T>, const T* dy,
+                               WindowAttentionGradients<T>);
 template <class T>
-void window_attention_backward(Cuda, const WindowAttentionSize&, WindowAttentionInputs<T>, const T* dy, WindowAttentionGradients<T>);
+void window_attention_backward(Cuda, const WindowAttentionSize&, WindowAttentionInputs<T>, WindowAttentionKept<T>, const T* dy,
+                               WindowAttentionGradients<T>);
 
 }  // namespace trident

@@ -167,7 +167,7 @@ void add_partial_biases(const WindowAttentionSize& size, std::int64_t threads, c
 }  // namespace
 
 template <class T>
-void window_attention_forward(Cpu, const WindowAttentionSize& size, WindowAttentionInputs<T> in, T* y) {
+void window_attention_forward(Cpu, const WindowAttentionSize& size, WindowAttentionInputs<T> in, T* y, Wide<T>*) {
   const std::int64_t tasks = size.heads * size.tasks_per_head();
   if (tasks == 0) return;
   const std::int64_t numbers = WindowWorkspace<T>::numbers_of(size, false);
@@ -181,7 +181,8 @@ void window_attention_forward(Cpu, const WindowAttentionSize& size, WindowAttent
 }
 
 template <class T>
-void window_attention_backward(Cpu, const WindowAttentionSize& size, WindowAttentionInputs<T> in, const T* dy, WindowAttentionGradients<T> to) {
+void window_attention_backward(Cpu, const WindowAttentionSize& size, WindowAttentionInputs<T> in, WindowAttentionKept<T>, const T* dy,
+                               WindowAttentionGradients<T> to) {
   const std::int64_t tasks = size.heads * size.tasks_per_head(), per_head = size.tasks_per_head(), bias_numbers = size.tokens() * size.tokens();
   const std::int64_t most_threads = omp_get_max_threads();
   const Block scratch(to.position_bias == nullptr ? 0 : static_cast<std::size_t>(most_threads * bias_numbers) * sizeof(T), {});
@@ -216,9 +217,10 @@ void window_attention_backward(Cpu, const WindowAttentionSize& size, WindowAtten
   }
 }
 
-#define TRIDENT_ATTENTION(T)                                                                                           \
-  template void window_attention_forward<T>(Cpu, const WindowAttentionSize&, WindowAttentionInputs<T>, T*);            \
-  template void window_attention_backward<T>(Cpu, const WindowAttentionSize&, WindowAttentionInputs<T>, const T*, WindowAttentionGradients<T>);
+#define TRIDENT_ATTENTION(T)                                                                                                     \
+  template void window_attention_forward<T>(Cpu, const WindowAttentionSize&, WindowAttentionInputs<T>, T*, Wide<T>*);            \
+  template void window_attention_backward<T>(Cpu, const WindowAttentionSize&, WindowAttentionInputs<T>, WindowAttentionKept<T>, \
+                                             const T*, WindowAttentionGradients<T>);
 TRIDENT_ATTENTION(float)
 TRIDENT_ATTENTION(double)
 

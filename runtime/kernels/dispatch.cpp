@@ -6,7 +6,7 @@ namespace trident {
 
 Cuda current_cuda(const char* op, Device device) {
   require_device(op, device);
-  return {current_stream(device).handle()};
+  return {current_stream(device).handle(), device.index};
 }
 
 }  // namespace trident

@@ -1,6 +1,8 @@
 /// The one place that knows which devices and number types kernels exist for.
 #pragma once
 
+#include <type_traits>
+
 #include "runtime/device/device.h"
 #include "runtime/error.h"
 #include "runtime/tensor/tensor.h"
@@ -10,7 +12,8 @@ namespace trident {
 /// Tags that choose a kernel's overload. Both overloads are always declared; only those of the built devices are defined.
 struct Cpu {};
 struct Cuda {
-  void* stream;  // cudaStream_t
+  void* stream;   // cudaStream_t
+  int index = 0;  // of the device
 };
 
 /// The current stream of a GPU. Throws DeviceError, beginning with `op`, where there is no such GPU.
@@ -43,6 +46,19 @@ void launch(const char* op, const Tensor& x, Launch&& kernel) {
     if (x.dtype() == DType::f32) return kernel(device, float{});
     if (x.dtype() == DType::f64) return kernel(device, double{});
     throw ShapeError(concat(op, ": computes in f32 and f64, got ", name_of(x.dtype()), "; convert it with cast()"));
+  });
+}
+
+/// As launch(), for operations that compute on activations of bf16 too, on a GPU.
+template <class Launch>
+void launch_activations(const char* op, const Tensor& x, Launch&& kernel) {
+  if (x.dtype() != DType::bf16) return launch(op, x, kernel);
+  on_device_of(op, x, [&](auto device) {
+    if constexpr (std::is_same_v<decltype(device), Cuda>) {
+      kernel(device, bf16{});
+    } else {
+      throw ShapeError(concat(op, ": computes in bf16 on CUDA devices alone; convert to f32 with cast()"));
+    }
   });
 }
 

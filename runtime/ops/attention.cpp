@@ -44,9 +44,9 @@ void check_parameters(const Tensor& qkv, const Tensor& logit_scale, const Tensor
     throw ShapeError(concat("window_attention: position bias must be ", to_string(Shape{heads, tokens, tokens}), ", got ",
                             to_string(position_bias.shape())));
   }
-  if (logit_scale.dtype() != qkv.dtype() || position_bias.dtype() != qkv.dtype()) {
+  if (logit_scale.dtype() != wide(qkv.dtype()) || position_bias.dtype() != wide(qkv.dtype())) {
     throw ShapeError(concat("window_attention: qkv is ", name_of(qkv.dtype()), ", logit scale ", name_of(logit_scale.dtype()), ", position bias ",
-                            name_of(position_bias.dtype()), "; they must be equal"));
+                            name_of(position_bias.dtype()), "; they must be equal, or f32 beside bf16"));
   }
 }
 
@@ -54,18 +54,23 @@ struct Operands {
   Tensor qkv, logit_scale, position_bias;
 
   template <class T>
-  WindowAttentionInputs<T> as() const { return {qkv.data<T>(), logit_scale.data<T>(), position_bias.data<T>()}; }
+  WindowAttentionInputs<T> as() const { return {qkv.data<T>(), logit_scale.data<Wide<T>>(), position_bias.data<Wide<T>>()}; }
 };
 
 template <class T>
 T* data_or_null(const Tensor& x) { return x.defined() ? x.data<T>() : nullptr; }
 
-std::vector<Tensor> backward_of(const WindowAttentionSize& size, const Operands& in, const Tensor& dy, Wanted wanted) {
+/// What the backward gets from the forward; undefined where it gets nothing.
+struct Kept {
+  Tensor y, log_sums;
+};
+
+std::vector<Tensor> backward_of(const WindowAttentionSize& size, const Operands& in, const Kept& kept, const Tensor& dy, Wanted wanted) {
   std::vector<Tensor> result{empty_like(in.qkv), wanted[1] ? empty_like(in.logit_scale) : Tensor{}, wanted[2] ? empty_like(in.position_bias) : Tensor{}};
-  launch("window_attention", dy, [&](auto device, auto number) {
+  launch_activations("window_attention", dy, [&](auto device, auto number) {
     using T = decltype(number);
-    window_attention_backward<T>(device, size, in.as<T>(), dy.data<T>(),
-                                 {result[0].data<T>(), data_or_null<T>(result[1]), data_or_null<T>(result[2])});
+    window_attention_backward<T>(device, size, in.as<T>(), {data_or_null<T>(kept.y), data_or_null<Wide<T>>(kept.log_sums)}, dy.data<T>(),
+                                 {result[0].data<T>(), data_or_null<Wide<T>>(result[1]), data_or_null<Wide<T>>(result[2])});
   });
   if (!wanted[0]) result[0] = Tensor{};
   return result;
@@ -82,12 +87,14 @@ Tensor window_attention(const Tensor& qkv, const Tensor& logit_scale, const Tens
   const WindowAttentionSize size{.batch = qkv.size(0), .ny = qkv.size(1), .nx = qkv.size(2), .heads = qkv.size(4), .head_size = qkv.size(5),
                                  .grid = grid, .dropout = dropout};
   const Tensor y = empty({size.batch, size.ny, size.nx, size.heads * size.head_size}, qkv.dtype(), qkv.device());
-  launch("window_attention", qkv, [&](auto device, auto number) {
+  Kept kept;
+  if (qkv.is_cuda()) kept = {y, empty({size.heads * size.tasks_per_head(), size.tokens()}, in.logit_scale.dtype(), qkv.device())};
+  launch_activations("window_attention", qkv, [&](auto device, auto number) {
     using T = decltype(number);
-    window_attention_forward<T>(device, size, in.as<T>(), y.data<T>());
+    window_attention_forward<T>(device, size, in.as<T>(), y.data<T>(), data_or_null<Wide<T>>(kept.log_sums));
   });
   return record("window_attention", y, {qkv, logit_scale, position_bias},
-                [size, in](const Tensor& dy, Wanted wanted) { return backward_of(size, in, packed(dy), wanted); });
+                [size, in, kept](const Tensor& dy, Wanted wanted) { return backward_of(size, in, kept, packed(dy), wanted); });
 }
 
 Tensor relative_bias(const Tensor& table, const Tensor& index) {

@@ -28,7 +28,7 @@ struct AttentionDropout {
 /// softmax(cosine(q, k) * exp(min(logit_scale, ln 100)) + position_bias + mask) v in every window, never holding the scores of all
 /// windows at once; the backward recomputes them.
 /// qkv: (batch, ny, nx, 3, heads, head size), ny and nx multiples of the window; logit_scale: (heads,);
-/// position_bias: (heads, window^2, window^2), query before key. Returns (batch, ny, nx, heads * head size), rolled back.
+/// position_bias: (heads, window^2, window^2), query before key; these two are f32 where qkv is bf16. Returns (batch, ny, nx, heads * head size), rolled back.
 /// q and k are divided by max(norm, 1e-12). Mask: -200 between regions (the reference adds its -100 twice).
 /// Source: Liu et al. 2022, "Swin Transformer V2"; transformers 4.35 Swinv2SelfAttention.
 Tensor window_attention(const Tensor& qkv, const Tensor& logit_scale, const Tensor& position_bias, const WindowGrid& grid,

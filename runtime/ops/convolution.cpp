@@ -42,7 +42,7 @@ std::vector<Tensor> empty_gradients(const Shape& x, const Shape& weight, const T
   const Shape shapes[3] = {x, weight, {weight[0]}};
   std::vector<Tensor> result(3);
   for (std::size_t i = 0; i < 3; ++i) {
-    if (wanted[i]) result[i] = empty(shapes[i], like.dtype(), like.device());
+    if (wanted[i]) result[i] = empty(shapes[i], i == 0 ? like.dtype() : wide(like.dtype()), like.device());
   }
   return result;
 }
@@ -58,18 +58,18 @@ Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, std::in
   const Conv2dSize size{.batch = x.size(0), .in = x.size(1), .out = weight.size(0), .ny = x.size(2), .nx = x.size(3), .kernel = weight.size(2),
                         .padding = padding};
   const Tensor y = empty({size.batch, size.out, size.out_ny(), size.out_nx()}, x.dtype(), x.device());
-  launch("conv2d", x, [&](auto device, auto number) {
+  launch_activations("conv2d", x, [&](auto device, auto number) {
     using T = decltype(number);
     conv2d_forward<T>(device, size, in.x.data<T>(), in.weight.data<T>(), data_or_null<T>(in.bias), y.data<T>());
   });
   return record("conv2d", y, {x, weight, bias}, [size, in](const Tensor& gradient, Wanted wanted) {
     const Tensor dy = packed(gradient);
     std::vector<Tensor> result = empty_gradients(in.x.shape(), in.weight.shape(), dy, wanted);
-    launch("conv2d", dy, [&](auto device, auto number) {
+    launch_activations("conv2d", dy, [&](auto device, auto number) {
       using T = decltype(number);
       if (wanted[0]) conv2d_backward_input<T>(device, size, dy.data<T>(), in.weight.data<T>(), result[0].data<T>());
       if (!wanted[1] && !wanted[2]) return;
-      conv2d_backward_weight<T>(device, size, in.x.data<T>(), dy.data<T>(), data_or_null<T>(result[1]), data_or_null<T>(result[2]));
+      conv2d_backward_weight<T>(device, size, in.x.data<T>(), dy.data<T>(), data_or_null<Wide<T>>(result[1]), data_or_null<Wide<T>>(result[2]));
     });
     return result;
   });
@@ -83,18 +83,18 @@ Tensor depthwise_conv(const Tensor& x, const Tensor& weight, const Tensor& bias,
   const Operands in(x, weight, bias);
   const DepthwiseSize size{.batch = x.size(0), .ny = x.size(1), .nx = x.size(2), .channels = x.size(3), .kernel = weight.size(2), .padding = padding};
   const Tensor y = empty({size.batch, size.out_ny(), size.out_nx(), size.channels}, x.dtype(), x.device());
-  launch("depthwise_conv", x, [&](auto device, auto number) {
+  launch_activations("depthwise_conv", x, [&](auto device, auto number) {
     using T = decltype(number);
     depthwise_forward<T>(device, size, in.x.data<T>(), in.weight.data<T>(), data_or_null<T>(in.bias), y.data<T>());
   });
   return record("depthwise_conv", y, {x, weight, bias}, [size, in](const Tensor& gradient, Wanted wanted) {
     const Tensor dy = packed(gradient);
     std::vector<Tensor> result = empty_gradients(in.x.shape(), in.weight.shape(), dy, wanted);
-    launch("depthwise_conv", dy, [&](auto device, auto number) {
+    launch_activations("depthwise_conv", dy, [&](auto device, auto number) {
       using T = decltype(number);
       if (wanted[0]) depthwise_backward_input<T>(device, size, dy.data<T>(), in.weight.data<T>(), result[0].data<T>());
       if (!wanted[1] && !wanted[2]) return;
-      depthwise_backward_weight<T>(device, size, in.x.data<T>(), dy.data<T>(), data_or_null<T>(result[1]), data_or_null<T>(result[2]));
+      depthwise_backward_weight<T>(device, size, in.x.data<T>(), dy.data<T>(), data_or_null<Wide<T>>(result[1]), data_or_null<Wide<T>>(result[2]));
     });
     return result;
   });

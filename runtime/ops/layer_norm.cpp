@@ -30,8 +30,12 @@ NormRows rows_of(const Tensor& x, const Tensor& scale, const Tensor& shift, cons
   if (residual.defined() && residual.shape() != x.shape()) {
     throw ShapeError(concat("layer_norm: residual ", to_string(residual.shape()), " is not of x's shape ", to_string(x.shape())));
   }
-  require_type_of("layer_norm", x, "scale", scale);
-  require_type_of("layer_norm", x, "shift", shift);
+  for (const auto& [name, tensor] : {std::pair{"scale", &scale}, {"shift", &shift}}) {
+    if (tensor->dtype() != wide(x.dtype())) {
+      throw ShapeError(concat("layer_norm: x is ", name_of(x.dtype()), " and takes a ", name, " of ", name_of(wide(x.dtype())), ", got ",
+                              name_of(tensor->dtype()), "; convert it with cast()"));
+    }
+  }
   if (residual.defined()) require_type_of("layer_norm", x, "residual", residual);
   std::int64_t rows = 1;
   for (int dim = 0; dim < x.rank() - 1; ++dim) rows *= x.size(dim);
@@ -46,6 +50,9 @@ NormRows rows_of(const Tensor& x, const Tensor& scale, const Tensor& shift, cons
   return {samples, samples == 0 ? 0 : rows / samples, width};
 }
 
+template <class T>
+T* data_or_null(const Tensor& x) { return x.defined() ? x.data<T>() : nullptr; }
+
 struct SavedRows {
   NormRows extents;
   Tensor x, scale, mean, rstd;
@@ -59,13 +66,13 @@ std::vector<Tensor> layer_norm_backward(const SavedRows& saved, const Tensor& dy
     found[1] = empty_like(saved.scale);
     found[2] = empty_like(saved.scale);
   }
-  const Tensor workspace = empty({layer_norm_workspace(saved.extents)}, saved.x.dtype(), saved.x.device());
-  launch("layer_norm", saved.x, [&](auto device, auto type) {
+  const Tensor workspace = empty({layer_norm_workspace(saved.extents)}, saved.scale.dtype(), saved.x.device());
+  launch_activations("layer_norm", saved.x, [&](auto device, auto type) {
     using T = decltype(type);
-    const auto data_of = [](const Tensor& x) { return x.defined() ? x.data<T>() : nullptr; };
-    const NormGradient<T> gradient{saved.x.data<T>(),    from.data<T>(),    saved.scale.data<T>(), saved.mean.data<T>(),
-                                   saved.rstd.data<T>(), data_of(found[0]), data_of(found[1]),     data_of(found[2])};
-    layer_norm_gradient(device, saved.extents, gradient, workspace.data<T>());
+    using W = Wide<T>;
+    const NormGradient<T> gradient{saved.x.data<T>(),    from.data<T>(),              saved.scale.data<W>(),       saved.mean.data<W>(),
+                                   saved.rstd.data<W>(), data_or_null<T>(found[0]),   data_or_null<W>(found[1]),   data_or_null<W>(found[2])};
+    layer_norm_gradient(device, saved.extents, gradient, workspace.data<W>());
   });
   if (wanted[3]) found[3] = dy;
   return found;
@@ -153,11 +160,12 @@ Tensor layer_norm(const Tensor& x, const Tensor& scale, const Tensor& shift, dou
   const NormRows extents = rows_of(x, scale, shift, residual, part);
   const Tensor in = packed(x), gain = packed(scale), offset = packed(shift), base = residual.defined() ? packed(residual) : Tensor{};
   const Tensor y = empty_like(in);
-  const Tensor mean = empty({extents.count}, x.dtype(), x.device()), rstd = empty_like(mean);
-  launch("layer_norm", in, [&](auto device, auto type) {
+  const Tensor mean = empty({extents.count}, scale.dtype(), x.device()), rstd = empty_like(mean);
+  launch_activations("layer_norm", in, [&](auto device, auto type) {
     using T = decltype(type);
-    layer_norm(device, extents, eps, in.data<T>(), gain.data<T>(), offset.data<T>(), base.defined() ? base.data<T>() : nullptr, y.data<T>(),
-               mean.data<T>(), rstd.data<T>());
+    using W = Wide<T>;
+    layer_norm(device, extents, eps, in.data<T>(), gain.data<W>(), offset.data<W>(), static_cast<const T*>(data_or_null<T>(base)), y.data<T>(),
+               mean.data<W>(), rstd.data<W>());
   });
   const SavedRows saved{extents, in, gain, mean, rstd};
   return record("layer_norm", y, {x, scale, shift, residual},

@@ -16,7 +16,7 @@ struct SampleRows {
 
 /// residual + scale * (x - mean) / sqrt(var + eps) + shift, mean and (biased) variance over the last axis.
 /// x: (batch, ..., d); scale and shift: (d,) for all, or (batch, d), one row per sample (conditional layer norm; a drop-path factor
-/// is folded into them by the caller); residual: shape of x, or undefined. Keeps x and two numbers a row. With `part`, x is (rows, d).
+/// is folded into them by the caller), f32 where x is bf16; residual: shape of x, or undefined. Keeps x and two numbers a row. With `part`, x is (rows, d).
 Tensor layer_norm(const Tensor& x, const Tensor& scale, const Tensor& shift, double eps, const Tensor& residual = {},
                   const std::optional<SampleRows>& part = {});
 

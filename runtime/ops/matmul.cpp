@@ -65,7 +65,7 @@ Tensor product(const Tensor& a, const Tensor& b, Transpose transpose_a, Transpos
   shape.push_back(a.size(transpose_a == Transpose::yes ? -1 : -2));
   shape.push_back(b.size(transpose_b == Transpose::yes ? -2 : -1));
   Tensor c = empty(shape, a.dtype(), a.device());
-  launch("matmul", a, [&](auto device, auto number) {
+  launch_activations("matmul", a, [&](auto device, auto number) {
     using T = decltype(number);
     multiply(device, products_of(a, b, transpose_a, transpose_b, sum), a.data<T>(), b.data<T>(), c.data<T>());
   });
@@ -128,7 +128,7 @@ Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
   const Tensor input = packed(x).detached(), w = packed(weight).detached(), b = packed_or_undefined(bias);
   const LinearSize size{.rows = rows_of(x), .in = w.size(1), .out = w.size(0)};
   Tensor y = empty(with_last(x.shape(), size.out), x.dtype(), x.device());
-  launch("linear", x, [&](auto device, auto number) {
+  launch_activations("linear", x, [&](auto device, auto number) {
     using T = decltype(number);
     linear_forward(device, size, input.data<T>(), w.data<T>(), data_or_null<T>(b), y.data<T>());
   });
@@ -136,13 +136,13 @@ Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
     const Tensor dy = packed(gradient);
     std::vector<Tensor> result(3);
     if (wanted[0]) result[0] = empty(shape, dy.dtype(), dy.device());
-    if (wanted[1]) result[1] = empty_like(w);
-    if (wanted[2]) result[2] = empty({size.out}, w.dtype(), w.device());
-    launch("linear", dy, [&](auto device, auto number) {
+    if (wanted[1]) result[1] = empty(w.shape(), wide(w.dtype()), w.device());
+    if (wanted[2]) result[2] = empty({size.out}, wide(w.dtype()), w.device());
+    launch_activations("linear", dy, [&](auto device, auto number) {
       using T = decltype(number);
       if (wanted[0]) linear_backward_input(device, size, dy.data<T>(), w.data<T>(), result[0].data<T>());
       if (wanted[1] || wanted[2]) {
-        linear_backward_weight(device, size, data_or_null<T>(input), dy.data<T>(), data_or_null<T>(result[1]), data_or_null<T>(result[2]));
+        linear_backward_weight<T>(device, size, data_or_null<T>(input), dy.data<T>(), data_or_null<Wide<T>>(result[1]), data_or_null<Wide<T>>(result[2]));
       }
     });
     return result;
@@ -174,7 +174,7 @@ Tensor mlp(const Tensor& x, const Tensor& up, const Tensor& up_bias, const Tenso
   const bool keep = Recording::is_on() && (x.node() || up.node() || up_bias.node() || down.node() || down_bias.node());
   const Tensor before = keep ? empty(with_last(x.shape(), size.hidden), x.dtype(), x.device()) : Tensor{};
   Tensor y = empty(with_last(x.shape(), size.out), x.dtype(), x.device());
-  launch("mlp", x, [&](auto device, auto number) {
+  launch_activations("mlp", x, [&](auto device, auto number) {
     using T = decltype(number);
     mlp_forward<T>(device, size, input.data<T>(), weights_of<T>(w), data_or_null<T>(before), y.data<T>());
   });
@@ -183,13 +183,13 @@ Tensor mlp(const Tensor& x, const Tensor& up, const Tensor& up_bias, const Tenso
     const Shape shapes[5] = {input.shape(), w.up.shape(), {size.hidden}, w.down.shape(), {size.out}};
     std::vector<Tensor> result(5);
     for (std::size_t i = 0; i < 5; ++i) {
-      if (wanted[i]) result[i] = empty(shapes[i], dy.dtype(), dy.device());
+      if (wanted[i]) result[i] = empty(shapes[i], i == 0 ? dy.dtype() : wide(dy.dtype()), dy.device());
     }
-    launch("mlp", dy, [&](auto device, auto number) {
+    launch_activations("mlp", dy, [&](auto device, auto number) {
       using T = decltype(number);
       mlp_backward<T>(device, size, input.data<T>(), before.data<T>(), dy.data<T>(), weights_of<T>(w),
-                      {data_or_null<T>(result[0]), data_or_null<T>(result[1]), data_or_null<T>(result[2]), data_or_null<T>(result[3]),
-                       data_or_null<T>(result[4])});
+                      {data_or_null<T>(result[0]), data_or_null<Wide<T>>(result[1]), data_or_null<Wide<T>>(result[2]),
+                       data_or_null<Wide<T>>(result[3]), data_or_null<Wide<T>>(result[4])});
     });
     return result;
   });

@@ -12,6 +12,7 @@ enum class Transpose { no, yes };
 Tensor matmul(const Tensor& a, const Tensor& b, Transpose transpose_a = Transpose::no, Transpose transpose_b = Transpose::no);
 
 /// x (..., in) times weight (out, in) transposed, plus bias (out) if defined -> (..., out). Layout of torch.nn.Linear.
+/// The gradients of weight and bias are f32 where these are bf16; in mlp() too.
 Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias = {});
 
 enum class Activation { gelu, relu };

@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <cstring>
 #include <functional>
+#include <math.h>  // sqrt, exp, ... of float too, without std::
 #include <source_location>
 
 #define __global__
@@ -112,6 +113,22 @@ struct Ballot {
   }
 };
 
+/// The lanes whose word is the same.
+struct Match {
+  std::uint64_t word;
+  unsigned lanes;
+  static void run(const std::array<void*, 32>& arguments) {
+    for (void* argument : arguments) {
+      if (argument == nullptr) continue;
+      Match& mine = *static_cast<Match*>(argument);
+      mine.lanes = 0;
+      for (std::size_t lane = 0; lane < 32; ++lane) {
+        if (arguments[lane] != nullptr && static_cast<Match*>(arguments[lane])->word == mine.word) mine.lanes |= 1U << lane;
+      }
+    }
+  }
+};
+
 }  // namespace trident::emulation
 
 #define threadIdx (::trident::emulation::current_place->thread)
@@ -143,6 +160,12 @@ inline int __any_sync(unsigned mask, int predicate, EmulatedLocation where = Emu
 }
 inline int __all_sync(unsigned mask, int predicate, EmulatedLocation where = EmulatedLocation::current()) {
   return __ballot_sync(mask, !predicate, where) == 0;
+}
+template <class T>
+unsigned __match_any_sync(unsigned mask, T value, EmulatedLocation where = EmulatedLocation::current()) {
+  trident::emulation::Match argument{static_cast<std::uint64_t>(value), 0};
+  trident::emulation::warp_operation(mask, trident::emulation::Match::run, &argument, where);
+  return argument.lanes;
 }
 inline void __syncwarp(unsigned mask = 0xFFFFFFFFU, EmulatedLocation where = EmulatedLocation::current()) { __ballot_sync(mask, 0, where); }
 

@@ -34,15 +34,12 @@ template <class T> constexpr cudaDataType_t kType = CUDA_R_32F;
 template <> constexpr cudaDataType_t kType<double> = CUDA_R_64F;
 template <> constexpr cudaDataType_t kType<bf16> = CUDA_R_16BF;
 
-/// cuBLASLt's handle of the current device.
-cublasLtHandle_t handle() {
-  constexpr int kMostDevices = 64;
+/// cuBLASLt's handle of a device, which is the current one.
+cublasLtHandle_t handle(Cuda device) {
   static std::array<cublasLtHandle_t, kMostDevices> handles{};  // live as long as the process
   static std::mutex mutex;
-  int device = 0;
-  check_cuda("cudaGetDevice", cudaGetDevice(&device));
   const std::lock_guard lock(mutex);
-  auto& one = handles.at(static_cast<std::size_t>(device));
+  auto& one = handles.at(static_cast<std::size_t>(device.index));
   if (one == nullptr) check("cublasLtCreate", cublasLtCreate(&one));
   return one;
 }
@@ -100,18 +97,18 @@ Preference preference(const PlanKey& key) {
 }
 
 /// The first algorithm that the heuristics name; false if there is none.
-bool choose(Plan& plan, const PlanKey& key) {
+bool choose(Cuda device, Plan& plan, const PlanKey& key) {
   const Preference preferred = preference(key);
   cublasLtMatmulHeuristicResult_t found{};
   int count = 0;
-  const cublasStatus_t status = cublasLtMatmulAlgoGetHeuristic(handle(), plan.product.get(), plan.left.get(), plan.right.get(), plan.result.get(),
+  const cublasStatus_t status = cublasLtMatmulAlgoGetHeuristic(handle(device), plan.product.get(), plan.left.get(), plan.right.get(), plan.result.get(),
                                                                plan.result.get(), preferred.get(), 1, &found, &count);
   if (status != CUBLAS_STATUS_SUCCESS || count == 0 || found.state != CUBLAS_STATUS_SUCCESS) return false;
   plan.algorithm = found.algo;
   return true;
 }
 
-std::unique_ptr<Plan> make_plan(const PlanKey& key, const Product& size) {
+std::unique_ptr<Plan> make_plan(Cuda device, const PlanKey& key, const Product& size) {
   auto plan = std::make_unique<Plan>();
   const cublasComputeType_t type = key.in == CUDA_R_64F ? CUBLAS_COMPUTE_64F : key.tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F;
   cublasLtMatmulDesc_t made = nullptr;
@@ -127,25 +124,23 @@ std::unique_ptr<Plan> make_plan(const PlanKey& key, const Product& size) {
   if (plan->adds_bias) {
     set(plan->product, CUBLASLT_MATMUL_DESC_EPILOGUE, CUBLASLT_EPILOGUE_BIAS);
     set(plan->product, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, key.out);
-    if (choose(*plan, key)) return plan;
+    if (choose(device, *plan, key)) return plan;
     plan->adds_bias = false;
     set(plan->product, CUBLASLT_MATMUL_DESC_EPILOGUE, CUBLASLT_EPILOGUE_DEFAULT);
   }
-  if (!choose(*plan, key)) {
+  if (!choose(device, *plan, key)) {
     throw DeviceError(concat("matmul: cuBLASLt has no algorithm for a product of (", size.m, ", ", size.k, ") and (", size.k, ", ", size.n,
                              ") in a batch of ", size.count, "; is the library made for this device?"));
   }
   return plan;
 }
 
-const Plan& plan_of(const PlanKey& key, const Product& size) {
+const Plan& plan_of(Cuda device, const PlanKey& key, const Product& size) {
   static std::map<std::pair<int, PlanKey>, std::unique_ptr<Plan>> plans;
   static std::mutex mutex;
-  int device = 0;
-  check_cuda("cudaGetDevice", cudaGetDevice(&device));
   const std::lock_guard lock(mutex);
-  auto& plan = plans[{device, key}];
-  if (!plan) plan = make_plan(key, size);
+  auto& plan = plans[{device.index, key}];
+  if (!plan) plan = make_plan(device, key, size);
   return *plan;
 }
 
@@ -191,14 +186,14 @@ void product(Cuda device, const Product& size, const T* a, const T* b, const Out
                     .in = kType<T>,
                     .out = kType<Out>,
                     .alignment = {alignment_of(a), alignment_of(b), alignment_of(c)}};
-  const Plan& plan = plan_of(key, size);
+  const Plan& plan = plan_of(device, key, size);
   const Block memory = workspace(device, kWorkspaceBytes);
   const Scale alpha = 1, beta = static_cast<Scale>(size.beta);
   {
     static std::mutex mutex;  // the description holds the bias's place
     const std::lock_guard lock(mutex);
     if (plan.adds_bias) set(plan.product, CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias);
-    check("cublasLtMatmul", cublasLtMatmul(handle(), plan.product.get(), &alpha, b, plan.left.get(), a, plan.right.get(), &beta, c,
+    check("cublasLtMatmul", cublasLtMatmul(handle(device), plan.product.get(), &alpha, b, plan.left.get(), a, plan.right.get(), &beta, c,
                                            plan.result.get(), c, plan.result.get(), &plan.algorithm, memory.data(), kWorkspaceBytes,
                                            static_cast<cudaStream_t>(device.stream)));
   }

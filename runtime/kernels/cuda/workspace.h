@@ -6,6 +6,6 @@
 
 namespace trident::cuda {
 
-inline Block workspace(Cuda, std::size_t bytes) { return Block(bytes, Device{Device::Kind::cuda, 0}); }
+inline Block workspace(Cuda device, std::size_t bytes) { return Block(bytes, Device{Device::Kind::cuda, device.index}); }
 
 }  // namespace trident::cuda

@@ -1,0 +1,337 @@
+/// The backward of attention_tensor.h: a block walks over the windows of its part of a head. A warp has kWarpRows keys, whose gradients and
+/// those of their values it adds up in registers over all queries, 16 at a time; the gradients of kChunk queries at a time are a product of
+/// their scores' gradients, left in shared memory by all warps, and the keys. Nothing is added up across blocks but position bias and scale.
+/// Included by attention_cuda.cu alone.
+#pragma once
+
+#include "runtime/kernels/cuda/attention_tensor.h"
+
+namespace trident::cuda::tensor {
+
+struct Backward {
+  WindowAttentionInputs<bf16> in;
+  const float *log_sums, *along;  // (tasks, tokens): of the forward; <y, dy> of each query
+  const bf16* dy;
+  bf16* dqkv;
+  float* bias_parts;    // (parts, heads, tokens, tokens); null: not wanted
+  double* scale_parts;  // (parts, heads)
+  bool vectors;
+};
+
+inline constexpr int kChunk = 64;             // queries whose gradients are computed at a time
+inline constexpr int kSlopeStep = kChunk + 8;  // numbers between the keys of the scores' gradients
+
+/// What a block has in shared memory, in this order.
+template <int D>
+struct BackwardShared {
+  bf16 *k, *v, *q[2], *dy[2], *slopes;  // (padded, step) twice, (kChunk, step) four times, (padded, kSlopeStep)
+  std::int64_t* place;                  // (padded,)
+  double* cosines;                      // (kMostWarps,)
+  float *inverse_k, *inverse_q, *log_sums, *along, *dots;  // (padded,), (kChunk,) three times, (2, kChunk)
+  unsigned char* region;                                   // (padded,)
+
+  __device__ BackwardShared(std::byte* memory, int padded) {
+    k = reinterpret_cast<bf16*>(memory), v = k + padded * kStep<D>;
+    q[0] = v + padded * kStep<D>, q[1] = q[0] + kChunk * kStep<D>;
+    dy[0] = q[1] + kChunk * kStep<D>, dy[1] = dy[0] + kChunk * kStep<D>;
+    slopes = dy[1] + kChunk * kStep<D>;
+    place = reinterpret_cast<std::int64_t*>(slopes + padded * kSlopeStep);
+    cosines = reinterpret_cast<double*>(place + padded);
+    inverse_k = reinterpret_cast<float*>(cosines + kMostWarps);
+    inverse_q = inverse_k + padded, log_sums = inverse_q + kChunk, along = log_sums + kChunk, dots = along + kChunk;
+    region = reinterpret_cast<unsigned char*>(dots + 2 * kChunk);
+  }
+  static std::size_t bytes(int padded) {
+    return static_cast<std::size_t>((2 * padded + 4 * kChunk) * kStep<D> + padded * kSlopeStep) * sizeof(bf16) +
+           static_cast<std::size_t>(padded) * (sizeof(std::int64_t) + sizeof(float) + 1) + kMostWarps * sizeof(double) + 5 * kChunk * sizeof(float);
+  }
+};
+
+/// What does not change within a window.
+struct WindowState {
+  int tokens, head_size;
+  bool masked;
+  float scale;
+  const float* bias;
+  float* bias_part;  // null: not wanted
+  bool is_first;     // of its part: begins the sums
+};
+
+/// Gradients of 32 keys and values, as accumulators.
+template <int D>
+struct KeyGradients {
+  float k[2][D / 8][4], v[2][D / 8][4];
+};
+
+/// Turns raw products of keys and queries, and of values and dy, into what v and k are to be multiplied with; leaves the scores' gradients (times
+/// the keys' inverse norms) in shared memory. Rows of the tiles are keys from `warp_key` on, columns the queries [chunk + sub, + 16).
+template <int D, bool kDrops>
+__device__ __forceinline__ void differentiate(const BackwardShared<D>& shared, const WindowState& window, const DropoutFactor<float>& factor, int warp_key, int chunk,
+                                              int sub, float (&p)[2][2][4], float (&slope)[2][2][4]) {
+  const int lane = static_cast<int>(threadIdx.x) % kWarp, tokens = window.tokens;
+#pragma unroll
+  for (int tile = 0; tile < 2; ++tile) {
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      const int key = warp_key + tile * 16 + half * 8 + lane / 4;
+      const float inverse_k = shared.inverse_k[key], by_key = inverse_k * window.scale;
+#pragma unroll
+      for (int n = 0; n < 2; ++n) {
+        const int local = sub + n * 8 + lane % 4 * 2;
+        float kept[2];
+#pragma unroll
+        for (int i = 0; i < 2; ++i) {
+          const int query = chunk + local + i;
+          float &probability = p[tile][n][half * 2 + i], &gradient = slope[tile][n][half * 2 + i];
+          const bool exists = key < tokens && query < tokens;
+          const int pair = exists ? query * tokens + key : 0;
+          float score = probability * by_key * shared.inverse_q[local + i] + window.bias[pair];
+          if (window.masked && exists && shared.region[key] != shared.region[query]) score += static_cast<float>(kMaskValue);
+          const float whole = exists ? exp_approximate(score - shared.log_sums[local + i]) : 0.0F;
+          const float drop = kDrops && exists ? factor(query, key) : 1.0F;
+          probability = whole * drop;
+          gradient = whole * (gradient * drop - shared.along[local + i]);
+          if (window.bias_part != nullptr && exists) {
+            float& target = window.bias_part[pair];
+            target = window.is_first ? gradient : target + gradient;
+          }
+          kept[i] = gradient * inverse_k;
+          gradient *= shared.inverse_q[local + i];
+        }
+        *reinterpret_cast<unsigned*>(shared.slopes + key * kSlopeStep + local) = pack_bf16(kept[0], kept[1]);
+      }
+    }
+  }
+}
+
+/// Adds what the queries [chunk + sub, + 16) give to the gradients of a warp's keys and values.
+template <int D, bool kDrops>
+__device__ __forceinline__ void add_queries(const BackwardShared<D>& shared, const WindowState& window, const DropoutFactor<float>& factor, int warp_key, int chunk,
+                                            int sub, int buffer, KeyGradients<D>& gradients) {
+  const bf16 *q = shared.q[buffer], *dy = shared.dy[buffer];
+  float p[2][2][4] = {}, slope[2][2][4] = {};
+#pragma unroll
+  for (int c = 0; c < D / 16; ++c) {
+    unsigned query[2][2], output[2][2];
+    load_right_transposed<kStep<D>>(query, q, sub, c * 16);
+    load_right_transposed<kStep<D>>(output, dy, sub, c * 16);
+#pragma unroll
+    for (int tile = 0; tile < 2; ++tile) {
+      unsigned left[4];
+      load_left<kStep<D>>(left, shared.k, warp_key + tile * 16, c * 16);
+#pragma unroll
+      for (int n = 0; n < 2; ++n) mma_bf16(p[tile][n], left, query[n]);
+      load_left<kStep<D>>(left, shared.v, warp_key + tile * 16, c * 16);
+#pragma unroll
+      for (int n = 0; n < 2; ++n) mma_bf16(slope[tile][n], left, output[n]);
+    }
+  }
+  differentiate<D, kDrops>(shared, window, factor, warp_key, chunk, sub, p, slope);
+  unsigned probabilities[2][4], slopes[2][4];
+#pragma unroll
+  for (int tile = 0; tile < 2; ++tile) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      probabilities[tile][i] = pack_bf16(p[tile][i / 2][i % 2 * 2], p[tile][i / 2][i % 2 * 2 + 1]);
+      slopes[tile][i] = pack_bf16(slope[tile][i / 2][i % 2 * 2], slope[tile][i / 2][i % 2 * 2 + 1]);
+    }
+  }
+#pragma unroll
+  for (int c = 0; c < D / 16; ++c) {
+    unsigned query[2][2], output[2][2];
+    load_right<kStep<D>>(query, q, sub, c * 16);
+    load_right<kStep<D>>(output, dy, sub, c * 16);
+#pragma unroll
+    for (int tile = 0; tile < 2; ++tile) {
+#pragma unroll
+      for (int n = 0; n < 2; ++n) {
+        mma_bf16(gradients.v[tile][c * 2 + n], probabilities[tile], output[n]);
+        mma_bf16(gradients.k[tile][c * 2 + n], slopes[tile], query[n]);
+      }
+    }
+  }
+}
+
+/// Writes the gradients of queries [chunk, chunk + kChunk): `Groups` warps share the channels of a tile of 16. Returns this thread's part of
+/// sum(dscores * cosines). All threads call it.
+template <int D, int Groups>
+__device__ __forceinline__ double write_queries(const BackwardShared<D>& shared, const WindowState& window, int padded, int chunk, int buffer, std::int64_t width,
+                                                bool vectors, bf16* dq) {
+  constexpr int kTiles = kChunk / 16, kChannels = D / Groups;
+  const int lane = static_cast<int>(threadIdx.x) % kWarp, warp = static_cast<int>(threadIdx.x) / kWarp, warps = static_cast<int>(blockDim.x) / kWarp;
+  const int group = Groups == 1 ? 0 : warp / kTiles, first_channel = group * kChannels;
+  double cosines = 0;
+  for (int round = 0; round < kTiles; round += warps) {  // the same number of rounds for all: there are barriers inside
+    const int row = (round + (Groups == 1 ? warp : warp % kTiles)) * 16;
+    const bool works = row < kChunk && chunk + row < window.tokens;
+    float gradient[kChannels / 8][4] = {}, dot[2] = {};
+    const bf16* q = shared.q[buffer];
+    if (works) {
+      for (int key = 0; key < padded; key += 16) {
+        unsigned slope[4];
+        load_left_transposed<kSlopeStep>(slope, shared.slopes, key, row);
+#pragma unroll
+        for (int c = 0; c < kChannels / 16; ++c) {
+          unsigned right[2][2];
+          load_right<kStep<D>>(right, shared.k, key, first_channel + c * 16);
+          mma_bf16(gradient[c * 2], slope, right[0]);
+          mma_bf16(gradient[c * 2 + 1], slope, right[1]);
+        }
+      }
+#pragma unroll
+      for (int i = 0; i < kChannels / 8 * 4; ++i) {
+        const int local = row + i % 4 / 2 * 8 + lane / 4, channel = first_channel + i / 4 * 8 + lane % 4 * 2 + i % 2;
+        dot[i % 4 / 2] += gradient[i / 4][i % 4] * compute(q[local * kStep<D> + channel]) * shared.inverse_q[local];
+      }
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        dot[half] = warp_sum<4>(dot[half]);
+        if (lane % 4 == 0) shared.dots[group * kChunk + row + half * 8 + lane / 4] = dot[half];
+      }
+    }
+    __syncthreads();
+    if (!works) continue;
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      const int local = row + half * 8 + lane / 4, query = chunk + local;
+      if (query >= window.tokens) continue;
+      float whole = shared.dots[local];
+      if constexpr (Groups == 2) whole += shared.dots[kChunk + local];
+      if (group == 0 && lane % 4 == 0) cosines += static_cast<double>(whole);
+      const float inverse = shared.inverse_q[local], projected = inverse < static_cast<float>(1.0 / kNormFloor) ? whole * inverse : 0.0F;
+      bf16* target = dq + shared.place[query] * 3 * width;
+#pragma unroll
+      for (int n = 0; n < kChannels / 8; ++n) {
+        const int channel = first_channel + n * 8 + lane % 4 * 2;
+        float values[2];
+#pragma unroll
+        for (int i = 0; i < 2; ++i) {
+          values[i] = (gradient[n][half * 2 + i] - compute(q[local * kStep<D> + channel + i]) * projected) * window.scale * inverse;
+        }
+        if (vectors && channel < window.head_size) {
+          *reinterpret_cast<unsigned*>(target + channel) = pack_bf16(values[0], values[1]);
+        } else if (!vectors) {
+          for (int i = 0; i < 2; ++i) {
+            if (channel + i < window.head_size) target[channel + i] = stored<bf16>(values[i]);
+          }
+        }
+      }
+    }
+  }
+  return cosines;
+}
+
+/// A warp's gradients of keys and values go over its own keys and values in shared memory, and from there to memory in whole vectors. Nobody may
+/// need these any more.
+template <int D>
+__device__ __forceinline__ void write_keys(const BackwardShared<D>& shared, const WindowState& window, int warp_key, const KeyGradients<D>& gradients,
+                                           std::int64_t width, bool vectors, bf16* dk) {
+  const int lane = static_cast<int>(threadIdx.x) % kWarp;
+#pragma unroll
+  for (int tile = 0; tile < 2; ++tile) {
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      const int key = warp_key + tile * 16 + half * 8 + lane / 4;
+      const float inverse = shared.inverse_k[key];
+      bf16* row = shared.k + key * kStep<D>;
+      float along = 0;
+#pragma unroll
+      for (int i = 0; i < D / 8 * 2; ++i) {
+        along += gradients.k[tile][i / 2][half * 2 + i % 2] * compute(row[i / 2 * 8 + lane % 4 * 2 + i % 2]) * inverse;
+      }
+      along = warp_sum<4>(along);
+      const float projected = inverse < static_cast<float>(1.0 / kNormFloor) ? along * inverse : 0.0F;
+#pragma unroll
+      for (int n = 0; n < D / 8; ++n) {
+        const int channel = n * 8 + lane % 4 * 2;
+        float values[2];
+#pragma unroll
+        for (int i = 0; i < 2; ++i) values[i] = (gradients.k[tile][n][half * 2 + i] - compute(row[channel + i]) * projected) * window.scale * inverse;
+        *reinterpret_cast<unsigned*>(row + channel) = pack_bf16(values[0], values[1]);
+        *reinterpret_cast<unsigned*>(shared.v + key * kStep<D> + channel) = pack_bf16(gradients.v[tile][n][half * 2], gradients.v[tile][n][half * 2 + 1]);
+      }
+    }
+  }
+  __syncwarp();
+  store_rows<D>(shared.k + warp_key * kStep<D>, warp_key, window.tokens, shared.place, dk, 3 * width, window.head_size, vectors);
+  store_rows<D>(shared.v + warp_key * kStep<D>, warp_key, window.tokens, shared.place, dk + width, 3 * width, window.head_size, vectors);
+}
+
+/// One window of a head. Returns this thread's part of sum(dscores * cosines).
+template <int D, bool kDrops>
+__device__ __forceinline__ double backward_window(const WindowAttentionSize& size, const Backward& at, std::int64_t task_index, const BackwardShared<D>& shared,
+                                                  const WindowState& window) {
+  const int padded = static_cast<int>(blockDim.x), tokens = window.tokens, warp_key = static_cast<int>(threadIdx.x) / kWarp * kWarpRows;
+  const WindowTask task(size, task_index);
+  const DropoutFactor<float> factor(size, task);
+  const std::int64_t width = size.heads * size.head_size, head = task.head * size.head_size;
+  const bf16 *q = at.in.qkv + head, *k = q + width, *v = k + width, *dy = at.dy + head;
+  const auto start_chunk = [&](int chunk, int buffer) {
+    start_rows<D>(q, 3 * width, window.head_size, at.vectors, tokens, shared.place, chunk, kChunk, shared.q[buffer]);
+    start_rows<D>(dy, width, window.head_size, at.vectors, tokens, shared.place, chunk, kChunk, shared.dy[buffer]);
+    commit_copies();
+  };
+  __syncthreads();  // the window before has been used
+  find_tokens(size, task, window.masked, padded, shared.place, shared.region);
+  __syncthreads();
+  start_rows<D>(k, 3 * width, window.head_size, at.vectors, tokens, shared.place, 0, padded, shared.k);
+  start_rows<D>(v, 3 * width, window.head_size, at.vectors, tokens, shared.place, 0, padded, shared.v);
+  start_chunk(0, 0);
+  KeyGradients<D> gradients = {};
+  double cosines = 0;
+  for (int chunk = 0, buffer = 0; chunk < tokens; chunk += kChunk, buffer = 1 - buffer) {
+    if (chunk + kChunk < tokens) {
+      start_chunk(chunk + kChunk, 1 - buffer);
+      wait_copies<1>();
+    } else {
+      wait_copies<0>();
+    }
+    for (int i = static_cast<int>(threadIdx.x); i < kChunk; i += padded) {
+      const bool exists = chunk + i < tokens;
+      shared.log_sums[i] = exists ? at.log_sums[task_index * tokens + chunk + i] : 0.0F;
+      shared.along[i] = exists ? at.along[task_index * tokens + chunk + i] : 0.0F;
+    }
+    __syncthreads();
+    if (chunk == 0) find_inverse_norms<D>(shared.k, padded, shared.inverse_k);
+    find_inverse_norms<D>(shared.q[buffer], kChunk, shared.inverse_q);
+    __syncthreads();
+    for (int sub = 0; sub < kChunk && chunk + sub < tokens; sub += 16) {
+      add_queries<D, kDrops>(shared, window, factor, warp_key, chunk, sub, buffer, gradients);
+    }
+    __syncthreads();
+    bf16* dq = at.dqkv + head;
+    if (D >= 32 && padded == kMostTokens) {
+      cosines += write_queries<D, D >= 32 ? 2 : 1>(shared, window, padded, chunk, buffer, width, at.vectors, dq);
+    } else {
+      cosines += write_queries<D, 1>(shared, window, padded, chunk, buffer, width, at.vectors, dq);
+    }
+    __syncthreads();  // before the next chunk's numbers come
+  }
+  write_keys<D>(shared, window, warp_key, gradients, width, at.vectors, at.dqkv + head + width);
+  return cosines;
+}
+
+/// Block (part, head); kWarpRows keys a warp.
+template <int D, bool kDrops>
+__global__ void __launch_bounds__(kMostTokens, 1) backward_kernel(WindowAttentionSize size, Backward at) {
+  const std::int64_t tasks = size.tasks_per_head(), part = blockIdx.x, parts = gridDim.x, head = blockIdx.y, pairs = size.tokens() * size.tokens();
+  const BackwardShared<D> shared(dynamic_shared<std::byte>(), static_cast<int>(blockDim.x));
+  const float logit_scale = at.in.logit_scale[head];
+  WindowState window{.tokens = static_cast<int>(size.tokens()), .head_size = static_cast<int>(size.head_size), .masked = false,
+                     .scale = logit_factor(logit_scale), .bias = at.in.position_bias + head * pairs,
+                     .bias_part = at.bias_parts == nullptr ? nullptr : at.bias_parts + (part * size.heads + head) * pairs, .is_first = true};
+  double cosines = 0;
+  for (std::int64_t i = tasks * part / parts; i < tasks * (part + 1) / parts; ++i) {
+    window.masked = WindowTask(size, head * tasks + i).is_masked(size);
+    cosines += backward_window<D, kDrops>(size, at, head * tasks + i, shared, window);
+    window.is_first = false;
+  }
+  cosines = warp_sum(cosines);
+  if (threadIdx.x % kWarp == 0) shared.cosines[threadIdx.x / kWarp] = cosines;
+  __syncthreads();
+  if (threadIdx.x != 0) return;
+  for (int warp = 1; warp < static_cast<int>(blockDim.x) / kWarp; ++warp) cosines += shared.cosines[warp];
+  at.scale_parts[part * size.heads + head] = static_cast<double>(logit_scale) <= kLargestLogit ? cosines * static_cast<double>(window.scale) : 0.0;
+}
+
+}  // namespace trident::cuda::tensor

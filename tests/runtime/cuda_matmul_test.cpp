@@ -1,0 +1,122 @@
+#include "runtime/kernels/cuda/products.h"
+#include "runtime/kernels/matmul.h"
+#include "runtime/kernels/mlp.h"
+#include "tests/runtime/cuda_kernels.h"
+
+namespace trident {
+namespace {
+
+using namespace testing;
+
+template <class T>
+class CudaMatmul : public OnGpu {};
+using Numbers = ::testing::Types<float, double, bf16>;
+TYPED_TEST_SUITE(CudaMatmul, Numbers);
+
+template <class T>
+void compare_products(const Products& size, std::uint64_t seed) {
+  SCOPED_TRACE(concat(size.count, " of (", size.m, ", ", size.k, ") times (", size.k, ", ", size.n, "), transposed ", size.transpose_a, size.transpose_b,
+                      ", strides ", size.stride_a, " ", size.stride_b, " ", size.stride_c));
+  const auto shape_of = [&](std::int64_t stride, std::int64_t rows, std::int64_t columns) {
+    return stride == 0 ? Shape{rows, columns} : Shape{size.count, rows, columns};
+  };
+  const Tensor a = random_numbers(shape_of(size.stride_a, size.m, size.k), seed), b = random_numbers(shape_of(size.stride_b, size.k, size.n), seed + 1);
+  const Tensor c = empty(shape_of(size.stride_c, size.m, size.n), DType::f64);
+  multiply<double>(Cpu{}, size, a.data<double>(), b.data<double>(), c.data<double>());
+  const Tensor ga = on_gpu<T>(a), gb = on_gpu<T>(b), gc = room<T>(c.shape());
+  multiply<T>(gpu(), size, ga.template data<T>(), gb.template data<T>(), gc.template data<T>());
+  EXPECT_TENSOR_NEAR(back(gc), c, kTolerance<T>);
+}
+
+TYPED_TEST(CudaMatmul, ProductsAgreeWithTheCpu) {
+  std::uint64_t seed = 1;
+  for (const bool transpose_a : {false, true}) {
+    for (const bool transpose_b : {false, true}) {
+      const Products one{.count = 1, .m = 7, .n = 33, .k = 19, .transpose_a = transpose_a, .transpose_b = transpose_b, .stride_c = 7 * 33};
+      compare_products<TypeParam>(one, seed++);
+      Products many = one;
+      many.count = 3, many.stride_a = 7 * 19, many.stride_b = 33 * 19;
+      compare_products<TypeParam>(many, seed++);
+      many.stride_b = 0;
+      compare_products<TypeParam>(many, seed++);
+      many.stride_c = 0;
+      compare_products<TypeParam>(many, seed++);
+    }
+  }
+}
+
+TYPED_TEST(CudaMatmul, EmptySumsAreZero) {
+  compare_products<TypeParam>({.count = 1, .m = 3, .n = 4, .k = 0, .stride_c = 12}, 41);
+  compare_products<TypeParam>({.count = 0, .m = 3, .n = 4, .k = 5, .stride_a = 15, .stride_b = 20}, 42);
+  compare_products<TypeParam>({.count = 1, .m = 0, .n = 4, .k = 5, .stride_c = 20}, 43);
+}
+
+template <class T>
+void compare_linear(LinearSize size, bool with_bias, std::uint64_t seed) {
+  SCOPED_TRACE(concat(size.rows, " rows, ", size.in, " to ", size.out));
+  using W = Wide<T>;
+  const Tensor x = random_numbers({size.rows, size.in}, seed), weight = random_numbers({size.out, size.in}, seed + 1);
+  const Tensor bias = random_numbers({size.out}, seed + 2), dy = random_numbers({size.rows, size.out}, seed + 3);
+  const Tensor y = empty_like(dy), dx = empty_like(x), dweight = empty_like(weight), dbias = empty_like(bias);
+  linear_forward<double>(Cpu{}, size, x.data<double>(), weight.data<double>(), with_bias ? bias.data<double>() : nullptr, y.data<double>());
+  linear_backward_input<double>(Cpu{}, size, dy.data<double>(), weight.data<double>(), dx.data<double>());
+  linear_backward_weight<double>(Cpu{}, size, x.data<double>(), dy.data<double>(), dweight.data<double>(), dbias.data<double>());
+  const Tensor gx = on_gpu<T>(x), gweight = on_gpu<T>(weight), gbias = on_gpu<T>(bias), gdy = on_gpu<T>(dy);
+  const Tensor gy = room<T>(y.shape()), gdx = room<T>(x.shape()), gdweight = room<W>(weight.shape()), gdbias = room<W>(bias.shape());
+  linear_forward<T>(gpu(), size, gx.template data<T>(), gweight.template data<T>(), with_bias ? gbias.template data<T>() : nullptr, gy.template data<T>());
+  linear_backward_input<T>(gpu(), size, gdy.template data<T>(), gweight.template data<T>(), gdx.template data<T>());
+  linear_backward_weight<T>(gpu(), size, gx.template data<T>(), gdy.template data<T>(), gdweight.template data<W>(), gdbias.template data<W>());
+  EXPECT_TENSOR_NEAR(back(gy), y, kTolerance<T>);
+  EXPECT_TENSOR_NEAR(back(gdx), dx, kTolerance<T>);
+  EXPECT_TENSOR_NEAR(back(gdweight), dweight, kTolerance<W>);  // gradients of weights are never rounded to bf16
+  EXPECT_TENSOR_NEAR(back(gdbias), dbias, kTolerance<W>);
+}
+
+TYPED_TEST(CudaMatmul, LinearLayersAgreeWithTheCpu) {
+  compare_linear<TypeParam>({.rows = 5, .in = 3, .out = 7}, true, 51);
+  compare_linear<TypeParam>({.rows = 1000, .in = 16, .out = 40}, false, 52);
+  compare_linear<TypeParam>({.rows = 300, .in = 8, .out = 264}, true, 53);
+  compare_linear<TypeParam>({.rows = 0, .in = 8, .out = 16}, true, 54);
+}
+
+template <class T>
+void compare_mlp(MlpSize size, bool keeps, std::uint64_t seed) {
+  SCOPED_TRACE(concat(size.rows, " rows, ", size.in, " to ", size.hidden, " to ", size.out));
+  using W = Wide<T>;
+  const Tensor x = random_numbers({size.rows, size.in}, seed), dy = random_numbers({size.rows, size.out}, seed + 1);
+  const Tensor parameters[4] = {random_numbers({size.hidden, size.in}, seed + 2), random_numbers({size.hidden}, seed + 3),
+                                random_numbers({size.out, size.hidden}, seed + 4), random_numbers({size.out}, seed + 5)};
+  const Tensor y = empty_like(dy), before = empty({size.rows, size.hidden}, DType::f64), dx = empty_like(x);
+  Tensor gradients[4], on[4], got[4];
+  for (int i = 0; i < 4; ++i) {
+    gradients[i] = empty_like(parameters[i]);
+    on[i] = on_gpu<T>(parameters[i]);
+    got[i] = room<W>(parameters[i].shape());
+  }
+  const auto at = [](const Tensor& tensor) { return tensor.data<double>(); };
+  const MlpWeights<double> weights{at(parameters[0]), at(parameters[1]), at(parameters[2]), at(parameters[3])};
+  mlp_forward<double>(Cpu{}, size, at(x), weights, at(before), at(y));
+  mlp_backward<double>(Cpu{}, size, at(x), at(before), at(dy), weights, {at(dx), at(gradients[0]), at(gradients[1]), at(gradients[2]), at(gradients[3])});
+  const Tensor gx = on_gpu<T>(x), gdy = on_gpu<T>(dy), gbefore = room<T>(before.shape()), gy = room<T>(y.shape()), gdx = room<T>(x.shape());
+  const auto gat = [](const Tensor& tensor) { return tensor.data<T>(); };
+  const auto wide = [](const Tensor& tensor) { return tensor.data<W>(); };
+  const MlpWeights<T> gweights{gat(on[0]), gat(on[1]), gat(on[2]), gat(on[3])};
+  mlp_forward<T>(gpu(), size, gat(gx), gweights, keeps ? gat(gbefore) : nullptr, gat(gy));
+  EXPECT_TENSOR_NEAR(back(gy), y, kTolerance<T>);
+  if (!keeps) return;
+  EXPECT_TENSOR_NEAR(back(gbefore), before, kTolerance<T>);
+  mlp_backward<T>(gpu(), size, gat(gx), gat(gbefore), gat(gdy), gweights, {gat(gdx), wide(got[0]), wide(got[1]), wide(got[2]), wide(got[3])});
+  EXPECT_TENSOR_NEAR(back(gdx), dx, kTolerance<T>);
+  for (int i = 0; i < 4; ++i) EXPECT_TENSOR_NEAR(back(got[i]), gradients[i], kTolerance<T>);
+}
+
+TYPED_TEST(CudaMatmul, MlpsAgreeWithTheCpu) {
+  compare_mlp<TypeParam>({.rows = 70, .in = 6, .hidden = 24, .out = 5}, true, 61);
+  compare_mlp<TypeParam>({.rows = 9, .in = 4, .hidden = 15, .out = 4, .activation = Activation::relu}, true, 62);
+  compare_mlp<TypeParam>({.rows = 140, .in = 8, .hidden = 296, .out = 8}, true, 63);
+  compare_mlp<TypeParam>({.rows = 33, .in = 8, .hidden = 32, .out = 8}, false, 64);
+  compare_mlp<TypeParam>({.rows = 0, .in = 8, .hidden = 32, .out = 8}, true, 65);
+}
+
+}  // namespace
+}  // namespace trident
