@@ -1,6 +1,6 @@
-/// Question: what fraction of a GPU's limits do the kernels of scOT reach: window attention of the rate of a large bf16 product (cuBLASLt's own),
-/// layer norm and AdamW of the bandwidth of a large copy within its memory? Shapes of Poseidon T, B and L at 128x128, one level at a time.
-/// Prints one JSON object a line: what was timed, microseconds a call (the median of several series), and its rate against the limit.
+/// Question: what fraction of a GPU's limits do the kernels of scOT reach: window attention of the rate of a large bf16 product (cuBLASLt's
+/// own), layer norm and AdamW of the bandwidth of a large copy within its memory? Shapes of Poseidon T, B and L at 128x128, one level at a
+/// time. Prints one JSON object a line: what was timed, microseconds a call (the median of several series), and its rate against the limit.
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -60,7 +60,8 @@ double seconds_of(const std::function<void()>& call) {
 /// Floating-point operations a second of a product of 8192 x 8192 numbers of bf16.
 double tensor_limit() {
   constexpr std::int64_t kSide = 8192;
-  const Tensor a = numbers({kSide, kSide}, DType::bf16), b = numbers({kSide, kSide}, DType::bf16), c = empty({kSide, kSide}, DType::bf16, kGpu);
+  const Tensor a = numbers({kSide, kSide}, DType::bf16), b = numbers({kSide, kSide}, DType::bf16),
+               c = empty({kSide, kSide}, DType::bf16, kGpu);
   const Products size{.count = 1, .m = kSide, .n = kSide, .k = kSide, .transpose_b = true, .stride_c = kSide * kSide};
   return 2.0 * kSide * kSide * kSide / seconds_of([&] { multiply(gpu(), size, a.data<bf16>(), b.data<bf16>(), c.data<bf16>()); });
 }
@@ -72,8 +73,8 @@ double copy_limit() {
 }
 
 void report(const std::string& name, double seconds, double work, double limit, const char* unit) {
-  std::printf("{\"kernel\": \"%s\", \"microseconds\": %.2f, \"%s\": %.4g, \"of_limit\": %.3f}\n", name.c_str(), seconds * 1e6, unit, work / seconds,
-              work / seconds / limit);
+  std::printf("{\"kernel\": \"%s\", \"microseconds\": %.2f, \"%s\": %.4g, \"of_limit\": %.3f}\n", name.c_str(), seconds * 1e6, unit,
+              work / seconds, work / seconds / limit);
   std::fflush(stdout);
 }
 
@@ -87,19 +88,29 @@ template <class T>
 void time_attention(const Level& level, double limit) {
   using W = Wide<T>;
   const std::int64_t window = std::min<std::int64_t>(16, level.side), width = level.heads * level.head_size;
-  WindowAttentionSize size{.batch = level.batch, .ny = level.side, .nx = level.side, .heads = level.heads, .head_size = level.head_size,
-                           .grid = {.window = window}, .dropout = {}};
-  if (level.side > window) size.grid = {.window = window, .roll = 8, .mask_shift = 8, .global_rows = level.side, .global_columns = level.side};
-  const Tensor qkv = numbers({level.batch, level.side, level.side, 3 * width}, dtype_of<T>), dy = numbers({level.batch, level.side, level.side, width}, dtype_of<T>);
-  const Tensor scale = numbers({level.heads}, dtype_of<W>), bias = numbers({level.heads, window * window, window * window}, dtype_of<W>, 4.0);
+  WindowAttentionSize size{.batch = level.batch,
+                           .ny = level.side,
+                           .nx = level.side,
+                           .heads = level.heads,
+                           .head_size = level.head_size,
+                           .grid = {.window = window},
+                           .dropout = {}};
+  if (level.side > window)
+    size.grid = {.window = window, .roll = 8, .mask_shift = 8, .global_rows = level.side, .global_columns = level.side};
+  const Tensor qkv = numbers({level.batch, level.side, level.side, 3 * width}, dtype_of<T>),
+               dy = numbers({level.batch, level.side, level.side, width}, dtype_of<T>);
+  const Tensor scale = numbers({level.heads}, dtype_of<W>),
+               bias = numbers({level.heads, window * window, window * window}, dtype_of<W>, 4.0);
   const Tensor y = empty_like(dy), log_sums = empty({level.heads * size.tasks_per_head() * size.tokens()}, dtype_of<W>, kGpu);
   const Tensor dqkv = empty_like(qkv), dscale = empty_like(scale), dbias = empty_like(bias);
   const WindowAttentionInputs<T> in{qkv.data<T>(), scale.data<W>(), bias.data<W>()};
   const double products = 2.0 * static_cast<double>(level.heads * size.tasks_per_head() * size.tokens() * size.tokens() * level.head_size);
   const std::string name = concat("attention ", name_of(dtype_of<T>), " ", level.name, " batch ", level.batch);
-  report(name + " forward", seconds_of([&] { window_attention_forward<T>(gpu(), size, in, y.data<T>(), log_sums.data<W>()); }), 2 * products, limit, "flops");
+  report(name + " forward", seconds_of([&] { window_attention_forward<T>(gpu(), size, in, y.data<T>(), log_sums.data<W>()); }),
+         2 * products, limit, "flops");
   report(name + " backward", seconds_of([&] {
-           window_attention_backward<T>(gpu(), size, in, {y.data<T>(), log_sums.data<W>()}, dy.data<T>(), {dqkv.data<T>(), dscale.data<W>(), dbias.data<W>()});
+           window_attention_backward<T>(gpu(), size, in, {y.data<T>(), log_sums.data<W>()}, dy.data<T>(),
+                                        {dqkv.data<T>(), dscale.data<W>(), dbias.data<W>()});
          }),
          5 * products, limit, "flops");
 }
@@ -110,16 +121,21 @@ void time_layer_norm(const Level& level, double limit) {
   const NormRows size{.samples = level.batch, .rows = level.side * level.side, .width = level.heads * level.head_size};
   const Shape rows{size.count, size.width}, per_sample{size.samples, size.width};
   const Tensor x = numbers(rows, dtype_of<T>), residual = numbers(rows, dtype_of<T>), y = empty_like(x), dx = empty_like(x);
-  const Tensor scale = numbers(per_sample, dtype_of<W>), shift = numbers(per_sample, dtype_of<W>), dscale = empty_like(scale), dshift = empty_like(scale);
-  const Tensor mean = empty({size.count}, dtype_of<W>, kGpu), rstd = empty_like(mean), workspace = empty({layer_norm_workspace(size)}, dtype_of<W>, kGpu);
+  const Tensor scale = numbers(per_sample, dtype_of<W>), shift = numbers(per_sample, dtype_of<W>), dscale = empty_like(scale),
+               dshift = empty_like(scale);
+  const Tensor mean = empty({size.count}, dtype_of<W>, kGpu), rstd = empty_like(mean),
+               workspace = empty({layer_norm_workspace(size)}, dtype_of<W>, kGpu);
   const double array = static_cast<double>(x.num_bytes());
   const std::string name = concat("layer norm ", name_of(dtype_of<T>), " ", level.name, " batch ", level.batch);
   report(name + " forward", seconds_of([&] {
-           layer_norm<T>(gpu(), size, 1e-5, x.data<T>(), scale.data<W>(), shift.data<W>(), residual.data<T>(), y.data<T>(), mean.data<W>(), rstd.data<W>());
+           layer_norm<T>(gpu(), size, 1e-5, x.data<T>(), scale.data<W>(), shift.data<W>(), residual.data<T>(), y.data<T>(), mean.data<W>(),
+                         rstd.data<W>());
          }),
          3 * array, limit, "bytes_per_second");
-  const NormGradient<T> gradient{x.data<T>(), y.data<T>(), scale.data<W>(), mean.data<W>(), rstd.data<W>(), dx.data<T>(), dscale.data<W>(), dshift.data<W>()};
-  report(name + " backward", seconds_of([&] { layer_norm_gradient<T>(gpu(), size, gradient, workspace.data<W>()); }), 3 * array, limit, "bytes_per_second");
+  const NormGradient<T> gradient{x.data<T>(),    y.data<T>(),  scale.data<W>(),  mean.data<W>(),
+                                 rstd.data<W>(), dx.data<T>(), dscale.data<W>(), dshift.data<W>()};
+  report(name + " backward", seconds_of([&] { layer_norm_gradient<T>(gpu(), size, gradient, workspace.data<W>()); }), 3 * array, limit,
+         "bytes_per_second");
 }
 
 void time_adamw(std::int64_t size, double limit) {
@@ -135,15 +151,18 @@ void time_adamw(std::int64_t size, double limit) {
   const Tensor table = words_of(blocks.data(), blocks.size() * sizeof(FlatBlock)), numbers_of_step = words_of(&step, sizeof step);
   const Tensor value = numbers({size}, DType::f32), gradient = numbers({size}, DType::f32), first = numbers({size}, DType::f32);
   const Tensor second = full({size}, 1.0, DType::f32, kGpu), copy = empty({size}, DType::bf16, kGpu);
-  const Tensor norm = to_device(from_values<double>({1}, std::vector{1.0}), kGpu), sums = empty({static_cast<std::int64_t>(blocks.size())}, DType::f64, kGpu);
+  const Tensor norm = to_device(from_values<double>({1}, std::vector{1.0}), kGpu),
+               sums = empty({static_cast<std::int64_t>(blocks.size())}, DType::f64, kGpu);
   const FlatBlocks all{reinterpret_cast<const FlatBlock*>(table.data<std::int64_t>()), static_cast<std::int64_t>(blocks.size())};
-  const AdamWBuffers<float> buffers{value.data<float>(), gradient.data<float>(), first.data<float>(), second.data<float>(), copy.data<bf16>()};
+  const AdamWBuffers<float> buffers{value.data<float>(), gradient.data<float>(), first.data<float>(), second.data<float>(),
+                                    copy.data<bf16>()};
   const auto* shared = reinterpret_cast<const AdamWStep*>(numbers_of_step.data<std::int64_t>());
   const double elements = static_cast<double>(size);
-  report(concat("adamw of ", size, " elements"), seconds_of([&] { adamw<float>(gpu(), shared, all, norm.data<double>(), buffers); }), 30 * elements, limit,
+  report(concat("adamw of ", size, " elements"), seconds_of([&] { adamw<float>(gpu(), shared, all, norm.data<double>(), buffers); }),
+         30 * elements, limit, "bytes_per_second");
+  report(concat("sums of squares of ", size, " elements"),
+         seconds_of([&] { sums_of_squares<float>(gpu(), all, gradient.data<float>(), sums.data<double>()); }), 4 * elements, limit,
          "bytes_per_second");
-  report(concat("sums of squares of ", size, " elements"), seconds_of([&] { sums_of_squares<float>(gpu(), all, gradient.data<float>(), sums.data<double>()); }),
-         4 * elements, limit, "bytes_per_second");
 }
 
 int run() {
@@ -152,8 +171,12 @@ int run() {
     return 1;
   }
   const double tensor = tensor_limit(), copy = copy_limit();
-  std::printf("{\"device\": \"%s\", \"tensor_limit_flops\": %.4g, \"copy_limit_bytes_per_second\": %.4g}\n", device_properties(kGpu).name.c_str(), tensor, copy);
-  for (const Level& level : {Level{"L level 0", 64, 32, 3, 64}, {"L level 1", 64, 16, 6, 64}, {"L level 2", 64, 8, 12, 64}, {"B level 0", 128, 32, 3, 32},
+  std::printf("{\"device\": \"%s\", \"tensor_limit_flops\": %.4g, \"copy_limit_bytes_per_second\": %.4g}\n",
+              device_properties(kGpu).name.c_str(), tensor, copy);
+  for (const Level& level : {Level{"L level 0", 64, 32, 3, 64},
+                             {"L level 1", 64, 16, 6, 64},
+                             {"L level 2", 64, 8, 12, 64},
+                             {"B level 0", 128, 32, 3, 32},
                              {"T level 0", 256, 32, 3, 16}}) {
     time_attention<bf16>(level, tensor);
     time_attention<float>(level, tensor);

@@ -81,7 +81,8 @@ __device__ __forceinline__ void update(const AdamWBuffers<T>& to, const Rule& ru
   if constexpr (kAligned) {
     g = load<N>(to.gradient + at), x = load<N>(to.value + at), m = load<N>(to.first + place), v = load<N>(to.second + place);
   } else {
-    for (int i = 0; i < N; ++i) g[i] = to.gradient[at + i], x[i] = to.value[at + i], m[i] = to.first[place + i], v[i] = to.second[place + i];
+    for (int i = 0; i < N; ++i)
+      g[i] = to.gradient[at + i], x[i] = to.value[at + i], m[i] = to.first[place + i], v[i] = to.second[place + i];
   }
 #pragma unroll
   for (int i = 0; i < N; i += Rule::kUnit) rule(&x[i], &g[i], &m[i], &v[i]);
@@ -113,8 +114,10 @@ __device__ void update_block(const AdamWBuffers<T>& to, const FlatBlock& block, 
                        is_aligned(to.first) && is_aligned(to.second) && reinterpret_cast<std::uintptr_t>(to.copy) % (N * sizeof(bf16)) == 0;
   if (!aligned || head > count) head = count;
   const std::int64_t vectors = (count - head) / N, tail = head + vectors * N;
-  for (std::int64_t i = threadIdx.x; i < vectors; i += kThreads) update<N, true>(to, rule, block.begin + head + i * N, block.place + head + i * N);
-  for (std::int64_t i = threadIdx.x * kUnit; i < head; i += kThreads * kUnit) update<kUnit, false>(to, rule, block.begin + i, block.place + i);
+  for (std::int64_t i = threadIdx.x; i < vectors; i += kThreads)
+    update<N, true>(to, rule, block.begin + head + i * N, block.place + head + i * N);
+  for (std::int64_t i = threadIdx.x * kUnit; i < head; i += kThreads * kUnit)
+    update<kUnit, false>(to, rule, block.begin + i, block.place + i);
   for (std::int64_t i = tail + threadIdx.x * kUnit; i < count; i += kThreads * kUnit) {
     update<kUnit, false>(to, rule, block.begin + i, block.place + i);
   }
@@ -173,7 +176,7 @@ void sums_of_squares(Cuda device, FlatBlocks blocks, const T* x, double* sums) {
   launch_kernel(sums_of_squares_kernel<T>, grid_of(blocks), kThreads, 0, device, blocks, x, sums);
 }
 
-#define TRIDENT_ADAMW(T)                                                                                             \
+#define TRIDENT_ADAMW(T)                                                                                      \
   template void adamw<T>(Cuda, const AdamWStep*, FlatBlocks, const double*, const AdamWBuffers<T>&);          \
   template void neuralop_adamw<T>(Cuda, const AdamWStep*, FlatBlocks, const double*, const AdamWBuffers<T>&); \
   template void sums_of_squares<T>(Cuda, FlatBlocks, const T*, double*);

@@ -14,7 +14,8 @@ constexpr int kLargestHead = 128;
 
 void require_supported(const WindowAttentionSize& size) {
   if (size.head_size > kLargestHead) {
-    throw ShapeError(concat("window_attention: heads of ", size.head_size, " numbers; CUDA devices take up to ", kLargestHead, ": use more heads"));
+    throw ShapeError(
+        concat("window_attention: heads of ", size.head_size, " numbers; CUDA devices take up to ", kLargestHead, ": use more heads"));
   }
 }
 
@@ -42,7 +43,8 @@ bool copies_vectors(std::int64_t head_size, const bf16* a, const bf16* b) { retu
 
 void tensor_forward(Cuda device, const WindowAttentionSize& size, WindowAttentionInputs<bf16> in, bf16* y, float* log_sums) {
   const int padded = tensor::padded_tokens(size.tokens()), rows = std::min(padded, tensor::kForwardWarps * tensor::kWarpRows);
-  const dim3 grid(static_cast<unsigned>(size.tasks_per_head()), static_cast<unsigned>(divided_up(padded, rows)), static_cast<unsigned>(size.heads));
+  const dim3 grid(static_cast<unsigned>(size.tasks_per_head()), static_cast<unsigned>(divided_up(padded, rows)),
+                  static_cast<unsigned>(size.heads));
   const tensor::Forward at{in, y, log_sums, copies_vectors(size.head_size, in.qkv, y)};
   with_head<tensor::kLargestHead>(size, [&](auto d, auto drops) {
     launch_kernel(tensor::forward_kernel<d(), drops()>, grid, rows, tensor::ForwardShared<d()>::bytes(padded, rows), device, size, at);
@@ -59,8 +61,10 @@ void simt_backward(Cuda device, const WindowAttentionSize& size, const simt::Bac
   with_head<kLargestHead>(size, [&](auto d, auto drops) {
     const auto heads = static_cast<unsigned>(size.heads), rows = static_cast<unsigned>(tiles);
     constexpr std::size_t kShared = sizeof(simt::BackwardShared<Compute<T>, d()>);
-    launch_kernel(simt::query_kernel<T, d(), drops()>, dim3(rows, static_cast<unsigned>(parts), heads), simt::kThreads, kShared, device, size, at);
-    launch_kernel(simt::key_kernel<T, d(), drops()>, dim3(static_cast<unsigned>(size.tasks_per_head()), rows, heads), simt::kThreads, kShared, device, size, at);
+    launch_kernel(simt::query_kernel<T, d(), drops()>, dim3(rows, static_cast<unsigned>(parts), heads), simt::kThreads, kShared, device,
+                  size, at);
+    launch_kernel(simt::key_kernel<T, d(), drops()>, dim3(static_cast<unsigned>(size.tasks_per_head()), rows, heads), simt::kThreads,
+                  kShared, device, size, at);
   });
 }
 
@@ -94,13 +98,14 @@ void window_attention_forward(Cuda device, const WindowAttentionSize& size, Wind
   const simt::Forward<T> at{in, y, log_sums, simt::loads_vectors(size.head_size, in.qkv)};
   with_head<kLargestHead>(size, [&](auto d, auto drops) {
     const dim3 grid(static_cast<unsigned>(size.tasks_per_head()), tiles_of<T>(size), static_cast<unsigned>(size.heads));
-    launch_kernel(simt::forward_kernel<T, d(), drops()>, grid, simt::kThreads, sizeof(simt::ForwardShared<Compute<T>, d()>), device, size, at);
+    launch_kernel(simt::forward_kernel<T, d(), drops()>, grid, simt::kThreads, sizeof(simt::ForwardShared<Compute<T>, d()>), device, size,
+                  at);
   });
 }
 
 template <class T>
-void window_attention_backward(Cuda device, const WindowAttentionSize& size, WindowAttentionInputs<T> in, WindowAttentionKept<T> kept, const T* dy,
-                               WindowAttentionGradients<T> to) {
+void window_attention_backward(Cuda device, const WindowAttentionSize& size, WindowAttentionInputs<T> in, WindowAttentionKept<T> kept,
+                               const T* dy, WindowAttentionGradients<T> to) {
   using C = Compute<T>;
   require_supported(size);
   const std::int64_t tasks = size.heads * size.tasks_per_head(), parts = tasks == 0 ? 0 : attention_parts(size);
@@ -110,12 +115,16 @@ void window_attention_backward(Cuda device, const WindowAttentionSize& size, Win
   const Block along_memory = workspace(device, static_cast<std::size_t>(tasks * size.tokens()) * sizeof(C));
   const Block bias_memory = workspace(device, to.position_bias == nullptr ? 0 : static_cast<std::size_t>(parts * biases) * sizeof(C));
   const Block scale_memory = workspace(device, static_cast<std::size_t>(parts * tiles * size.heads) * sizeof(double));
-  auto *along = static_cast<C*>(along_memory.data()), *bias_parts = to.position_bias == nullptr ? nullptr : static_cast<C*>(bias_memory.data());
+  auto *along = static_cast<C*>(along_memory.data()),
+       *bias_parts = to.position_bias == nullptr ? nullptr : static_cast<C*>(bias_memory.data());
   auto* scale_parts = static_cast<double*>(scale_memory.data());
-  launch_kernel(along_kernel<T>, strided_grid(tasks * size.tokens() * kAlongLanes, kAlongThreads), kAlongThreads, 0, device, size, kept.y, dy, along);
+  launch_kernel(along_kernel<T>, strided_grid(tasks * size.tokens() * kAlongLanes, kAlongThreads), kAlongThreads, 0, device, size, kept.y,
+                dy, along);
   if constexpr (std::is_same_v<T, bf16>) {
     if (on_tensor_cores) {
-      const tensor::Backward at{in, kept.log_sums, along, dy, to.qkv, bias_parts, scale_parts, copies_vectors(size.head_size, in.qkv, dy) && copies_vectors(size.head_size, to.qkv, dy)};
+      const tensor::Backward at{
+          in,     kept.log_sums, along,       dy,
+          to.qkv, bias_parts,    scale_parts, copies_vectors(size.head_size, in.qkv, dy) && copies_vectors(size.head_size, to.qkv, dy)};
       const int padded = tensor::padded_tokens(size.tokens());
       with_head<tensor::kLargestHead>(size, [&](auto d, auto drops) {
         launch_kernel(tensor::backward_kernel<d(), drops()>, dim3(static_cast<unsigned>(parts), static_cast<unsigned>(size.heads)), padded,
@@ -124,17 +133,20 @@ void window_attention_backward(Cuda device, const WindowAttentionSize& size, Win
     }
   }
   if (!on_tensor_cores) {
-    const simt::Backward<T> at{in, kept.log_sums, along, dy, to.qkv, bias_parts, scale_parts, simt::loads_vectors(size.head_size, in.qkv, dy)};
+    const simt::Backward<T> at{in,     kept.log_sums, along,       dy,
+                               to.qkv, bias_parts,    scale_parts, simt::loads_vectors(size.head_size, in.qkv, dy)};
     simt_backward(device, size, at, parts, tiles);
   }
-  if (to.position_bias != nullptr) add_parts(device, {.parts = parts, .count = biases}, static_cast<const C*>(bias_parts), to.position_bias);
-  if (to.logit_scale != nullptr) add_parts(device, {.parts = parts * tiles, .count = size.heads}, static_cast<const double*>(scale_parts), to.logit_scale);
+  if (to.position_bias != nullptr)
+    add_parts(device, {.parts = parts, .count = biases}, static_cast<const C*>(bias_parts), to.position_bias);
+  if (to.logit_scale != nullptr)
+    add_parts(device, {.parts = parts * tiles, .count = size.heads}, static_cast<const double*>(scale_parts), to.logit_scale);
 }
 
-#define TRIDENT_ATTENTION(T)                                                                                                      \
-  template void window_attention_forward<T>(Cuda, const WindowAttentionSize&, WindowAttentionInputs<T>, T*, Wide<T>*);            \
-  template void window_attention_backward<T>(Cuda, const WindowAttentionSize&, WindowAttentionInputs<T>, WindowAttentionKept<T>, \
-                                             const T*, WindowAttentionGradients<T>);
+#define TRIDENT_ATTENTION(T)                                                                                                               \
+  template void window_attention_forward<T>(Cuda, const WindowAttentionSize&, WindowAttentionInputs<T>, T*, Wide<T>*);                     \
+  template void window_attention_backward<T>(Cuda, const WindowAttentionSize&, WindowAttentionInputs<T>, WindowAttentionKept<T>, const T*, \
+                                             WindowAttentionGradients<T>);
 TRIDENT_ATTENTION(float)
 TRIDENT_ATTENTION(double)
 TRIDENT_ATTENTION(bf16)

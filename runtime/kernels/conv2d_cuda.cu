@@ -1,6 +1,6 @@
-/// Direct convolutions of fields: the models' have few channels (4 to 4, 5x5) or are few. A block computes a tile of points of several output
-/// channels from tiles of the input in shared memory, one input channel after the other. Limited by memory at 4 to 4 channels (200 FLOPs an
-/// output of 4 read and 4 written bytes), else by the units for f32.
+/// Direct convolutions of fields: the models' have few channels (4 to 4, 5x5) or are few. A block computes a tile of points of several
+/// output channels from tiles of the input in shared memory, one input channel after the other. Limited by memory at 4 to 4 channels (200
+/// FLOPs an output of 4 read and 4 written bytes), else by the units for f32.
 #include "runtime/kernels/convolution.h"
 #include "runtime/kernels/cuda/parts.h"
 
@@ -10,8 +10,8 @@ namespace {
 using namespace cuda;
 
 constexpr int kThreads = 256;
-constexpr int kTile = 32;                            // outputs along both axes
-constexpr int kRows = kTile / (kThreads / kTile);    // outputs of a thread, one above the other
+constexpr int kTile = 32;                          // outputs along both axes
+constexpr int kRows = kTile / (kThreads / kTile);  // outputs of a thread, one above the other
 
 /// Block (tile, kOut channels, sample). `turned`: the weights are those of the convolution that this one is the adjoint of.
 template <class T, int kOut>
@@ -19,7 +19,8 @@ __global__ void __launch_bounds__(kThreads) forward_kernel(Conv2dSize size, cons
   using C = Compute<T>;
   const int kernel = static_cast<int>(size.kernel), taps = kernel * kernel, reach = kTile + kernel - 1;
   C *weights = dynamic_shared<C>(), *points = weights + taps * kOut;  // (taps, kOut), (reach, reach)
-  const std::int64_t tiles_x = divided_up<std::int64_t>(size.out_nx(), kTile), sample = blockIdx.z, first_out = static_cast<std::int64_t>(blockIdx.y) * kOut;
+  const std::int64_t tiles_x = divided_up<std::int64_t>(size.out_nx(), kTile), sample = blockIdx.z,
+                     first_out = static_cast<std::int64_t>(blockIdx.y) * kOut;
   const std::int64_t first_row = blockIdx.x / tiles_x * kTile, first_column = blockIdx.x % tiles_x * kTile;
   const int column = static_cast<int>(threadIdx.x) % kTile, row = static_cast<int>(threadIdx.x) / kTile * kRows;
   C sum[kRows][kOut];
@@ -82,10 +83,12 @@ struct WeightTask {
 
 /// Part blockIdx.y of the sums over all points of all samples: parts (gridDim.y, out, in, kernel, kernel).
 template <class T>
-__global__ void __launch_bounds__(kThreads) weight_kernel(Conv2dSize size, std::int64_t part_points, const T* x, const T* dy, Compute<T>* parts) {
+__global__ void __launch_bounds__(kThreads)
+    weight_kernel(Conv2dSize size, std::int64_t part_points, const T* x, const T* dy, Compute<T>* parts) {
   using C = Compute<T>;
   const WeightTask task(size, blockIdx.x);
-  const std::int64_t field = size.out_ny() * size.out_nx(), first = blockIdx.y * part_points, last = min(size.batch * field, first + part_points);
+  const std::int64_t field = size.out_ny() * size.out_nx(), first = blockIdx.y * part_points,
+                     last = min(size.batch * field, first + part_points);
   C sum[kWeightOuts][kWeightTaps] = {};
   for (std::int64_t i = first + threadIdx.x; i < last; i += kThreads) {
     const std::int64_t sample = i / field, point = i % field;
@@ -134,9 +137,11 @@ __global__ void __launch_bounds__(kThreads) field_sums_kernel(std::int64_t point
 
 template <class T>
 void forward_any(Cuda device, const Conv2dSize& size, const T* x, const T* weight, const T* bias, T* y, bool turned) {
-  const std::int64_t tiles = divided_up<std::int64_t>(size.out_ny(), kTile) * divided_up<std::int64_t>(size.out_nx(), kTile), reach = kTile + size.kernel - 1;
+  const std::int64_t tiles = divided_up<std::int64_t>(size.out_ny(), kTile) * divided_up<std::int64_t>(size.out_nx(), kTile),
+                     reach = kTile + size.kernel - 1;
   const auto launch = [&](auto outs) {
-    const dim3 grid(static_cast<unsigned>(tiles), static_cast<unsigned>(divided_up<std::int64_t>(size.out, outs())), static_cast<unsigned>(size.batch));
+    const dim3 grid(static_cast<unsigned>(tiles), static_cast<unsigned>(divided_up<std::int64_t>(size.out, outs())),
+                    static_cast<unsigned>(size.batch));
     const auto shared = static_cast<std::size_t>(size.kernel * size.kernel * outs() + reach * reach) * sizeof(Compute<T>);
     launch_kernel(forward_kernel<T, outs()>, grid, kThreads, shared, device, size, x, weight, bias, y, turned);
   };
@@ -154,7 +159,12 @@ void conv2d_forward(Cuda device, const Conv2dSize& size, const T* x, const T* we
 template <class T>
 void conv2d_backward_input(Cuda device, const Conv2dSize& size, const T* dy, const T* weight, T* dx) {
   // The adjoint of a convolution is one with the kernel turned by 180 degrees and the channels exchanged.
-  const Conv2dSize adjoint{.batch = size.batch, .in = size.out, .out = size.in, .ny = size.out_ny(), .nx = size.out_nx(), .kernel = size.kernel,
+  const Conv2dSize adjoint{.batch = size.batch,
+                           .in = size.out,
+                           .out = size.in,
+                           .ny = size.out_ny(),
+                           .nx = size.out_nx(),
+                           .kernel = size.kernel,
                            .padding = size.kernel - 1 - size.padding};
   const T* no_bias = nullptr;
   forward_any(device, adjoint, dy, weight, no_bias, dx, true);
@@ -172,19 +182,21 @@ void conv2d_backward_weight(Cuda device, const Conv2dSize& size, const T* x, con
   }
   const std::int64_t weights = size.out * size.in * size.kernel * size.kernel;
   if (dweight == nullptr || weights == 0) return;
-  const std::int64_t tasks = divided_up<std::int64_t>(size.out, kWeightOuts) * size.in * size.kernel * divided_up<std::int64_t>(size.kernel, kWeightTaps);
+  const std::int64_t tasks =
+      divided_up<std::int64_t>(size.out, kWeightOuts) * size.in * size.kernel * divided_up<std::int64_t>(size.kernel, kWeightTaps);
   constexpr std::int64_t kEnoughBlocks = 1056, kFewestPoints = 1024;
   const std::int64_t most_parts = divided_up(kEnoughBlocks, tasks), part_points = std::max(kFewestPoints, divided_up(points, most_parts));
   const std::int64_t count = divided_up(points, part_points);
   const Block memory = workspace(device, static_cast<std::size_t>(count * weights) * sizeof(C));
   auto* parts = static_cast<C*>(memory.data());
-  launch_kernel(weight_kernel<T>, dim3(static_cast<unsigned>(tasks), static_cast<unsigned>(count)), kThreads, 0, device, size, part_points, x, dy, parts);
+  launch_kernel(weight_kernel<T>, dim3(static_cast<unsigned>(tasks), static_cast<unsigned>(count)), kThreads, 0, device, size, part_points,
+                x, dy, parts);
   add_parts(device, {.parts = count, .count = weights}, static_cast<const C*>(parts), dweight);
 }
 
-#define TRIDENT_CONV2D(T)                                                                         \
-  template void conv2d_forward<T>(Cuda, const Conv2dSize&, const T*, const T*, const T*, T*);     \
-  template void conv2d_backward_input<T>(Cuda, const Conv2dSize&, const T*, const T*, T*);        \
+#define TRIDENT_CONV2D(T)                                                                     \
+  template void conv2d_forward<T>(Cuda, const Conv2dSize&, const T*, const T*, const T*, T*); \
+  template void conv2d_backward_input<T>(Cuda, const Conv2dSize&, const T*, const T*, T*);    \
   template void conv2d_backward_weight<T>(Cuda, const Conv2dSize&, const T*, const T*, Wide<T>*, Wide<T>*);
 TRIDENT_CONV2D(float)
 TRIDENT_CONV2D(double)

@@ -13,8 +13,10 @@ constexpr int kFast = 7, kTaps = kFast * kFast;  // extent of the kernels of the
 constexpr int kChannels = kWarp;
 constexpr int kTileRows = 8;
 /// Outputs along x of a tile: half as many of f64, so that tiles fit everywhere.
-template <class C> constexpr int kTileColumns = sizeof(C) == 4 ? 16 : 8;
-template <class C> constexpr int kReachColumns = kTileColumns<C> + kFast - 1;
+template <class C>
+constexpr int kTileColumns = sizeof(C) == 4 ? 16 : 8;
+template <class C>
+constexpr int kReachColumns = kTileColumns<C> + kFast - 1;
 constexpr int kReachRows = kTileRows + kFast - 1;
 
 /// Tiles of the outputs: (batch, tile row, tile column).
@@ -30,14 +32,16 @@ Tiles tiles_of(const DepthwiseSize& size) {
 struct Tile {
   std::int64_t sample, row, column;  // of its first output
   __device__ Tile(const Tiles& tiles, std::int64_t index, int tile_columns)
-      : sample(index / (tiles.rows * tiles.columns)), row(index / tiles.columns % tiles.rows * kTileRows), column(index % tiles.columns * tile_columns) {}
+      : sample(index / (tiles.rows * tiles.columns)),
+        row(index / tiles.columns % tiles.rows * kTileRows),
+        column(index % tiles.columns * tile_columns) {}
 };
 
 /// Copies tokens [row, row + Rows) x [column, column + Columns) of a sample, of channels [channel, channel + kChannels), to shared memory
 /// (Rows, Columns, kChannels); zeros where there is none.
 template <int Rows, int Columns, int Threads, class T>
-__device__ __forceinline__ void gather_tile(const T* x, std::int64_t sample, std::int64_t ny, std::int64_t nx, std::int64_t channels, std::int64_t row,
-                                            std::int64_t column, std::int64_t channel, Compute<T>* to) {
+__device__ __forceinline__ void gather_tile(const T* x, std::int64_t sample, std::int64_t ny, std::int64_t nx, std::int64_t channels,
+                                            std::int64_t row, std::int64_t column, std::int64_t channel, Compute<T>* to) {
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
   for (int i = static_cast<int>(threadIdx.x) / kWarp; i < Rows * Columns; i += Threads / kWarp) {
     const std::int64_t y = row + i / Columns, at = column + i % Columns;
@@ -46,21 +50,23 @@ __device__ __forceinline__ void gather_tile(const T* x, std::int64_t sample, std
   }
 }
 
-constexpr int kStrip = 8;                            // outputs along x of a thread, in two rows
-template <class C> constexpr int kForwardThreads = kTileRows / 2 * (kTileColumns<C> / kStrip) * kWarp;
+constexpr int kStrip = 8;  // outputs along x of a thread, in two rows
+template <class C>
+constexpr int kForwardThreads = kTileRows / 2 * (kTileColumns<C> / kStrip) * kWarp;
 
 /// Block (tile, channels). `turned`: with the kernel turned by 180 degrees.
 template <class T>
-__global__ void __launch_bounds__(kForwardThreads<Compute<T>>) forward_kernel(DepthwiseSize size, Tiles tiles, const T* x, const T* weight, const T* bias, T* y,
-                                                                             bool turned) {
+__global__ void __launch_bounds__(kForwardThreads<Compute<T>>)
+    forward_kernel(DepthwiseSize size, Tiles tiles, const T* x, const T* weight, const T* bias, T* y, bool turned) {
   using C = Compute<T>;
   constexpr int kColumns = kTileColumns<C>, kReach = kReachColumns<C>, kThreads = kForwardThreads<C>;
-  C *tokens = dynamic_shared<C>(), *taps = tokens + kReachRows * kReach * kChannels;  // (reach rows, reach columns, channels), (taps, channels)
+  C *tokens = dynamic_shared<C>(),
+    *taps = tokens + kReachRows * kReach * kChannels;  // (reach rows, reach columns, channels), (taps, channels)
   const int lane = static_cast<int>(threadIdx.x) % kWarp, warp = static_cast<int>(threadIdx.x) / kWarp;
   const std::int64_t first_channel = static_cast<std::int64_t>(blockIdx.y) * kChannels, channel = first_channel + lane;
   const Tile tile(tiles, blockIdx.x, kColumns);
-  gather_tile<kReachRows, kReach, kThreads>(x, tile.sample, size.ny, size.nx, size.channels, tile.row - size.padding, tile.column - size.padding, first_channel,
-                                            tokens);
+  gather_tile<kReachRows, kReach, kThreads>(x, tile.sample, size.ny, size.nx, size.channels, tile.row - size.padding,
+                                            tile.column - size.padding, first_channel, tokens);
   for (int i = static_cast<int>(threadIdx.x); i < kTaps * kChannels; i += kThreads) {
     const int of = i / kTaps, tap = i % kTaps;
     const bool inside = first_channel + of < size.channels;
@@ -107,21 +113,25 @@ __global__ void __launch_bounds__(kForwardThreads<Compute<T>>) forward_kernel(De
 
 constexpr int kWeightWarps = kFast;  // one for each row of taps
 
-/// Block (part, channels) adds up the weight gradients of every gridDim.x-th tile: parts (gridDim.x, channels, taps). Warp w has row w of taps.
+/// Block (part, channels) adds up the weight gradients of every gridDim.x-th tile: parts (gridDim.x, channels, taps). Warp w has row w of
+/// taps.
 template <class T>
-__global__ void __launch_bounds__(kWeightWarps* kWarp) weight_kernel(DepthwiseSize size, Tiles tiles, const T* x, const T* dy, Compute<T>* parts) {
+__global__ void __launch_bounds__(kWeightWarps* kWarp)
+    weight_kernel(DepthwiseSize size, Tiles tiles, const T* x, const T* dy, Compute<T>* parts) {
   using C = Compute<T>;
   constexpr int kColumns = kTileColumns<C>, kReach = kReachColumns<C>, kThreads = kWeightWarps * kWarp;
-  C *tokens = dynamic_shared<C>(), *slopes = tokens + kReachRows * kReach * kChannels;  // (reach rows, reach columns, channels), (rows, columns, channels)
+  C *tokens = dynamic_shared<C>(),
+    *slopes = tokens + kReachRows * kReach * kChannels;  // (reach rows, reach columns, channels), (rows, columns, channels)
   const int lane = static_cast<int>(threadIdx.x) % kWarp, ky = static_cast<int>(threadIdx.x) / kWarp;
   const std::int64_t first_channel = static_cast<std::int64_t>(blockIdx.y) * kChannels;
   C sum[kFast] = {};
   for (std::int64_t index = blockIdx.x; index < tiles.count(); index += gridDim.x) {
     const Tile tile(tiles, index, kColumns);
     __syncthreads();  // the tile before has been used
-    gather_tile<kReachRows, kReach, kThreads>(x, tile.sample, size.ny, size.nx, size.channels, tile.row - size.padding, tile.column - size.padding,
-                                              first_channel, tokens);
-    gather_tile<kTileRows, kColumns, kThreads>(dy, tile.sample, size.out_ny(), size.out_nx(), size.channels, tile.row, tile.column, first_channel, slopes);
+    gather_tile<kReachRows, kReach, kThreads>(x, tile.sample, size.ny, size.nx, size.channels, tile.row - size.padding,
+                                              tile.column - size.padding, first_channel, tokens);
+    gather_tile<kTileRows, kColumns, kThreads>(dy, tile.sample, size.out_ny(), size.out_nx(), size.channels, tile.row, tile.column,
+                                               first_channel, slopes);
     __syncthreads();
     for (int row = 0; row < kTileRows; ++row) {
       C line[kFast + kStrip - 1];
@@ -150,11 +160,13 @@ constexpr int kPlainThreads = 128;
 
 /// Any extent: a thread per output.
 template <class T>
-__global__ void __launch_bounds__(kPlainThreads) plain_forward_kernel(DepthwiseSize size, const T* x, const T* weight, const T* bias, T* y, bool turned) {
+__global__ void __launch_bounds__(kPlainThreads)
+    plain_forward_kernel(DepthwiseSize size, const T* x, const T* weight, const T* bias, T* y, bool turned) {
   using C = Compute<T>;
   const std::int64_t count = size.batch * size.out_ny() * size.out_nx() * size.channels;
   for (std::int64_t i = grid_thread(); i < count; i += grid_threads()) {
-    const std::int64_t channel = i % size.channels, column = i / size.channels % size.out_nx(), row = i / size.channels / size.out_nx() % size.out_ny();
+    const std::int64_t channel = i % size.channels, column = i / size.channels % size.out_nx(),
+                       row = i / size.channels / size.out_nx() % size.out_ny();
     const std::int64_t sample = i / size.channels / size.out_nx() / size.out_ny(), taps = size.kernel * size.kernel;
     C sum = bias != nullptr ? compute(bias[channel]) : C(0);
     for (std::int64_t tap = 0; tap < taps; ++tap) {
@@ -193,7 +205,8 @@ void forward_any(Cuda device, const DepthwiseSize& size, const T* x, const T* we
   using C = Compute<T>;
   if (size.kernel != kFast) {
     const std::int64_t count = size.batch * size.out_ny() * size.out_nx() * size.channels;
-    return launch_kernel(plain_forward_kernel<T>, strided_grid(count, kPlainThreads), kPlainThreads, 0, device, size, x, weight, bias, y, turned);
+    return launch_kernel(plain_forward_kernel<T>, strided_grid(count, kPlainThreads), kPlainThreads, 0, device, size, x, weight, bias, y,
+                         turned);
   }
   const Tiles tiles = tiles_of<C>(size);
   const dim3 grid(static_cast<unsigned>(tiles.count()), static_cast<unsigned>(divided_up<std::int64_t>(size.channels, kChannels)));
@@ -204,7 +217,8 @@ void forward_any(Cuda device, const DepthwiseSize& size, const T* x, const T* we
 /// Parts in which weight gradients are added up: what fills the device, and no more than there are pieces of work.
 std::int64_t parts_of(std::int64_t work, std::int64_t blocks_of_a_part) {
   constexpr std::int64_t kEnoughBlocks = 528;
-  return std::clamp<std::int64_t>(divided_up(kEnoughBlocks, std::max<std::int64_t>(blocks_of_a_part, 1)), 1, std::max<std::int64_t>(work, 1));
+  return std::clamp<std::int64_t>(divided_up(kEnoughBlocks, std::max<std::int64_t>(blocks_of_a_part, 1)), 1,
+                                  std::max<std::int64_t>(work, 1));
 }
 
 }  // namespace
@@ -217,7 +231,11 @@ void depthwise_forward(Cuda device, const DepthwiseSize& size, const T* x, const
 template <class T>
 void depthwise_backward_input(Cuda device, const DepthwiseSize& size, const T* dy, const T* weight, T* dx) {
   // The adjoint of a convolution is one with the kernel turned by 180 degrees.
-  const DepthwiseSize adjoint{.batch = size.batch, .ny = size.out_ny(), .nx = size.out_nx(), .channels = size.channels, .kernel = size.kernel,
+  const DepthwiseSize adjoint{.batch = size.batch,
+                              .ny = size.out_ny(),
+                              .nx = size.out_nx(),
+                              .channels = size.channels,
+                              .kernel = size.kernel,
                               .padding = size.kernel - 1 - size.padding};
   const T* no_bias = nullptr;
   forward_any(device, adjoint, dy, weight, no_bias, dx, true);
@@ -244,15 +262,16 @@ void depthwise_backward_weight(Cuda device, const DepthwiseSize& size, const T* 
   const Tiles tiles = tiles_of<C>(size);
   const auto blocks = static_cast<unsigned>(divided_up<std::int64_t>(size.channels, kChannels));
   const std::int64_t count = parts_of(tiles.count(), blocks);
-  constexpr std::size_t kShared = (kReachRows * kReachColumns<C> + kTileRows * kTileColumns<C>) * kChannels * sizeof(C);
+  constexpr std::size_t kShared = (kReachRows * kReachColumns<C> + kTileRows * kTileColumns<C>)*kChannels * sizeof(C);
   sum_parts(count, [&](C* parts) {
-    launch_kernel(weight_kernel<T>, dim3(static_cast<unsigned>(count), blocks), kWeightWarps * kWarp, kShared, device, size, tiles, x, dy, parts);
+    launch_kernel(weight_kernel<T>, dim3(static_cast<unsigned>(count), blocks), kWeightWarps * kWarp, kShared, device, size, tiles, x, dy,
+                  parts);
   });
 }
 
-#define TRIDENT_DEPTHWISE(T)                                                                              \
-  template void depthwise_forward<T>(Cuda, const DepthwiseSize&, const T*, const T*, const T*, T*);       \
-  template void depthwise_backward_input<T>(Cuda, const DepthwiseSize&, const T*, const T*, T*);          \
+#define TRIDENT_DEPTHWISE(T)                                                                        \
+  template void depthwise_forward<T>(Cuda, const DepthwiseSize&, const T*, const T*, const T*, T*); \
+  template void depthwise_backward_input<T>(Cuda, const DepthwiseSize&, const T*, const T*, T*);    \
   template void depthwise_backward_weight<T>(Cuda, const DepthwiseSize&, const T*, const T*, Wide<T>*, Wide<T>*);
 TRIDENT_DEPTHWISE(float)
 TRIDENT_DEPTHWISE(double)

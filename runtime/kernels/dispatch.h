@@ -53,7 +53,7 @@ void launch(const char* op, const Tensor& x, Launch&& kernel) {
 template <class Launch>
 void launch_activations(const char* op, const Tensor& x, Launch&& kernel) {
   if (x.dtype() != DType::bf16) return launch(op, x, kernel);
-  on_device_of(op, x, [&](auto device) {
+  on_device_of(op, x, [&]([[maybe_unused]] auto device) {
     if constexpr (std::is_same_v<decltype(device), Cuda>) {
       kernel(device, bf16{});
     } else {

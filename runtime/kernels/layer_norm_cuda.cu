@@ -1,6 +1,6 @@
 /// A few neighbouring lanes normalise a row that they keep in registers; both directions read each number once and are limited by memory:
-/// forward x, residual and y move (bf16, with residual: 6 bytes a number), backward x, dy and dx. Sums over rows are added up in blocks of rows
-/// (registers, then lanes, then warps in order), and the blocks' sums by a second kernel.
+/// forward x, residual and y move (bf16, with residual: 6 bytes a number), backward x, dy and dx. Sums over rows are added up in blocks of
+/// rows (registers, then lanes, then warps in order), and the blocks' sums by a second kernel.
 #include "runtime/kernels/cuda/parts.h"
 #include "runtime/kernels/layer_norm.h"
 
@@ -37,7 +37,8 @@ __device__ __forceinline__ void for_each_vector(std::int64_t width, int lane, in
       if (column < width) visit(piece, column);
     }
   } else {
-    for (std::int64_t column = static_cast<std::int64_t>(lane) * N; column < width; column += static_cast<std::int64_t>(lanes) * N) visit(0, column);
+    for (std::int64_t column = static_cast<std::int64_t>(lane) * N; column < width; column += static_cast<std::int64_t>(lanes) * N)
+      visit(0, column);
   }
 }
 
@@ -77,7 +78,8 @@ template <class T, int N, int P>
 __global__ void __launch_bounds__(kThreads) layer_norm_kernel(NormRows size, int lanes, Wide<T> eps, NormOperands<T> at) {
   using C = Wide<T>;
   const int lane = static_cast<int>(threadIdx.x) % lanes, group = static_cast<int>(threadIdx.x) / lanes, groups = kThreads / lanes;
-  for (std::int64_t first = static_cast<std::int64_t>(blockIdx.x) * groups; first < size.count; first += static_cast<std::int64_t>(gridDim.x) * groups) {
+  for (std::int64_t first = static_cast<std::int64_t>(blockIdx.x) * groups; first < size.count;
+       first += static_cast<std::int64_t>(gridDim.x) * groups) {
     // Groups past the last row work on it too, because their warp's sums need all lanes, and write nothing.
     const bool writes = first + group < size.count;
     const std::int64_t row = writes ? first + group : size.count - 1;
@@ -122,7 +124,8 @@ __device__ __forceinline__ std::int64_t first_row(const NormRows& size, std::int
   return min(max(sample * size.rows - size.first, std::int64_t{0}), size.count);
 }
 
-/// Rows whose contributions to dscale and dshift one block adds up: more where there are many, at least those that the workspace is made for.
+/// Rows whose contributions to dscale and dshift one block adds up: more where there are many, at least those that the workspace is made
+/// for.
 constexpr std::int64_t kFewestRows = 64;
 std::int64_t rows_per_block(const NormRows& size) {
   constexpr std::int64_t kEnoughBlocks = 1056, kMostRows = 512;
@@ -130,9 +133,11 @@ std::int64_t rows_per_block(const NormRows& size) {
 }
 std::int64_t blocks_of(const NormRows& size) { return divided_up(size.rows, rows_per_block(size)); }
 
-/// dx of a block's rows of one sample (block blockIdx.x of sample blockIdx.y); with kAdds also the block's sums (samples, blocks, 2, width).
+/// dx of a block's rows of one sample (block blockIdx.x of sample blockIdx.y); with kAdds also the block's sums (samples, blocks, 2,
+/// width).
 template <class T, int N, int P, bool kAdds>
-__global__ void __launch_bounds__(kThreads) gradient_kernel(NormRows size, int lanes, std::int64_t block_rows, NormGradient<T> g, Wide<T>* sums) {
+__global__ void __launch_bounds__(kThreads)
+    gradient_kernel(NormRows size, int lanes, std::int64_t block_rows, NormGradient<T> g, Wide<T>* sums) {
   using C = Wide<T>;
   const int lane = static_cast<int>(threadIdx.x) % lanes, group = static_cast<int>(threadIdx.x) / lanes, groups = kThreads / lanes;
   const std::int64_t sample = blockIdx.y, begin = first_row(size, sample), end = first_row(size, sample + 1);
@@ -230,20 +235,26 @@ void with_split(std::int64_t width, bool vectors, int most_pieces, Launch&& laun
     return launch(integral_constant<int, 1>{}, integral_constant<int, 0>{}, kWarp);
   }
   switch (split.pieces) {
-    case 1: return go(integral_constant<int, 1>{});
-    case 2: return go(integral_constant<int, 2>{});
-    case 3: return go(integral_constant<int, 3>{});
-    case 6: return go(integral_constant<int, 6>{});
-    case 12: return go(integral_constant<int, 12>{});
-    default: return go(integral_constant<int, 24>{});
+    case 1:
+      return go(integral_constant<int, 1>{});
+    case 2:
+      return go(integral_constant<int, 2>{});
+    case 3:
+      return go(integral_constant<int, 3>{});
+    case 6:
+      return go(integral_constant<int, 6>{});
+    case 12:
+      return go(integral_constant<int, 12>{});
+    default:
+      return go(integral_constant<int, 24>{});
   }
 }
 
 }  // namespace
 
 template <class T>
-void layer_norm(Cuda device, const NormRows& size, double eps, const T* x, const Wide<T>* scale, const Wide<T>* shift, const T* residual, T* y,
-                Wide<T>* mean, Wide<T>* rstd) {
+void layer_norm(Cuda device, const NormRows& size, double eps, const T* x, const Wide<T>* scale, const Wide<T>* shift, const T* residual,
+                T* y, Wide<T>* mean, Wide<T>* rstd) {
   if (size.count == 0) return;
   const bool vectors = fits_vectors<kVectorWidth<T>>(size.width, x, residual, static_cast<const T*>(y));
   with_split<T>(size.width, vectors, 24, [&](auto n, auto pieces, int lanes) {
@@ -261,13 +272,14 @@ void layer_norm_gradient(Cuda device, const NormRows& size, const NormGradient<T
   with_split<T>(size.width, vectors, kMostPieces, [&](auto n, auto pieces, int lanes) {
     if constexpr (pieces() > 0 && pieces() <= kMostPieces) {
       if (g.dscale != nullptr) {
-        launch_kernel(gradient_kernel<T, n(), pieces(), true>, grid, kThreads, static_cast<std::size_t>(2 * size.width) * sizeof(Wide<T>), device, size,
-                      lanes, block_rows, g, workspace);
+        launch_kernel(gradient_kernel<T, n(), pieces(), true>, grid, kThreads, static_cast<std::size_t>(2 * size.width) * sizeof(Wide<T>),
+                      device, size, lanes, block_rows, g, workspace);
         return;
       }
     }
     if constexpr (pieces() <= kMostPieces) {
-      if (g.dx != nullptr) launch_kernel(gradient_kernel<T, n(), pieces(), false>, grid, kThreads, 0, device, size, lanes, block_rows, g, workspace);
+      if (g.dx != nullptr)
+        launch_kernel(gradient_kernel<T, n(), pieces(), false>, grid, kThreads, 0, device, size, lanes, block_rows, g, workspace);
       if (g.dscale != nullptr) launch_kernel(column_sums_kernel<T>, grid, kThreads, 0, device, size, block_rows, g, workspace);
     }
   });
@@ -275,7 +287,7 @@ void layer_norm_gradient(Cuda device, const NormRows& size, const NormGradient<T
   add_parts(device, {.batch = size.samples, .parts = blocks, .count = 2 * size.width, .split = size.width}, workspace, g.dscale, g.dshift);
 }
 
-#define TRIDENT_LAYER_NORM(T)                                                                                                              \
+#define TRIDENT_LAYER_NORM(T)                                                                                                          \
   template void layer_norm(Cuda, const NormRows&, double, const T*, const Wide<T>*, const Wide<T>*, const T*, T*, Wide<T>*, Wide<T>*); \
   template void layer_norm_gradient(Cuda, const NormRows&, const NormGradient<T>&, Wide<T>*);
 TRIDENT_LAYER_NORM(float)

@@ -34,8 +34,8 @@ void multiply(Cuda device, const Products& size, const T* a, const T* b, T* c) {
 
 template <class T>
 void linear_forward(Cuda device, LinearSize size, const T* x, const T* weight, const T* bias, T* y) {
-  product(device, {.m = size.rows, .n = size.out, .k = size.in, .lda = size.in, .ldb = size.in, .ldc = size.out, .transpose_b = true}, x, weight,
-          bias, y);
+  product(device, {.m = size.rows, .n = size.out, .k = size.in, .lda = size.in, .ldb = size.in, .ldc = size.out, .transpose_b = true}, x,
+          weight, bias, y);
 }
 
 template <class T>
@@ -48,16 +48,16 @@ template <class T>
 void linear_backward_weight(Cuda device, LinearSize size, const T* x, const T* dy, Wide<T>* dweight, Wide<T>* dbias) {
   if (dweight != nullptr) {
     const Wide<T>* no_bias = nullptr;
-    product(device, {.m = size.out, .n = size.in, .k = size.rows, .lda = size.out, .ldb = size.in, .ldc = size.in, .transpose_a = true}, dy, x,
-            no_bias, dweight);
+    product(device, {.m = size.out, .n = size.in, .k = size.rows, .lda = size.out, .ldb = size.in, .ldc = size.in, .transpose_a = true}, dy,
+            x, no_bias, dweight);
   }
   if (dbias != nullptr) column_sums(device, size.rows, size.out, dy, dbias);
 }
 
-#define TRIDENT_MATMUL(T)                                                                   \
-  template void multiply<T>(Cuda, const Products&, const T*, const T*, T*);                 \
-  template void linear_forward<T>(Cuda, LinearSize, const T*, const T*, const T*, T*);      \
-  template void linear_backward_input<T>(Cuda, LinearSize, const T*, const T*, T*);         \
+#define TRIDENT_MATMUL(T)                                                              \
+  template void multiply<T>(Cuda, const Products&, const T*, const T*, T*);            \
+  template void linear_forward<T>(Cuda, LinearSize, const T*, const T*, const T*, T*); \
+  template void linear_backward_input<T>(Cuda, LinearSize, const T*, const T*, T*);    \
   template void linear_backward_weight<T>(Cuda, LinearSize, const T*, const T*, Wide<T>*, Wide<T>*);
 TRIDENT_MATMUL(float)
 TRIDENT_MATMUL(double)

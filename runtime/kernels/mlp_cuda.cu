@@ -1,6 +1,6 @@
 /// Both products and the activation between them. The products' limit is the tensor cores'; the activation's passes are limited by memory:
-/// forward reads `before` and writes `after` (bf16: 4 bytes a hidden number), backward reads `before` and the gradient and writes `after` and
-/// the gradient (8 bytes), adding up the bias's gradient on the way.
+/// forward reads `before` and writes `after` (bf16: 4 bytes a hidden number), backward reads `before` and the gradient and writes `after`
+/// and the gradient (8 bytes), adding up the bias's gradient on the way.
 #include "runtime/kernels/mlp.h"
 
 #include "runtime/kernels/cuda/activation.h"
@@ -27,8 +27,8 @@ __global__ void __launch_bounds__(kThreads) activate_kernel(std::int64_t vectors
 /// gradient *= activation'(before) and after = activation(before), for rows [blockIdx.y * part_rows, ...) of a warp's width of vectors of
 /// columns; parts (blocks, width) = the sums of the gradient over these rows unless null.
 template <class T, int N, Activation kActivation>
-__global__ void __launch_bounds__(kThreads) activate_backward_kernel(std::int64_t rows, std::int64_t width, std::int64_t part_rows, const T* before, T* after,
-                                                                     T* gradient, Compute<T>* parts) {
+__global__ void __launch_bounds__(kThreads) activate_backward_kernel(std::int64_t rows, std::int64_t width, std::int64_t part_rows,
+                                                                     const T* before, T* after, T* gradient, Compute<T>* parts) {
   using C = Compute<T>;
   constexpr int kRows = kThreads / kWarp;
   __shared__ C shared[kRows][kWarp * N];
@@ -92,7 +92,8 @@ void activate_all_backward(Cuda device, MlpSize size, const T* before, T* after,
   const bool vectors = fits_vectors<kVectorWidth<T>>(size.hidden, before, static_cast<const T*>(after), static_cast<const T*>(gradient));
   with_kinds<T>(vectors, size.activation, [&](auto n, auto kind) {
     const dim3 grid(static_cast<unsigned>(divided_up<std::int64_t>(size.hidden, n() * kWarp)), static_cast<unsigned>(parts));
-    launch_kernel(activate_backward_kernel<T, n(), kind()>, grid, kThreads, 0, device, size.rows, size.hidden, part_rows, before, after, gradient, partial);
+    launch_kernel(activate_backward_kernel<T, n(), kind()>, grid, kThreads, 0, device, size.rows, size.hidden, part_rows, before, after,
+                  gradient, partial);
   });
   if (up_bias != nullptr) add_parts(device, {.parts = parts, .count = size.hidden}, partial, up_bias);
 }
@@ -105,10 +106,11 @@ void mlp_forward(Cuda device, MlpSize size, const T* x, MlpWeights<T> weights, T
   const Block memory = workspace(device, static_cast<std::size_t>(count) * sizeof(T));
   T* after = static_cast<T*>(memory.data());
   if (before == nullptr) before = after;
-  product(device, {.m = size.rows, .n = size.hidden, .k = size.in, .lda = size.in, .ldb = size.in, .ldc = size.hidden, .transpose_b = true}, x,
-          weights.up, weights.up_bias, before);
+  product(device, {.m = size.rows, .n = size.hidden, .k = size.in, .lda = size.in, .ldb = size.in, .ldc = size.hidden, .transpose_b = true},
+          x, weights.up, weights.up_bias, before);
   activate_all(device, size.activation, count, before, after);
-  product(device, {.m = size.rows, .n = size.out, .k = size.hidden, .lda = size.hidden, .ldb = size.hidden, .ldc = size.out, .transpose_b = true},
+  product(device,
+          {.m = size.rows, .n = size.out, .k = size.hidden, .lda = size.hidden, .ldb = size.hidden, .ldc = size.out, .transpose_b = true},
           after, weights.down, weights.down_bias, y);
 }
 
@@ -120,25 +122,27 @@ void mlp_backward(Cuda device, MlpSize size, const T* x, const T* before, const 
   T *gradient = static_cast<T*>(gradient_memory.data()), *after = static_cast<T*>(after_memory.data());
   const T* no_bias = nullptr;
   const Wide<T>* no_wide_bias = nullptr;
-  product(device, {.m = size.rows, .n = size.hidden, .k = size.out, .lda = size.out, .ldb = size.hidden, .ldc = size.hidden}, dy, weights.down, no_bias,
-          gradient);
+  product(device, {.m = size.rows, .n = size.hidden, .k = size.out, .lda = size.out, .ldb = size.hidden, .ldc = size.hidden}, dy,
+          weights.down, no_bias, gradient);
   activate_all_backward(device, size, before, after, gradient, to.up_bias);
   if (to.x != nullptr) {
-    product(device, {.m = size.rows, .n = size.in, .k = size.hidden, .lda = size.hidden, .ldb = size.in, .ldc = size.in}, gradient, weights.up, no_bias,
-            to.x);
+    product(device, {.m = size.rows, .n = size.in, .k = size.hidden, .lda = size.hidden, .ldb = size.in, .ldc = size.in}, gradient,
+            weights.up, no_bias, to.x);
   }
   if (to.up != nullptr) {
-    product(device, {.m = size.hidden, .n = size.in, .k = size.rows, .lda = size.hidden, .ldb = size.in, .ldc = size.in, .transpose_a = true}, gradient, x,
-            no_wide_bias, to.up);
+    product(device,
+            {.m = size.hidden, .n = size.in, .k = size.rows, .lda = size.hidden, .ldb = size.in, .ldc = size.in, .transpose_a = true},
+            gradient, x, no_wide_bias, to.up);
   }
   if (to.down != nullptr) {
-    product(device, {.m = size.out, .n = size.hidden, .k = size.rows, .lda = size.out, .ldb = size.hidden, .ldc = size.hidden, .transpose_a = true}, dy,
-            after, no_wide_bias, to.down);
+    product(device,
+            {.m = size.out, .n = size.hidden, .k = size.rows, .lda = size.out, .ldb = size.hidden, .ldc = size.hidden, .transpose_a = true},
+            dy, after, no_wide_bias, to.down);
   }
   if (to.down_bias != nullptr) column_sums(device, size.rows, size.out, dy, to.down_bias);
 }
 
-#define TRIDENT_MLP(T)                                                         \
+#define TRIDENT_MLP(T)                                                          \
   template void mlp_forward<T>(Cuda, MlpSize, const T*, MlpWeights<T>, T*, T*); \
   template void mlp_backward<T>(Cuda, MlpSize, const T*, const T*, const T*, MlpWeights<T>, MlpGradients<T>);
 TRIDENT_MLP(float)

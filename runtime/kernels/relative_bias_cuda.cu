@@ -11,11 +11,13 @@ constexpr int kThreads = 256, kWarps = kThreads / kWarp;
 
 template <class T>
 __global__ void __launch_bounds__(kThreads) bias_kernel(RelativeBiasSize size, const T* table, const std::int64_t* index, T* y) {
-  for (std::int64_t i = grid_thread(); i < size.heads * size.pairs; i += grid_threads()) y[i] = table[index[i % size.pairs] * size.heads + i / size.pairs];
+  for (std::int64_t i = grid_thread(); i < size.heads * size.pairs; i += grid_threads())
+    y[i] = table[index[i % size.pairs] * size.heads + i / size.pairs];
 }
 
 /// Positions that a block adds up at a time: each warp has a sum of its own for each of them.
-template <class T> constexpr int kPositions = (40 << 10) / (kWarps * static_cast<int>(sizeof(T)));
+template <class T>
+constexpr int kPositions = (40 << 10) / (kWarps * static_cast<int>(sizeof(T)));
 
 /// The sum of the values of the lanes that have the same key as this one, in the order of lanes; only the first of them gets it.
 template <class T>
@@ -80,8 +82,8 @@ void relative_bias_gradient(Cuda device, RelativeBiasSize size, const T* dy, con
   add_parts(device, {.parts = count, .count = size.positions * size.heads}, static_cast<const T*>(parts), dtable);
 }
 
-#define TRIDENT_RELATIVE_BIAS(T)                                                                    \
-  template void relative_bias<T>(Cuda, RelativeBiasSize, const T*, const std::int64_t*, T*);        \
+#define TRIDENT_RELATIVE_BIAS(T)                                                             \
+  template void relative_bias<T>(Cuda, RelativeBiasSize, const T*, const std::int64_t*, T*); \
   template void relative_bias_gradient<T>(Cuda, RelativeBiasSize, const T*, const std::int64_t*, T*);
 TRIDENT_RELATIVE_BIAS(float)
 TRIDENT_RELATIVE_BIAS(double)

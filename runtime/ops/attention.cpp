@@ -108,7 +108,7 @@ Tensor relative_bias(const Tensor& table, const Tensor& index) {
     using T = decltype(number);
     const std::int64_t outside = first_outside(device, {size.positions, size.heads, size.pairs}, at.data<std::int64_t>());
     if (outside >= 0) {
-      throw ShapeError(concat("relative_bias: index ", at.data<std::int64_t>()[outside], " of pair ", outside, " is outside of the ", size.positions,
+      throw ShapeError(concat("relative_bias: index ", to_host<std::int64_t>(at)[static_cast<std::size_t>(outside)], " of pair ", outside, " is outside of the ", size.positions,
                               " positions"));
     }
     relative_bias(device, size, from.data<T>(), at.data<std::int64_t>(), y.data<T>());

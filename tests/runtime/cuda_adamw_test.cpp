@@ -26,7 +26,12 @@ constexpr std::int64_t kSize = 5000;
 // Blocks that begin and end anywhere, with moments aligned alike and otherwise, short ones, and one of no elements.
 const std::vector<FlatBlock> kBlocks{{0, 3, 0, 0, 0},       {4, 2052, 0, 1, 0},    {2054, 2100, 0, 0, 1}, {2101, 2104, 0, 1, 0},
                                      {2200, 4204, 0, 0, 1}, {4207, 4999, 0, 1, 0}, {4999, 4999, 0, 0, 0}};
-const AdamWStep kStep{.beta1 = 0.9, .beta2 = 0.95, .eps = 1e-6, .max_norm = 5.0, .correction1 = 0.19, .correction2 = 0.0975,
+const AdamWStep kStep{.beta1 = 0.9,
+                      .beta2 = 0.95,
+                      .eps = 1e-6,
+                      .max_norm = 5.0,
+                      .correction1 = 0.19,
+                      .correction2 = 0.0975,
                       .groups = {{1e-2, 0.1}, {3e-3, 0.0}}};
 
 template <class T>

@@ -15,17 +15,21 @@ using Numbers = ::testing::Types<float, double, bf16>;
 TYPED_TEST_SUITE(CudaAttention, Numbers);
 
 /// Gradients are sums of terms of both signs.
-template <class T> constexpr double kGradientTolerance = kTolerance<T> * (sizeof(T) == 2 ? 0.8 : 4);
+template <class T>
+constexpr double kGradientTolerance = kTolerance<T>*(sizeof(T) == 2 ? 2 : 4);
 
 template <class T>
 void compare(const WindowAttentionSize& size, std::uint64_t seed) {
-  SCOPED_TRACE(concat(size.batch, " grids of ", size.ny, " x ", size.nx, ", ", size.heads, " heads of ", size.head_size, ", window ", size.grid.window,
-                      ", roll ", size.grid.roll, ", mask ", size.grid.mask_shift, ", dropout ", size.dropout.probability));
+  SCOPED_TRACE(concat(size.batch, " grids of ", size.ny, " x ", size.nx, ", ", size.heads, " heads of ", size.head_size, ", window ",
+                      size.grid.window, ", roll ", size.grid.roll, ", mask ", size.grid.mask_shift, ", dropout ",
+                      size.dropout.probability));
   using W = Wide<T>;
   const Tensor qkv = random_numbers({size.batch, size.ny, size.nx, 3, size.heads, size.head_size}, seed);
   const Tensor dy = random_numbers({size.batch, size.ny, size.nx, size.heads * size.head_size}, seed + 1);
-  const Tensor logit_scale = random_numbers({size.heads}, seed + 2), position_bias = random_numbers({size.heads, size.tokens(), size.tokens()}, seed + 3);
-  if (size.heads > 0 && sizeof(T) > 2) logit_scale.data<double>()[0] = 4.75;  // past ln 100: no gradient
+  const Tensor logit_scale = random_numbers({size.heads}, seed + 2),
+               position_bias = random_numbers({size.heads, size.tokens(), size.tokens()}, seed + 3);
+  // One scale past ln 100, which has no gradient. Not in bf16: a scale of 100 makes as many times more of y's rounding.
+  if (size.heads > 0 && sizeof(T) > 2) logit_scale.data<double>()[0] = 4.75;
   const auto at = [](const Tensor& tensor) { return tensor.data<double>(); };
   const Tensor y = empty_like(dy), dqkv = empty_like(qkv), dscale = empty_like(logit_scale), dbias = empty_like(position_bias);
   const WindowAttentionInputs<double> in{at(qkv), at(logit_scale), at(position_bias)};
@@ -65,20 +69,31 @@ TYPED_TEST(CudaAttention, HeadsOfEverySizeAgreeWithTheCpu) {
 TYPED_TEST(CudaAttention, WindowsOfEverySizeAgreeWithTheCpu) {
   std::uint64_t seed = 101;
   for (const std::int64_t window : {1, 2, 3, 7, 9, 12}) {
-    compare<TypeParam>({.batch = 2, .ny = window, .nx = 2 * window, .heads = 1, .head_size = 16, .grid = {.window = window}, .dropout = {}}, seed);
+    compare<TypeParam>({.batch = 2, .ny = window, .nx = 2 * window, .heads = 1, .head_size = 16, .grid = {.window = window}, .dropout = {}},
+                       seed);
     seed += 10;
   }
   compare<TypeParam>({.batch = 1, .ny = 16, .nx = 16, .heads = 1, .head_size = 32, .grid = {.window = 16}, .dropout = {}}, seed);
 }
 
 TYPED_TEST(CudaAttention, ShiftedWindowsOfAPartOfTheGridAgreeWithTheCpu) {
-  compare<TypeParam>({.batch = 2, .ny = 8, .nx = 8, .heads = 2, .head_size = 8,
-                      .grid = {.window = 4, .roll = 2, .mask_shift = 2, .global_rows = 8, .global_columns = 8}, .dropout = {}},
+  compare<TypeParam>({.batch = 2,
+                      .ny = 8,
+                      .nx = 8,
+                      .heads = 2,
+                      .head_size = 8,
+                      .grid = {.window = 4, .roll = 2, .mask_shift = 2, .global_rows = 8, .global_columns = 8},
+                      .dropout = {}},
                      201);
-  compare<TypeParam>({.batch = 1, .ny = 10, .nx = 5, .heads = 1, .head_size = 16,
-                      .grid = {.window = 5, .roll = 7, .mask_shift = 2, .first_row = 5, .first_column = 10, .global_rows = 15, .global_columns = 15},
-                      .dropout = kDropout},
-                     202);
+  compare<TypeParam>(
+      {.batch = 1,
+       .ny = 10,
+       .nx = 5,
+       .heads = 1,
+       .head_size = 16,
+       .grid = {.window = 5, .roll = 7, .mask_shift = 2, .first_row = 5, .first_column = 10, .global_rows = 15, .global_columns = 15},
+       .dropout = kDropout},
+      202);
 }
 
 TYPED_TEST(CudaAttention, DropoutDropsWhatTheCpuDrops) {
@@ -101,7 +116,8 @@ void compare_relative_bias(RelativeBiasSize size, const std::vector<std::int64_t
   const Tensor pairs = from_values<std::int64_t>({size.pairs}, index), y = empty_like(dy), dtable = empty_like(table);
   relative_bias<double>(Cpu{}, size, table.data<double>(), pairs.data<std::int64_t>(), y.data<double>());
   relative_bias_gradient<double>(Cpu{}, size, dy.data<double>(), pairs.data<std::int64_t>(), dtable.data<double>());
-  const Tensor gtable = on_gpu<T>(table), gdy = on_gpu<T>(dy), gpairs = to_device(pairs, kGpu), gy = room<T>(y.shape()), gdtable = room<T>(table.shape());
+  const Tensor gtable = on_gpu<T>(table), gdy = on_gpu<T>(dy), gpairs = to_device(pairs, kGpu), gy = room<T>(y.shape()),
+               gdtable = room<T>(table.shape());
   relative_bias<T>(gpu(), size, gtable.template data<T>(), gpairs.template data<std::int64_t>(), gy.template data<T>());
   relative_bias_gradient<T>(gpu(), size, gdy.template data<T>(), gpairs.template data<std::int64_t>(), gdtable.template data<T>());
   EXPECT_TENSOR_NEAR(back(gy), y, 0);

@@ -13,11 +13,12 @@ TYPED_TEST_SUITE(CudaConvolution, Numbers);
 
 template <class T>
 void compare_conv2d(const Conv2dSize& size, bool with_bias, std::uint64_t seed) {
-  SCOPED_TRACE(concat(size.batch, " fields of ", size.ny, " x ", size.nx, ", ", size.in, " to ", size.out, " channels, kernel ", size.kernel, ", padding ",
-                      size.padding));
+  SCOPED_TRACE(concat(size.batch, " fields of ", size.ny, " x ", size.nx, ", ", size.in, " to ", size.out, " channels, kernel ",
+                      size.kernel, ", padding ", size.padding));
   using W = Wide<T>;
   const Tensor x = random_numbers({size.batch, size.in, size.ny, size.nx}, seed);
-  const Tensor weight = random_numbers({size.out, size.in, size.kernel, size.kernel}, seed + 1), bias = random_numbers({size.out}, seed + 2);
+  const Tensor weight = random_numbers({size.out, size.in, size.kernel, size.kernel}, seed + 1),
+               bias = random_numbers({size.out}, seed + 2);
   const Tensor dy = random_numbers({size.batch, size.out, size.out_ny(), size.out_nx()}, seed + 3);
   const Tensor y = empty_like(dy), dx = empty_like(x), dweight = empty_like(weight), dbias = empty_like(bias);
   const auto at = [](const Tensor& tensor) { return tensor.data<double>(); };
@@ -45,11 +46,12 @@ TYPED_TEST(CudaConvolution, FieldsAgreeWithTheCpu) {
 
 template <class T>
 void compare_depthwise(const DepthwiseSize& size, bool with_bias, std::uint64_t seed) {
-  SCOPED_TRACE(concat(size.batch, " grids of ", size.ny, " x ", size.nx, " tokens of ", size.channels, " channels, kernel ", size.kernel, ", padding ",
-                      size.padding));
+  SCOPED_TRACE(concat(size.batch, " grids of ", size.ny, " x ", size.nx, " tokens of ", size.channels, " channels, kernel ", size.kernel,
+                      ", padding ", size.padding));
   using W = Wide<T>;
   const Tensor x = random_numbers({size.batch, size.ny, size.nx, size.channels}, seed);
-  const Tensor weight = random_numbers({size.channels, 1, size.kernel, size.kernel}, seed + 1), bias = random_numbers({size.channels}, seed + 2);
+  const Tensor weight = random_numbers({size.channels, 1, size.kernel, size.kernel}, seed + 1),
+               bias = random_numbers({size.channels}, seed + 2);
   const Tensor dy = random_numbers({size.batch, size.out_ny(), size.out_nx(), size.channels}, seed + 3);
   const Tensor y = empty_like(dy), dx = empty_like(x), dweight = empty_like(weight), dbias = empty_like(bias);
   const auto at = [](const Tensor& tensor) { return tensor.data<double>(); };

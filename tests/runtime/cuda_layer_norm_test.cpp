@@ -20,12 +20,14 @@ void compare(const NormRows& size, bool with_residual, std::uint64_t seed) {
   const Tensor x = random_numbers(rows, seed), residual = random_numbers(rows, seed + 1), dy = random_numbers(rows, seed + 2);
   const Tensor scale = random_numbers(per_sample, seed + 3), shift = random_numbers(per_sample, seed + 4);
   const Tensor y = empty_like(x), mean = empty({size.count}, DType::f64), rstd = empty_like(mean);
-  layer_norm<double>(Cpu{}, size, 1e-5, x.data<double>(), scale.data<double>(), shift.data<double>(), with_residual ? residual.data<double>() : nullptr,
-                     y.data<double>(), mean.data<double>(), rstd.data<double>());
-  const Tensor gx = on_gpu<T>(x), gresidual = on_gpu<T>(residual), gdy = on_gpu<T>(dy), gscale = on_gpu<W>(scale), gshift = on_gpu<W>(shift);
+  layer_norm<double>(Cpu{}, size, 1e-5, x.data<double>(), scale.data<double>(), shift.data<double>(),
+                     with_residual ? residual.data<double>() : nullptr, y.data<double>(), mean.data<double>(), rstd.data<double>());
+  const Tensor gx = on_gpu<T>(x), gresidual = on_gpu<T>(residual), gdy = on_gpu<T>(dy), gscale = on_gpu<W>(scale),
+               gshift = on_gpu<W>(shift);
   const Tensor gy = room<T>(rows), gmean = room<W>({size.count}), grstd = room<W>({size.count});
   layer_norm<T>(gpu(), size, 1e-5, gx.template data<T>(), gscale.template data<W>(), gshift.template data<W>(),
-                with_residual ? gresidual.template data<T>() : nullptr, gy.template data<T>(), gmean.template data<W>(), grstd.template data<W>());
+                with_residual ? gresidual.template data<T>() : nullptr, gy.template data<T>(), gmean.template data<W>(),
+                grstd.template data<W>());
   EXPECT_TENSOR_NEAR(back(gy), y, kTolerance<T>);
   EXPECT_TENSOR_NEAR(back(gmean), mean, kTolerance<W> * 10);
   EXPECT_TENSOR_NEAR(back(grstd), rstd, kTolerance<W>);
@@ -33,11 +35,12 @@ void compare(const NormRows& size, bool with_residual, std::uint64_t seed) {
   const Tensor dx = empty_like(x), dscale = empty_like(scale), dshift = empty_like(scale);
   const Tensor workspace = empty({layer_norm_workspace(size)}, DType::f64);
   layer_norm_gradient<double>(Cpu{}, size,
-                              {x.data<double>(), dy.data<double>(), scale.data<double>(), mean.data<double>(), rstd.data<double>(), dx.data<double>(),
-                               dscale.data<double>(), dshift.data<double>()},
+                              {x.data<double>(), dy.data<double>(), scale.data<double>(), mean.data<double>(), rstd.data<double>(),
+                               dx.data<double>(), dscale.data<double>(), dshift.data<double>()},
                               workspace.data<double>());
-  const Tensor gdx = room<T>(rows), gdscale = room<W>(per_sample), gdshift = room<W>(per_sample), gworkspace = room<W>({layer_norm_workspace(size)});
-  const NormGradient<T> gradient{gx.template data<T>(), gdy.template data<T>(), gscale.template data<W>(), gmean.template data<W>(),
+  const Tensor gdx = room<T>(rows), gdscale = room<W>(per_sample), gdshift = room<W>(per_sample),
+               gworkspace = room<W>({layer_norm_workspace(size)});
+  const NormGradient<T> gradient{gx.template data<T>(),    gdy.template data<T>(), gscale.template data<W>(),  gmean.template data<W>(),
                                  grstd.template data<W>(), gdx.template data<T>(), gdscale.template data<W>(), gdshift.template data<W>()};
   layer_norm_gradient<T>(gpu(), size, gradient, gworkspace.template data<W>());
   EXPECT_TENSOR_NEAR(back(gdx), dx, kTolerance<T>);

@@ -15,12 +15,13 @@ TYPED_TEST_SUITE(CudaMatmul, Numbers);
 
 template <class T>
 void compare_products(const Products& size, std::uint64_t seed) {
-  SCOPED_TRACE(concat(size.count, " of (", size.m, ", ", size.k, ") times (", size.k, ", ", size.n, "), transposed ", size.transpose_a, size.transpose_b,
-                      ", strides ", size.stride_a, " ", size.stride_b, " ", size.stride_c));
+  SCOPED_TRACE(concat(size.count, " of (", size.m, ", ", size.k, ") times (", size.k, ", ", size.n, "), transposed ", size.transpose_a,
+                      size.transpose_b, ", strides ", size.stride_a, " ", size.stride_b, " ", size.stride_c));
   const auto shape_of = [&](std::int64_t stride, std::int64_t rows, std::int64_t columns) {
     return stride == 0 ? Shape{rows, columns} : Shape{size.count, rows, columns};
   };
-  const Tensor a = random_numbers(shape_of(size.stride_a, size.m, size.k), seed), b = random_numbers(shape_of(size.stride_b, size.k, size.n), seed + 1);
+  const Tensor a = random_numbers(shape_of(size.stride_a, size.m, size.k), seed),
+               b = random_numbers(shape_of(size.stride_b, size.k, size.n), seed + 1);
   const Tensor c = empty(shape_of(size.stride_c, size.m, size.n), DType::f64);
   multiply<double>(Cpu{}, size, a.data<double>(), b.data<double>(), c.data<double>());
   const Tensor ga = on_gpu<T>(a), gb = on_gpu<T>(b), gc = room<T>(c.shape());
@@ -63,9 +64,11 @@ void compare_linear(LinearSize size, bool with_bias, std::uint64_t seed) {
   linear_backward_weight<double>(Cpu{}, size, x.data<double>(), dy.data<double>(), dweight.data<double>(), dbias.data<double>());
   const Tensor gx = on_gpu<T>(x), gweight = on_gpu<T>(weight), gbias = on_gpu<T>(bias), gdy = on_gpu<T>(dy);
   const Tensor gy = room<T>(y.shape()), gdx = room<T>(x.shape()), gdweight = room<W>(weight.shape()), gdbias = room<W>(bias.shape());
-  linear_forward<T>(gpu(), size, gx.template data<T>(), gweight.template data<T>(), with_bias ? gbias.template data<T>() : nullptr, gy.template data<T>());
+  linear_forward<T>(gpu(), size, gx.template data<T>(), gweight.template data<T>(), with_bias ? gbias.template data<T>() : nullptr,
+                    gy.template data<T>());
   linear_backward_input<T>(gpu(), size, gdy.template data<T>(), gweight.template data<T>(), gdx.template data<T>());
-  linear_backward_weight<T>(gpu(), size, gx.template data<T>(), gdy.template data<T>(), gdweight.template data<W>(), gdbias.template data<W>());
+  linear_backward_weight<T>(gpu(), size, gx.template data<T>(), gdy.template data<T>(), gdweight.template data<W>(),
+                            gdbias.template data<W>());
   EXPECT_TENSOR_NEAR(back(gy), y, kTolerance<T>);
   EXPECT_TENSOR_NEAR(back(gdx), dx, kTolerance<T>);
   EXPECT_TENSOR_NEAR(back(gdweight), dweight, kTolerance<W>);  // gradients of weights are never rounded to bf16
@@ -96,7 +99,8 @@ void compare_mlp(MlpSize size, bool keeps, std::uint64_t seed) {
   const auto at = [](const Tensor& tensor) { return tensor.data<double>(); };
   const MlpWeights<double> weights{at(parameters[0]), at(parameters[1]), at(parameters[2]), at(parameters[3])};
   mlp_forward<double>(Cpu{}, size, at(x), weights, at(before), at(y));
-  mlp_backward<double>(Cpu{}, size, at(x), at(before), at(dy), weights, {at(dx), at(gradients[0]), at(gradients[1]), at(gradients[2]), at(gradients[3])});
+  mlp_backward<double>(Cpu{}, size, at(x), at(before), at(dy), weights,
+                       {at(dx), at(gradients[0]), at(gradients[1]), at(gradients[2]), at(gradients[3])});
   const Tensor gx = on_gpu<T>(x), gdy = on_gpu<T>(dy), gbefore = room<T>(before.shape()), gy = room<T>(y.shape()), gdx = room<T>(x.shape());
   const auto gat = [](const Tensor& tensor) { return tensor.data<T>(); };
   const auto wide = [](const Tensor& tensor) { return tensor.data<W>(); };
@@ -105,7 +109,8 @@ void compare_mlp(MlpSize size, bool keeps, std::uint64_t seed) {
   EXPECT_TENSOR_NEAR(back(gy), y, kTolerance<T>);
   if (!keeps) return;
   EXPECT_TENSOR_NEAR(back(gbefore), before, kTolerance<T>);
-  mlp_backward<T>(gpu(), size, gat(gx), gat(gbefore), gat(gdy), gweights, {gat(gdx), wide(got[0]), wide(got[1]), wide(got[2]), wide(got[3])});
+  mlp_backward<T>(gpu(), size, gat(gx), gat(gbefore), gat(gdy), gweights,
+                  {gat(gdx), wide(got[0]), wide(got[1]), wide(got[2]), wide(got[3])});
   EXPECT_TENSOR_NEAR(back(gdx), dx, kTolerance<T>);
   for (int i = 0; i < 4; ++i) EXPECT_TENSOR_NEAR(back(got[i]), gradients[i], kTolerance<T>);
 }

@@ -1,7 +1,7 @@
-/// Window attention by ordinary arithmetic, for every number type, head size and window. A block has a tile of queries and walks over tiles of
-/// keys (backward also the other way round); a thread has kRows rows and a few columns of the tile's scores in registers. Limited by the units
-/// for f32 (f64): forward 4 tokens^2 head_size FLOPs per window and head, backward 14 (scores and their gradients are computed twice).
-/// Included by attention_cuda.cu alone.
+/// Window attention by ordinary arithmetic, for every number type, head size and window. A block has a tile of queries and walks over tiles
+/// of keys (backward also the other way round); a thread has kRows rows and a few columns of the tile's scores in registers. Limited by the
+/// units for f32 (f64): forward 4 tokens^2 head_size FLOPs per window and head, backward 14 (scores and their gradients are computed
+/// twice). Included by attention_cuda.cu alone.
 #pragma once
 
 #include "runtime/kernels/cuda/attention_window.h"
@@ -10,9 +10,12 @@ namespace trident::cuda::simt {
 
 inline constexpr int kThreads = 128, kAcross = 16, kDown = kThreads / kAcross;  // threads along the columns and the rows of a tile
 
-template <class C> inline constexpr int kVector = static_cast<int>(16 / sizeof(C));
-template <class C> inline constexpr int kRows = 2 * kVector<C>;  // of a thread
-template <class C> inline constexpr int kTileRows = kDown * kRows<C>;
+template <class C>
+inline constexpr int kVector = static_cast<int>(16 / sizeof(C));
+template <class C>
+inline constexpr int kRows = 2 * kVector<C>;  // of a thread
+template <class C>
+inline constexpr int kTileRows = kDown* kRows<C>;
 inline constexpr int kPad = 4;  // numbers between the rows of a tile: fewer conflicts of banks, vectors stay aligned
 
 /// A tile of tokens of a window: their places in the grid, their regions, and 1 / max(norm, floor) of their vectors.
@@ -54,7 +57,8 @@ __device__ __forceinline__ void accumulate(int depth, const C* a, int step_a, co
 
 /// Finds tokens [first, first + Count) of a window. Barriers before and after are the caller's.
 template <int Count, class C>
-__device__ __forceinline__ void find_tokens(const WindowAttentionSize& size, const WindowTask& task, int first, bool masked, TileTokens<C, Count>& tokens) {
+__device__ __forceinline__ void find_tokens(const WindowAttentionSize& size, const WindowTask& task, int first, bool masked,
+                                            TileTokens<C, Count>& tokens) {
   for (int i = static_cast<int>(threadIdx.x); i < Count; i += kThreads) {
     const bool exists = first + i < static_cast<int>(size.tokens());
     tokens.place[i] = exists ? task.token(size, first + i) : -1;
@@ -62,11 +66,11 @@ __device__ __forceinline__ void find_tokens(const WindowAttentionSize& size, con
   }
 }
 
-/// Copies the vectors of the tokens, of `stride` numbers each token from `from` on, to `across` (D, Count + kPad) and `along` (Count, D + kPad);
-/// either may be null. Zeros where there is no token or channel.
+/// Copies the vectors of the tokens, of `stride` numbers each token from `from` on, to `across` (D, Count + kPad) and `along` (Count, D +
+/// kPad); either may be null. Zeros where there is no token or channel.
 template <int Count, int D, class T, class C>
-__device__ __forceinline__ void gather_vectors(const T* from, std::int64_t stride, int head_size, bool vectors, const TileTokens<C, Count>& tokens, C* across,
-                                               C* along) {
+__device__ __forceinline__ void gather_vectors(const T* from, std::int64_t stride, int head_size, bool vectors,
+                                               const TileTokens<C, Count>& tokens, C* across, C* along) {
   constexpr int N = 4;
   for (int item = static_cast<int>(threadIdx.x); item < Count * (D / N); item += kThreads) {
     const int i = item / (D / N), channel = item % (D / N) * N;
@@ -136,7 +140,8 @@ __global__ void __launch_bounds__(kThreads) forward_kernel(WindowAttentionSize s
   const int tokens = static_cast<int>(size.tokens()), head_size = static_cast<int>(size.head_size);
   const WindowTask task(size, blockIdx.z * size.tasks_per_head() + blockIdx.x);
   const bool masked = task.is_masked(size);
-  const int first_row = static_cast<int>(blockIdx.y) * kTileRows<C>, down = static_cast<int>(threadIdx.x) / kAcross, across = static_cast<int>(threadIdx.x) % kAcross;
+  const int first_row = static_cast<int>(blockIdx.y) * kTileRows<C>, down = static_cast<int>(threadIdx.x) / kAcross,
+            across = static_cast<int>(threadIdx.x) % kAcross;
   const std::int64_t stride = 3 * size.heads * size.head_size;
   const T *q = at.in.qkv + task.head * size.head_size, *k = q + size.heads * size.head_size, *v = k + size.heads * size.head_size;
   const C scale = logit_factor(at.in.logit_scale[task.head]);
@@ -171,7 +176,8 @@ __global__ void __launch_bounds__(kThreads) forward_kernel(WindowAttentionSize s
       for (int j = 0; j < N; ++j) {
         const int column = across * N + j, key = first + column;
         if (query < tokens && key < tokens) {
-          score[i][j] = score[i][j] * shared.queries.inverse_norm[row] * shared.keys.inverse_norm[column] * scale + bias[query * tokens + key];
+          score[i][j] =
+              score[i][j] * shared.queries.inverse_norm[row] * shared.keys.inverse_norm[column] * scale + bias[query * tokens + key];
           if (shared.queries.region[row] != shared.keys.region[column]) score[i][j] += static_cast<C>(kMaskValue);
         } else {
           score[i][j] = static_cast<C>(kNoScore);
@@ -219,27 +225,27 @@ struct Backward {
   const Wide<T>*log_sums, *along;  // (tasks, tokens): of the forward; <y, dy> of each query
   const T* dy;
   T* dqkv;
-  Wide<T>* bias_parts;     // (parts, heads, tokens, tokens); null: not wanted
-  double* scale_parts;     // (parts, tiles of queries, heads)
+  Wide<T>* bias_parts;  // (parts, heads, tokens, tokens); null: not wanted
+  double* scale_parts;  // (parts, tiles of queries, heads)
   bool vectors;
 };
 
 template <class C, int D>
 struct BackwardShared {
   static constexpr int kColumns = kVector<C> / 2, kTileColumns = kAcross * kColumns;
-  C row_unit[D][kTileRows<C> + kPad], row_value[D][kTileRows<C> + kPad];          // of the rows: q and dy, or k and v
-  C column_unit[D][kTileColumns + kPad], column_value[D][kTileColumns + kPad];    // of the columns: k and v, or q and dy
-  C unit_along[kTileColumns][D + kPad], value_along[kTileColumns][D + kPad];      // the same, a token's numbers close together
+  C row_unit[D][kTileRows<C> + kPad], row_value[D][kTileRows<C> + kPad];        // of the rows: q and dy, or k and v
+  C column_unit[D][kTileColumns + kPad], column_value[D][kTileColumns + kPad];  // of the columns: k and v, or q and dy
+  C unit_along[kTileColumns][D + kPad], value_along[kTileColumns][D + kPad];    // the same, a token's numbers close together
   C p[kTileColumns][kTileRows<C> + kPad];
   TileTokens<C, kTileRows<C>> rows;
   TileTokens<C, kTileColumns> columns;
 };
 
-/// The backward of one tile of queries (kKeys: of keys) of one window: q's gradient, and what the tile adds to those of position bias and scale;
-/// or the gradients of k and v. Returns this thread's part of sum(dscores * cosines), for queries.
+/// The backward of one tile of queries (kKeys: of keys) of one window: q's gradient, and what the tile adds to those of position bias and
+/// scale; or the gradients of k and v. Returns this thread's part of sum(dscores * cosines), for queries.
 template <class T, int D, bool kDrops, bool kKeys>
-__device__ __forceinline__ double backward_tile(const WindowAttentionSize& size, const Backward<T>& at, const WindowTask& task, std::int64_t task_index,
-                                                int first_row, Compute<T>* bias_part, bool is_first) {
+__device__ __forceinline__ double backward_tile(const WindowAttentionSize& size, const Backward<T>& at, const WindowTask& task,
+                                                std::int64_t task_index, int first_row, Compute<T>* bias_part, bool is_first) {
   using C = Compute<T>;
   using Shared = BackwardShared<C, D>;
   constexpr int R = kRows<C>, N = Shared::kColumns, kOut = D / kAcross, kTileColumns = Shared::kTileColumns;
@@ -259,7 +265,8 @@ __device__ __forceinline__ double backward_tile(const WindowAttentionSize& size,
   find_tokens(size, task, first_row, masked, shared.rows);
   __syncthreads();
   gather_vectors<kTileRows<C>, D>(kKeys ? k : q, 3 * width, head_size, at.vectors, shared.rows, &shared.row_unit[0][0], nowhere);
-  gather_vectors<kTileRows<C>, D>(kKeys ? v : dy, kKeys ? 3 * width : width, head_size, at.vectors, shared.rows, &shared.row_value[0][0], nowhere);
+  gather_vectors<kTileRows<C>, D>(kKeys ? v : dy, kKeys ? 3 * width : width, head_size, at.vectors, shared.rows, &shared.row_value[0][0],
+                                  nowhere);
   __syncthreads();
   find_norms(head_size, &shared.row_unit[0][0], shared.rows);
 
@@ -268,9 +275,10 @@ __device__ __forceinline__ double backward_tile(const WindowAttentionSize& size,
     __syncthreads();
     find_tokens(size, task, first, masked, shared.columns);
     __syncthreads();
-    gather_vectors<kTileColumns, D>(kKeys ? q : k, 3 * width, head_size, at.vectors, shared.columns, &shared.column_unit[0][0], &shared.unit_along[0][0]);
-    gather_vectors<kTileColumns, D>(kKeys ? dy : v, kKeys ? width : 3 * width, head_size, at.vectors, shared.columns, &shared.column_value[0][0],
-                                    kKeys ? &shared.value_along[0][0] : nowhere);
+    gather_vectors<kTileColumns, D>(kKeys ? q : k, 3 * width, head_size, at.vectors, shared.columns, &shared.column_unit[0][0],
+                                    &shared.unit_along[0][0]);
+    gather_vectors<kTileColumns, D>(kKeys ? dy : v, kKeys ? width : 3 * width, head_size, at.vectors, shared.columns,
+                                    &shared.column_value[0][0], kKeys ? &shared.value_along[0][0] : nowhere);
     __syncthreads();
     find_norms(head_size, &shared.column_unit[0][0], shared.columns);
     __syncthreads();
@@ -344,13 +352,15 @@ __device__ __forceinline__ double backward_tile(const WindowAttentionSize& size,
 /// Block (tile of queries, part, head): the queries' gradients in all windows of the part.
 template <class T, int D, bool kDrops>
 __global__ void __launch_bounds__(kThreads) query_kernel(WindowAttentionSize size, Backward<T> at) {
-  const std::int64_t tasks = size.tasks_per_head(), part = blockIdx.y, parts = gridDim.y, head = blockIdx.z, pairs = size.tokens() * size.tokens();
+  const std::int64_t tasks = size.tasks_per_head(), part = blockIdx.y, parts = gridDim.y, head = blockIdx.z,
+                     pairs = size.tokens() * size.tokens();
   Compute<T>* bias_part = at.bias_parts == nullptr ? nullptr : at.bias_parts + (part * size.heads + head) * pairs;
   const std::int64_t begin = tasks * part / parts, end = tasks * (part + 1) / parts;
   double cosines = 0;
   for (std::int64_t index = head * tasks + begin; index < head * tasks + end; ++index) {
-    cosines += backward_tile<T, D, kDrops, false>(size, at, WindowTask(size, index), index, static_cast<int>(blockIdx.x) * kTileRows<Compute<T>>, bias_part,
-                                                  index == head * tasks + begin);
+    cosines +=
+        backward_tile<T, D, kDrops, false>(size, at, WindowTask(size, index), index, static_cast<int>(blockIdx.x) * kTileRows<Compute<T>>,
+                                           bias_part, index == head * tasks + begin);
   }
   cosines = block_sum<kThreads>(cosines);
   if (threadIdx.x != 0 || at.scale_parts == nullptr) return;
@@ -363,7 +373,8 @@ __global__ void __launch_bounds__(kThreads) query_kernel(WindowAttentionSize siz
 template <class T, int D, bool kDrops>
 __global__ void __launch_bounds__(kThreads) key_kernel(WindowAttentionSize size, Backward<T> at) {
   const std::int64_t index = blockIdx.z * size.tasks_per_head() + blockIdx.x;
-  backward_tile<T, D, kDrops, true>(size, at, WindowTask(size, index), index, static_cast<int>(blockIdx.y) * kTileRows<Compute<T>>, nullptr, false);
+  backward_tile<T, D, kDrops, true>(size, at, WindowTask(size, index), index, static_cast<int>(blockIdx.y) * kTileRows<Compute<T>>, nullptr,
+                                    false);
 }
 
 }  // namespace trident::cuda::simt

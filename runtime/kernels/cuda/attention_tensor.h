@@ -1,10 +1,11 @@
-/// Window attention in bf16 on tensor cores (mma.m16n8k16, f32 sums), for windows of up to 256 tokens and heads of up to 64 numbers. A window's
-/// keys and values stay in shared memory as they came: norms, scale and bias are applied to the f32 scores, which live in registers alone.
+/// Window attention in bf16 on tensor cores (mma.m16n8k16, f32 sums), for windows of up to 256 tokens and heads of up to 64 numbers. A
+/// window's keys and values stay in shared memory as they came: norms, scale and bias are applied to the f32 scores, which live in
+/// registers alone.
 ///
-/// Per window and head of L (256 tokens, 64 numbers) forward: 16.8 MFLOP, 128 KB of q, k, v and y, 256 KB of position bias (from the second-level
-/// cache), 65,536 exponentials. At 989 TFLOP/s the products take 2.2 us of a multiprocessor, its exponentials (16 a cycle) 2.3 us: expected is a
-/// third of the tensor peak. Backward 42 MFLOP (five products, scores recomputed once), 2.5 times the time.
-/// Included by attention_cuda.cu alone.
+/// Per window and head of L (256 tokens, 64 numbers) forward: 16.8 MFLOP, 128 KB of q, k, v and y, 256 KB of position bias (from the
+/// second-level cache), 65,536 exponentials. At 989 TFLOP/s the products take 2.2 us of a multiprocessor, its exponentials (16 a cycle) 2.3
+/// us: expected is a third of the tensor peak. Backward 42 MFLOP (five products, scores recomputed once), 2.5 times the time. Included by
+/// attention_cuda.cu alone.
 #pragma once
 
 #include "runtime/kernels/cuda/attention_window.h"
@@ -13,9 +14,10 @@
 namespace trident::cuda::tensor {
 
 inline constexpr int kMostTokens = 256, kLargestHead = 64;
-inline constexpr int kWarpRows = 32;   // queries (forward) or keys (backward) of a warp: two tiles of 16
+inline constexpr int kWarpRows = 32;  // queries (forward) or keys (backward) of a warp: two tiles of 16
 inline constexpr int kMostWarps = kMostTokens / kWarpRows;
-template <int D> inline constexpr int kStep = D + 8;  // numbers between rows in shared memory: 16 bytes more, so that loads of matrices meet no bank twice
+template <int D>
+inline constexpr int kStep = D + 8;  // numbers between rows in shared memory: 16 bytes more, so that loads of matrices meet no bank twice
 
 __device__ __forceinline__ float exp_approximate(float x) {
 #ifdef __CUDACC__
@@ -27,7 +29,8 @@ __device__ __forceinline__ float exp_approximate(float x) {
 #endif
 }
 
-/// Lane l's row of the 8x8 matrices that make up a fragment of 16 x 16 numbers, by how the four lie: first along rows, or first along columns.
+/// Lane l's row of the 8x8 matrices that make up a fragment of 16 x 16 numbers, by how the four lie: first along rows, or first along
+/// columns.
 struct LaneRow {
   int row, column;
 };
@@ -69,11 +72,11 @@ __device__ __forceinline__ void load_right(unsigned (&b)[2][2], const bf16* m, i
   b[0][0] = words[0], b[0][1] = words[1], b[1][0] = words[2], b[1][1] = words[3];
 }
 
-/// Starts copying the vectors of the window's tokens [first, first + count) to rows of shared memory; zeros where there is no token or channel.
-/// Without `vectors` the numbers come one by one. The caller commits.
+/// Starts copying the vectors of the window's tokens [first, first + count) to rows of shared memory; zeros where there is no token or
+/// channel. Without `vectors` the numbers come one by one. The caller commits.
 template <int D>
-__device__ __forceinline__ void start_rows(const bf16* from, std::int64_t stride, int head_size, bool vectors, int tokens, const std::int64_t* place, int first,
-                                           int count, bf16* rows) {
+__device__ __forceinline__ void start_rows(const bf16* from, std::int64_t stride, int head_size, bool vectors, int tokens,
+                                           const std::int64_t* place, int first, int count, bf16* rows) {
   constexpr int kPieces = D / 8;
   for (int item = static_cast<int>(threadIdx.x); item < count * kPieces; item += static_cast<int>(blockDim.x)) {
     const int row = item / kPieces, channel = item % kPieces * 8;
@@ -105,8 +108,8 @@ __device__ __forceinline__ void find_inverse_norms(const bf16* rows, int count, 
 
 /// Copies a warp's rows of shared memory [first, first + kWarpRows) to where the tokens lie.
 template <int D>
-__device__ __forceinline__ void store_rows(const bf16* rows, int first, int tokens, const std::int64_t* place, bf16* to, std::int64_t stride, int head_size,
-                                           bool vectors) {
+__device__ __forceinline__ void store_rows(const bf16* rows, int first, int tokens, const std::int64_t* place, bf16* to,
+                                           std::int64_t stride, int head_size, bool vectors) {
   constexpr int kPieces = D / 8;
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
   for (int item = lane; item < kWarpRows * kPieces; item += kWarp) {
@@ -123,8 +126,8 @@ __device__ __forceinline__ void store_rows(const bf16* rows, int first, int toke
 }
 
 /// The places and regions of all tokens of a window.
-__device__ __forceinline__ void find_tokens(const WindowAttentionSize& size, const WindowTask& task, bool masked, int padded, std::int64_t* place,
-                                            unsigned char* region) {
+__device__ __forceinline__ void find_tokens(const WindowAttentionSize& size, const WindowTask& task, bool masked, int padded,
+                                            std::int64_t* place, unsigned char* region) {
   for (int i = static_cast<int>(threadIdx.x); i < padded; i += static_cast<int>(blockDim.x)) {
     const bool exists = i < static_cast<int>(size.tokens());
     place[i] = exists ? task.token(size, i) : 0;
@@ -133,6 +136,8 @@ __device__ __forceinline__ void find_tokens(const WindowAttentionSize& size, con
 }
 
 /// Tokens of a window in whole tiles of kWarpRows.
-constexpr __host__ __device__ int padded_tokens(std::int64_t tokens) { return static_cast<int>((tokens + kWarpRows - 1) / kWarpRows * kWarpRows); }
+constexpr __host__ __device__ int padded_tokens(std::int64_t tokens) {
+  return static_cast<int>((tokens + kWarpRows - 1) / kWarpRows * kWarpRows);
+}
 
 }  // namespace trident::cuda::tensor

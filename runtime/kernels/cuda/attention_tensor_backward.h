@@ -1,7 +1,7 @@
 /// The backward of attention_tensor.h: a block walks over the windows of its part of a head. A warp has kWarpRows keys, whose gradients and
 /// those of their values it adds up in registers over all queries, 16 at a time; the gradients of kChunk queries at a time are a product of
-/// their scores' gradients, left in shared memory by all warps, and the keys. Nothing is added up across blocks but position bias and scale.
-/// Included by attention_cuda.cu alone.
+/// their scores' gradients, left in shared memory by all warps, and the keys. Nothing is added up across blocks but position bias and
+/// scale. Included by attention_cuda.cu alone.
 #pragma once
 
 #include "runtime/kernels/cuda/attention_tensor.h"
@@ -18,15 +18,15 @@ struct Backward {
   bool vectors;
 };
 
-inline constexpr int kChunk = 64;             // queries whose gradients are computed at a time
+inline constexpr int kChunk = 64;              // queries whose gradients are computed at a time
 inline constexpr int kSlopeStep = kChunk + 8;  // numbers between the keys of the scores' gradients
 
 /// What a block has in shared memory, in this order.
 template <int D>
 struct BackwardShared {
-  bf16 *k, *v, *q[2], *dy[2], *slopes;  // (padded, step) twice, (kChunk, step) four times, (padded, kSlopeStep)
-  std::int64_t* place;                  // (padded,)
-  double* cosines;                      // (kMostWarps,)
+  bf16 *k, *v, *q[2], *dy[2], *slopes;                     // (padded, step) twice, (kChunk, step) four times, (padded, kSlopeStep)
+  std::int64_t* place;                                     // (padded,)
+  double* cosines;                                         // (kMostWarps,)
   float *inverse_k, *inverse_q, *log_sums, *along, *dots;  // (padded,), (kChunk,) three times, (2, kChunk)
   unsigned char* region;                                   // (padded,)
 
@@ -43,7 +43,8 @@ struct BackwardShared {
   }
   static std::size_t bytes(int padded) {
     return static_cast<std::size_t>((2 * padded + 4 * kChunk) * kStep<D> + padded * kSlopeStep) * sizeof(bf16) +
-           static_cast<std::size_t>(padded) * (sizeof(std::int64_t) + sizeof(float) + 1) + kMostWarps * sizeof(double) + 5 * kChunk * sizeof(float);
+           static_cast<std::size_t>(padded) * (sizeof(std::int64_t) + sizeof(float) + 1) + kMostWarps * sizeof(double) +
+           5 * kChunk * sizeof(float);
   }
 };
 
@@ -63,11 +64,13 @@ struct KeyGradients {
   float k[2][D / 8][4], v[2][D / 8][4];
 };
 
-/// Turns raw products of keys and queries, and of values and dy, into what v and k are to be multiplied with; leaves the scores' gradients (times
-/// the keys' inverse norms) in shared memory. Rows of the tiles are keys from `warp_key` on, columns the queries [chunk + sub, + 16).
+/// Turns raw products of keys and queries, and of values and dy, into what v and k are to be multiplied with; leaves the scores' gradients
+/// (times the keys' inverse norms) in shared memory. Rows of the tiles are keys from `warp_key` on, columns the queries [chunk + sub, +
+/// 16).
 template <int D, bool kDrops>
-__device__ __forceinline__ void differentiate(const BackwardShared<D>& shared, const WindowState& window, const DropoutFactor<float>& factor, int warp_key, int chunk,
-                                              int sub, float (&p)[2][2][4], float (&slope)[2][2][4]) {
+__device__ __forceinline__ void differentiate(const BackwardShared<D>& shared, const WindowState& window,
+                                              const DropoutFactor<float>& factor, int warp_key, int chunk, int sub, float (&p)[2][2][4],
+                                              float (&slope)[2][2][4]) {
   const int lane = static_cast<int>(threadIdx.x) % kWarp, tokens = window.tokens;
 #pragma unroll
   for (int tile = 0; tile < 2; ++tile) {
@@ -106,8 +109,8 @@ __device__ __forceinline__ void differentiate(const BackwardShared<D>& shared, c
 
 /// Adds what the queries [chunk + sub, + 16) give to the gradients of a warp's keys and values.
 template <int D, bool kDrops>
-__device__ __forceinline__ void add_queries(const BackwardShared<D>& shared, const WindowState& window, const DropoutFactor<float>& factor, int warp_key, int chunk,
-                                            int sub, int buffer, KeyGradients<D>& gradients) {
+__device__ __forceinline__ void add_queries(const BackwardShared<D>& shared, const WindowState& window, const DropoutFactor<float>& factor,
+                                            int warp_key, int chunk, int sub, int buffer, KeyGradients<D>& gradients) {
   const bf16 *q = shared.q[buffer], *dy = shared.dy[buffer];
   float p[2][2][4] = {}, slope[2][2][4] = {};
 #pragma unroll
@@ -152,13 +155,14 @@ __device__ __forceinline__ void add_queries(const BackwardShared<D>& shared, con
   }
 }
 
-/// Writes the gradients of queries [chunk, chunk + kChunk): `Groups` warps share the channels of a tile of 16. Returns this thread's part of
-/// sum(dscores * cosines). All threads call it.
+/// Writes the gradients of queries [chunk, chunk + kChunk): `Groups` warps share the channels of a tile of 16. Returns this thread's part
+/// of sum(dscores * cosines). All threads call it.
 template <int D, int Groups>
-__device__ __forceinline__ double write_queries(const BackwardShared<D>& shared, const WindowState& window, int padded, int chunk, int buffer, std::int64_t width,
-                                                bool vectors, bf16* dq) {
+__device__ __forceinline__ double write_queries(const BackwardShared<D>& shared, const WindowState& window, int padded, int chunk,
+                                                int buffer, std::int64_t width, bool vectors, bf16* dq) {
   constexpr int kTiles = kChunk / 16, kChannels = D / Groups;
-  const int lane = static_cast<int>(threadIdx.x) % kWarp, warp = static_cast<int>(threadIdx.x) / kWarp, warps = static_cast<int>(blockDim.x) / kWarp;
+  const int lane = static_cast<int>(threadIdx.x) % kWarp, warp = static_cast<int>(threadIdx.x) / kWarp,
+            warps = static_cast<int>(blockDim.x) / kWarp;
   const int group = Groups == 1 ? 0 : warp / kTiles, first_channel = group * kChannels;
   double cosines = 0;
   for (int round = 0; round < kTiles; round += warps) {  // the same number of rounds for all: there are barriers inside
@@ -221,11 +225,11 @@ __device__ __forceinline__ double write_queries(const BackwardShared<D>& shared,
   return cosines;
 }
 
-/// A warp's gradients of keys and values go over its own keys and values in shared memory, and from there to memory in whole vectors. Nobody may
-/// need these any more.
+/// A warp's gradients of keys and values go over its own keys and values in shared memory, and from there to memory in whole vectors.
+/// Nobody may need these any more.
 template <int D>
-__device__ __forceinline__ void write_keys(const BackwardShared<D>& shared, const WindowState& window, int warp_key, const KeyGradients<D>& gradients,
-                                           std::int64_t width, bool vectors, bf16* dk) {
+__device__ __forceinline__ void write_keys(const BackwardShared<D>& shared, const WindowState& window, int warp_key,
+                                           const KeyGradients<D>& gradients, std::int64_t width, bool vectors, bf16* dk) {
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
 #pragma unroll
   for (int tile = 0; tile < 2; ++tile) {
@@ -246,9 +250,11 @@ __device__ __forceinline__ void write_keys(const BackwardShared<D>& shared, cons
         const int channel = n * 8 + lane % 4 * 2;
         float values[2];
 #pragma unroll
-        for (int i = 0; i < 2; ++i) values[i] = (gradients.k[tile][n][half * 2 + i] - compute(row[channel + i]) * projected) * window.scale * inverse;
+        for (int i = 0; i < 2; ++i)
+          values[i] = (gradients.k[tile][n][half * 2 + i] - compute(row[channel + i]) * projected) * window.scale * inverse;
         *reinterpret_cast<unsigned*>(row + channel) = pack_bf16(values[0], values[1]);
-        *reinterpret_cast<unsigned*>(shared.v + key * kStep<D> + channel) = pack_bf16(gradients.v[tile][n][half * 2], gradients.v[tile][n][half * 2 + 1]);
+        *reinterpret_cast<unsigned*>(shared.v + key * kStep<D> + channel) =
+            pack_bf16(gradients.v[tile][n][half * 2], gradients.v[tile][n][half * 2 + 1]);
       }
     }
   }
@@ -259,8 +265,8 @@ __device__ __forceinline__ void write_keys(const BackwardShared<D>& shared, cons
 
 /// One window of a head. Returns this thread's part of sum(dscores * cosines).
 template <int D, bool kDrops>
-__device__ __forceinline__ double backward_window(const WindowAttentionSize& size, const Backward& at, std::int64_t task_index, const BackwardShared<D>& shared,
-                                                  const WindowState& window) {
+__device__ __forceinline__ double backward_window(const WindowAttentionSize& size, const Backward& at, std::int64_t task_index,
+                                                  const BackwardShared<D>& shared, const WindowState& window) {
   const int padded = static_cast<int>(blockDim.x), tokens = window.tokens, warp_key = static_cast<int>(threadIdx.x) / kWarp * kWarpRows;
   const WindowTask task(size, task_index);
   const DropoutFactor<float> factor(size, task);
@@ -301,7 +307,7 @@ __device__ __forceinline__ double backward_window(const WindowAttentionSize& siz
     __syncthreads();
     bf16* dq = at.dqkv + head;
     if (D >= 32 && padded == kMostTokens) {
-      cosines += write_queries<D, D >= 32 ? 2 : 1>(shared, window, padded, chunk, buffer, width, at.vectors, dq);
+      cosines += write_queries < D, D >= 32 ? 2 : 1 > (shared, window, padded, chunk, buffer, width, at.vectors, dq);
     } else {
       cosines += write_queries<D, 1>(shared, window, padded, chunk, buffer, width, at.vectors, dq);
     }
@@ -314,12 +320,17 @@ __device__ __forceinline__ double backward_window(const WindowAttentionSize& siz
 /// Block (part, head); kWarpRows keys a warp.
 template <int D, bool kDrops>
 __global__ void __launch_bounds__(kMostTokens, 1) backward_kernel(WindowAttentionSize size, Backward at) {
-  const std::int64_t tasks = size.tasks_per_head(), part = blockIdx.x, parts = gridDim.x, head = blockIdx.y, pairs = size.tokens() * size.tokens();
+  const std::int64_t tasks = size.tasks_per_head(), part = blockIdx.x, parts = gridDim.x, head = blockIdx.y,
+                     pairs = size.tokens() * size.tokens();
   const BackwardShared<D> shared(dynamic_shared<std::byte>(), static_cast<int>(blockDim.x));
   const float logit_scale = at.in.logit_scale[head];
-  WindowState window{.tokens = static_cast<int>(size.tokens()), .head_size = static_cast<int>(size.head_size), .masked = false,
-                     .scale = logit_factor(logit_scale), .bias = at.in.position_bias + head * pairs,
-                     .bias_part = at.bias_parts == nullptr ? nullptr : at.bias_parts + (part * size.heads + head) * pairs, .is_first = true};
+  WindowState window{.tokens = static_cast<int>(size.tokens()),
+                     .head_size = static_cast<int>(size.head_size),
+                     .masked = false,
+                     .scale = logit_factor(logit_scale),
+                     .bias = at.in.position_bias + head * pairs,
+                     .bias_part = at.bias_parts == nullptr ? nullptr : at.bias_parts + (part * size.heads + head) * pairs,
+                     .is_first = true};
   double cosines = 0;
   for (std::int64_t i = tasks * part / parts; i < tasks * (part + 1) / parts; ++i) {
     window.masked = WindowTask(size, head * tasks + i).is_masked(size);
@@ -331,7 +342,8 @@ __global__ void __launch_bounds__(kMostTokens, 1) backward_kernel(WindowAttentio
   __syncthreads();
   if (threadIdx.x != 0) return;
   for (int warp = 1; warp < static_cast<int>(blockDim.x) / kWarp; ++warp) cosines += shared.cosines[warp];
-  at.scale_parts[part * size.heads + head] = static_cast<double>(logit_scale) <= kLargestLogit ? cosines * static_cast<double>(window.scale) : 0.0;
+  at.scale_parts[part * size.heads + head] =
+      static_cast<double>(logit_scale) <= kLargestLogit ? cosines * static_cast<double>(window.scale) : 0.0;
 }
 
 }  // namespace trident::cuda::tensor

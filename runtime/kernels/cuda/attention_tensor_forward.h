@@ -24,11 +24,16 @@ struct ForwardShared {
   unsigned char* region;
 
   __device__ ForwardShared(std::byte* memory, int padded, int rows)
-      : k(reinterpret_cast<bf16*>(memory)), v(k + padded * kStep<D>), q(v + padded * kStep<D>), place(reinterpret_cast<std::int64_t*>(q + rows * kStep<D>)),
-        inverse_k(reinterpret_cast<float*>(place + padded)), inverse_q(inverse_k + padded), region(reinterpret_cast<unsigned char*>(inverse_q + rows)) {}
+      : k(reinterpret_cast<bf16*>(memory)),
+        v(k + padded * kStep<D>),
+        q(v + padded * kStep<D>),
+        place(reinterpret_cast<std::int64_t*>(q + rows * kStep<D>)),
+        inverse_k(reinterpret_cast<float*>(place + padded)),
+        inverse_q(inverse_k + padded),
+        region(reinterpret_cast<unsigned char*>(inverse_q + rows)) {}
   static std::size_t bytes(int padded, int rows) {
-    return static_cast<std::size_t>((2 * padded + rows) * kStep<D>) * sizeof(bf16) + static_cast<std::size_t>(padded) * (sizeof(std::int64_t) + sizeof(float) + 1) +
-           static_cast<std::size_t>(rows) * sizeof(float);
+    return static_cast<std::size_t>((2 * padded + rows) * kStep<D>) * sizeof(bf16) +
+           static_cast<std::size_t>(padded) * (sizeof(std::int64_t) + sizeof(float) + 1) + static_cast<std::size_t>(rows) * sizeof(float);
   }
 };
 
@@ -43,7 +48,8 @@ struct QueryRows {
 
 /// Applies norms, scale, bias and mask to the raw products of queries and keys [first, first + kKeys).
 template <int D>
-__device__ __forceinline__ void finish_scores(const ForwardShared<D>& shared, const QueryRows& rows, const float* bias, int tokens, int first, bool masked, Scores& s) {
+__device__ __forceinline__ void finish_scores(const ForwardShared<D>& shared, const QueryRows& rows, const float* bias, int tokens,
+                                              int first, bool masked, Scores& s) {
   const int place = static_cast<int>(threadIdx.x) % 4 * 2;
   const bool whole = first + kKeys <= tokens, pairs = tokens % 2 == 0;
 #pragma unroll
@@ -171,7 +177,8 @@ __global__ void __launch_bounds__(kForwardWarps* kWarp, 2) forward_kernel(Window
 #pragma unroll
       for (int tile = 0; tile < 2; ++tile) {
 #pragma unroll
-        for (int i = 0; i < kKeys / 8 * 4; ++i) s[tile][i / 4][i % 4] *= factor(rows.query[tile][i % 4 / 2], first + i / 4 * 8 + lane % 4 * 2 + i % 2);
+        for (int i = 0; i < kKeys / 8 * 4; ++i)
+          s[tile][i / 4][i % 4] *= factor(rows.query[tile][i % 4 / 2], first + i / 4 * 8 + lane % 4 * 2 + i % 2);
       }
     }
 #pragma unroll
@@ -203,7 +210,8 @@ __global__ void __launch_bounds__(kForwardWarps* kWarp, 2) forward_kernel(Window
       const int row = warp_row + tile * 16 + half * 8 + lane / 4;
 #pragma unroll
       for (int n = 0; n < D / 8; ++n) {
-        *reinterpret_cast<unsigned*>(shared.q + row * kStep<D> + n * 8 + lane % 4 * 2) = pack_bf16(out[tile][n][half * 2] * inverse, out[tile][n][half * 2 + 1] * inverse);
+        *reinterpret_cast<unsigned*>(shared.q + row * kStep<D> + n * 8 + lane % 4 * 2) =
+            pack_bf16(out[tile][n][half * 2] * inverse, out[tile][n][half * 2 + 1] * inverse);
       }
       if (lane % 4 == 0 && first_row + row < tokens && at.log_sums != nullptr) {
         at.log_sums[task_index * tokens + first_row + row] = largest[tile][half] + logf(total);
@@ -211,7 +219,8 @@ __global__ void __launch_bounds__(kForwardWarps* kWarp, 2) forward_kernel(Window
     }
   }
   __syncwarp();
-  store_rows<D>(shared.q + warp_row * kStep<D>, first_row + warp_row, tokens, shared.place, at.y + task.head * size.head_size, width, head_size, at.vectors);
+  store_rows<D>(shared.q + warp_row * kStep<D>, first_row + warp_row, tokens, shared.place, at.y + task.head * size.head_size, width,
+                head_size, at.vectors);
 }
 
 }  // namespace trident::cuda::tensor

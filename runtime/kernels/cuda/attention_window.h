@@ -1,4 +1,5 @@
-/// Where a window's tokens lie, which regions they belong to, and what dropout leaves of a pair of them: for the kernels of window attention.
+/// Where a window's tokens lie, which regions they belong to, and what dropout leaves of a pair of them: for the kernels of window
+/// attention.
 #pragma once
 
 #include "runtime/kernels/attention.h"
@@ -6,9 +7,9 @@
 
 namespace trident::cuda {
 
-inline constexpr double kNormFloor = 1e-12;   // of torch.nn.functional.normalize
-inline constexpr double kMaskValue = -200.0;  // the reference adds its -100 twice
-inline constexpr double kNoScore = -1e30;     // of keys that only fill up a tile: their probability is 0
+inline constexpr double kNormFloor = 1e-12;                 // of torch.nn.functional.normalize
+inline constexpr double kMaskValue = -200.0;                // the reference adds its -100 twice
+inline constexpr double kNoScore = -1e30;                   // of keys that only fill up a tile: their probability is 0
 inline constexpr double kLargestLogit = 4.605170185988091;  // ln 100
 
 /// One head of one window of one sample, in the order head, sample, window row, window column.
@@ -61,7 +62,10 @@ struct DropoutFactor {
   int tokens;
 
   __device__ __forceinline__ DropoutFactor(const WindowAttentionSize& size, const WindowTask& task)
-      : key(task.dropout_key(size)), probability(size.dropout.probability), kept(static_cast<C>(1.0 / (1.0 - probability))), tokens(static_cast<int>(size.tokens())) {}
+      : key(task.dropout_key(size)),
+        probability(size.dropout.probability),
+        kept(static_cast<C>(1.0 / (1.0 - probability))),
+        tokens(static_cast<int>(size.tokens())) {}
   __device__ __forceinline__ C operator()(int query, int of_key) const {
     return uniform(key, static_cast<std::uint64_t>(query) * tokens + of_key) >= probability ? kept : C(0);
   }
@@ -72,8 +76,8 @@ __device__ __forceinline__ C logit_factor(C logit_scale) {
   return exp(min(logit_scale, static_cast<C>(kLargestLogit)));
 }
 
-/// Parts in which a head's gradients of position bias and logit scale are added up: blocks of the backward that a device has at once, shared out
-/// over the heads. A constant, so that the same sizes give the same bits on every device.
+/// Parts in which a head's gradients of position bias and logit scale are added up: blocks of the backward that a device has at once,
+/// shared out over the heads. A constant, so that the same sizes give the same bits on every device.
 inline std::int64_t attention_parts(const WindowAttentionSize& size) {
   constexpr std::int64_t kBlocks = 132;  // multiprocessors of an H100
   return std::clamp<std::int64_t>(kBlocks / std::max<std::int64_t>(size.heads, 1), 1, std::max<std::int64_t>(size.tasks_per_head(), 1));

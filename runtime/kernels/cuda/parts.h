@@ -20,7 +20,8 @@ __global__ void __launch_bounds__(kPartColumns* kPartRows) add_parts_kernel(Part
   const std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * kPartColumns + threadIdx.x, sample = blockIdx.y;
   double sum = 0;
   if (i < size.count) {
-    for (std::int64_t part = threadIdx.y; part < size.parts; part += kPartRows) sum += static_cast<double>(from[(sample * size.parts + part) * size.count + i]);
+    for (std::int64_t part = threadIdx.y; part < size.parts; part += kPartRows)
+      sum += static_cast<double>(from[(sample * size.parts + part) * size.count + i]);
   }
   partial[threadIdx.y][threadIdx.x] = sum;
   __syncthreads();
@@ -44,7 +45,8 @@ inline constexpr int kColumnThreads = 256, kColumnRows = kColumnThreads / kWarp;
 
 /// Sums of rows [blockIdx.y * part_rows, ...) of x (rows, width) for a warp's width of vectors of N columns.
 template <class T, int N>
-__global__ void __launch_bounds__(kColumnThreads) column_parts_kernel(std::int64_t rows, std::int64_t width, std::int64_t part_rows, const T* x, Compute<T>* parts) {
+__global__ void __launch_bounds__(kColumnThreads)
+    column_parts_kernel(std::int64_t rows, std::int64_t width, std::int64_t part_rows, const T* x, Compute<T>* parts) {
   using C = Compute<T>;
   __shared__ C shared[kColumnRows][kWarp * N];
   const int lane = static_cast<int>(threadIdx.x) % kWarp, warp = static_cast<int>(threadIdx.x) / kWarp;

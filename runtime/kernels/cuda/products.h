@@ -15,8 +15,8 @@ struct Product {
   double beta = 0.0;
 };
 
-/// In (T, Out): (float, float), (double, double), (bf16, bf16), (bf16, float). bf16 is added up in f32. bias (n,) may be null. The algorithm
-/// is the first that cuBLASLt's heuristics name for the sizes, so the same sizes give the same bits.
+/// In (T, Out): (float, float), (double, double), (bf16, bf16), (bf16, float). bf16 is added up in f32. bias (n,) may be null. The
+/// algorithm is the first that cuBLASLt's heuristics name for the sizes, so the same sizes give the same bits.
 template <class T, class Out>
 void product(Cuda, const Product&, const T* a, const T* b, const Out* bias, Out* c);
 

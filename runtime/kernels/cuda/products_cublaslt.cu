@@ -24,15 +24,20 @@ void check(const char* call, cublasStatus_t status) {
 template <auto Destroy>
 struct Destroyer {
   template <class Handle>
-  void operator()(Handle* handle) const { Destroy(handle); }
+  void operator()(Handle* handle) const {
+    Destroy(handle);
+  }
 };
 using MatmulDescription = std::unique_ptr<cublasLtMatmulDescOpaque_t, Destroyer<cublasLtMatmulDescDestroy>>;
 using LayoutDescription = std::unique_ptr<cublasLtMatrixLayoutOpaque_t, Destroyer<cublasLtMatrixLayoutDestroy>>;
 using Preference = std::unique_ptr<cublasLtMatmulPreferenceOpaque_t, Destroyer<cublasLtMatmulPreferenceDestroy>>;
 
-template <class T> constexpr cudaDataType_t kType = CUDA_R_32F;
-template <> constexpr cudaDataType_t kType<double> = CUDA_R_64F;
-template <> constexpr cudaDataType_t kType<bf16> = CUDA_R_16BF;
+template <class T>
+constexpr cudaDataType_t kType = CUDA_R_32F;
+template <>
+constexpr cudaDataType_t kType<double> = CUDA_R_64F;
+template <>
+constexpr cudaDataType_t kType<bf16> = CUDA_R_16BF;
 
 /// cuBLASLt's handle of a device, which is the current one.
 cublasLtHandle_t handle(Cuda device) {
@@ -67,13 +72,15 @@ void set(const MatmulDescription& product, cublasLtMatmulDescAttributes_t attrib
 }
 
 /// Of a row-major matrix as stored, which is its transpose to cuBLASLt.
-LayoutDescription layout(cudaDataType_t type, std::int64_t rows, std::int64_t columns, std::int64_t ld, std::int64_t count, std::int64_t stride) {
+LayoutDescription layout(cudaDataType_t type, std::int64_t rows, std::int64_t columns, std::int64_t ld, std::int64_t count,
+                         std::int64_t stride) {
   cublasLtMatrixLayout_t made = nullptr;
   check("cublasLtMatrixLayoutCreate",
         cublasLtMatrixLayoutCreate(&made, type, static_cast<std::uint64_t>(columns), static_cast<std::uint64_t>(rows), ld));
   LayoutDescription result(made);
   const auto batch = static_cast<std::int32_t>(count);
-  check("cublasLtMatrixLayoutSetAttribute", cublasLtMatrixLayoutSetAttribute(made, CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, &batch, sizeof batch));
+  check("cublasLtMatrixLayoutSetAttribute",
+        cublasLtMatrixLayoutSetAttribute(made, CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, &batch, sizeof batch));
   check("cublasLtMatrixLayoutSetAttribute",
         cublasLtMatrixLayoutSetAttribute(made, CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, &stride, sizeof stride));
   return result;
@@ -101,8 +108,8 @@ bool choose(Cuda device, Plan& plan, const PlanKey& key) {
   const Preference preferred = preference(key);
   cublasLtMatmulHeuristicResult_t found{};
   int count = 0;
-  const cublasStatus_t status = cublasLtMatmulAlgoGetHeuristic(handle(device), plan.product.get(), plan.left.get(), plan.right.get(), plan.result.get(),
-                                                               plan.result.get(), preferred.get(), 1, &found, &count);
+  const cublasStatus_t status = cublasLtMatmulAlgoGetHeuristic(handle(device), plan.product.get(), plan.left.get(), plan.right.get(),
+                                                               plan.result.get(), plan.result.get(), preferred.get(), 1, &found, &count);
   if (status != CUBLAS_STATUS_SUCCESS || count == 0 || found.state != CUBLAS_STATUS_SUCCESS) return false;
   plan.algorithm = found.algo;
   return true;
@@ -177,15 +184,16 @@ void product(Cuda device, const Product& size, const T* a, const T* b, const Out
     return;
   }
   using Scale = Compute<Out>;
-  const PlanKey key{.sizes = {size.m, size.n, size.k, size.lda, size.ldb, size.ldc, size.count, size.stride_a, size.stride_b, size.stride_c},
-                    .transpose_a = size.transpose_a,
-                    .transpose_b = size.transpose_b,
-                    .has_bias = bias != nullptr,
-                    .tf32 = std::is_same_v<T, float> && tf32_is_allowed,
-                    .adds = size.beta != 0.0,
-                    .in = kType<T>,
-                    .out = kType<Out>,
-                    .alignment = {alignment_of(a), alignment_of(b), alignment_of(c)}};
+  const PlanKey key{
+      .sizes = {size.m, size.n, size.k, size.lda, size.ldb, size.ldc, size.count, size.stride_a, size.stride_b, size.stride_c},
+      .transpose_a = size.transpose_a,
+      .transpose_b = size.transpose_b,
+      .has_bias = bias != nullptr,
+      .tf32 = std::is_same_v<T, float> && tf32_is_allowed,
+      .adds = size.beta != 0.0,
+      .in = kType<T>,
+      .out = kType<Out>,
+      .alignment = {alignment_of(a), alignment_of(b), alignment_of(c)}};
   const Plan& plan = plan_of(device, key, size);
   const Block memory = workspace(device, kWorkspaceBytes);
   const Scale alpha = 1, beta = static_cast<Scale>(size.beta);
@@ -193,9 +201,9 @@ void product(Cuda device, const Product& size, const T* a, const T* b, const Out
     static std::mutex mutex;  // the description holds the bias's place
     const std::lock_guard lock(mutex);
     if (plan.adds_bias) set(plan.product, CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias);
-    check("cublasLtMatmul", cublasLtMatmul(handle(device), plan.product.get(), &alpha, b, plan.left.get(), a, plan.right.get(), &beta, c,
-                                           plan.result.get(), c, plan.result.get(), &plan.algorithm, memory.data(), kWorkspaceBytes,
-                                           static_cast<cudaStream_t>(device.stream)));
+    check("cublasLtMatmul",
+          cublasLtMatmul(handle(device), plan.product.get(), &alpha, b, plan.left.get(), a, plan.right.get(), &beta, c, plan.result.get(),
+                         c, plan.result.get(), &plan.algorithm, memory.data(), kWorkspaceBytes, static_cast<cudaStream_t>(device.stream)));
   }
   if (bias != nullptr && !plan.adds_bias) launch_kernel(bias_kernel<Out>, grid, kThreads, 0, device, size, bias, c, true);
 }

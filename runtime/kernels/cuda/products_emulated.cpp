@@ -19,7 +19,9 @@ std::vector<Compute<T>> widened(const T* from, std::int64_t count) {
 }
 
 /// Elements from the first to the last of a row-major matrix as stored.
-std::int64_t extent_of(std::int64_t rows, std::int64_t columns, std::int64_t ld) { return rows == 0 || columns == 0 ? 0 : (rows - 1) * ld + columns; }
+std::int64_t extent_of(std::int64_t rows, std::int64_t columns, std::int64_t ld) {
+  return rows == 0 || columns == 0 ? 0 : (rows - 1) * ld + columns;
+}
 
 }  // namespace
 
@@ -28,7 +30,13 @@ void allow_tf32(bool) {}
 template <class T, class Out>
 void product(Cuda, const Product& size, const T* a, const T* b, const Out* bias, Out* c) {
   const emulation::OpenMemory open;
-  const cpu::Gemm gemm{.m = size.m, .n = size.n, .k = size.k, .lda = size.lda, .ldb = size.ldb, .ldc = size.n, .transpose_a = size.transpose_a,
+  const cpu::Gemm gemm{.m = size.m,
+                       .n = size.n,
+                       .k = size.k,
+                       .lda = size.lda,
+                       .ldb = size.ldb,
+                       .ldc = size.n,
+                       .transpose_a = size.transpose_a,
                        .transpose_b = size.transpose_b};
   const std::int64_t extent_a = size.transpose_a ? extent_of(size.k, size.m, size.lda) : extent_of(size.m, size.k, size.lda);
   const std::int64_t extent_b = size.transpose_b ? extent_of(size.n, size.k, size.ldb) : extent_of(size.k, size.n, size.ldb);
