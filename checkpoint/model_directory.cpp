@@ -114,19 +114,6 @@ std::string config_text(const Model& model, DType dtype) {
   return to_json(ConfigValue::map(std::move(entries))) + "\n";
 }
 
-/// All parameters and buffers. Throws CheckpointError if one is split over ranks.
-std::vector<NamedTensor> whole_tensors(const fs::path& folder, const ParameterList& parameters) {
-  std::vector<NamedTensor> tensors;
-  for (const NamedPiece& piece : parameters.pieces()) {
-    if (piece.piece.owned != whole_box(piece.piece.full_shape)) {
-      throw CheckpointError(concat(folder.string(), ": \"", piece.name, "\" is split over ranks; save a training checkpoint instead"));
-    }
-    tensors.push_back({piece.name, view::reshape(piece.value.detached(), piece.piece.full_shape)});
-  }
-  for (const auto& buffer : parameters.buffers()) tensors.push_back({buffer.name, buffer.value});
-  return tensors;
-}
-
 /// All parameters and buffers. To make one is collective: the first rank gets it.
 std::vector<LateTensor> late_tensors(const ParameterList& parameters, const Mesh& mesh) {
   std::vector<LateTensor> tensors;
@@ -205,8 +192,14 @@ void save_model(const fs::path& folder, const Model& model, const ParameterList&
   barrier(mesh.world());
 }
 
-void save_for_neuralop(const fs::path& folder, const Model& model, const ParameterList& parameters) {
-  write_neuralop_model(folder, model->config(), whole_tensors(folder, parameters));
+void save_for_neuralop(const fs::path& folder, const Model& model, const ParameterList& parameters, const Mesh& mesh) {
+  const std::vector<LateTensor> tensors = late_tensors(parameters, mesh);
+  if (mesh.world().rank() == 0) {
+    write_neuralop_model(folder, model->config(), tensors);
+  } else {
+    for (const LateTensor& tensor : neuralop_tensors(model->config(), tensors)) tensor.make();
+  }
+  barrier(mesh.world());
 }
 
 }  // namespace trident

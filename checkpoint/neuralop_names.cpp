@@ -87,23 +87,52 @@ void add_changed(std::vector<StoredTensor>& result, StoredTensor tensor, const N
   result.push_back(std::move(tensor));
 }
 
-/// (out, in, 1) -> (out, in, 1, ..., 1) of `dims` dimensions; a bias as it is.
-Tensor over_dims(const Tensor& x, int dims) {
-  if (x.rank() != 3) return x;
-  Shape shape{x.size(0), x.size(1)};
-  for (int dim = 0; dim < dims; ++dim) shape.push_back(1);
-  return view::reshape(packed(x), shape);
+/// The tensor with another shape of as many numbers.
+LateTensor reshaped(LateTensor tensor, const Shape& shape) {
+  tensor.make = [make = tensor.make, shape] {
+    const Tensor made = make();
+    return made.defined() ? view::reshape(packed(made), shape) : made;
+  };
+  tensor.shape = shape;
+  return tensor;
 }
 
-Tensor stacked(const std::vector<Tensor>& layers) {
+/// (out, in, 1) -> (out, in, 1, ..., 1) of `dims` dimensions; a bias as it is.
+LateTensor over_dims(LateTensor tensor, int dims) {
+  if (tensor.shape.rank() != 3) return tensor;
+  Shape shape{tensor.shape[0], tensor.shape[1]};
+  for (int dim = 0; dim < dims; ++dim) shape.push_back(1);
+  return reshaped(std::move(tensor), shape);
+}
+
+/// Complex numbers as a last dimension of 2.
+LateTensor in_parts(LateTensor tensor) {
+  if (!is_complex(tensor.dtype)) return tensor;
+  tensor.make = [make = tensor.make] {
+    const Tensor made = make();
+    return made.defined() ? parts_of_complex(made) : made;
+  };
+  tensor.dtype = tensor.dtype == DType::c128 ? DType::f64 : DType::f32;
+  tensor.shape.push_back(2);
+  return tensor;
+}
+
+/// One tensor of all layers, which are made one after the other.
+LateTensor stacked(const std::string& name, const std::vector<LateTensor>& layers) {
   Shape shape{static_cast<std::int64_t>(layers.size())};
-  for (const std::int64_t extent : layers.front().shape()) shape.push_back(extent);
-  const Tensor result = empty(shape, layers.front().dtype());
-  for (std::size_t layer = 0; layer < layers.size(); ++layer) {
-    const auto first = static_cast<std::int64_t>(layer);
-    copy_into(view::reshape(view::slice(result, 0, first, first + 1), layers[layer].shape()), layers[layer]);
-  }
-  return result;
+  for (const std::int64_t extent : layers.front().shape) shape.push_back(extent);
+  const DType dtype = layers.front().dtype;
+  return {name, dtype, shape, [layers, shape, dtype] {
+            Tensor result;
+            for (std::size_t layer = 0; layer < layers.size(); ++layer) {
+              const Tensor made = layers[layer].make();
+              if (!made.defined()) continue;
+              if (!result.defined()) result = empty(shape, dtype);
+              const auto first = static_cast<std::int64_t>(layer);
+              copy_into(view::reshape(view::slice(result, 0, first, first + 1), made.shape()), made);
+            }
+            return result;
+          }};
 }
 
 }  // namespace
@@ -130,29 +159,31 @@ std::vector<StoredTensor> from_neuralop(std::vector<StoredTensor> tensors, Neura
   return result;
 }
 
-std::vector<NamedTensor> to_neuralop(const std::vector<NamedTensor>& tensors, NeuralopLayout layout, const ConfigValue& config) {
+std::vector<LateTensor> to_neuralop(const std::vector<LateTensor>& tensors, NeuralopLayout layout, const ConfigValue& config) {
   const std::vector<NameRule> rules = rules_of(layout, config);
   const int dims = static_cast<int>(config.find("n_modes")->elements().size());
-  std::vector<NamedTensor> result;
-  std::map<std::string, std::vector<Tensor>> layers;
-  for (const NamedTensor& tensor : tensors) {
+  std::vector<LateTensor> result;
+  std::map<std::string, std::vector<LateTensor>> layers;
+  for (const LateTensor& tensor : tensors) {
     for (const NameRule& rule : rules) {
       const auto parts = match_name(rule.ours, tensor.name);
       if (!parts) continue;
-      const std::string name = fill_name(rule.theirs, *parts);
+      LateTensor theirs = tensor;
+      theirs.name = fill_name(rule.theirs, *parts);
       if (rule.change == TensorChange::per_layer) {
-        if (layers[name].empty()) result.push_back({name, {}});  // in the place of the first layer's
-        layers[name].push_back(tensor.tensor);
+        std::vector<LateTensor>& found = layers[theirs.name];
+        if (found.empty()) result.push_back({theirs.name, theirs.dtype, {}, {}});  // in the place of the first layer's
+        found.push_back(std::move(theirs));
       } else if (rule.change == TensorChange::complex && layout == NeuralopLayout::v0_3) {
-        result.push_back({name, parts_of_complex(tensor.tensor)});
+        result.push_back(in_parts(std::move(theirs)));
       } else {
-        result.push_back({name, rule.change == TensorChange::pointwise ? over_dims(tensor.tensor, dims) : tensor.tensor});
+        result.push_back(rule.change == TensorChange::pointwise ? over_dims(std::move(theirs), dims) : std::move(theirs));
       }
       break;
     }
   }
-  for (NamedTensor& tensor : result) {
-    if (!tensor.tensor.defined()) tensor.tensor = stacked(layers.at(tensor.name));
+  for (LateTensor& tensor : result) {
+    if (!tensor.make) tensor = stacked(tensor.name, layers.at(tensor.name));
   }
   return result;
 }

@@ -22,6 +22,12 @@ std::string_view type_name(DType dtype) {
 
 }  // namespace
 
+std::vector<LateTensor> late(const std::vector<NamedTensor>& tensors) {
+  std::vector<LateTensor> result;
+  for (const auto& [name, tensor] : tensors) result.push_back({name, tensor.dtype(), tensor.shape(), [tensor] { return tensor; }});
+  return result;
+}
+
 std::vector<LateTensor> in_file_order(std::vector<LateTensor> tensors) {
   for (LateTensor& tensor : tensors) {
     if (tensor.dtype != DType::c128) continue;
@@ -80,9 +86,7 @@ void write_safetensors(const std::filesystem::path& path, const std::vector<Late
 
 void write_safetensors(const std::filesystem::path& path, const std::vector<NamedTensor>& tensors,
                        const std::map<std::string, std::string>& metadata) {
-  std::vector<LateTensor> late;
-  for (const auto& [name, tensor] : tensors) late.push_back({name, tensor.dtype(), tensor.shape(), [tensor] { return tensor; }});
-  write_safetensors(path, late, metadata);
+  write_safetensors(path, late(tensors), metadata);
 }
 
 }  // namespace trident

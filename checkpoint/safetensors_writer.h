@@ -25,6 +25,9 @@ struct LateTensor {
   std::function<Tensor()> make;  // any strides
 };
 
+/// Tensors that are there already.
+std::vector<LateTensor> late(const std::vector<NamedTensor>& tensors);
+
 /// Writes atomically, one tensor after the other, wide number types first (so that all are aligned), else in the given order. Nothing is
 /// copied but what is not contiguous, one tensor at a time. c128, which the format lacks, becomes f64 with a last dimension of 2, and its
 /// name ends in kComplexEnding (weight_files.h). `metadata`: PyTorch's readers want "format".

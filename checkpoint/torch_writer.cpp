@@ -78,7 +78,7 @@ class PickleWriter {
     opcode(kTuple);
   }
   void values(const ConfigValue& value);
-  void tensor(const Tensor& tensor, const std::string& key);
+  void tensor(const LateTensor& tensor, const std::string& key);
 
   std::string finish() && { return concat(static_cast<char>(kProto), '\2', bytes_, static_cast<char>(kStop)); }
 
@@ -118,20 +118,20 @@ void PickleWriter::values(const ConfigValue& value) {
 }
 
 /// A tensor without gaps on a storage of its own.
-void PickleWriter::tensor(const Tensor& tensor, const std::string& key) {
+void PickleWriter::tensor(const LateTensor& tensor, const std::string& key) {
   global("torch._utils", "_rebuild_tensor_v2");
   opcode(kMark);
   opcode(kMark);
   text("storage");
-  global("torch", storage_type(tensor.dtype()));
+  global("torch", storage_type(tensor.dtype));
   text(key);
   text("cpu");
-  integer(tensor.numel());
+  integer(numel(tensor.shape));
   opcode(kTuple);
   opcode(kBinPersId);  // the storage of that description
   integer(0);
-  integers(tensor.shape());
-  integers(contiguous_strides(tensor.shape()));
+  integers(tensor.shape);
+  integers(contiguous_strides(tensor.shape));
   boolean(false);  // wants no gradient
   ordered_dict();  // hooks
   opcode(kTuple);
@@ -139,9 +139,9 @@ void PickleWriter::tensor(const Tensor& tensor, const std::string& key) {
 }
 
 /// The modules above the names, with the versions of PyTorch's classes: those with running statistics have 2, others 1.
-std::map<std::string, int> module_versions(const std::vector<NamedTensor>& tensors) {
+std::map<std::string, int> module_versions(const std::vector<LateTensor>& tensors) {
   std::map<std::string, int> versions{{"", 1}};
-  for (const NamedTensor& tensor : tensors) {
+  for (const LateTensor& tensor : tensors) {
     for (std::size_t dot = tensor.name.find('.'); dot != std::string::npos; dot = tensor.name.find('.', dot + 1)) {
       int& version = versions[tensor.name.substr(0, dot)];
       version = std::max(version, tensor.name.substr(dot) == ".running_mean" ? 2 : 1);
@@ -150,7 +150,7 @@ std::map<std::string, int> module_versions(const std::vector<NamedTensor>& tenso
   return versions;
 }
 
-void add_versions(PickleWriter& pickle, const std::vector<NamedTensor>& tensors) {
+void add_versions(PickleWriter& pickle, const std::vector<LateTensor>& tensors) {
   pickle.opcode(kEmptyDict);
   pickle.opcode(kMark);
   pickle.text("_metadata");
@@ -166,14 +166,14 @@ void add_versions(PickleWriter& pickle, const std::vector<NamedTensor>& tensors)
 }
 
 /// The archive's folder is the file's name without its ending, as PyTorch's is.
-void write_archive(const std::filesystem::path& path, const std::string& pickle, const std::vector<NamedTensor>& tensors) {
+void write_archive(const std::filesystem::path& path, const std::string& pickle, const std::vector<LateTensor>& tensors) {
   const std::string folder = path.stem().string() + "/";
   AtomicFile file(path);
   ZipWriter archive(file, kAlignment);
   archive.add(folder + "data.pkl", pickle);
   archive.add(folder + "byteorder", "little");
   for (std::size_t i = 0; i < tensors.size(); ++i) {
-    const Tensor values = packed(tensors[i].tensor);
+    const Tensor values = packed(tensors[i].make());
     archive.add(folder + "data/" + std::to_string(i),
                 std::span<const std::byte>(values.bytes(), static_cast<std::size_t>(values.num_bytes())));
   }
@@ -184,7 +184,7 @@ void write_archive(const std::filesystem::path& path, const std::string& pickle,
 
 }  // namespace
 
-void write_state_dict(const std::filesystem::path& path, const std::vector<NamedTensor>& tensors, const ConfigValue& arguments) {
+void write_state_dict(const std::filesystem::path& path, const std::vector<LateTensor>& tensors, const ConfigValue& arguments) {
   PickleWriter pickle;
   pickle.ordered_dict();
   pickle.opcode(kMark);
@@ -194,7 +194,7 @@ void write_state_dict(const std::filesystem::path& path, const std::vector<Named
       throw CheckpointError(concat(path.string(), ": two tensors are named \"", tensors[i].name, "\"; names must be unique"));
     }
     pickle.text(tensors[i].name);
-    pickle.tensor(tensors[i].tensor, std::to_string(i));
+    pickle.tensor(tensors[i], std::to_string(i));
   }
   if (arguments.kind() == ConfigValue::Kind::map) {
     pickle.text("_metadata");
@@ -203,6 +203,10 @@ void write_state_dict(const std::filesystem::path& path, const std::vector<Named
   pickle.opcode(kSetItems);
   add_versions(pickle, tensors);
   write_archive(path, std::move(pickle).finish(), tensors);
+}
+
+void write_state_dict(const std::filesystem::path& path, const std::vector<NamedTensor>& tensors, const ConfigValue& arguments) {
+  write_state_dict(path, late(tensors), arguments);
 }
 
 void write_pickled_values(const std::filesystem::path& path, const ConfigValue& values) {

@@ -39,7 +39,7 @@ void convert_model(const Conversion& conversion) {
   LoadOptions options;
   options.dtype = conversion.dtype.value_or(has_f64(model_tensors(conversion.source)) ? DType::f64 : DType::f32);
   const LoadedModel loaded = load_model(conversion.source, Mesh(), options);
-  if (conversion.to == ModelFormat::neuraloperator) return save_for_neuralop(conversion.target, loaded.model, loaded.parameters);
+  if (conversion.to == ModelFormat::neuraloperator) return save_for_neuralop(conversion.target, loaded.model, loaded.parameters, Mesh());
   const bool keeps_description = conversion.to == ModelFormat::trident;
   save_model(conversion.target, loaded.model, loaded.parameters, Mesh(), keeps_description ? loaded.description : std::nullopt);
 }

@@ -151,7 +151,7 @@ TEST(NeuralopFolder, IsWrittenAsItWasRead) {
     const NeuralopModel model = read_neuralop_model(kCheckpoints / name);
     std::vector<NamedTensor> tensors;
     for (const StoredTensor& tensor : model.tensors) tensors.push_back({tensor.name, tensor.load()});
-    write_neuralop_model(folder.path(), model.config, tensors);
+    write_neuralop_model(folder.path(), model.config, late(tensors));
     TorchReader written(folder / "model_state_dict.pt"), original(kCheckpoints / name / "model_state_dict.pt");
     ASSERT_EQ(written.entries().size(), original.entries().size()) << name;
     for (const TorchEntry& entry : original.entries()) expect_same_values(written.tensor(entry.name), original.tensor(entry.name));

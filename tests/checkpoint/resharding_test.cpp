@@ -3,7 +3,9 @@
 
 #include <filesystem>
 
+#include "checkpoint/atomic_file.h"
 #include "checkpoint/box.h"
+#include "checkpoint/model_directory.h"
 #include "checkpoint/sharded_checkpoint.h"
 #include "parallel/messages.h"
 #include "parallel/range.h"
@@ -79,6 +81,32 @@ TEST_F(Resharding, AGapBetweenThePartsIsNoticed) {
   expect_readable(saved, {{0, 3}, {0, kColumns}});
   StatePiece whole = piece_of({{0, kRows}, {0, kColumns}}, AxisSet::all());
   EXPECT_NE(message_of<CheckpointError>([&] { load_checkpoint(saved, {whole}); }).find("21 of 35 elements"), std::string::npos);
+}
+
+std::string bytes_of(const std::filesystem::path& path) { return read_text_file(path); }
+
+TEST_F(Resharding, AModelWhoseTensorsAreSplitIsWrittenForNeuraloperatorAsOneRankWritesIt) {
+  const int ranks = world()->size();
+  for (const char* variant : {"current", "v0_3"}) {
+    for (const char* type : {"fno", "tfno"}) {
+      const ConfigValue config = ConfigValue::map({{"type", type}, {"n_modes", ConfigValue::list({8, 8})}, {"in_channels", 1}, {"out_channels", 1},
+                                                   {"hidden_channels", 6}, {"n_layers", 2}, {"block_variant", variant},
+                                                   {"positional_embedding", ConfigValue()}});
+      const auto save = [&](const std::string& name, const Mesh& mesh) {
+        const Model model = describe_model(config, mesh);
+        const ParameterList parameters = materialize(model, DType::f32, Use::inference, RandomKey(3));
+        save_for_neuralop(path_ / name, model, parameters, mesh);
+      };
+      if (world()->rank() == 0) save("whole", Mesh());
+      for (const MeshSizes& sizes : {MeshSizes{1, 1, 1, ranks}, MeshSizes{1, ranks, 1, 1}}) {
+        save("split", Mesh(world(), sizes));
+        if (world()->rank() != 0) continue;
+        for (const char* file : {"model_state_dict.pt", "model_metadata.pkl"}) {
+          EXPECT_EQ(bytes_of(path_ / "split" / file), bytes_of(path_ / "whole" / file)) << variant << type << file;
+        }
+      }
+    }
+  }
 }
 
 }  // namespace
