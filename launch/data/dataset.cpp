@@ -152,6 +152,9 @@ int Dataset::in_channels() const { return static_cast<int>(problem().input.size(
 int Dataset::out_channels() const { return static_cast<int>(problem().output.size()); }
 std::int64_t Dataset::ny() const { return readings_.front()->ny; }
 std::int64_t Dataset::nx() const { return readings_.front()->nx; }
+bool Dataset::is_resampled() const {
+  return std::ranges::any_of(readings_, [](const auto& reading) { return reading->ny != reading->source->ny() || reading->nx != reading->source->nx(); });
+}
 bool Dataset::has_time() const { return problem().time_scale.has_value(); }
 
 std::string Dataset::description() const {

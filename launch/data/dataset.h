@@ -64,6 +64,8 @@ class Dataset {
   std::int64_t nx() const;
   Mask mask() const { return mask_; }
   bool has_time() const;
+  /// Whether fields of a member are brought to another resolution, for which they are read whole.
+  bool is_resampled() const;
   /// The first member's problem: channels and groups are as many in all members.
   const Problem& problem() const { return members_.front().problem; }
   /// One line for the log: files, the order of chunks, trajectories, samples.
@@ -72,7 +74,7 @@ class Dataset {
   SampleIndex index(std::int64_t sample) const;
   /// Throws DataError with file, variable, trajectory and frame on damaged or non-finite data.
   void read(std::int64_t sample, const SampleTarget& target) const;
-  /// A part of its fields. Only that is read, but where fields are downsampled: the transform needs whole ones.
+  /// A part of its fields. Only that is read, but where is_resampled(): the transform needs whole ones.
   void read(std::int64_t sample, const Rectangle& part, const SampleTarget& target) const;
   /// The points of a window of its input, of its label (without masks): (channel, y, x).
   void read_input(std::int64_t sample, const FieldWindow& window, float* target) const;

@@ -33,6 +33,14 @@ class Hdf5Lock {
   std::lock_guard<std::mutex> lock_;
 };
 
+/// The system's words, where the library carries them among places and numbers of its own.
+std::string system_words_of(const std::string& text) {
+  constexpr std::string_view kMark = "error message = '";
+  const std::size_t begin = text.find(kMark);
+  if (begin == std::string::npos) return text;
+  return text.substr(begin + kMark.size(), text.find('\'', begin + kMark.size()) - begin - kMark.size());
+}
+
 /// The library's innermost description of what failed.
 std::string reason() {
   std::string text;
@@ -42,7 +50,7 @@ std::string reason() {
     return 0;
   };
   H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, keep_first, &text);
-  return text.empty() ? "unknown reason" : text;
+  return text.empty() ? "unknown reason" : system_words_of(text);
 }
 
 /// An open object of the library. Made and destroyed under the lock.

@@ -9,6 +9,7 @@
 
 #include "launch/data/epoch_order.h"
 #include "launch/data/field_source.h"
+#include "launch/data/sample_exchange.h"
 #include "launch/data/window_reader.h"
 #include "parallel/range.h"
 #include "runtime/device/threads.h"
@@ -31,21 +32,23 @@ Shape mask_shape(const Dataset& dataset, std::int64_t batch, const Rectangle& pa
   return {batch, 1, part.rows.size(), part.columns.size()};
 }
 
-MicroBatch read_samples(const Dataset& dataset, std::vector<std::int64_t> samples, std::int64_t first_sample, const Rectangle& part,
+/// The fields of `share` of the samples, and the times of all of them.
+MicroBatch read_samples(const Dataset& dataset, std::vector<std::int64_t> samples, Range share, std::int64_t first_sample, const Rectangle& part,
                         DType dtype) {
-  const auto batch = static_cast<std::int64_t>(samples.size());
+  const std::int64_t batch = share.size();
   const std::int64_t rows = part.rows.size(), columns = part.columns.size(), points = rows * columns;
   const Tensor input = empty({batch, dataset.in_channels(), rows, columns}, DType::f32);
   const Tensor label = empty({batch, dataset.out_channels(), rows, columns}, DType::f32);
-  const Tensor time = dataset.has_time() ? empty({batch}, DType::f32) : Tensor();
+  const Tensor time = dataset.has_time() ? empty({static_cast<std::int64_t>(samples.size())}, DType::f32) : Tensor();
   const Tensor mask = dataset.mask() == Dataset::Mask::none ? Tensor() : empty(mask_shape(dataset, batch, part), DType::boolean);
   const std::int64_t mask_size = mask.defined() && batch > 0 ? mask.numel() / batch : 0;
   for (std::int64_t k = 0; k < batch; ++k) {
-    const std::int64_t sample = samples[static_cast<std::size_t>(k)];
-    dataset.read(sample, part,
+    dataset.read(samples[static_cast<std::size_t>(share.first + k)], part,
                  {input.data<float>() + k * dataset.in_channels() * points, label.data<float>() + k * dataset.out_channels() * points,
                   mask.defined() ? mask.data<bool>() + k * mask_size : nullptr});
-    if (time.defined()) time.data<float>()[k] = static_cast<float>(*dataset.index(sample).time);
+  }
+  for (std::size_t k = 0; time.defined() && k < samples.size(); ++k) {
+    time.data<float>()[k] = static_cast<float>(*dataset.index(samples[k]).time);
   }
   MicroBatch result;
   result.fields = {converted(input, dtype), time.defined() ? converted(time, dtype) : Tensor(), mask, converted(label, dtype)};
@@ -70,6 +73,10 @@ class Loader::Prefetch {
       throw ConfigError(concat("data: global batch size ", options.global_batch_size, ", micro-batches ", options.micro_batches,
                                ", batches ahead ", options.batches_ahead, "; all must be 1 or more"));
     }
+    if (options.mesh && !options.patches && dataset_->is_resampled() && options.mesh->size(Axis::domain_y | Axis::domain_x) > 1) {
+      exchange_.emplace(*options.mesh, part_, 2);
+      part_ = whole_field(dataset_->ny(), dataset_->nx());
+    }
     thread_ = std::thread([this] { read_ahead(); });
   }
 
@@ -93,6 +100,11 @@ class Loader::Prefetch {
     queue_.pop_front();
     next_ = after(next_);
     changed_.notify_all();
+    lock.unlock();
+    for (std::size_t part = 0; exchange_ && part < batch.micro_batches.size(); ++part) {
+      MicroBatch& mine = batch.micro_batches[part];
+      exchange_->complete(mine.fields, static_cast<std::int64_t>(mine.samples.size()));
+    }
     return batch;
   }
 
@@ -156,7 +168,8 @@ class Loader::Prefetch {
       std::vector<std::int64_t> samples;
       for (std::int64_t k = mine.first + inside.first; k < mine.first + inside.last; ++k)
         samples.push_back(order_.sample(reading_.epoch, first + k));
-      result.micro_batches.push_back(read_samples(*dataset_, std::move(samples), mine.first + inside.first, part_, options_.dtype));
+      const Range share = exchange_ ? exchange_->share(inside.size()) : Range{0, inside.size()};
+      result.micro_batches.push_back(read_samples(*dataset_, std::move(samples), share, mine.first + inside.first, part_, options_.dtype));
     }
     return result;
   }
@@ -164,7 +177,8 @@ class Loader::Prefetch {
   std::shared_ptr<const Dataset> dataset_;
   LoaderOptions options_;
   EpochOrder order_;
-  Rectangle part_;
+  Rectangle part_;  // that is read
+  std::optional<SampleExchange> exchange_;
   LoaderPosition reading_;
   mutable std::mutex mutex_;
   std::condition_variable changed_;
@@ -189,7 +203,8 @@ LoaderOptions shared_out(const Model& model, const Mesh& mesh) {
   }
   return {.rank = mesh.coordinate(Axis::data),
           .num_ranks = mesh.size(Axis::data),
-          .part = [model](std::int64_t ny, std::int64_t nx) { return model->rectangle(ny, nx); }};
+          .part = [model](std::int64_t ny, std::int64_t nx) { return model->rectangle(ny, nx); },
+          .mesh = mesh};
 }
 
 }  // namespace trident

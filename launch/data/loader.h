@@ -17,6 +17,7 @@ struct LoaderOptions {
   int micro_batches = 1;               // of each rank: gradient accumulation
   int rank = 0, num_ranks = 1;         // on the data axis
   PartOfField part{};                  // of each field: what this rank reads; all of it if there is none
+  std::optional<Mesh> mesh{};          // whose domain ranks read resampled fields for each other; without one each rank reads them all
   std::optional<PatchingConfig> patches{};  // given: ranks of data and domain (`rank` is among them) share patches of each micro-batch
   bool patch_windows = true;           // and read the windows of their patches; false: the patches alone
   std::uint64_t seed = 0;
@@ -52,7 +53,8 @@ class Loader {
   Loader(std::shared_ptr<const Dataset> dataset, const LoaderOptions& options, LoaderPosition position = {});
   ~Loader();
 
-  /// This rank's part of the next global batch; nothing after the last epoch. Rethrows what the reading thread met.
+  /// This rank's part of the next global batch; nothing after the last epoch. Rethrows what the reading thread met. Collective over the
+  /// domain ranks of options.mesh, as the constructor.
   std::optional<GlobalBatch> next();
   LoaderPosition position() const;  // of the batch that next() will return
   std::int64_t batches_per_epoch() const;
