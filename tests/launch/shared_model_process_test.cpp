@@ -2,11 +2,14 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include <cmath>
 #include <fstream>
 #include <thread>
 
+#include "checkpoint/safetensors_writer.h"
 #include "launch/field_file.h"
 #include "runtime/tensor/copy.h"
 #include "runtime/tensor/create.h"
@@ -159,6 +162,43 @@ TEST_F(OnAMesh, TheServiceOfTwoRanksAnswersAsOneRankDoesAndDrains) {
   run_shell(concat("kill -TERM $(cat ", quoted("leader"), ")"));
   EXPECT_EQ(server.wait(std::chrono::seconds(30)), 0);
   EXPECT_LT(distance("served.safetensors", "a.safetensors"), 1e-5);
+}
+
+TEST_F(OnAMesh, ARequestThatOneRankHasNoMemoryForIsRefusedAndTheServiceGoesOn) {
+  std::filesystem::create_directories(folder_.path("models"));
+  std::filesystem::create_directory_symlink(folder_.path("one/model"), folder_.path("models/flow"));
+  const std::string address = "unix:" + folder_.path("socket").string(), places = folder_.path("process.").string();
+  Background server(concat(mpirun(2), " sh -c 'echo $$ > ", places, "$OMPI_COMM_WORLD_RANK; exec \"", TRIDENT_PROGRAM,
+                           "\" serve --model-repository ", folder_.path("models").string(), " --grpc-address ", address, " parallel.domain_y=2'"));
+  ASSERT_TRUE(wait_for("socket"));
+  const auto ask = [&](const std::string& input) {
+    return run_shell(concat(program(), " predict --overwrite --server '", address, "' --model flow --input ", quoted(input + ".safetensors"), " --output ",
+                            quoted("answer.safetensors")));
+  };
+  const auto write = [&](const std::string& name, std::int64_t samples, std::int64_t points) {
+    write_safetensors(folder_.path(name + ".safetensors"), {{"input", zeros({samples, 4, points, points}, DType::f32)}, {"time", full({samples}, 1.0, DType::f32)}});
+  };
+  write("small", 1, 32);
+  write("large", 32, 256);
+  EXPECT_EQ(ask("small").status, 0);
+
+  // The second rank may have hardly more memory than it has now.
+  int follower = 0;
+  std::ifstream(places + "1") >> follower;
+  std::int64_t pages = 0;
+  std::ifstream(concat("/proc/", follower, "/statm")) >> pages;
+  const auto most = static_cast<rlim_t>(pages * ::sysconf(_SC_PAGESIZE) + (6 << 20));
+  const rlimit limit{most, most};
+  ASSERT_EQ(::prlimit(follower, RLIMIT_AS, &limit, nullptr), 0);
+  const Finished refused = ask("large");
+  EXPECT_NE(refused.status, 0);
+  EXPECT_THAT(refused.output, HasSubstr("rank 1: "));
+  EXPECT_EQ(ask("small").status, 0);
+
+  int leader = 0;
+  std::ifstream(places + "0") >> leader;
+  ::kill(leader, SIGTERM);
+  EXPECT_EQ(server.wait(std::chrono::seconds(30)), 0);
 }
 
 TEST_F(OnAMesh, AFollowerThatDiesEndsTheServiceAndIsNamed) {
