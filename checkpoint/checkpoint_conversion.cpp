@@ -1,5 +1,6 @@
 #include "checkpoint/checkpoint_conversion.h"
 
+#include <map>
 #include <set>
 #include <string>
 #include <utility>
@@ -7,7 +8,6 @@
 
 #include "checkpoint/model_directory.h"
 #include "checkpoint/sharded_checkpoint.h"
-#include "checkpoint/weight_files.h"
 #include "runtime/error.h"
 #include "runtime/tensor/copy.h"
 #include "runtime/tensor/create.h"
@@ -44,26 +44,35 @@ Tensor converted(const Tensor& values, DType dtype) {
   return result;
 }
 
-/// Tensors of a model directory. What has been read of a mapped file counts as this process's memory, so files are closed now and then.
+/// Tensors of a model directory of any kind. What has been read of a mapped file counts as this process's memory, so files are closed now
+/// and then.
 class Source {
  public:
-  explicit Source(fs::path folder) : folder_(std::move(folder)), files_(folder_) {}
+  explicit Source(fs::path folder) : folder_(std::move(folder)) { open(); }
 
-  const WeightFiles& files() const { return files_; }
+  /// Null if there is no such tensor.
+  const StoredTensor* find(const std::string& name) const {
+    const auto found = tensors_.find(name);
+    return found == tensors_.end() ? nullptr : &found->second;
+  }
   Tensor load(const std::string& name) {
-    if (bytes_ > kMappedBytes) {
-      files_ = WeightFiles(folder_);
-      bytes_ = 0;
-    }
-    const Tensor values = files_.find(name)->load();
+    if (bytes_ > kMappedBytes) open();
+    const Tensor values = tensors_.at(name).load();
     bytes_ += values.num_bytes();
     return values;
   }
 
  private:
   static constexpr std::int64_t kMappedBytes = std::int64_t{16} << 20;
+
+  void open() {
+    tensors_.clear();
+    bytes_ = 0;
+    for (StoredTensor& tensor : model_tensors(folder_)) tensors_.emplace(tensor.name, std::move(tensor));
+  }
+
   fs::path folder_;
-  WeightFiles files_;
+  std::map<std::string, StoredTensor> tensors_;
   std::int64_t bytes_ = 0;
 };
 
@@ -128,7 +137,7 @@ fs::path checkpoint_from_model(const fs::path& model, const fs::path& folder, Co
   std::vector<LateTensor> tensors;
   const auto add = [&](const char* group, const std::vector<Described>& names, const char* ending, const auto& values_of) {
     for (const auto& [name, shape, numbers] : names) {
-      const StoredTensor* stored = source.files().find(name);
+      const StoredTensor* stored = source.find(name);
       if (stored == nullptr || stored->shape != shape || !stored->dtype) {
         throw CheckpointError(concat(model.string(), ": \"", name, "\" is missing or not ", to_string(shape), "; give a whole model directory"));
       }

@@ -27,9 +27,8 @@ struct Conversion {
 
 /// A model directory in any form (Hugging Face's, neuraloperator's, The Well's) becomes config.json and model.safetensors, or
 /// model_state_dict.pt and model_metadata.pkl for neuraloperator, once every tensor that the configuration asks for has been
-/// found and no other. So does a training checkpoint, and a model directory of Hugging Face's form becomes one, with one tensor in memory at
-/// a time. A file of tensors (.bin, .pt, .safetensors) becomes another such file with the same names. Throws CheckpointError,
-/// with the target as it was.
+/// found and no other. So does a training checkpoint, and a model directory becomes one, with one tensor in memory at a time. A file of
+/// tensors (.bin, .pt, .safetensors) becomes another such file with the same names. Throws CheckpointError, with the target as it was.
 void convert(const Conversion& conversion);
 
 }  // namespace trident

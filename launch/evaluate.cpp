@@ -5,6 +5,7 @@
 
 #include "checkpoint/model_directory.h"
 #include "launch/commands.h"
+#include "launch/data/fitted_normalization.h"
 #include "launch/evaluation.h"
 #include "launch/mesh_choice.h"
 #include "launch/run_model.h"
@@ -32,6 +33,16 @@ void check_channels(const RunFile& run, const EvaluateOptions& options, const Mo
                   concat("the model ", options.model, " takes ", model->num_channels(), " channels and gives ", model->num_out_channels(),
                          ", but problem \"", dataset.problem().name, "\" has ", dataset.in_channels(), " and ", dataset.out_channels(),
                          "; evaluate it on data of its own problem"));
+}
+
+/// With fitted normalisation: by the constants of the model, which were measured when it was trained.
+Dataset as_trained(const EvaluateOptions& options, const Dataset& dataset) {
+  const ModelDescription description = read_model_description(read_trident_json(options.model));
+  if (description.problems.empty()) {
+    throw ConfigError(concat("data.normalization: ", options.model,
+                             " has no trident.json with the constants of its training; set it to given, and mean and std in the entries"));
+  }
+  return normalized_as(dataset, description.problems.front());
 }
 
 /// Without cases: all samples of the validation data, one step.
@@ -100,7 +111,9 @@ void evaluate(const EvaluateOptions& options, CommandContext& context) {
 
   Datasets datasets;
   for (const DataEntry& entry : run.config.data.validation) {
-    datasets.push_back(std::make_shared<const Dataset>(open_dataset(run.config.data, {entry}, Split::validation, "data.validation")));
+    const Dataset dataset = open_dataset(run.config.data, {entry}, Split::validation, "data.validation");
+    const bool fitted = run.config.data.normalization == Normalization::fitted;
+    datasets.push_back(std::make_shared<const Dataset>(fitted ? as_trained(options, dataset) : dataset));
   }
   const MeshLoad load{.models = {read_model_config(options.model)},
                       .batch = batch_size_of(run),
@@ -108,7 +121,8 @@ void evaluate(const EvaluateOptions& options, CommandContext& context) {
   const Mesh mesh = make_mesh(run.config.parallel, run.document, load, context);
   const DType dtype = dtype_of_precision(run.config.training.precision);
   const LoadedModel loaded = load_model(options.model, mesh, {.dtype = dtype});
-  const Evaluator evaluator(loaded.model, loss_of_run(loaded.model, run.config.training), dtype, batch_size_of(run), mesh);
+  const Evaluator evaluator(loaded.model, loss_of_run(loaded.model, run.config.training), dtype, batch_size_of(run), mesh,
+                            run.config.evaluation.units);
   for (const auto& dataset : datasets) check_channels(run, options, loaded.model, *dataset);
   const auto file = options.output ? open_output(*options.output, run, datasets, dtype, mesh) : nullptr;
   Findings findings;

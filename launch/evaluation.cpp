@@ -54,11 +54,14 @@ std::vector<std::string> names_of(const EvaluationCase& wanted, const std::strin
   return {first + "/input", frames + "/label", frames + "/" + name_of_steps(wanted.ar_steps)};
 }
 
-void add_errors(ErrorTable& table, const MicroBatch& batch, const Tensor& prediction) {
-  if (batch.fields.patches) {
-    table.add_patches(batch.samples, prediction, batch.fields);
+/// `physical`: of the labels; the prediction is in their units.
+void add_errors(ErrorTable& table, const MicroBatch& batch, const PhysicalUnits& physical, const Tensor& prediction) {
+  Fields fields = batch.fields;
+  fields.label = physical(fields.label);
+  if (fields.patches) {
+    table.add_patches(batch.samples, prediction, fields);
   } else {
-    table.add(batch.samples, prediction, batch.fields.label);
+    table.add(batch.samples, prediction, fields.label);
   }
 }
 
@@ -96,9 +99,13 @@ std::vector<FieldDescription> kept_fields(const RunFile& run, std::size_t index,
           {names[2], dtype, {samples, dataset.out_channels(), ny, nx}}};
 }
 
-Evaluator::Evaluator(Model model, LossDescription loss, DType dtype, std::int64_t batch_size, const Mesh& mesh)
-    : model_(std::move(model)), loss_(std::move(loss)), dtype_(dtype), batch_size_(batch_size), mesh_(mesh) {
+Evaluator::Evaluator(Model model, LossDescription loss, DType dtype, std::int64_t batch_size, const Mesh& mesh, Units units)
+    : model_(std::move(model)), loss_(std::move(loss)), dtype_(dtype), batch_size_(batch_size), mesh_(mesh), units_(units) {
   pass_.precision = dtype;
+}
+
+PhysicalUnits Evaluator::units_of(const Dataset& dataset, std::vector<Channel> Problem::* channels) const {
+  return units_ == Units::physical ? PhysicalUnits(dataset, channels, model_->num_dims(), dtype_) : PhysicalUnits();
 }
 
 bool Evaluator::shares_patches() const { return model_->patching() && mesh_.size(kBatchAxes) > 1; }
@@ -127,10 +134,11 @@ ErrorTable Evaluator::validate(const std::shared_ptr<const Dataset>& dataset) co
   const Recording off(false);
   const Prepared prepared = model_->prepare();
   ErrorTable table = table_for(*dataset);
+  const PhysicalUnits physical = units_of(*dataset, &Problem::output);
   Loader loader(dataset, loader_options());
   while (const auto batch = loader.next()) {
     const MicroBatch& mine = batch->micro_batches.front();
-    add_errors(table, mine, model_(mine.fields, prepared, pass_));
+    add_errors(table, mine, physical, physical(model_(mine.fields, prepared, pass_)));
   }
   table.gather();
   return table;
@@ -141,15 +149,15 @@ Tensor Evaluator::collect(const std::vector<GlobalBatch>& batches, const std::ve
   const MicroBatch& last = batches.back().micro_batches.front();
   const std::int64_t out = last.fields.label.size(1);
   const bool persistent = last.fields.input.size(1) >= out;  // a prediction that is the input
-  const Tensor start = persistent ? view::slice(last.fields.input, 1, 0, out) : Tensor{};
+  const Tensor start = persistent ? view::slice(collected.physical_input(last.fields.input), 1, 0, out) : Tensor{};
   if (last.fields.time.defined() && last.fields.time.numel() > 0) {
     collected.time = to_number(view::slice(last.fields.time, 0, 0, 1));
   }
   Tensor final_output;
   roll_out(model_, prepared, last.fields, fractions, pass_, [&](std::size_t step, const Tensor& output) {
     const MicroBatch& reached = batches[batches.size() > 1 ? step : 0].micro_batches.front();
-    add_errors(collected.of_model[step], reached, output);
-    if (persistent) add_errors(collected.of_persistence[step], reached, start);
+    add_errors(collected.of_model[step], reached, collected.physical, collected.physical(output));
+    if (persistent) add_errors(collected.of_persistence[step], reached, collected.physical, start);
     final_output = output;
   });
   return final_output;
@@ -177,6 +185,8 @@ CaseResult Evaluator::run_case(const RunFile& run, std::size_t index, const Data
   Collected collected;
   collected.of_model.assign(steps.size(), table_for(dataset));
   collected.of_persistence = collected.of_model;
+  collected.physical = units_of(dataset, &Problem::output);
+  collected.physical_input = units_of(dataset, &Problem::input);
   for (auto batches = loaders.next(); !batches.empty(); batches = loaders.next()) {
     const Tensor output = collect(batches, fractions, prepared, collected);
     if (kept) keep(batches.back(), output, collected.samples, names_of(wanted, kept->prefix), dataset, kept->file);

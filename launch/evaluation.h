@@ -9,6 +9,7 @@
 #include "launch/data/loader.h"
 #include "launch/error_table.h"
 #include "launch/field_file.h"
+#include "launch/physical_units.h"
 #include "launch/run_config.h"
 #include "models/model.h"
 #include "parallel/mesh.h"
@@ -31,8 +32,8 @@ std::vector<FieldDescription> kept_fields(const RunFile& run, std::size_t index,
 
 class Evaluator {
  public:
-  /// `loss`: of the run. `batch_size`: samples of all ranks that are computed at once.
-  Evaluator(Model model, LossDescription loss, DType dtype, std::int64_t batch_size, const Mesh& mesh);
+  /// `loss`: of the run. `batch_size`: samples of all ranks that are computed at once. `units`: of all errors.
+  Evaluator(Model model, LossDescription loss, DType dtype, std::int64_t batch_size, const Mesh& mesh, Units units = Units::normalized);
 
   /// Every sample, one step. Collective, as the next.
   ErrorTable validate(const std::shared_ptr<const Dataset>& dataset) const;
@@ -45,6 +46,7 @@ class Evaluator {
     std::vector<ErrorTable> of_model, of_persistence;
     std::int64_t samples = 0;  // of the batches so far
     double time = 0.0;         // lead time, as the model is told
+    PhysicalUnits physical, physical_input;
   };
   /// The output of the last step.
   Tensor collect(const std::vector<GlobalBatch>& batches, const std::vector<double>& fractions, const Prepared& prepared, Collected& collected) const;
@@ -53,12 +55,14 @@ class Evaluator {
   ErrorTable table_for(const Dataset& dataset) const;
   LoaderOptions loader_options() const;
   bool shares_patches() const;
+  PhysicalUnits units_of(const Dataset& dataset, std::vector<Channel> Problem::* channels) const;
 
   Model model_;
   LossDescription loss_;
   DType dtype_;
   std::int64_t batch_size_;
   Mesh mesh_;
+  Units units_;
   Pass pass_;
 };
 

@@ -181,6 +181,9 @@ void check_for_training(const RunFile& run) {
   if (config.model.find("type") == nullptr && config.model.find("from") == nullptr) {
     throw run.error("model", "needs `type` (scot, fno, tfno or mg_tfno) with its sizes, or `from`, a model directory to start from");
   }
+  if (config.training.restore_optimizer && config.model.find("from") == nullptr) {
+    throw run.error("training.restore_optimizer", "needs model.from, the folder in which neuraloperator's trainer saved model and optimizer.pt");
+  }
   if (config.training.steps.has_value() == config.training.epochs.has_value()) {
     throw run.error("training.steps", "give either training.steps or training.epochs");
   }

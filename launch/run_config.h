@@ -36,6 +36,12 @@ inline auto config_names(LossChoice) {
                     std::pair{LossChoice::lp, "lp"}, std::pair{LossChoice::h1, "h1"}};
 }
 
+/// Of the fields that a loss or an error compares: the model's own numbers, or the data's.
+enum class Units { normalized, physical };
+inline auto config_names(Units) {
+  return std::array{std::pair{Units::normalized, "normalized"}, std::pair{Units::physical, "physical"}};
+}
+
 /// Of the losses lp and h1.
 struct NormLossConfig {
   double p = 2.0;                            // lp
@@ -54,6 +60,7 @@ struct TrainingConfig {
   int gradient_accumulation_steps = 1;
   std::optional<std::int64_t> steps, epochs;  // one of them
   OptimizerChoice optimizer = OptimizerChoice::adamw;
+  bool restore_optimizer = false;  // go on from the moments and steps beside `model.from`
   double learning_rate = 5e-4;
   std::optional<double> learning_rate_embedding_recovery, learning_rate_time_embedding;
   std::array<double, 2> betas{0.9, 0.999};
@@ -71,6 +78,7 @@ struct TrainingConfig {
   std::optional<LossChoice> loss;            // null: the model's own
   NormLossConfig loss_options;
   LossScope loss_scope = LossScope::global;  // per_rank: as the reference under data parallelism
+  Units loss_units = Units::normalized;
   Precision precision = Precision::f32;
   bool activation_checkpointing = false;
   std::optional<int> early_stopping_patience;  // evaluations without a better model
@@ -79,13 +87,14 @@ struct TrainingConfig {
 
   static void visit(auto& self, auto& v) {
     v("global_batch_size", self.global_batch_size), v("gradient_accumulation_steps", self.gradient_accumulation_steps);
-    v("steps", self.steps), v("epochs", self.epochs), v("optimizer", self.optimizer), v("learning_rate", self.learning_rate);
+    v("steps", self.steps), v("epochs", self.epochs), v("optimizer", self.optimizer);
+    v("restore_optimizer", self.restore_optimizer), v("learning_rate", self.learning_rate);
     v("learning_rate_embedding_recovery", self.learning_rate_embedding_recovery);
     v("learning_rate_time_embedding", self.learning_rate_time_embedding);
     v("betas", self.betas), v("eps", self.eps), v("weight_decay", self.weight_decay), v("max_grad_norm", self.max_grad_norm);
     v("lr_scheduler", self.lr_scheduler), v("warmup_steps", self.warmup_steps), v("schedule_unit", self.schedule_unit);
     v("step_size", self.step_size), v("gamma", self.gamma), v("t_max", self.t_max), v("eta_min", self.eta_min), v("patience", self.patience);
-    v("loss", self.loss), v("loss_options", self.loss_options), v("loss_scope", self.loss_scope), v("precision", self.precision),
+    v("loss", self.loss), v("loss_options", self.loss_options), v("loss_scope", self.loss_scope), v("loss_units", self.loss_units), v("precision", self.precision),
         v("activation_checkpointing", self.activation_checkpointing);
     v("early_stopping_patience", self.early_stopping_patience), v("freeze", self.freeze), v("max_wall_time", self.max_wall_time);
   }
@@ -105,9 +114,12 @@ struct EvaluationCase {
 struct EvaluationConfig {
   std::optional<std::int64_t> every;       // steps
   std::optional<std::int64_t> batch_size;  // null: training.global_batch_size
+  Units units = Units::normalized;
   std::vector<EvaluationCase> cases;
 
-  static void visit(auto& self, auto& v) { v("every", self.every), v("batch_size", self.batch_size), v("cases", self.cases); }
+  static void visit(auto& self, auto& v) {
+    v("every", self.every), v("batch_size", self.batch_size), v("units", self.units), v("cases", self.cases);
+  }
 };
 
 struct CheckpointConfig {

@@ -4,6 +4,7 @@
 #include "checkpoint/atomic_file.h"
 #include "checkpoint/model_directory.h"
 #include "launch/commands.h"
+#include "launch/data/fitted_normalization.h"
 #include "launch/mesh_choice.h"
 #include "launch/run_model.h"
 #include "launch/trainer/training_run.h"
@@ -33,6 +34,22 @@ struct Setup {
   std::int64_t steps_per_epoch = 0, total_steps = 0;
 };
 
+std::string constants_text(const std::vector<Channel>& channels) {
+  std::string text;
+  for (const Channel& channel : channels) text += concat(text.empty() ? "" : ", ", channel.name, " ", channel.mean, " +- ", channel.std);
+  return text;
+}
+
+/// Measures the training data where the run file says so. The resolved run file then has the constants.
+void fit_normalization(Setup& setup) {
+  if (setup.run.config.data.normalization == Normalization::given) return;
+  const Problem problem = fitted_problem(*setup.train, setup.mesh.world());
+  give_constants(setup.run.config.data, problem);
+  setup.train = std::make_shared<const Dataset>(normalized_as(*setup.train, problem));
+  if (setup.validation) setup.validation = std::make_shared<const Dataset>(normalized_as(*setup.validation, problem));
+  setup.choice.notes.push_back(concat("normalisation: input ", constants_text(problem.input), "; output ", constants_text(problem.output)));
+}
+
 Setup prepare(const TrainOptions& options, CommandContext& context) {
   std::vector<std::string> overrides = options.overrides;
   for (const std::string& text : overrides_of(context.common)) overrides.push_back(text);
@@ -48,6 +65,7 @@ Setup prepare(const TrainOptions& options, CommandContext& context) {
   setup.mesh = make_mesh(config.parallel, setup.run.document,
                          {.models = {setup.choice.config}, .batch = batch, .points = {setup.train->ny(), setup.train->nx()}},
                          context);
+  fit_normalization(setup);
   setup.steps_per_epoch = (setup.train->size() + batch - 1) / batch;
   setup.total_steps = config.training.steps ? *config.training.steps : *config.training.epochs * setup.steps_per_epoch;
   return setup;
@@ -59,10 +77,17 @@ Trainer make_trainer(const Setup& setup, std::vector<std::string>& notes) {
   const DType dtype = dtype_of_precision(config.training.precision);
   const RandomKey key = RandomKey(config.seed).fold("initial weights");
   notes = setup.choice.notes;
+  const auto trainer = [&](const Model& model, ParameterList parameters) {
+    const PhysicalUnits units = config.training.loss_units == Units::physical
+                                    ? PhysicalUnits(*setup.train, &Problem::output, model->num_dims(), dtype)
+                                    : PhysicalUnits();
+    return Trainer(model, std::move(parameters), config.training, config.parallel, {setup.total_steps, setup.steps_per_epoch}, config.seed,
+                   setup.mesh, units);
+  };
   if (!setup.choice.from) {
     const Model model = describe_model(setup.choice.config, setup.mesh);
     ParameterList parameters = materialize(model, dtype, Use::training, key, config.training.freeze);
-    return Trainer(model, std::move(parameters), config.training, config.parallel, {setup.total_steps, setup.steps_per_epoch}, config.seed, setup.mesh);
+    return trainer(model, std::move(parameters));
   }
   LoadedModel loaded = load_model(*setup.choice.from, setup.mesh,
                                   {.dtype = dtype,
@@ -72,8 +97,24 @@ Trainer make_trainer(const Setup& setup, std::vector<std::string>& notes) {
                                    .key = key,
                                    .frozen = config.training.freeze});
   for (const std::string& line : loaded.started_anew) notes.push_back("starts anew: " + line);
-  return Trainer(loaded.model, std::move(loaded.parameters), config.training, config.parallel, {setup.total_steps, setup.steps_per_epoch}, config.seed,
-                 setup.mesh);
+  return trainer(loaded.model, std::move(loaded.parameters));
+}
+
+/// Moments and steps of the folder that the model was started from, where the run goes on from it.
+std::optional<NeuralopTraining> restored_training(const Setup& setup, const Trainer& trainer) {
+  if (!setup.run.config.training.restore_optimizer) return std::nullopt;
+  const std::string& folder = *setup.choice.from;
+  const auto saved = load_neuralop_training(folder, trainer.optimizer().state());
+  const char* key = "training.restore_optimizer";
+  if (!saved) {
+    throw setup.run.error(key, concat(folder, " has no optimizer.pt; set it to false, or give as model.from the folder that neuraloperator's "
+                                              "trainer wrote"));
+  }
+  if (saved->step >= setup.total_steps) {
+    throw setup.run.error(key, concat(folder, " has ", saved->step, " steps behind it, and the run ends after ", setup.total_steps,
+                                      "; raise training.steps or training.epochs"));
+  }
+  return saved;
 }
 
 /// Running statistics mean that layers normalise by the micro-batch, so accumulation would change the result.
@@ -155,6 +196,7 @@ void train(const TrainOptions& options, CommandContext& context) {
   std::vector<std::string> notes;
   Trainer trainer = make_trainer(setup, notes);
   require_whole_batches(setup, trainer);
+  const auto restored = checkpoint ? std::nullopt : restored_training(setup, trainer);
   if (options.dry_run) {
     Log log = first ? Log::to_terminal() : Log();
     log_start(setup, trainer, notes, context, log);
@@ -181,6 +223,7 @@ void train(const TrainOptions& options, CommandContext& context) {
     if (first) drop_metrics_past(folder.metrics(), 0);
     log("no checkpoint to go on from: starting anew");
   }
+  if (restored) run.resume(*restored, *setup.choice.from, setup.steps_per_epoch);
   run.run();
   if (options.profile) print_profile(trainer, log);
 }

@@ -26,11 +26,7 @@ void ValueStatistics::add(std::span<const double> values) {
   for (const double value : values) {
     if (std::isfinite(value)) squares += (value - mean) * (value - mean);
   }
-  // Joining two samples' moments (Chan, Golub, LeVeque 1979) does not cancel as a sum of squares would.
-  const double total = static_cast<double>(count_ + count), distance = mean - mean_;
-  squares_ += squares + distance * distance * static_cast<double>(count_) * static_cast<double>(count) / total;
-  mean_ += distance * static_cast<double>(count) / total;
-  count_ += count;
+  moments_.join({static_cast<double>(count), mean, squares});
 }
 
 void ValueStatistics::add(const Tensor& values) {
@@ -44,14 +40,14 @@ void ValueStatistics::add(const Tensor& values) {
   }
 }
 
-double ValueStatistics::deviation() const { return count_ == 0 ? 0.0 : std::sqrt(squares_ / static_cast<double>(count_)); }
+double ValueStatistics::deviation() const { return count() == 0 ? 0.0 : std::sqrt(moments_.squares / moments_.count); }
 
 ConfigValue ValueStatistics::to_config() const {
   ConfigValue result = ConfigValue::map();
-  if (count_ > 0) {
+  if (count() > 0) {
     result.set("min", minimum_);
     result.set("max", maximum_);
-    result.set("mean", mean_);
+    result.set("mean", mean());
     result.set("std", deviation());
   }
   if (non_finite_ > 0) result.set("non_finite", non_finite_);

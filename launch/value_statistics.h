@@ -10,15 +10,29 @@
 
 namespace trident {
 
+/// Of numbers that come in parts: joining does not cancel as sums of squares would (Chan, Golub, LeVeque 1979).
+struct Moments {
+  double count = 0.0, mean = 0.0, squares = 0.0;  // squares: of the distances from the mean, added up
+
+  void join(const Moments& more) {
+    if (more.count == 0.0) return;
+    const double total = count + more.count, distance = more.mean - mean;
+    squares += more.squares + distance * distance * count * more.count / total;
+    mean += distance * more.count / total;
+    count = total;
+  }
+};
+
 class ValueStatistics {
  public:
   void add(std::span<const double> values);
   /// Real numbers of any type, in parts, so that a large tensor is not copied as a whole.
   void add(const Tensor& values);
 
-  std::int64_t count() const { return count_; }            // of finite numbers
+  std::int64_t count() const { return static_cast<std::int64_t>(moments_.count); }  // of finite numbers
   std::int64_t non_finite() const { return non_finite_; }  // NaN and infinities, which enter nothing else
-  double mean() const { return mean_; }
+  double mean() const { return moments_.mean; }
+  const Moments& moments() const { return moments_; }
   double deviation() const;
   double minimum() const { return minimum_; }
   double maximum() const { return maximum_; }
@@ -26,8 +40,8 @@ class ValueStatistics {
   ConfigValue to_config() const;
 
  private:
-  std::int64_t count_ = 0, non_finite_ = 0;
-  double mean_ = 0.0, squares_ = 0.0;  // sum of squared distances from the mean
+  Moments moments_;
+  std::int64_t non_finite_ = 0;
   double minimum_ = std::numeric_limits<double>::infinity(), maximum_ = -std::numeric_limits<double>::infinity();
 };
 

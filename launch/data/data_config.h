@@ -50,17 +50,25 @@ struct DataEntry {
   }
 };
 
+/// given: by the constants of the problem, or of the entry. fitted: each channel to mean 0 and deviation 1 over the samples of data.train.
+enum class Normalization { given, fitted };
+inline auto config_names(Normalization) {
+  return std::array{std::pair{Normalization::given, "given"}, std::pair{Normalization::fitted, "fitted"}};
+}
+
 struct DataConfig {
   std::vector<DataEntry> train, validation;
   std::optional<int> time_step_size, max_num_time_steps;  // default: the problem's
   std::optional<std::vector<int>> allowed_time_transitions;
   std::optional<int> fix_input_to_time_step;
   bool shuffle = true;
+  Normalization normalization = Normalization::given;  // of data of the user's own
 
   static void visit(auto& self, auto& v) {
     v("train", self.train), v("validation", self.validation), v("time_step_size", self.time_step_size);
     v("max_num_time_steps", self.max_num_time_steps), v("allowed_time_transitions", self.allowed_time_transitions);
     v("fix_input_to_time_step", self.fix_input_to_time_step), v("shuffle", self.shuffle);
+    v("normalization", self.normalization);
   }
 };
 

@@ -2,6 +2,7 @@
 
 #include "launch/data/dataset.h"
 #include "launch/data/field_source.h"
+#include "launch/data/fitted_normalization.h"
 #include "launch/data/own_data.h"
 #include "runtime/error.h"
 
@@ -49,6 +50,7 @@ void check_entry(const DataConfig& config, const DataEntry& entry, Split default
     throw ConfigError(
         concat("trajectories: [", (*entry.trajectories)[0], ", ", (*entry.trajectories)[1], "] holds none; give [first, past the last)"));
   }
+  if (config.normalization == Normalization::fitted) check_fitted(entry);
   if (!entry.problem) return check_own_data(entry);
   if (entry.input) throw ConfigError("problem and input are both given; keep `problem`, or `input` for data of your own");
   Problem problem = table_problem(entry);

@@ -48,7 +48,7 @@ FineTuningGroups fine_tuning_groups(const TrainingConfig& config) {
 }  // namespace
 
 Trainer::Trainer(Model model, ParameterList parameters, const TrainingConfig& config, const ParallelConfig& parallel,
-                 RunLength length, std::uint64_t seed, const Mesh& mesh)
+                 RunLength length, std::uint64_t seed, const Mesh& mesh, PhysicalUnits units)
     : model_(std::move(model)),
       parameters_(std::move(parameters)),
       config_(config),
@@ -57,6 +57,7 @@ Trainer::Trainer(Model model, ParameterList parameters, const TrainingConfig& co
       key_(RandomKey(seed).fold("training")),
       schedule_(schedule_options(config, length)),
       loss_(loss_of_run(model_, config), model_->num_out_channels(), config.loss_scope, mesh),
+      units_(std::move(units)),
       shares_(parameters_, mesh, parallel.optimizer_sharding ? Sharding::over_replicas : Sharding::none),
       reducer_(parameters_, shares_),
       global_norm_(parameters_, shares_),
@@ -75,8 +76,14 @@ std::vector<double> Trainer::rates(std::int64_t step) const {
 
 LossTotals Trainer::totals_of(const GlobalBatch& batch) const {
   std::vector<Fields> micro_batches;
-  for (const MicroBatch& part : batch.micro_batches) micro_batches.push_back(part.fields);
+  for (const MicroBatch& part : batch.micro_batches) micro_batches.push_back(target_of(part));
   return loss_.totals(micro_batches);
+}
+
+Fields Trainer::target_of(const MicroBatch& batch) const {
+  Fields fields = batch.fields;
+  fields.label = units_(fields.label);
+  return fields;
 }
 
 Tensor Trainer::share_of(const MicroBatch& batch, const LossTotals& totals, std::int64_t step, const Prepared& prepared) {
@@ -86,7 +93,7 @@ Tensor Trainer::share_of(const MicroBatch& batch, const LossTotals& totals, std:
                   .precision = dtype_of_precision(config_.precision),
                   .recompute = config_.activation_checkpointing ? Recompute::blocks : Recompute::none,
                   .tokens = tokens_};
-  return loss_.share(model_(batch.fields, prepared, pass), batch.fields, totals);
+  return loss_.share(units_(model_(batch.fields, prepared, pass)), target_of(batch), totals);
 }
 
 StepResult Trainer::gradients_of(const GlobalBatch& batch, std::int64_t step) {

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "launch/data/loader.h"
+#include "launch/physical_units.h"
 #include "launch/run_config.h"
 #include "launch/trainer/phase_timer.h"
 #include "launch/trainer/schedule.h"
@@ -29,9 +30,9 @@ struct RunLength {
 
 class Trainer {
  public:
-  /// `parameters` belong to `model` and were made for training.
+  /// `parameters` belong to `model` and were made for training. `units`: of the fields that the loss compares.
   Trainer(Model model, ParameterList parameters, const TrainingConfig& config, const ParallelConfig& parallel, RunLength length,
-          std::uint64_t seed, const Mesh& mesh);
+          std::uint64_t seed, const Mesh& mesh, PhysicalUnits units = {});
 
   /// Step number `step` (from 0). Throws Error, before the weights are touched, if the loss or a gradient is not finite: it names the
   /// step, the rank and the first bad tensors.
@@ -50,6 +51,8 @@ class Trainer {
   Tensor share_of(const MicroBatch& batch, const LossTotals& totals, std::int64_t step, const Prepared& prepared);
   [[noreturn]] void raise_not_finite(const GlobalBatch& batch, std::int64_t step, const StepResult& found);
   LossTotals totals_of(const GlobalBatch& batch) const;
+  /// The fields with the label that the loss compares.
+  Fields target_of(const MicroBatch& batch) const;
   std::vector<double> rates(std::int64_t step) const;
 
   Model model_;
@@ -60,6 +63,7 @@ class Trainer {
   RandomKey key_;
   Schedule schedule_;
   Loss loss_;
+  PhysicalUnits units_;
   FlatShares shares_;
   GradientReducer reducer_;
   GlobalNorm global_norm_;

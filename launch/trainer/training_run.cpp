@@ -1,6 +1,7 @@
 #include "launch/trainer/training_run.h"
 
 #include <algorithm>
+#include <cmath>
 #include <csignal>
 
 #include "checkpoint/model_directory.h"
@@ -53,7 +54,8 @@ TrainingRun::TrainingRun(Parts parts, Trainer& trainer, Log& log)
       trainer_(trainer),
       log_(log),
       evaluator_(trainer.model(), loss_of_run(trainer.model(), parts_.run.config.training),
-                 dtype_of_precision(parts_.run.config.training.precision), batch_size_of(parts_.run.config), parts_.mesh),
+                 dtype_of_precision(parts_.run.config.training.precision), batch_size_of(parts_.run.config), parts_.mesh,
+                 parts_.run.config.evaluation.units),
       progress_(log, progress_options(parts_, trainer)) {
   state_.seed = parts_.run.config.seed;
   state_.model = trainer.model()->config();
@@ -81,6 +83,29 @@ void TrainingRun::resume(const std::filesystem::path& checkpoint) {
   trainer_.schedule().restore(state_.schedule);
   if (parts_.mesh.world().rank() == 0) drop_metrics_past(parts_.folder.metrics(), state_.steps_done);
   log_(concat("going on after step ", state_.steps_done, " from ", checkpoint.string()));
+}
+
+void TrainingRun::resume(const NeuralopTraining& saved, const std::filesystem::path& folder, std::int64_t steps_per_epoch) {
+  const TrainingConfig& training = parts_.run.config.training;
+  state_.steps_done = saved.step;
+  state_.position = {saved.step / steps_per_epoch, saved.step % steps_per_epoch};
+  if (training.lr_scheduler == ScheduleChoice::plateau) {
+    state_.schedule.factor = saved.learning_rate / training.learning_rate;
+    if (const ConfigValue* best = saved.schedule.find("best")) state_.schedule.best = best->as_number();
+    if (const ConfigValue* bad = saved.schedule.find("num_bad_epochs")) state_.schedule.bad_epochs = bad->as_integer();
+    trainer_.schedule().restore(state_.schedule);
+  }
+  log_(concat("going on after step ", state_.steps_done, " from ", folder.string()));
+  const auto compare = [&](const char* key, double of_run, double stored) {
+    if (std::abs(of_run - stored) > 1e-9 * std::abs(stored)) log_(concat("training.", key, " is ", of_run, " now; optimizer.pt has ", stored));
+  };
+  compare("learning_rate with its schedule", training.learning_rate * trainer_.schedule().factor(saved.step), saved.learning_rate);
+  compare("betas[0]", training.betas[0], saved.beta1);
+  compare("betas[1]", training.betas[1], saved.beta2);
+  compare("weight_decay", training.weight_decay, saved.weight_decay);
+  if (saved.epoch && (*saved.epoch + 1) * steps_per_epoch != saved.step) {
+    log_(concat("an epoch has ", steps_per_epoch, " steps now; manifest.pt has ", *saved.epoch + 1, " epochs for ", saved.step, " steps"));
+  }
 }
 
 bool TrainingRun::due(const std::optional<std::int64_t>& every) const {
