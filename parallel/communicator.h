@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "runtime/device/stream.h"
 #include "runtime/tensor/tensor.h"
 
 namespace trident {
@@ -48,17 +49,20 @@ class Communicator {
   /// Whether another thread may call a duplicate while this one is in a call, in an order that differs between ranks.
   virtual bool has_concurrent_lanes() const { return false; }
 
+  /// Where its calls are put to overlap with computing.
+  virtual std::unique_ptr<Stream> make_stream() const { return std::make_unique<WorkerStream>(); }
+
   /// What errors call these ranks: "data", "domain_y domain_x"; taken over by duplicate().
-  const std::string& name() const { return name_; }
-  void set_name(std::string name) { name_ = std::move(name); }
+  virtual const std::string& name() const { return name_; }
+  virtual void set_name(std::string name) { name_ = std::move(name); }
   /// How long a call waits for another rank before the job ends; taken over by split() and duplicate().
-  void set_timeout(double seconds) { timeout_seconds_ = seconds; }
-  void set_patience(Patience patience) { patience_ = patience; }
+  virtual void set_timeout(double seconds) { timeout_seconds_ = seconds; }
+  virtual void set_patience(Patience patience) { patience_ = patience; }
   /// Who watches over that (watchdog.h); taken over by split() and duplicate(). Without it the call itself throws, and knows less.
-  void set_watchdog(std::shared_ptr<Watchdog> watchdog) { watchdog_ = std::move(watchdog); }
+  virtual void set_watchdog(std::shared_ptr<Watchdog> watchdog) { watchdog_ = std::move(watchdog); }
 
   /// Bytes that this rank has sent so far (ring algorithms: 2(n-1)/n of an all-reduced buffer), for the closed formulas of docs.
-  std::int64_t bytes_sent() const { return bytes_sent_; }
+  virtual std::int64_t bytes_sent() const { return bytes_sent_; }
 
  protected:
   /// Throws ShapeError unless x is contiguous and holds the sum of the counts, one for each rank.

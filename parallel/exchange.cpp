@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "runtime/autograd/tape.h"
+#include "runtime/device/cuda_device.h"
 #include "runtime/error.h"
 #include "runtime/tensor/copy.h"
 #include "runtime/tensor/create.h"
@@ -124,6 +125,7 @@ struct Exchange::Flight {
   Tensor result;             // complete but for what arrives
   Tensor arriving;           // packed
   std::future<void> landed;  // not valid if nothing travels
+  std::shared_ptr<CudaEvent> moment;  // of the communication stream, when a device has put it there; null on the CPU
 };
 
 std::shared_ptr<Exchange::Flight> Exchange::launch(const Mesh& mesh, const ExchangePlan& plan, const Tensor& x) {
@@ -134,9 +136,11 @@ std::shared_ptr<Exchange::Flight> Exchange::launch(const Mesh& mesh, const Excha
     const Parcels parcels(mesh, plan, x);
     flight->arriving = parcels.arriving;
     auto done = std::make_shared<std::promise<void>>();
+    if (x.is_cuda()) flight->moment = std::make_shared<CudaEvent>(x.device());
     flight->landed = done->get_future();
-    mesh.stream().enqueue([done, parcels, &comm = mesh.comm(kDomain)] {
+    mesh.stream().enqueue([done, parcels, moment = flight->moment, &comm = mesh.comm(kDomain)] {
       parcels.travel(comm);
+      if (moment) moment->record(current_stream(parcels.arriving.device()));
       done->set_value();
     });
   }
@@ -152,6 +156,7 @@ Tensor Exchange::land(Flight& flight) {
     flight.mesh.stream().synchronize();
     throw;
   }
+  if (flight.moment) order_after(current_stream(flight.arriving.device()), *flight.moment);
   put_arrived(flight.plan, flight.arriving, flight.result);
   return flight.result;
 }

@@ -2,6 +2,8 @@
 
 #include "parallel/parameter.h"
 #include "runtime/error.h"
+#include "runtime/tensor/copy.h"
+#include "runtime/tensor/create.h"
 
 namespace trident {
 namespace {
@@ -55,16 +57,21 @@ void fill(const Piece& piece, RandomKey key, T* values) {
 
 void initialize(const NamedPiece& piece, RandomKey key) {
   const RandomKey stream = key.fold(piece.name);
-  switch (piece.value.dtype()) {
+  const Tensor values = piece.value.is_cuda() ? empty(piece.value.shape(), piece.value.dtype()) : piece.value;
+  switch (values.dtype()) {
     case DType::f64:
-      return fill<double>(piece.piece, stream, piece.value.data<double>());
+      fill<double>(piece.piece, stream, values.data<double>());
+      break;
     case DType::c64:
-      return fill<c128>(piece.piece, stream, piece.value.data<c64>());
+      fill<c128>(piece.piece, stream, values.data<c64>());
+      break;
     case DType::c128:
-      return fill<c128>(piece.piece, stream, piece.value.data<c128>());
+      fill<c128>(piece.piece, stream, values.data<c128>());
+      break;
     default:
-      return fill<double>(piece.piece, stream, piece.value.data<float>());
+      fill<double>(piece.piece, stream, values.data<float>());
   }
+  if (piece.value.is_cuda()) copy_into(piece.value, values);
 }
 
 }  // namespace trident

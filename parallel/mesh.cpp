@@ -99,7 +99,7 @@ Mesh::Mesh(std::shared_ptr<Communicator> world, const MeshSizes& sizes, const Me
     state_->comms[bits] = comm;
   }
   if (world->size() > 1 && mode == StreamMode::overlapped) {
-    state_->stream = std::make_unique<WorkerStream>();
+    state_->stream = world->make_stream();
   } else {
     state_->stream = std::make_unique<InlineStream>();
   }

@@ -140,7 +140,7 @@ AdamW::AdamW(const ParameterList& parameters, const AdamWOptions& options, std::
   numbers_ = empty({sizeof(AdamWStep) / sizeof(double)}, DType::f64, gradients_.device());
 }
 
-void AdamW::update(std::int64_t step, std::span<const double> learning_rates, const Tensor& norm) {
+void AdamW::prepare(std::int64_t step, std::span<const double> learning_rates) {
   if (learning_rates.size() != weight_decays_.size()) {
     throw Error(concat("adamw: ", learning_rates.size(), " learning rates for ", weight_decays_.size(), " groups"));
   }
@@ -152,7 +152,27 @@ void AdamW::update(std::int64_t step, std::span<const double> learning_rates, co
                     .correction2 = 1.0 - std::pow(options_.beta2, static_cast<double>(step)),
                     .groups = {}};
   for (std::size_t group = 0; group < weight_decays_.size(); ++group) numbers.groups[group] = {learning_rates[group], weight_decays_[group]};
-  copy_into(numbers_, words_of<double>(std::span<const AdamWStep>(&numbers, 1), Device{}));
+  send(numbers);
+}
+
+void AdamW::send(const AdamWStep& numbers) {
+  Sending& sending = sendings_[next_sending_++ % sendings_.size()];
+  if constexpr (build::kHasCuda) {
+    if (sending.fetched) sending.fetched->synchronize();
+  }
+  if (!sending.numbers.defined()) {
+    sending.numbers = numbers_.is_cuda() ? empty_pinned(numbers_.shape(), DType::f64) : empty(numbers_.shape(), DType::f64);
+  }
+  std::memcpy(sending.numbers.bytes(), &numbers, sizeof numbers);
+  copy_into(numbers_, sending.numbers);
+  if constexpr (build::kHasCuda) {
+    if (!numbers_.is_cuda()) return;
+    if (!sending.fetched) sending.fetched = std::make_shared<CudaEvent>(numbers_.device());
+    sending.fetched->record(current_stream(numbers_.device()));
+  }
+}
+
+void AdamW::apply(const Tensor& norm) {
   launch("adamw", values_, [&](auto device, auto type) {
     using T = decltype(type);
     const AdamWBuffers<T> buffers{values_.data<T>(), gradients_.data<T>(), first_.data<T>(), second_.data<T>()};

@@ -2,14 +2,17 @@
 /// tensor may hold pieces of several groups, and holes are never touched.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "parallel/flat_shares.h"
+#include "runtime/device/cuda_device.h"
 #include "runtime/kernels/adamw.h"
 
 namespace trident {
@@ -60,13 +63,25 @@ class AdamW {
 
   /// Update number `step` (1 for the first) with a rate for each group. `norm`: of global_norm(). If it is not finite nothing is written;
   /// whoever reads the norm raises the error. Collective where ranks have shares: each updates its own and gets the others'.
-  void update(std::int64_t step, std::span<const double> learning_rates, const Tensor& norm);
+  void update(std::int64_t step, std::span<const double> learning_rates, const Tensor& norm) {
+    prepare(step, learning_rates);
+    apply(norm);
+  }
+  /// The same in two parts: the numbers of the update go to the device; then it is launched, also again and again by a graph.
+  void prepare(std::int64_t step, std::span<const double> learning_rates);
+  void apply(const Tensor& norm);
 
   /// The moments of every trained piece as tensors to save and to restore in place: "NAME.exp_avg", "NAME.exp_avg_sq", shaped and owned as
   /// the piece, or as the part of it in this rank's share.
   std::vector<NamedPiece> state() const;
 
  private:
+  /// Numbers on the host that a GPU fetches by itself.
+  struct Sending {
+    Tensor numbers;
+    std::shared_ptr<CudaEvent> fetched;
+  };
+  void send(const AdamWStep& numbers);
   void gather_values() const;
 
   AdamWOptions options_;
@@ -74,6 +89,8 @@ class AdamW {
   std::vector<double> weight_decays_;  // by group
   Tensor blocks_;                      // FlatBlocks as words, and below an AdamWStep as numbers: on the parameters' device
   Tensor numbers_;
+  std::array<Sending, 2> sendings_;  // one may be under way while the next is written
+  std::size_t next_sending_ = 0;
   std::vector<NamedPiece> moments_;  // own parts of the trained pieces, in visiting order, with their places in the moments' buffers
   Tensor values_, gradients_;        // flat, trained elements
   Tensor first_, second_;            // moments of this rank's shares, one after the other

@@ -5,8 +5,12 @@
 #include <iostream>
 #include <thread>
 
+#include "parallel/messages.h"
 #include "parallel/mpi_communicator.h"
+#include "parallel/nccl_communicator.h"
+#include "parallel/staged_communicator.h"
 #include "parallel/watchdog.h"
+#include "runtime/device/cuda_device.h"
 #include "runtime/error.h"
 
 namespace trident {
@@ -16,6 +20,12 @@ namespace {
 constexpr bool kHasMpi = true;
 #else
 constexpr bool kHasMpi = false;
+#endif
+
+#ifdef TRIDENT_WITH_NCCL
+constexpr bool kHasNccl = true;
+#else
+constexpr bool kHasNccl = false;
 #endif
 
 int number_from(const char* variable) {
@@ -60,6 +70,17 @@ Session::~Session() {
     host_ = nullptr;
     mpi::finish();
   }
+}
+
+void Session::use_device(Device device) {
+  if (device.kind == Device::Kind::cpu || world_->size() == 1) return;
+  if constexpr (kHasNccl) {
+    if (!any_of(*world_, host_->size() > cuda_device_count())) {
+      world_ = make_nccl_communicator(world_, device, [this](const std::exception& error) { fail(error); });
+      return;
+    }
+  }
+  world_ = make_staged_communicator(world_, device);
 }
 
 void Session::set_mesh(Mesh mesh) {
