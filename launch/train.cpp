@@ -36,7 +36,7 @@ struct Setup {
 
 std::string constants_text(const std::vector<Channel>& channels) {
   std::string text;
-  for (const Channel& channel : channels) text += concat(text.empty() ? "" : ", ", channel.name, " ", channel.mean, " +- ", channel.std);
+  for (const Channel& channel : channels) text += concat(text.empty() ? "" : ", ", channel.name, " ", to_json(channel.mean), " +- ", to_json(channel.std));
   return text;
 }
 

@@ -97,7 +97,8 @@ void TrainingRun::resume(const NeuralopTraining& saved, const std::filesystem::p
   }
   log_(concat("going on after step ", state_.steps_done, " from ", folder.string()));
   const auto compare = [&](const char* key, double of_run, double stored) {
-    if (std::abs(of_run - stored) > 1e-9 * std::abs(stored)) log_(concat("training.", key, " is ", of_run, " now; optimizer.pt has ", stored));
+    if (std::abs(of_run - stored) <= 1e-9 * std::abs(stored)) return;
+    log_(concat("training.", key, " is ", to_json(of_run), " now; optimizer.pt has ", to_json(stored)));
   };
   compare("learning_rate with its schedule", training.learning_rate * trainer_.schedule().factor(saved.step), saved.learning_rate);
   compare("betas[0]", training.betas[0], saved.beta1);
