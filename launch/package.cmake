@@ -13,7 +13,8 @@ if(TARGET trident_protocol)
 endif()
 install(TARGETS ${installed} EXPORT trident-targets ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR}/trident)
 install(EXPORT trident-targets NAMESPACE trident:: DESTINATION ${package_dir})
-install(FILES ${PROJECT_SOURCE_DIR}/runtime/packages.cmake DESTINATION ${package_dir})
+install(FILES ${PROJECT_SOURCE_DIR}/runtime/packages.cmake ${PROJECT_SOURCE_DIR}/runtime/cuda_packages.cmake
+  DESTINATION ${package_dir})
 install(FILES ${PROJECT_SOURCE_DIR}/rpc/inference.proto DESTINATION ${CMAKE_INSTALL_DATADIR}/trident)
 
 include(CMakePackageConfigHelpers)

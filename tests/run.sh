@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs what is missing, builds everything and runs it through ctest.
 #   --sanitize     the unit and fuzz tests under the address and undefined-behaviour sanitizers
+#   --cuda         the build with CUDA, and the tests that need a GPU: skipped where there is none
 #   --no-install   leave the system's packages alone
 #   --jobs N       parallel compilations and tests (default: the cores)
 # Whatever follows `--` goes to ctest.
@@ -13,10 +14,11 @@ jobs="$(nproc)"
 while (( $# )); do
   case "$1" in
     --sanitize) preset=debug ;;
+    --cuda) preset=cuda ;;
     --no-install) install=no ;;
     --jobs) jobs="${2:?--jobs takes a number}"; shift ;;
     --) shift; break ;;
-    *) sed -n '2,7p' "${BASH_SOURCE[0]}" >&2; exit 1 ;;
+    *) sed -n '2,8p' "${BASH_SOURCE[0]}" >&2; exit 1 ;;
   esac
   shift
 done
@@ -41,4 +43,5 @@ cmake --build --preset "$preset" -j "$jobs"
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
 select=()
 [[ "$preset" == debug ]] && select=(--label-regex 'unit|fuzz')
+[[ "$preset" == cuda ]] && select=(--label-regex gpu)
 ctest --test-dir "build/$preset" --output-on-failure --no-tests=error -j "$jobs" "${select[@]}" "$@"

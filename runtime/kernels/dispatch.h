@@ -23,20 +23,13 @@ Cuda current_cuda(const char* op, Device device);
 template <class Launch>
 void on_device(const char* op, Device device, Launch&& launch) {
   if (device.kind == Device::Kind::cpu) return launch(Cpu{});
-  const Cuda cuda = current_cuda(op, device);
+  [[maybe_unused]] const Cuda cuda = current_cuda(op, device);
   if constexpr (build::kHasCuda) launch(cuda);
 }
 
-inline constexpr bool kCudaOperations = false;  // until every family of kernels has its CUDA half
-
 template <class Launch>
 void on_device_of(const char* op, const Tensor& x, Launch&& launch) {
-  if constexpr (kCudaOperations) {
-    on_device(op, x.device(), launch);
-  } else {
-    if (!x.is_cuda()) return launch(Cpu{});
-    throw DeviceError(concat(op, ": tensor is on ", to_string(x.device()), " but this build has no CUDA; configure with --preset cuda"));
-  }
+  on_device(op, x.device(), launch);
 }
 
 /// Calls launch(device, T{}) with the device and the number type of x: f32 or f64.

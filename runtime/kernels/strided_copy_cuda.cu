@@ -283,6 +283,15 @@ void convert(Cuda cuda, const StridedLoop<2>& whole, std::complex<T>* target, co
 
 // ---- sums ----
 
+template <class T>
+__device__ __forceinline__ T plus(T a, T b) {
+  if constexpr (std::is_same_v<T, bf16>) {
+    return cuda::stored<bf16>(cuda::compute(a) + cuda::compute(b));
+  } else {
+    return a + b;
+  }
+}
+
 /// Width: neighbours that a thread adds.
 template <int Width, class T>
 __global__ void __launch_bounds__(kThreads) add_kernel(unsigned count, cuda::StridedIndex<2> index, T* target, const T* source) {
@@ -292,7 +301,7 @@ __global__ void __launch_bounds__(kThreads) add_kernel(unsigned count, cuda::Str
     auto sum = cuda::load<Width>(target + at[0] * Width);
     const auto other = cuda::load<Width>(source + at[1] * Width);
 #pragma unroll
-    for (int k = 0; k < Width; ++k) sum[k] = sum[k] + other[k];
+    for (int k = 0; k < Width; ++k) sum[k] = plus(sum[k], other[k]);
     cuda::store<Width>(target + at[0] * Width, sum);
   }
 }
@@ -374,6 +383,7 @@ template void fill<bf16>(Cuda, std::int64_t, double, bf16*);
 template void fill<f16>(Cuda, std::int64_t, double, f16*);
 
 template void strided_add<float>(Cuda, const StridedPair&, float*, const float*);
+template void strided_add<bf16>(Cuda, const StridedPair&, bf16*, const bf16*);
 template void strided_add<double>(Cuda, const StridedPair&, double*, const double*);
 template void strided_add<c64>(Cuda, const StridedPair&, c64*, const c64*);
 template void strided_add<c128>(Cuda, const StridedPair&, c128*, const c128*);

@@ -1,5 +1,7 @@
 #include "runtime/ops/attention.h"
 
+#include <type_traits>
+
 #include "runtime/autograd/tape.h"
 #include "runtime/kernels/attention.h"
 #include "runtime/kernels/gather.h"
@@ -106,10 +108,12 @@ Tensor relative_bias(const Tensor& table, const Tensor& index) {
   const Tensor y = empty(shape, from.dtype(), from.device());
   launch("relative_bias", from, [&](auto device, auto number) {
     using T = decltype(number);
-    const std::int64_t outside = first_outside(device, {size.positions, size.heads, size.pairs}, at.data<std::int64_t>());
-    if (outside >= 0) {
-      throw ShapeError(concat("relative_bias: index ", to_host<std::int64_t>(at)[static_cast<std::size_t>(outside)], " of pair ", outside, " is outside of the ", size.positions,
-                              " positions"));
+    if constexpr (std::is_same_v<decltype(device), Cpu>) {  // indices on a GPU are not waited for
+      const std::int64_t outside = first_outside(device, {size.positions, size.heads, size.pairs}, at.data<std::int64_t>());
+      if (outside >= 0) {
+        throw ShapeError(concat("relative_bias: index ", at.data<std::int64_t>()[outside], " of pair ", outside, " is outside of the ",
+                                size.positions, " positions"));
+      }
     }
     relative_bias(device, size, from.data<T>(), at.data<std::int64_t>(), y.data<T>());
   });

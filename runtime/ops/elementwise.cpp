@@ -39,10 +39,15 @@ Tensor binary_op(const char* op, Binary kind, const Tensor& a, const Tensor& b) 
   const Shape shape = broadcast_shape(op, a.shape(), b.shape());
   const BroadcastPair pair{shape, view::broadcast_to(a, shape).strides(), view::broadcast_to(b, shape).strides()};
   const Tensor y = empty(shape, a.dtype(), a.device());
-  launch_numbers(op, a, [&](auto device, auto type) {
+  const auto run = [&](auto device, auto type) {
     using T = decltype(type);
     binary(device, kind, pair, a.data<T>(), b.data<T>(), y.data<T>());
-  });
+  };
+  if (is_complex(a.dtype())) {
+    launch_numbers(op, a, run);
+  } else {
+    launch_activations(op, a, run);
+  }
   return y;
 }
 
@@ -50,7 +55,7 @@ Tensor binary_op(const char* op, Binary kind, const Tensor& a, const Tensor& b) 
 Tensor unary_op(const char* op, UnaryMap map, const Tensor& x) {
   const Tensor in = packed(x);
   const Tensor y = empty_like(in);
-  launch(op, in, [&](auto device, auto type) {
+  launch_activations(op, in, [&](auto device, auto type) {
     using T = decltype(type);
     unary(device, map, in.numel(), in.data<T>(), y.data<T>());
   });
@@ -58,7 +63,7 @@ Tensor unary_op(const char* op, UnaryMap map, const Tensor& x) {
   const Tensor saved = in_y ? y : in;
   return record(op, y, {x}, [op, map, saved](const Tensor& dy, Wanted) {
     const Tensor slope = packed(dy), dx = empty_like(slope);
-    launch(op, slope, [&](auto device, auto type) {
+    launch_activations(op, slope, [&](auto device, auto type) {
       using T = decltype(type);
       unary_gradient(device, map, slope.numel(), saved.data<T>(), slope.data<T>(), dx.data<T>());
     });
@@ -103,7 +108,7 @@ Tensor affine(const Tensor& x, double a, double b) {
   }
   const Tensor in = packed(x);
   const Tensor y = empty_like(in);
-  launch("affine", in, [&](auto device, auto type) {
+  launch_activations("affine", in, [&](auto device, auto type) {
     using T = decltype(type);
     unary(device, {Unary::affine, a, b}, in.numel(), in.data<T>(), y.data<T>());
   });
@@ -130,7 +135,7 @@ Tensor where(const Tensor& mask, const Tensor& a, const Tensor& b) {
   const Shape shape = broadcast_shape("where", mask.shape(), broadcast_shape("where", a.shape(), b.shape()));
   const BroadcastPair pair{shape, view::broadcast_to(a, shape).strides(), view::broadcast_to(b, shape).strides()};
   const Tensor y = empty(shape, a.dtype(), a.device());
-  launch("where", a, [&](auto device, auto type) {
+  launch_activations("where", a, [&](auto device, auto type) {
     using T = decltype(type);
     select(device, pair, view::broadcast_to(mask, shape).strides(), mask.data<bool>(), a.data<T>(), b.data<T>(), y.data<T>());
   });

@@ -262,7 +262,7 @@ Tensor dropped(const Tensor& x, double probability, RandomKey key, const Dropout
   if (probability < 0.0 || probability >= 1.0) throw ConfigError(concat("dropout: probability is ", probability, "; it must be in [0, 1)"));
   if (probability == 0.0) return x;
   const Tensor in = packed(x), y = empty_like(in);
-  launch("dropout", in, [&](auto device, auto type) {
+  launch_activations("dropout", in, [&](auto device, auto type) {
     using T = decltype(type);
     dropout(device, places, probability, key, in.data<T>(), y.data<T>());
   });

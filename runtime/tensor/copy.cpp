@@ -1,5 +1,7 @@
 #include "runtime/tensor/copy.h"
 
+#include <type_traits>
+
 #include "runtime/device/cuda_device.h"
 #include "runtime/device/cuda_driver.h"
 #include "runtime/device/launch_only.h"
@@ -116,7 +118,10 @@ void add_into(const Tensor& target, const Tensor& source) {
     if (is_complex(target.dtype())) return visit_complex(target.dtype(), add);
     if (target.dtype() == DType::f32) return add(float{});
     if (target.dtype() == DType::f64) return add(double{});
-    throw ShapeError(concat("add_into: adds f32, f64 and complex numbers, got ", name_of(target.dtype())));
+    if constexpr (std::is_same_v<decltype(device), Cuda>) {
+      if (target.dtype() == DType::bf16) return add(bf16{});
+    }
+    throw ShapeError(concat("add_into: adds f32, f64, complex numbers and, on a GPU, bf16; got ", name_of(target.dtype())));
   });
 }
 
