@@ -8,8 +8,8 @@ namespace trident::golden {
 const std::vector<Kind>& kinds() {
   static const std::vector<Kind> all{
       {"neuralop checkpoint", matches_neuralop_checkpoint, check_neuralop_checkpoint},
-      {"neural operator", matches_neuralop_model, check_neuralop_model},
-      {"neural operator at other resolutions", matches_neuralop_resolutions, check_neuralop_resolutions},
+      {"neural operator", matches_neuralop_model, check_neuralop_model, false, true},
+      {"neural operator at other resolutions", matches_neuralop_resolutions, check_neuralop_resolutions, false, true},
       {"spectral convolution", matches_spectral_conv, check_spectral_conv},
       {"ranks of factorisations", matches_ranks, check_ranks},
       {"norms as losses", matches_neuralop_losses, check_neuralop_losses},
@@ -25,7 +25,7 @@ const std::vector<Kind>& kinds() {
       {"scOT model directories", matches_model_directories, check_model_directories},
       {"scOT roll-out", matches_rollout, check_rollout},
       {"scOT training", matches_training, check_training, false, true},
-      {"scOT", matches_forward, check_forward},
+      {"scOT", matches_forward, check_forward, false, true},
       {"data set", matches_problem, check_problem},
       {"chunk files", matches_chunks, check_chunks},
       {"refused data sets", matches_refused, check_refused, true},

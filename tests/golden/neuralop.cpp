@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "checkpoint/box.h"
 #include "models/norm_loss.h"
 #include "runtime/ops/complex.h"
 #include "runtime/ops/elementwise.h"
@@ -122,16 +123,18 @@ Rows NeuralopCase::unused() const {
   return rows;
 }
 
-Model model_of(const ConfigValue& arguments, const std::string& kind) {
+ConfigValue config_of(const ConfigValue& arguments, const std::string& kind) {
   ConfigValue config = ConfigValue::map({{"type", kind == "TFNO" ? "tfno" : "fno"}});
   for (const auto& [key, value] : arguments.entries()) config.set(key, value);
-  return describe_model(config, Mesh());
+  return config;
 }
+
+Model model_of(const ConfigValue& arguments, const std::string& kind, const Mesh& mesh) { return describe_model(config_of(arguments, kind), mesh); }
 
 Rows load_weights(const ParameterList& parameters, const NumberFile& weights) {
   Rows rows;
   std::vector<std::string> used;
-  const auto load = [&](const std::string& name, const Tensor& value, const Shape& shape) {
+  const auto load = [&](const std::string& name, const Tensor& value, const Shape& shape, const Box& owned) {
     const Tensor stored = weights.find(name);
     used.push_back(name);
     if (!stored.defined() || stored.shape() != shape) {
@@ -139,10 +142,11 @@ Rows load_weights(const ParameterList& parameters, const NumberFile& weights) {
                                                    : "the file has no such weight"));
       return;
     }
-    copy_into(as_reals(value), as_reals(view::reshape(stored, value.shape())));
+    const Tensor own = packed(part_of_box(packed(stored), whole_box(shape), owned));
+    copy_into(as_reals(value), as_reals(view::reshape(own, value.shape())));
   };
-  for (const NamedPiece& piece : parameters.pieces()) load(piece.name, piece.value, piece.piece.full_shape);
-  for (const auto& buffer : parameters.buffers()) load(buffer.name, buffer.value, buffer.value.shape());
+  for (const NamedPiece& piece : parameters.pieces()) load(piece.name, piece.value, piece.piece.full_shape, piece.piece.owned);
+  for (const auto& buffer : parameters.buffers()) load(buffer.name, buffer.value, buffer.value.shape(), whole_box(buffer.value.shape()));
   for (const std::string& name : weights.names()) {
     if (std::ranges::find(used, name) == used.end()) rows.push_back(failed(name, "the model has no such weight"));
   }

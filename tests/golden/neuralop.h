@@ -70,7 +70,8 @@ bool is_neuralop(const Folder& folder, const std::string& kind);
 /// The loss that a case describes as {class, d, ...}.
 NormLoss norm_loss_of(const ConfigValue& document);
 /// FNO or TFNO by the arguments in case.json.
-Model model_of(const ConfigValue& arguments, const std::string& kind);
+Model model_of(const ConfigValue& arguments, const std::string& kind, const Mesh& mesh = Mesh());
+ConfigValue config_of(const ConfigValue& arguments, const std::string& kind);
 /// Copies the named tensors into parameters and buffers; a failed row for each that is missing or has another shape.
 Rows load_weights(const ParameterList& parameters, const NumberFile& weights);
 /// The loss that case.json names, of one batch, on the tape of `output`.

@@ -2,6 +2,10 @@
 #include <cmath>
 
 #include "runtime/autograd/tape.h"
+#include "models/losses.h"
+#include "runtime/ops/elementwise.h"
+#include "runtime/tensor/create.h"
+#include "tests/golden/mesh_case.h"
 #include "tests/golden/neuralop.h"
 
 namespace trident::golden {
@@ -14,10 +18,11 @@ bool is_kind(const Folder& folder, const char* kind) {
 struct Loaded {
   Model model;
   ParameterList parameters;
+  Mesh mesh;
 };
 
-Loaded load(const ConfigValue& document, const NumberFile& weights, DType dtype, Rows& rows) {
-  Loaded loaded{model_of(*document.find("arguments"), document.find("model")->as_string()), {}};
+Loaded load(const ConfigValue& document, const NumberFile& weights, DType dtype, const Options& options, Rows& rows) {
+  Loaded loaded{model_of(*document.find("arguments"), document.find("model")->as_string(), options.mesh), {}, options.mesh};
   loaded.parameters = materialize(loaded.model, dtype, Use::training, std::nullopt);
   const Rows problems = load_weights(loaded.parameters, weights);
   rows.insert(rows.end(), problems.begin(), problems.end());
@@ -47,17 +52,41 @@ struct PassCheck {
     return result;
   }
 
+  /// This rank's share of the loss.
+  Tensor share_of_loss(const MeshCase& on_mesh, const Tensor& output, const Tensor& target) const {
+    const ConfigValue& description = *numbers.document().find("loss");
+    if (loaded.mesh.world().size() == 1) return loss_of(description, output, target);
+    if (description.find("class")->as_string() == "MeanSquare") {
+      // Ranks of the tensor axis compute the same: each has a part of it.
+      const Tensor own = loss_of(description, output, target);
+      const double all = static_cast<double>(numbers.expected(prefix + "output").numel()) * loaded.mesh.size(Axis::tensor);
+      return affine(own, static_cast<double>(output.numel()) / all);
+    }
+    LossDescription of_norms;
+    of_norms.norm = norm_loss_of(description);
+    const Loss loss(of_norms, loaded.model->num_out_channels(), LossScope::global, loaded.mesh);
+    const Fields fields = on_mesh.fields(output, {}, {}, target);
+    return loss.share(output, fields, loss.totals({&fields, 1}));
+  }
+
   void run(Rows& rows) const {
-    const Tensor input = leaf(in_precision(numbers.given(prefix + "input"), dtype));
-    const Tensor target = in_precision(numbers.given(prefix + "target"), dtype);
-    const Tensor output = loaded.model({.input = input, .time = {}, .pixel_mask = {}, .label = {}}, {}, pass(Mode::train));
-    const Tensor loss = loss_of(*numbers.document().find("loss"), output, target);
-    backward(loss);
-    numbers.compare(rows, dtype, prefix + "output", all_numbers(output), numbers.distance(prefix + "output"));
-    numbers.compare(rows, dtype, prefix + "loss", all_numbers(loss), numbers.distance(prefix + "loss"));
-    numbers.compare(rows, dtype, prefix + "grad/input", all_numbers(gradient_of(input)), numbers.distance(prefix + "grad/input"));
+    const Tensor whole = in_precision(numbers.given(prefix + "input"), dtype);
+    const MeshCase on_mesh(loaded.model, loaded.mesh, whole);
+    const Tensor input = leaf(on_mesh.part(whole)), target = on_mesh.part(in_precision(numbers.given(prefix + "target"), dtype));
+    const Tensor output = loaded.model(on_mesh.fields(input, {}, {}, {}), {}, pass(Mode::train));
+    const Tensor share = share_of_loss(on_mesh, output, target);
+    reduced_backward(share, loaded.parameters, loaded.mesh);
+    const double loss = summed(to_number(share), loaded.mesh);
+    const Tensor found = on_mesh.whole_output(output), input_gradient = on_mesh.whole_input_gradient(gradient_of(input));
     std::map<std::string, std::vector<double>> gradients;
-    for (const NamedPiece& piece : loaded.parameters.pieces()) gradients[piece.name] = all_numbers(piece.gradient);
+    for (const NamedPiece& piece : loaded.parameters.pieces()) {
+      const Tensor gradient = on_mesh.whole_gradient(piece);
+      if (gradient.defined()) gradients[piece.name] = all_numbers(gradient);
+    }
+    if (!on_mesh.is_first()) return;
+    numbers.compare(rows, dtype, prefix + "output", all_numbers(found), numbers.distance(prefix + "output"));
+    numbers.compare(rows, dtype, prefix + "loss", {loss}, numbers.distance(prefix + "loss"));
+    numbers.compare(rows, dtype, prefix + "grad/input", all_numbers(input_gradient), numbers.distance(prefix + "grad/input"));
     const std::vector<std::string> recorded = numbers.names_with(prefix + "grad/");
     if (recorded == std::vector<std::string>{prefix + "grad/input"}) return;  // at other resolutions that of the input alone
     numbers.compare_gradients(rows, dtype, prefix + "grad/", gradients, zero);
@@ -74,8 +103,9 @@ struct PassCheck {
     }
     if (!numbers.expected("evaluation_output").defined()) return;
     const Tensor input = in_precision(numbers.given("input"), dtype);
-    const Tensor output = loaded.model({.input = input, .time = {}, .pixel_mask = {}, .label = {}}, {}, pass(Mode::eval));
-    numbers.compare(rows, dtype, "evaluation_output", all_numbers(output), numbers.distance("evaluation_output"));
+    const MeshCase on_mesh(loaded.model, loaded.mesh, input);
+    const Tensor output = on_mesh.whole_output(loaded.model(on_mesh.fields(on_mesh.part(input), {}, {}, {}), {}, pass(Mode::eval)));
+    if (on_mesh.is_first()) numbers.compare(rows, dtype, "evaluation_output", all_numbers(output), numbers.distance("evaluation_output"));
   }
 };
 
@@ -93,15 +123,17 @@ void append(Rows& rows, const Rows& more) { rows.insert(rows.end(), more.begin()
 
 bool matches_neuralop_model(const Folder& folder) { return is_kind(folder, "model") && folder.has("weights.safetensors"); }
 
-Rows check_neuralop_model(Folder& folder, const Options&) {
+Rows check_neuralop_model(Folder& folder, const Options& options) {
   NeuralopCase numbers(folder);
   const ConfigValue& document = numbers.document();
   Rows rows = unknown_keys(document, {"kind", "model", "seed", "arguments", "input_shape", "output_shape", "loss", "loss_f32", "loss_f64",
                                       "parameters", "release_2.0.0_differs_by", "f32_vs_f64"});
   const NumberFile weights(folder.path() / "weights.safetensors");
   numbers.given("output_release_2.0.0");
+  const ConfigValue config = config_of(*document.find("arguments"), document.find("model")->as_string());
+  if (const auto reason = left_out(config, numbers.given("input"), folder, options)) return {*reason};
   for (const DType dtype : kNumberTypes) {
-    const Loaded loaded = load(document, weights, dtype, rows);
+    const Loaded loaded = load(document, weights, dtype, options, rows);
     if (dtype == DType::f64) check_count(document, loaded.parameters, rows);
     const PassCheck check{numbers, loaded, "", dtype, zero_gradients(*document.find("f32_vs_f64"))};
     check.run(rows);
@@ -113,7 +145,7 @@ Rows check_neuralop_model(Folder& folder, const Options&) {
 
 bool matches_neuralop_resolutions(const Folder& folder) { return is_kind(folder, "resolutions"); }
 
-Rows check_neuralop_resolutions(Folder& folder, const Options&) {
+Rows check_neuralop_resolutions(Folder& folder, const Options& options) {
   NeuralopCase numbers(folder);
   const ConfigValue& document = numbers.document();
   Rows rows = unknown_keys(document, {"kind", "model", "seed", "weights", "sizes", "arguments", "loss", "release_2.0.0_differs_by", "f32_vs_f64"});
@@ -122,8 +154,10 @@ Rows check_neuralop_resolutions(Folder& folder, const Options&) {
     std::string name;
     for (const ConfigValue& extent : size.elements()) name += concat(name.empty() ? "" : "x", extent.as_integer());
     numbers.given(name + "/output_release_2.0.0");
+    const ConfigValue config = config_of(*document.find("arguments"), document.find("model")->as_string());
+    if (const auto reason = left_out(config, numbers.given(name + "/input"), folder, options)) return {*reason};
     for (const DType dtype : kNumberTypes) {
-      const Loaded loaded = load(document, weights, dtype, rows);
+      const Loaded loaded = load(document, weights, dtype, options, rows);
       PassCheck{numbers, loaded, name + "/", dtype, zero_gradients(*document.find("f32_vs_f64")->find(name))}.run(rows);
     }
   }

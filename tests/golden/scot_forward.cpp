@@ -8,6 +8,7 @@
 #include "runtime/autograd/tape.h"
 #include "runtime/tensor/copy.h"
 #include "runtime/tensor/create.h"
+#include "tests/golden/mesh_case.h"
 #include "tests/golden/scot.h"
 
 namespace trident::golden {
@@ -29,25 +30,28 @@ struct Results {
   std::int64_t num_parameters = 0;
 };
 
+/// On all ranks; the first one has the results. Hidden states are those of one rank.
 Results compute(const Folder& folder, const Inputs& inputs, Mode mode, DType dtype, const Options& options) {
   const LoadedModel loaded = load_model(folder, dtype, Use::training, options);
-  const Tensor input = leaf(on_device(inputs.input, dtype, options));
-  const Fields fields{.input = input,
-                      .time = on_device(inputs.time, dtype, options),
-                      .pixel_mask = on_device(inputs.pixel_mask, DType::boolean, options),
-                      .label = on_device(inputs.label, dtype, options)};
+  const MeshCase on_mesh(loaded.model, options.mesh, inputs.input);
+  const auto own = [&](const Tensor& whole, DType type) { return on_device(on_mesh.part(whole), type, options); };
+  const Tensor input = leaf(own(inputs.input, dtype));
+  const Fields fields = on_mesh.fields(input, own(inputs.time, dtype), own(inputs.pixel_mask, DType::boolean), own(inputs.label, dtype));
   Pass pass;
   pass.mode = mode;
   pass.precision = dtype;
+  pass.first_sample = on_mesh.first_sample();
   Results results;
-  results.output = loaded.model(fields, loaded.model->prepare(), pass, &results.hidden);
-  const Loss loss(loaded.model->loss(), loaded.model->num_out_channels(), LossScope::global, Mesh());
-  const Tensor share = loss.share(results.output, fields.label, loss.totals({&fields.label, 1}));
-  results.loss = to_number(share);
-  backward(share);
-  results.input_gradient = gradient_of(input);
+  const Tensor output = loaded.model(fields, loaded.model->prepare(), pass, &results.hidden);
+  const Loss loss(loaded.model->loss(), loaded.model->num_out_channels(), LossScope::global, options.mesh);
+  const Tensor share = loss.share(output, fields.label, loss.totals({&fields.label, 1}));
+  results.loss = summed(to_number(share), options.mesh);
+  reduced_backward(share, loaded.parameters, options.mesh);
+  results.output = on_mesh.whole_output(output);
+  results.input_gradient = on_mesh.whole_input_gradient(gradient_of(input));
   for (const NamedPiece& piece : loaded.parameters.pieces()) {
-    results.gradients[piece.name] = numbers(piece.gradient);
+    const Tensor gradient = on_mesh.whole_gradient(piece);
+    if (gradient.defined()) results.gradients[piece.name] = numbers(gradient);
     results.num_parameters += numel(piece.piece.full_shape);
   }
   return results;
@@ -79,11 +83,13 @@ class ForwardCheck {
 
   Rows run() {
     rows_ = unknown_keys(document_, {"batch", "mode", "loss", "f32_vs_f64", "parameters", "gradients.f64", "gradients.f32"});
+    if (const auto reason = left_out(folder_.json("config.json"), inputs_.input, folder_, options_)) return {*reason};
     const ConfigValue* mode = document_.find("mode");
     if (mode != nullptr && mode->as_string() == "train") mode_ = Mode::train;
     for (const DType dtype : kPrecisions) {
       if (dtype == DType::f32 && document_.find("f32_vs_f64") == nullptr) continue;
-      check(dtype, compute(folder_, inputs_, mode_, dtype, options_));
+      const Results results = compute(folder_, inputs_, mode_, dtype, options_);
+      if (options_.mesh.world().rank() == 0) check(dtype, results);
     }
     return std::move(rows_);
   }
@@ -125,6 +131,10 @@ class ForwardCheck {
 
   void check_hidden(const Results& results) {
     const std::vector<std::string> names = folder_.names_with("hidden.f64/");
+    if (options_.mesh.world().size() > 1) {
+      for (const std::string& name : names) folder_.take("hidden.f64/" + name);
+      return;
+    }
     if (!names.empty() && names.size() != results.hidden.size()) {
       rows_.push_back(failed("hidden", concat(names.size(), " states were recorded, the model has ", results.hidden.size())));
     }
