@@ -20,7 +20,7 @@ foreach(file ${files})
     if(line MATCHES "\"(([a-z_]+)/[^\"]+)\"")
       set(included ${CMAKE_MATCH_1})
       list(FIND chain ${CMAKE_MATCH_2} included_place)
-      if(NOT file MATCHES "\\.cu$" AND NOT file MATCHES "kernels/cuda/[a-z_]+\\.h$")  # CUDA's headers are for its own sources
+      if(NOT file MATCHES "\\.cu$|kernels/cuda/[a-z_]+\\.h$|device/cuda_[a-z_]+\\.cpp$")  # CUDA's headers are for its own sources
         list(APPEND all_includes ${included})
       endif()
       if(included_place GREATER place)
