@@ -1,6 +1,7 @@
 #include "checkpoint/gathered_tensor.h"
 
 #include "checkpoint/box.h"
+#include "runtime/tensor/copy.h"
 #include "runtime/tensor/create.h"
 #include "runtime/tensor/view.h"
 
@@ -40,7 +41,7 @@ Tensor gathered_tensor(const NamedPiece& piece, const Mesh& mesh) {
     if (piece.replicated.contains(static_cast<Axis>(axis)) && mesh.coordinate(static_cast<Axis>(axis)) != 0) return {};
   }
   Communicator& holders = mesh.comm(AxisSet::all().without(piece.replicated));
-  const Tensor mine = piece.value.detached();
+  const Tensor mine = to_device(piece.value.detached(), Device{});
   if (holders.size() == 1) return view::reshape(mine, piece.piece.full_shape);
   const Box all = whole_box(piece.piece.full_shape);
   const std::vector<Box> boxes = all_boxes(holders, piece.piece.owned);

@@ -121,7 +121,7 @@ std::vector<LateTensor> late_tensors(const ParameterList& parameters, const Mesh
     tensors.push_back({piece.name, piece.value.dtype(), piece.piece.full_shape, [piece, mesh] { return gathered_tensor(piece, mesh); }});
   }
   for (const auto& buffer : parameters.buffers()) {
-    tensors.push_back({buffer.name, buffer.value.dtype(), buffer.value.shape(), [buffer] { return buffer.value; }});
+    tensors.push_back({buffer.name, buffer.value.dtype(), buffer.value.shape(), [buffer] { return to_device(buffer.value, Device{}); }});
   }
   return tensors;
 }

@@ -72,7 +72,7 @@ Manifest write_parts(const fs::path& folder, int rank, const std::vector<Part>& 
   for (std::size_t i = 0; i < parts.size(); ++i) {
     tensors.push_back(parts[i].tensor);
     tensors.back().make = [make = parts[i].tensor.make, &written = manifest.tensors[i].parts.front()] {
-      const Tensor tensor = packed(make());
+      const Tensor tensor = to_device(packed(make()), Device{});
       written.checksum = checksum_of(tensor.bytes(), static_cast<std::size_t>(tensor.num_bytes()));
       return tensor;
     };

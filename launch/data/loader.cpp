@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <condition_variable>
+#include <cstring>
 #include <deque>
 #include <exception>
 #include <mutex>
@@ -12,6 +13,8 @@
 #include "launch/data/sample_exchange.h"
 #include "launch/data/window_reader.h"
 #include "parallel/range.h"
+#include "runtime/device/cuda_device.h"
+#include "runtime/device/cuda_driver.h"
 #include "runtime/device/threads.h"
 #include "runtime/error.h"
 #include "runtime/tensor/copy.h"
@@ -58,6 +61,44 @@ MicroBatch read_samples(const Dataset& dataset, std::vector<std::int64_t> sample
 }
 
 }  // namespace
+
+/// Brings what was read to the device, on a stream of its own; used by the reading thread, which waits for it.
+class Loader::Upload {
+ public:
+  explicit Upload(Device device) : stream_(device) {}
+
+  void operator()(GlobalBatch& batch) {
+    std::vector<Tensor*> tensors;
+    std::size_t bytes = 0;
+    for (MicroBatch& part : batch.micro_batches) {
+      for (Tensor* tensor : {&part.fields.input, &part.fields.time, &part.fields.pixel_mask, &part.fields.label}) {
+        if (!tensor->defined()) continue;
+        tensors.push_back(tensor);
+        bytes += aligned(tensor->num_bytes());
+      }
+    }
+    if (bytes > capacity_) staging_ = pinned_memory(bytes), capacity_ = bytes;
+    auto* place = static_cast<std::byte*>(staging_.get());
+    const CurrentStream here(stream_);
+    for (Tensor* tensor : tensors) {
+      const auto size = static_cast<std::size_t>(tensor->num_bytes());
+      const Tensor there = empty(tensor->shape(), tensor->dtype(), stream_.device());
+      if (size > 0) {
+        std::memcpy(place, tensor->bytes(), size);
+        cuda_driver::copy(there.bytes(), place, size, stream_.handle());
+      }
+      *tensor = there;
+      place += aligned(there.num_bytes());
+    }
+    stream_.synchronize();
+  }
+
+ private:
+  static std::size_t aligned(std::int64_t bytes) { return (static_cast<std::size_t>(bytes) + 255) / 256 * 256; }
+  CudaStream stream_;
+  std::shared_ptr<void> staging_;
+  std::size_t capacity_ = 0;
+};
 
 /// The reading thread and the queue between it and next(). It alone touches `reading_`; the rest is behind the mutex.
 class Loader::Prefetch {
@@ -123,9 +164,16 @@ class Loader::Prefetch {
 
   void read_ahead() {
     set_num_threads(1);  // of this thread alone: a second pool would take the cores from the one that computes
+    std::optional<Upload> upload;
     try {
       for (; !options_.epochs || reading_.epoch < *options_.epochs; reading_ = after(reading_)) {
         GlobalBatch batch = read_batch();
+        if constexpr (build::kHasCuda) {
+          if (options_.device.kind == Device::Kind::cuda) {
+            if (!upload) upload.emplace(options_.device);
+            (*upload)(batch);
+          }
+        }
         std::unique_lock lock(mutex_);
         changed_.wait(lock, [this] { return stopped_ || queue_.size() < static_cast<std::size_t>(options_.batches_ahead); });
         if (stopped_) return;

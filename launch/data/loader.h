@@ -25,6 +25,7 @@ struct LoaderOptions {
   std::optional<std::int64_t> epochs{};  // null: without end
   DType dtype = DType::f32;              // of the batches; samples are f32 numbers
   int batches_ahead = 2;                 // read before they are asked for
+  Device device{};                       // of the batches: uploaded while earlier ones are computed with
 };
 
 /// A part of what one rank computes of a global batch: contiguous samples; parts differ by at most one sample.
@@ -61,6 +62,7 @@ class Loader {
 
  private:
   class Prefetch;
+  class Upload;
   std::unique_ptr<Prefetch> prefetch_;
 };
 
