@@ -2,7 +2,7 @@
 # Two ranks of one thread against one rank of one thread: training steps of Poseidon-T at 128x128 with a global batch of 8, along each axis
 # of the mesh. About two minutes on two idle cores. The row "apart" is what the machine allows: two processes that do not know of each
 # other, each with half of the batch.
-#   perf/scot_mesh.sh [STEPS [PROGRAM]]
+#   perf/scot_mesh.sh [STEPS [PROGRAM]]        (as root Open MPI wants OMPI_ALLOW_RUN_AS_ROOT=1 and OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1)
 set -euo pipefail
 steps=${1:-8}
 program=${2:-$(dirname "$0")/../build/release/perf/scot_mesh}
