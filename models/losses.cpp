@@ -9,6 +9,7 @@
 #include "runtime/autograd/tape.h"
 #include "runtime/error.h"
 #include "runtime/ops/elementwise.h"
+#include "runtime/tensor/constant.h"
 #include "runtime/tensor/copy.h"
 #include "runtime/tensor/create.h"
 #include "runtime/tensor/view.h"
@@ -86,8 +87,7 @@ Tensor Loss::weights(const Tensor& sums) const {
   const auto groups = static_cast<std::int64_t>(groups_.size());
   std::vector<double> channels;
   for (const ChannelGroup& group : groups_) channels.push_back(group.last - group.first);
-  const Tensor channels_of = empty({groups}, DType::f64, sums.device());
-  copy_into(channels_of, from_values<double>({groups}, channels));
+  const Tensor channels_of = constant({groups}, channels, DType::f64, sums.device());
   const Tensor elements = view::slice(sums, 0, groups, groups + 1) * channels_of;
   const Tensor divisors = description_.groups.empty() ? elements : view::slice(sums, 0, 0, groups) + affine(elements, kSmallest);
   return full({groups}, 1.0 / static_cast<double>(groups), DType::f64, sums.device()) / divisors;

@@ -8,6 +8,7 @@
 #include "runtime/error.h"
 #include "runtime/ops/elementwise.h"
 #include "runtime/ops/shape.h"
+#include "runtime/tensor/copy.h"
 #include "runtime/tensor/create.h"
 
 namespace trident {
@@ -83,7 +84,7 @@ Neighbours beside(const NormLoss& norm, const Mesh& mesh, const Rectangles& rect
   const auto chosen = [&](bool at_edge, const Tensor& edge, const Tensor& other) {
     const Tensor mask = empty({1}, DType::boolean);
     *mask.data<bool>() = at_edge;
-    return where(mask, edge, other);
+    return where(to_device(mask, x.device()), edge, other);
   };
   return {chosen(rectangles.own(grid_axis).first == 0, edges.before, others.before),
           chosen(rectangles.own(grid_axis).last == rectangles.points(grid_axis), edges.after, others.after)};

@@ -3,8 +3,7 @@
 #include <vector>
 
 #include "runtime/ops/shape.h"
-#include "runtime/tensor/copy.h"
-#include "runtime/tensor/create.h"
+#include "runtime/tensor/constant.h"
 #include "runtime/tensor/view.h"
 
 namespace trident {
@@ -19,9 +18,7 @@ Tensor append_grid(const Tensor& x, const FieldPlace& place) {
     Shape along, field = x.shape();
     for (int i = 0; i < x.rank(); ++i) along.push_back(i == dim ? own.size() : 1);
     field[1] = 1;
-    const Tensor numbers = empty(along, x.dtype(), x.device());
-    copy_into(numbers, from_values<double>(along, coordinates));
-    parts.push_back(view::broadcast_to(numbers, field));
+    parts.push_back(view::broadcast_to(constant(along, coordinates, x.dtype(), x.device()), field));
   }
   return concatenate(parts, 1);
 }

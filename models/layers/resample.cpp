@@ -9,8 +9,7 @@
 #include "runtime/ops/elementwise.h"
 #include "runtime/ops/matmul.h"
 #include "runtime/ops/shape.h"
-#include "runtime/tensor/copy.h"
-#include "runtime/tensor/create.h"
+#include "runtime/tensor/constant.h"
 
 namespace trident {
 namespace {
@@ -25,9 +24,7 @@ struct Matrix {
 };
 
 Tensor tensor_of(std::int64_t rows, std::int64_t columns, const std::vector<double>& values, const Tensor& like) {
-  const Tensor result = empty({rows, columns}, like.dtype(), like.device());
-  copy_into(result, from_values<double>({rows, columns}, values));
-  return result;
+  return constant({rows, columns}, values, like.dtype(), like.device());
 }
 
 /// Where row `row` of `rows` lies among `columns` points.

@@ -1,6 +1,9 @@
 #include "models/layers/window_attention.h"
 
 #include <cmath>
+#include <map>
+#include <mutex>
+#include <utility>
 #include <vector>
 
 #include "parallel/collectives.h"
@@ -60,9 +63,7 @@ float log_spaced(std::int64_t steps, std::int64_t window) {
   return std::copysign(magnitude / 3.0F, scaled);
 }
 
-}  // namespace
-
-RelativePositions relative_positions(std::int64_t window, Device device) {
+RelativePositions made_positions(std::int64_t window, Device device) {
   const std::int64_t side = 2 * window - 1, tokens = window * window;
   std::vector<float> coordinates;
   coordinates.reserve(static_cast<std::size_t>(2 * side * side));
@@ -84,6 +85,18 @@ RelativePositions relative_positions(std::int64_t window, Device device) {
   copy_into(result.coordinates, from_values<float>({side * side, 2}, coordinates));
   copy_into(result.index, from_values<std::int64_t>({tokens, tokens}, index));
   return result;
+}
+
+}  // namespace
+
+RelativePositions relative_positions(std::int64_t window, Device device) {
+  if (device.kind == Device::Kind::cpu) return made_positions(window, device);
+  static std::mutex mutex;
+  static auto& made = *new std::map<std::pair<std::int64_t, int>, RelativePositions>;  // on a GPU they are brought there once
+  const std::lock_guard lock(mutex);
+  RelativePositions& positions = made[{window, device.index}];
+  if (!positions.index.defined()) positions = made_positions(window, device);
+  return positions;
 }
 
 WindowAttention::WindowAttention(std::int64_t width, std::int64_t heads, WindowSettings windows, Bias bias, double dropout,

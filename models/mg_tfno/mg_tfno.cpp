@@ -77,7 +77,7 @@ MgTfno::MgTfno(const ConfigValue& document, const Mesh& mesh)
 
 Tensor MgTfno::with_coordinates(const Tensor& windows, const PatchGrid& grid, const WindowIndices& indices) const {
   if (config_.position != PatchPosition::field) return windows;
-  const Tensor coordinates = window_coordinates(grid, indices, windows.dtype());
+  const Tensor coordinates = window_coordinates(grid, indices, windows.dtype(), windows.device());
   std::vector<Tensor> channels;
   for (std::int64_t level = 0; level <= grid.levels; ++level) {
     channels.push_back(slice(windows, 1, level * num_channels_, (level + 1) * num_channels_));

@@ -6,8 +6,7 @@
 
 #include "runtime/error.h"
 #include "runtime/ops/shape.h"
-#include "runtime/tensor/create.h"
-#include "runtime/tensor/copy.h"
+#include "runtime/tensor/constant.h"
 
 namespace trident {
 namespace {
@@ -125,13 +124,12 @@ Tensor stitched(const Tensor& patches, const PatchGrid& grid) {
   return reshape(contiguous(permute(cells, {0, 3, 1, 4, 2, 5})), {samples, channels, grid.ny, grid.nx});
 }
 
-Tensor window_coordinates(const PatchGrid& grid, const WindowIndices& windows, DType dtype) {
+Tensor window_coordinates(const PatchGrid& grid, const WindowIndices& windows, DType dtype, Device device) {
   // Coordinates are gathered as the fields are, so padding with zeros pads them too.
   std::vector<double> coordinates;
   for (std::int64_t row = 0; row < grid.ny * grid.nx; ++row) coordinates.push_back(static_cast<double>(row / grid.nx) / static_cast<double>(grid.ny));
   for (std::int64_t point = 0; point < grid.ny * grid.nx; ++point) coordinates.push_back(static_cast<double>(point % grid.nx) / static_cast<double>(grid.nx));
-  const Tensor field = empty({1, 2, grid.ny, grid.nx}, dtype);
-  copy_into(field, from_values<double>({1, 2, grid.ny, grid.nx}, coordinates));
+  const Tensor field = constant({1, 2, grid.ny, grid.nx}, coordinates, dtype, device);
   auto of_one_field = std::make_shared<WindowIndices>(windows);
   std::ranges::fill(of_one_field->sample, 0);
   return gather_windows(field, of_one_field);

@@ -59,6 +59,6 @@ Tensor cut_into_patches(const Tensor& x, std::int64_t per_side);
 Tensor stitched(const Tensor& patches, const PatchGrid& grid);
 
 /// (unit, (levels + 1) * 2, window rows, window columns): the coordinates row / ny and column / nx of every point of the windows.
-Tensor window_coordinates(const PatchGrid& grid, const WindowIndices& windows, DType dtype);
+Tensor window_coordinates(const PatchGrid& grid, const WindowIndices& windows, DType dtype, Device device = {});
 
 }  // namespace trident

@@ -9,6 +9,7 @@
 #include "runtime/ops/elementwise.h"
 #include "runtime/ops/reduce.h"
 #include "runtime/ops/shape.h"
+#include "runtime/tensor/copy.h"
 #include "runtime/tensor/create.h"
 
 namespace trident {
@@ -86,7 +87,9 @@ BorderPlan border_plan(const Neighbourhood& hood, int axis) {
   return plan;
 }
 
-Tensor index_of(const std::vector<std::int64_t>& values) { return from_values<std::int64_t>({static_cast<std::int64_t>(values.size())}, values); }
+Tensor index_of(const std::vector<std::int64_t>& values, Device device) {
+  return from_values<std::int64_t>({static_cast<std::int64_t>(values.size())}, values, device);
+}
 
 /// The rows (or columns) of the error that lie beside each of this rank's patches.
 Neighbours exchanged(const Mesh& mesh, const Neighbourhood& hood, const Tensor& error, int axis) {
@@ -95,8 +98,8 @@ Neighbours exchanged(const Mesh& mesh, const Neighbourhood& hood, const Tensor& 
   const std::int64_t units = error.size(0), last = error.size(dim);
   const Tensor table = concatenate({contiguous(slice(error, dim, 0, 1)), contiguous(slice(error, dim, last - 1, last))}, 0);
   const Tensor received =
-      all_to_all(mesh, kBatchAxes, gather_rows(table, index_of(plan.sent)), plan.send_counts, plan.receive_counts);
-  const Tensor sides = gather_rows(received, index_of(plan.place));
+      all_to_all(mesh, kBatchAxes, gather_rows(table, index_of(plan.sent, error.device())), plan.send_counts, plan.receive_counts);
+  const Tensor sides = gather_rows(received, index_of(plan.place, error.device()));
   return {contiguous(slice(sides, 0, 0, units)), contiguous(slice(sides, 0, units, 2 * units))};
 }
 
@@ -113,7 +116,7 @@ Neighbours with_edges(const Neighbourhood& hood, const Tensor& field, int axis, 
     const Tensor mask = empty({field.size(0), 1, 1, 1}, DType::boolean);
     const Range own = hood.units(hood.rank());
     for (std::int64_t unit = own.first; unit < own.last; ++unit) mask.data<bool>()[unit - own.first] = hood.at_edge(unit, axis, side);
-    return where(mask, edge, inner);
+    return where(to_device(mask, field.device()), edge, inner);
   };
   return {chosen(before, one_sided.before, sides.before), chosen(after, one_sided.after, sides.after)};
 }
