@@ -6,20 +6,25 @@
 
 #include "models/mg_tfno/patch_loss.h"
 #include "models/split_norm.h"
+#include "runtime/tensor/copy.h"
 #include "runtime/tensor/create.h"
 
 namespace trident {
 namespace {
+
+double widened(float x) { return x; }
+double widened(double x) { return x; }
+c128 widened(c64 x) { return x; }
+c128 widened(c128 x) { return x; }
 
 /// Sums of |a - b|^p and |b|^p over channels of one sample.
 template <class T>
 std::pair<double, double> sums_of(const T* prediction, const T* label, std::int64_t size, int p) {
   double error = 0.0, magnitude = 0.0;
   for (std::int64_t index = 0; index < size; ++index) {
-    const double difference = static_cast<double>(prediction[index]) - static_cast<double>(label[index]);
-    const auto value = static_cast<double>(label[index]);
-    error += p == 1 ? std::abs(difference) : difference * difference;
-    magnitude += p == 1 ? std::abs(value) : value * value;
+    const auto value = widened(label[index]), difference = widened(prediction[index]) - value;
+    error += p == 1 ? std::abs(difference) : std::norm(difference);
+    magnitude += p == 1 ? std::abs(value) : std::norm(value);
   }
   return {error, magnitude};
 }
@@ -31,6 +36,12 @@ Tensor terms_of(const ErrorTable::Options& options, const Tensor& prediction, co
   const NormLoss& norm = *options.loss.norm;
   const bool whole = options.mesh.size(options.part_axes) == 1;
   return whole ? norm_terms(norm, prediction, label) : split_norm_terms(norm, prediction, label, options.mesh);
+}
+
+std::vector<double> widened(const Tensor& x) {
+  const Tensor wide = empty(x.shape(), DType::f64);
+  copy_into(wide, x);
+  return to_host<double>(wide);
 }
 
 struct Statistics {
@@ -82,8 +93,9 @@ template <class T>
 void ErrorTable::add_rows(const std::vector<std::int64_t>& samples, const std::vector<std::int64_t>& sample_of, const Tensor& prediction,
                           const Tensor& label, const Tensor& terms) {
   const std::vector<T> predicted = to_host<T>(prediction), expected = to_host<T>(label);
-  const std::vector<T> of_norm = terms.defined() ? to_host<T>(terms) : std::vector<T>{};
-  const std::int64_t points = label.size(2) * label.size(3);
+  const std::vector<double> of_norm = terms.defined() ? widened(terms) : std::vector<double>{};
+  std::int64_t points = 1;
+  for (int dim = 2; dim < label.rank(); ++dim) points *= label.size(dim);
   const std::size_t first = rows_.size(), columns = options_.groups.size() + loss_groups_.size() + (terms.defined() ? 1 : 0);
   for (const std::int64_t sample : samples) rows_.push_back({sample, std::vector<Sums>(columns)});
   for (std::size_t part = 0; part < sample_of.size(); ++part) {
@@ -103,10 +115,15 @@ void ErrorTable::add_all(const std::vector<std::int64_t>& samples, const std::ve
     throw ShapeError(concat("evaluation: the model's output ", to_string(prediction.shape()), " and the label ", to_string(label.shape()),
                             " do not match"));
   }
-  if (prediction.dtype() == DType::f64) {
-    add_rows<double>(samples, sample_of, prediction, label, terms);
-  } else {
-    add_rows<float>(samples, sample_of, prediction, label, terms);
+  switch (prediction.dtype()) {
+    case DType::f64:
+      return add_rows<double>(samples, sample_of, prediction, label, terms);
+    case DType::c64:
+      return add_rows<c64>(samples, sample_of, prediction, label, terms);
+    case DType::c128:
+      return add_rows<c128>(samples, sample_of, prediction, label, terms);
+    default:
+      return add_rows<float>(samples, sample_of, prediction, label, terms);
   }
 }
 

@@ -27,7 +27,14 @@ struct Findings {
 
 std::int64_t batch_size_of(const RunFile& run) { return run.config.evaluation.batch_size.value_or(run.config.training.global_batch_size); }
 
-void check_channels(const RunFile& run, const EvaluateOptions& options, const Model& model, const Dataset& dataset) {
+void check_fields(const RunFile& run, const EvaluateOptions& options, const Model& model, const Dataset& dataset) {
+  const Problem& problem = dataset.problem();
+  if (model->num_dims() != problem.space_axes || model->is_complex() != problem.complex) {
+    const auto described = [](bool complex, int axes) { return concat(complex ? "complex" : "real", " fields of ", axes, " space axes"); };
+    throw run.error("data.validation", concat("the model ", options.model, " takes ", described(model->is_complex(), model->num_dims()), ", but \"",
+                                              problem.name, "\" has ", described(problem.complex, problem.space_axes),
+                                              "; check space_axes and complex, or evaluate it on data of its own problem"));
+  }
   if (model->num_channels() == dataset.in_channels() && model->num_out_channels() == dataset.out_channels()) return;
   throw run.error("data.validation",
                   concat("the model ", options.model, " takes ", model->num_channels(), " channels and gives ", model->num_out_channels(),
@@ -104,10 +111,12 @@ void print(const Findings& findings, bool json) {
 void evaluate(const EvaluateOptions& options, CommandContext& context) {
   std::vector<std::string> overrides = options.overrides;
   for (const std::string& text : overrides_of(context.common)) overrides.push_back(text);
-  const RunFile run = read_run(options.data, overrides);
+  RunFile run = read_run(options.data, overrides);
   check_for_evaluation(run);
   check_data_config(run.config.data, run.document);
   if (options.output) check_target(*options.output, options.overwrite ? Overwrite::yes : Overwrite::no);
+  const ConfigValue model_config = read_model_config(options.model);
+  follow_model(model_config, run.config.data);
 
   Datasets datasets;
   for (const DataEntry& entry : run.config.data.validation) {
@@ -115,7 +124,7 @@ void evaluate(const EvaluateOptions& options, CommandContext& context) {
     const bool fitted = run.config.data.normalization == Normalization::fitted;
     datasets.push_back(std::make_shared<const Dataset>(fitted ? as_trained(options, dataset) : dataset));
   }
-  const MeshLoad load{.models = {read_model_config(options.model)},
+  const MeshLoad load{.models = {model_config},
                       .batch = batch_size_of(run),
                       .points = {datasets.front()->ny(), datasets.front()->nx()}};
   const Mesh mesh = make_mesh(run.config.parallel, run.document, load, context);
@@ -123,7 +132,7 @@ void evaluate(const EvaluateOptions& options, CommandContext& context) {
   const LoadedModel loaded = load_model(options.model, mesh, {.dtype = dtype});
   const Evaluator evaluator(loaded.model, loss_of_run(loaded.model, run.config.training), dtype, batch_size_of(run), mesh,
                             run.config.evaluation.units);
-  for (const auto& dataset : datasets) check_channels(run, options, loaded.model, *dataset);
+  for (const auto& dataset : datasets) check_fields(run, options, loaded.model, *dataset);
   const auto file = options.output ? open_output(*options.output, run, datasets, dtype, mesh) : nullptr;
   Findings findings;
   for (const auto& dataset : datasets) {

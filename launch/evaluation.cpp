@@ -93,10 +93,16 @@ constexpr AxisSet kBatchAxes = (Axis::data | Axis::domain_y) | Axis::domain_x;
 std::vector<FieldDescription> kept_fields(const RunFile& run, std::size_t index, const Dataset& dataset, DType dtype, const std::string& prefix) {
   const EvaluationCase& wanted = run.config.evaluation.cases[index];
   const std::vector<std::string> names = names_of(wanted, prefix);
-  const std::int64_t samples = dataset.with_pairs({{wanted.initial_time, wanted.final_time}}).size(), ny = dataset.ny(), nx = dataset.nx();
-  return {{names[0], dtype, {samples, dataset.in_channels(), ny, nx}},
-          {names[1], dtype, {samples, dataset.out_channels(), ny, nx}},
-          {names[2], dtype, {samples, dataset.out_channels(), ny, nx}}};
+  const std::int64_t samples = dataset.with_pairs({{wanted.initial_time, wanted.final_time}}).size();
+  const DType numbers = dataset.is_complex() ? complex_of(dtype) : dtype;
+  const auto shape_of = [&](int channels) {
+    Shape shape{samples, channels};
+    for (const std::int64_t extent : dataset.extents()) shape.push_back(extent);
+    return shape;
+  };
+  return {{names[0], numbers, shape_of(dataset.in_channels())},
+          {names[1], numbers, shape_of(dataset.out_channels())},
+          {names[2], numbers, shape_of(dataset.out_channels())}};
 }
 
 Evaluator::Evaluator(Model model, LossDescription loss, DType dtype, std::int64_t batch_size, const Mesh& mesh, Units units)
@@ -124,7 +130,7 @@ ErrorTable Evaluator::table_for(const Dataset& dataset) const {
                      .group_names = group_names(dataset.problem()),
                      .loss = loss_,
                      .out_channels = dataset.out_channels(),
-                     .points = dataset.ny() * dataset.nx(),
+                     .points = dataset.points(),
                      .mesh = mesh_,
                      .sample_axes = shares_patches() ? AxisSet{} : AxisSet(Axis::data),
                      .part_axes = shares_patches() ? kBatchAxes : Axis::domain_y | Axis::domain_x});

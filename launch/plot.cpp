@@ -74,15 +74,10 @@ Tensor read_frames(const std::string& path, Problem problem, std::int64_t trajec
   std::vector<FramePair> pairs;
   for (const int frame : frames) pairs.push_back({0, frame});
   const Dataset dataset = Dataset({open_member(std::move(problem), entry, Split::test)}).with_pairs(pairs);
-  const std::int64_t points = dataset.ny() * dataset.nx();
-  const Tensor labels = empty({dataset.size(), dataset.out_channels(), dataset.ny(), dataset.nx()}, DType::f32);
-  std::vector<float> input(static_cast<std::size_t>(dataset.in_channels() * points));
-  const auto mask = std::make_unique<bool[]>(static_cast<std::size_t>(points + dataset.out_channels()));
-  for (std::int64_t sample = 0; sample < dataset.size(); ++sample) {
-    float* label = labels.data<float>() + sample * dataset.out_channels() * points;
-    dataset.read(sample, {input.data(), label, dataset.mask() == Dataset::Mask::none ? nullptr : mask.get()});
-  }
-  return denormalize(labels, channels);
+  const Box whole = whole_box(dataset.extents());
+  const Tensor labels = dataset.make_fields(dataset.size(), dataset.out_channels(), whole);
+  for (std::int64_t sample = 0; sample < dataset.size(); ++sample) dataset.read_label(sample, {.part = whole}, numbers_of(labels, sample));
+  return denormalize(labels, channels, dataset.extents().rank());
 }
 
 std::string note(const FieldFile& file, const std::string& name) {

@@ -27,20 +27,20 @@ Question question_on_frame(const QuestionOptions& options, Problem problem) {
   const auto dataset = std::make_shared<const Dataset>(
       Dataset({open_member(std::move(problem), entry, Split::test)}).with_pairs({{options.frame, options.frame}}));
   Question question;
-  question.request.input = described_tensor({1, dataset->in_channels(), dataset->ny(), dataset->nx()}, DType::f32);
+  Shape shape{1, dataset->in_channels()};
+  for (const std::int64_t extent : dataset->extents()) shape.push_back(extent);
+  question.request.input = described_tensor(shape, dataset->is_complex() ? DType::c64 : DType::f32);
   const auto read = [dataset, channels](const FieldPieces& pieces) {
-    const Rectangle& any = pieces.front().rectangle;
-    const Tensor input = empty({rows_of(pieces), dataset->in_channels(), any.rows.size(), any.columns.size()}, DType::f32);
-    float* target = input.data<float>();
+    const Tensor input = dataset->make_fields(rows_of(pieces), dataset->in_channels(), box_of(dataset->extents(), pieces.front().rectangle));
+    std::int64_t row = 0;
     for (const FieldPiece& piece : pieces) {
       if (piece.samples.size() == 0) continue;
-      dataset->read_input(0, {.rectangle = piece.rectangle}, target);
-      target += dataset->in_channels() * any.rows.size() * any.columns.size();
+      dataset->read_input(0, {.part = box_of(dataset->extents(), piece.rectangle)}, numbers_of(input, row++));
     }
-    return denormalize(input, channels);
+    return denormalize(input, channels, dataset->extents().rank());
   };
   question.read = [read](const FieldPieces& pieces, int, bool) { return read(pieces); };
-  question.read_all = [read, dataset] { return read({{.samples = {0, 1}, .rectangle = whole_field(dataset->ny(), dataset->nx())}}); };
+  question.read_all = [read, dataset] { return read({{.samples = {0, 1}, .rectangle = {{0, dataset->ny()}, {0, dataset->nx()}}}}); };
   return question;
 }
 
@@ -49,7 +49,7 @@ Question question_of_file(const QuestionOptions& options) {
   const auto file = std::make_shared<const FieldFileReader>(options.input);
   const auto input = file->find("input");
   if (!input) {
-    throw DataError(concat(options.input, ": has no tensor \"input\" (batch, channel, y, x); of a data set choose --trajectory and --frame"));
+    throw DataError(concat(options.input, ": has no tensor \"input\" (batch, channel, space...); of a data set choose --trajectory and --frame"));
   }
   Question question;
   question.request.input = described_tensor(input->shape, input->dtype);
@@ -81,7 +81,7 @@ Question ask(const QuestionOptions& options, const ModelDescription& description
   const Tensor& input = question.request.input;
   question.request.problem = options.problem;
   question.request.steps = options.steps;
-  if (options.time && input.rank() > 0) question.request.time = full({input.size(0)}, *options.time, input.dtype());
+  if (options.time && input.rank() > 0) question.request.time = full({input.size(0)}, *options.time, real_of(input.dtype()));
   return question;
 }
 

@@ -119,20 +119,45 @@ void check_time(const RunFile& run, ModelChoice& choice, const Dataset& dataset)
   if (!uses_time && dataset.has_time()) choice.notes.push_back(concat("the model is not told the lead time (model.", key, ")"));
 }
 
-/// Data sets hold real fields of two dimensions.
-void check_fields(const RunFile& run, const ConfigValue& config) {
-  const ConfigValue* modes = config.find("n_modes");
-  if (modes != nullptr && modes->kind() == ConfigValue::Kind::list && modes->elements().size() != 2) {
-    throw run.error("model.n_modes", concat("the model would have ", modes->elements().size(),
-                                            " dimensions, but the data's fields have 2 (y and x); give two numbers of modes"));
+/// The axes of space that a model's fields have; nothing if its configuration makes no sense, which describe_model() says.
+std::optional<int> space_axes_of(const ConfigValue* modes) {
+  if (modes == nullptr) return 2;  // scOT
+  if (modes->kind() != ConfigValue::Kind::list || modes->elements().empty() || modes->elements().size() > 3) return std::nullopt;
+  return static_cast<int>(modes->elements().size());
+}
+
+void check_fields(const RunFile& run, const ConfigValue& config, const Problem& problem) {
+  const std::optional<int> axes = space_axes_of(config.find("n_modes"));
+  if (axes && *axes != problem.space_axes) {
+    throw run.error("model.n_modes", concat("the model has ", *axes, " dimensions, but the fields of \"", problem.name, "\" have ", problem.space_axes,
+                                            "; give ", problem.space_axes, problem.space_axes == 1 ? " number" : " numbers", " of modes to fno or tfno, "
+                                            "or other data (space_axes)"));
   }
   const ConfigValue* complex = config.find("complex_data");
-  if (complex != nullptr && read_config<bool>(*complex, "model.complex_data")) {
-    throw run.error("model.complex_data", "the model takes complex fields, but the data's fields are real; set it to false");
+  const bool takes_complex = complex != nullptr && read_config<bool>(*complex, "model.complex_data");
+  if (takes_complex != problem.complex) {
+    throw run.error("model.complex_data", concat("the model takes ", takes_complex ? "complex" : "real", " fields, but those of \"", problem.name,
+                                                 "\" are ", problem.complex ? "complex" : "real", "; set it to ", problem.complex ? "true" : "false"));
   }
 }
 
 }  // namespace
+
+void follow_model(const ConfigValue& model, DataConfig& data) {
+  const ConfigValue* from = model.find("from");
+  const ConfigValue stored = from != nullptr ? read_model_config(from->as_string()) : ConfigValue::map();
+  const auto value_of = [&](const char* key) { return model.find(key) != nullptr ? model.find(key) : stored.find(key); };
+  const std::optional<int> axes = space_axes_of(value_of("n_modes"));
+  const ConfigValue* complex = value_of("complex_data");
+  const bool is_complex = complex != nullptr && complex->kind() == ConfigValue::Kind::boolean && complex->as_bool();
+  for (auto* entries : {&data.train, &data.validation}) {
+    for (DataEntry& entry : *entries) {
+      if (entry.problem) continue;
+      if (!entry.space_axes) entry.space_axes = axes;
+      if (!entry.complex && is_complex) entry.complex = true;
+    }
+  }
+}
 
 ModelChoice choose_model(const RunFile& run, const Dataset& dataset) {
   const ConfigValue& model = run.config.model;
@@ -162,7 +187,7 @@ ModelChoice choose_model(const RunFile& run, const Dataset& dataset) {
     choice.config.set("type", *model.find("type"));
   }
   check_time(run, choice, dataset);
-  check_fields(run, choice.config);
+  check_fields(run, choice.config, problem);
   return choice;
 }
 

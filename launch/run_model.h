@@ -19,6 +19,9 @@ struct ModelChoice {
   std::vector<std::string> notes;              // for the log
 };
 
+/// Entries of the user's own that do not say how many axes of space their fields have, or that their numbers are complex, take it from the
+/// model: the section of a run file, or the configuration of a model directory.
+void follow_model(const ConfigValue& model, DataConfig& data);
 /// The numbers of channels, and of scOT `channel_slice_list_normalized_loss`, default to the data set's. Throws ConfigError, with
 /// the two numbers and the key to change, if model and data do not fit.
 ModelChoice choose_model(const RunFile& run, const Dataset& dataset);

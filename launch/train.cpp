@@ -58,6 +58,7 @@ Setup prepare(const TrainOptions& options, CommandContext& context) {
   const RunConfig& config = setup.run.config;
   check_for_training(setup.run);
   check_data_config(config.data, setup.run.document);
+  follow_model(config.model, setup.run.config.data);
   setup.train = open(setup.run, config.data.train, Split::train, "data.train");
   setup.validation = open(setup.run, config.data.validation, Split::validation, "data.validation");
   setup.choice = choose_model(setup.run, *setup.train);

@@ -8,6 +8,7 @@
 #include "models/split_norm.h"
 #include "runtime/autograd/tape.h"
 #include "runtime/error.h"
+#include "runtime/ops/complex.h"
 #include "runtime/ops/elementwise.h"
 #include "runtime/tensor/constant.h"
 #include "runtime/tensor/copy.h"
@@ -21,6 +22,12 @@ constexpr double kSmallest = 1e-10;  // added to the mean of |label|^p by the re
 
 constexpr AxisSet kBatchAxes = (Axis::data | Axis::domain_y) | Axis::domain_x;
 constexpr AxisSet kDomainAxes = Axis::domain_y | Axis::domain_x;
+
+/// error_sums(), of complex fields those of magnitudes.
+Tensor sums_of(const Tensor& a, const Tensor& b, const std::vector<ChannelGroup>& groups, int p) {
+  if (!is_complex(a.dtype())) return error_sums(a, b, groups, p);
+  return error_sums(magnitude(b.defined() ? a - b : a), {}, groups, p);
+}
 
 }  // namespace
 
@@ -41,8 +48,9 @@ Loss::Loss(LossDescription description, int num_out_channels, LossScope scope, c
 Tensor Loss::local_sums(const Tensor& label) const {
   const auto groups = static_cast<std::int64_t>(groups_.size());
   const Tensor sums = zeros({groups + 1}, DType::f64, label.device());
-  copy_into(view::slice(sums, 0, 0, groups), error_sums(label, {}, groups_, description_.p));
-  const auto points = static_cast<double>(label.size(0) * label.size(2) * label.size(3));
+  copy_into(view::slice(sums, 0, 0, groups), sums_of(label, {}, groups_, description_.p));
+  double points = static_cast<double>(label.size(0));
+  for (int dim = 2; dim < label.rank(); ++dim) points *= static_cast<double>(label.size(dim));
   copy_into(view::slice(sums, 0, groups, groups + 1), full({1}, points, DType::f64, label.device()));
   return sums;
 }
@@ -140,9 +148,9 @@ Tensor Loss::ratio_share(const Tensor& output, const Tensor& label, const LossTo
       mesh_.comm(kDomainAxes).all_reduce(sums, ReduceOp::sum);
       divisor *= static_cast<double>(mesh_.size(Axis::data)) * static_cast<double>(totals.micro_batches);
     }
-    factors = cast(affine(weights(sums), 1.0 / divisor), output.dtype());
+    factors = cast(affine(weights(sums), 1.0 / divisor), real_of(output.dtype()));
   }
-  return sum(error_sums(output, label, groups_, description_.p) * factors);
+  return sum(sums_of(output, label, groups_, description_.p) * factors);
 }
 
 }  // namespace trident

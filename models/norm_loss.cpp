@@ -55,7 +55,9 @@ Tensor norm_terms(const NormLoss& loss, const Tensor& error_sums, const Tensor& 
 Tensor norm_terms(const NormLoss& loss, const Tensor& output, const Tensor& label) {
   const std::vector<double> spacings = spacings_of(loss, points_of(loss, output));
   const auto sums_of = [&](const Tensor& x) {
-    return norm_sums(loss, x, spacings, loss.kind == NormKind::h1 ? neighbours_of(loss, x) : std::vector<Neighbours>{});
+    return sums_of_reals(loss, x, [&](const Tensor& part) {
+      return norm_sums(loss, part, spacings, loss.kind == NormKind::h1 ? neighbours_of(loss, part) : std::vector<Neighbours>{});
+    });
   };
   const Tensor errors = sums_of(output - label);
   return norm_terms(loss, errors, loss.relation == Relation::relative ? sums_of(label) : Tensor{}, spacings);

@@ -6,7 +6,10 @@
 #include <utility>
 #include <vector>
 
+#include "runtime/ops/complex.h"
+#include "runtime/ops/elementwise.h"
 #include "runtime/ops/field_norm.h"
+#include "runtime/ops/shape.h"
 #include "runtime/tensor/tensor.h"
 
 namespace trident {
@@ -47,6 +50,13 @@ std::vector<std::int64_t> points_of(const NormLoss& loss, const Tensor& x);
 
 /// The neighbours of a whole field, as the loss says what lies beyond its ends.
 std::vector<Neighbours> neighbours_of(const NormLoss& loss, const Tensor& x);
+/// Sums of a field by those of real ones: sums(x) itself; of a complex field the sums of its magnitudes (lp), or of both parts (h1).
+template <class Sums>
+Tensor sums_of_reals(const NormLoss& loss, const Tensor& x, const Sums& sums) {
+  if (!is_complex(x.dtype())) return sums(x);
+  return loss.kind == NormKind::lp ? sums(magnitude(x)) : sums(contiguous(real(x))) + sums(contiguous(imag(x)));
+}
+
 /// (leading...) sums whose roots are the norms of x, of which other ranks may hold more: sums come first, roots afterwards.
 Tensor norm_sums(const NormLoss& loss, const Tensor& x, const std::vector<double>& spacings, const std::vector<Neighbours>& neighbours);
 /// (leading...) the loss of each sample and channel, from whole sums of the error and of the label.

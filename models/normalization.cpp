@@ -1,6 +1,7 @@
 #include "models/normalization.h"
 
 #include <algorithm>
+#include <complex>
 
 #include "runtime/error.h"
 #include "runtime/tensor/copy.h"
@@ -17,9 +18,23 @@ void normalize_in_place(const Channel& channel, std::span<T> values) {
 }
 
 template <class T>
+void normalize_in_place(const Channel& channel, std::span<std::complex<T>> values) {
+  const auto std = static_cast<T>(channel.std);
+  const std::complex<T> mean(static_cast<T>(channel.mean), static_cast<T>(channel.mean_imag));
+  for (std::complex<T>& value : values) value = (value - static_cast<T>(channel.shift) - mean) / std;
+}
+
+template <class T>
 void denormalize_in_place(const Channel& channel, std::span<T> values) {
   const T shift = static_cast<T>(channel.shift), mean = static_cast<T>(channel.mean), std = static_cast<T>(channel.std);
   for (T& value : values) value = value * std + mean + shift;
+}
+
+template <class T>
+void denormalize_in_place(const Channel& channel, std::span<std::complex<T>> values) {
+  const auto std = static_cast<T>(channel.std);
+  const std::complex<T> mean(static_cast<T>(channel.mean), static_cast<T>(channel.mean_imag));
+  for (std::complex<T>& value : values) value = value * std + mean + static_cast<T>(channel.shift);
 }
 
 void require_channels(const char* where, const Tensor& x, const std::vector<Channel>& channels, int dims) {
@@ -43,7 +58,9 @@ template <class Work>
 void in_type_of(const char* where, const Tensor& x, Work work) {
   if (x.dtype() == DType::f32) return work(float{});
   if (x.dtype() == DType::f64) return work(double{});
-  throw ShapeError(concat(where, ": fields are ", name_of(x.dtype()), "; convert them to f32 or f64"));
+  if (x.dtype() == DType::c64) return work(c64{});
+  if (x.dtype() == DType::c128) return work(c128{});
+  throw ShapeError(concat(where, ": fields are ", name_of(x.dtype()), "; convert them to f32, f64, c64 or c128"));
 }
 
 Tensor copy_of(const Tensor& x) {
@@ -56,12 +73,17 @@ Tensor copy_of(const Tensor& x) {
 
 void normalize_values(const Channel& channel, std::span<float> values) { normalize_in_place(channel, values); }
 
+void normalize_pairs(const Channel& channel, std::span<float> values) {
+  const std::span<c64> pairs(reinterpret_cast<c64*>(values.data()), values.size() / 2);
+  normalize_in_place(channel, pairs);
+}
+
 Tensor normalize(const Tensor& x, const std::vector<Channel>& channels, int dims) {
   require_channels("normalize", x, channels, dims);
   const Tensor result = copy_of(x);
   in_type_of("normalize", x, [&](auto type) {
     using T = decltype(type);
-    for_each_plane<T>(result, channels, dims, normalize_in_place<T>);
+    for_each_plane<T>(result, channels, dims, [](const Channel& channel, std::span<T> values) { normalize_in_place(channel, values); });
   });
   return result;
 }
@@ -71,7 +93,7 @@ Tensor denormalize(const Tensor& x, const std::vector<Channel>& channels, int di
   const Tensor result = copy_of(x);
   in_type_of("denormalize", x, [&](auto type) {
     using T = decltype(type);
-    for_each_plane<T>(result, channels, dims, denormalize_in_place<T>);
+    for_each_plane<T>(result, channels, dims, [](const Channel& channel, std::span<T> values) { denormalize_in_place(channel, values); });
   });
   return result;
 }

@@ -146,8 +146,7 @@ class Conversion {
   Tensor input(const Tensor& x) const { return in_precision(problem_ == nullptr ? x : normalize(x, problem_->input, dims_)); }
   Tensor label(const Tensor& x) const { return in_precision(problem_ == nullptr ? x : normalize(x, problem_->output, dims_)); }
   Tensor output(const Tensor& y, DType dtype) const {
-    if (is_complex(y.dtype())) return complex_cast(y, dtype == DType::c128 ? DType::f64 : DType::f32);
-    const Tensor physical = cast(y, dtype);
+    const Tensor physical = is_complex(y.dtype()) ? complex_cast(y, real_of(dtype)) : cast(y, dtype);
     return problem_ == nullptr ? physical : denormalize(physical, problem_->output, dims_);
   }
 

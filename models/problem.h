@@ -38,16 +38,19 @@ struct Channel {
   double value = 0.0;      // of a constant channel, physical
   double shift = 0.0;      // removed from the data before they are normalised (the mean pressure of the compressible sets)
   double mean = 0.0, std = 1.0;
+  double mean_imag = 0.0;  // of complex fields: the mean's imaginary part
   bool masked = false;  // not predicted: outputs take the label, or `value` where there is none
 
   static void visit(auto& self, auto& v) {
     v("name", self.name), v("source", self.source), v("variable", self.variable), v("index", self.index), v("value", self.value);
-    v("shift", self.shift), v("mean", self.mean), v("std", self.std), v("masked", self.masked);
+    v("shift", self.shift), v("mean", self.mean), v("std", self.std), v("mean_imag", self.mean_imag);
+    v("masked", self.masked);
   }
 };
 
-/// One variable of a file and the meaning of its axes, in the order of the file: n trajectory, t frame, c channel, y and x the axes -2 and
-/// -1 of our fields. PDEgym calls our y "x" and our x "y"; "ntcxy" is a set that is transposed when it is read.
+/// One variable of a file and the meaning of its axes, in the order of the file: n trajectory, t frame, c channel, z, y and x the axes -3, -2
+/// and -1 of our fields, p (the last one) real and imaginary part. PDEgym calls our y "x" and our x "y"; "ntcxy" is a set that is transposed
+/// when it is read.
 struct Variable {
   std::string name{};
   std::string axes{};  // "ntcyx"; "" for a number
@@ -110,6 +113,8 @@ struct Problem {
   std::string name{};
   std::vector<Variable> variables{};
   std::string sample_groups{};             // "Sample_": trajectory i lies in the HDF5 group Sample_i; empty: variables lie at the root
+  int space_axes = 2;                      // of its fields
+  bool complex = false;                    // its numbers are
   std::vector<Channel> input{}, output{};  // of the model
   std::vector<int> group_sizes{};          // channels of each group of the loss, in order
   MaskRule mask = MaskRule::none;
@@ -120,6 +125,7 @@ struct Problem {
 
   static void visit(auto& self, auto& v) {
     v("name", self.name), v("variables", self.variables), v("sample_groups", self.sample_groups);
+    v("space_axes", self.space_axes), v("complex", self.complex);
     v("input", self.input), v("output", self.output), v("group_sizes", self.group_sizes), v("mask", self.mask);
     v("steady", self.steady), v("time_scale", self.time_scale), v("times", self.times);
     v("splits", self.splits);

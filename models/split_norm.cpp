@@ -99,11 +99,12 @@ Tensor split_norm_terms(const NormLoss& norm, const Tensor& output, const Tensor
   points.back() = rectangles.points(1);
   if (points.size() > 1) points[points.size() - 2] = rectangles.points(0);
   const std::vector<double> spacings = spacings_of(norm, points);
-  const auto sums_of = [&](const Tensor& x) {
+  const auto sums_of_real = [&](const Tensor& x) {
     std::vector<Neighbours> neighbours;
     for (int axis = 0; norm.kind == NormKind::h1 && axis < norm.axes; ++axis) neighbours.push_back(beside(norm, mesh, rectangles, x, axis));
     return norm_sums(norm, x, spacings, neighbours);
   };
+  const auto sums_of = [&](const Tensor& x) { return sums_of_reals(norm, x, sums_of_real); };
   const std::int64_t samples = error.size(0);
   const Tensor sums = all_reduce_sum(mesh, kDomainAxes, concatenate({sums_of(error), sums_of(label)}, 0));
   return norm_terms(norm, slice(sums, 0, 0, samples), slice(sums, 0, samples, 2 * samples), spacings);

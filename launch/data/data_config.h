@@ -28,14 +28,17 @@ struct DataEntry {
   // Override the section's settings.
   std::optional<int> max_num_time_steps, time_step_size, fix_input_to_time_step;
   std::optional<std::vector<int>> allowed_time_transitions;
-  // Data of the user's own: variables (trajectory, [channel], y, x), with the frames at axis `time_axis`.
+  // Data of the user's own: variables (trajectory, [channel], space...), with the frames at axis `time_axis`.
   std::optional<std::string> input, output;      // variables; output defaults to input
   std::optional<int> time_axis;                  // null: steady
+  std::optional<int> space_axes;                 // 1 to 3: (x), (y, x), (z, y, x); null: the model's, or 2
+  std::optional<bool> complex;                   // true: also pairs on a last axis; null: the model's, or as they are stored
   std::vector<std::string> channels;             // names, of the output
   std::vector<std::vector<std::string>> groups;  // of the loss; default: each channel by itself
   std::vector<double> mean, std;                 // of the output's channels; default: 0 and 1
+  std::vector<double> mean_imag;                 // of complex ones; default: 0
   std::vector<std::string> input_channels;       // default: as the output's
-  std::vector<double> input_mean, input_std;
+  std::vector<double> input_mean, input_std, input_mean_imag;
   std::optional<double> time_scale;  // frames, default 1; of a steady set: given, every sample has the lead time 1
 
   static void visit(auto& self, auto& v) {
@@ -44,9 +47,11 @@ struct DataEntry {
     v("just_velocities", self.just_velocities), v("resolution", self.resolution);
     v("max_num_time_steps", self.max_num_time_steps), v("time_step_size", self.time_step_size);
     v("fix_input_to_time_step", self.fix_input_to_time_step), v("allowed_time_transitions", self.allowed_time_transitions);
-    v("input", self.input), v("output", self.output), v("time_axis", self.time_axis), v("channels", self.channels);
-    v("groups", self.groups), v("mean", self.mean), v("std", self.std), v("input_channels", self.input_channels);
-    v("input_mean", self.input_mean), v("input_std", self.input_std), v("time_scale", self.time_scale);
+    v("input", self.input), v("output", self.output), v("time_axis", self.time_axis);
+    v("space_axes", self.space_axes), v("complex", self.complex), v("channels", self.channels);
+    v("groups", self.groups), v("mean", self.mean), v("std", self.std), v("mean_imag", self.mean_imag);
+    v("input_channels", self.input_channels), v("input_mean", self.input_mean), v("input_std", self.input_std);
+    v("input_mean_imag", self.input_mean_imag), v("time_scale", self.time_scale);
   }
 };
 

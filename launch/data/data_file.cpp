@@ -50,12 +50,7 @@ DataArray named_tensor(Reader& reader, const std::string& path, const std::strin
   }
   const bool is_bare = reader.entries().size() == 1 && reader.entries().front().name.empty();
   if (!found && !is_bare) throw DataError(concat(path, ": has no variable \"", name, "\"; it has ", names.empty() ? "none" : names));
-  const Tensor tensor = reader.tensor(found ? name : "");
-  if (is_complex(tensor.dtype())) {
-    throw DataError(concat(path, ": variable \"", name, "\" is complex (", name_of(tensor.dtype()),
-                           ") where real fields are expected; save its real and imaginary parts as two channels"));
-  }
-  return {name, tensor};
+  return {name, reader.tensor(found ? name : "")};
 }
 
 /// Runs `work`, whose CheckpointErrors are those of a data file here.
@@ -78,10 +73,32 @@ Tensor strided(const Tensor& x, const Shape& stride) {
   return Tensor(x.storage(), x.offset(), shape, strides, x.dtype());
 }
 
+Shape with_parts(Shape shape) {
+  shape.push_back(2);
+  return shape;
+}
+
+Shape without_last(const Shape& shape) { return shape.rank() == 0 ? Shape{} : Shape(std::vector(shape.begin(), shape.end() - 1)); }
+
 }  // namespace
 
+DataArray::DataArray(Hdf5Dataset dataset)
+    : name_(dataset.name()),
+      shape_(trident::is_complex(dataset.dtype()) ? with_parts(dataset.shape()) : dataset.shape()),
+      is_complex_(trident::is_complex(dataset.dtype())),
+      values_(std::move(dataset)) {}
+
+DataArray::DataArray(std::string name, const Tensor& tensor) : name_(std::move(name)), is_complex_(trident::is_complex(tensor.dtype())) {
+  const Tensor numbers = is_complex_ ? view::as_real(tensor) : tensor;
+  shape_ = numbers.shape();
+  values_ = numbers;
+}
+
 void DataArray::read(const Shape& start, const Shape& count, float* target, const Shape& stride) const {
-  if (const auto* dataset = std::get_if<Hdf5Dataset>(&values_)) return dataset->read(start, count, target, stride);
+  if (const auto* dataset = std::get_if<Hdf5Dataset>(&values_)) {
+    if (!is_complex_) return dataset->read(start, count, target, stride);
+    return dataset->read(without_last(start), without_last(count), reinterpret_cast<c64*>(target), without_last(stride));
+  }
   Tensor block = std::get<Tensor>(values_);
   for (int dim = 0; dim < block.rank(); ++dim) {
     const std::int64_t step = stride.rank() == 0 ? 1 : stride[dim];

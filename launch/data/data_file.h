@@ -13,21 +13,23 @@
 namespace trident {
 
 /// One array of an open file, read by blocks: of an HDF5 file from the disk; of the others from the mapped file, whose pages are read
-/// when they are touched.
+/// when they are touched. Complex numbers are real ones with a last axis of 2: real and imaginary part.
 class DataArray {
  public:
-  explicit DataArray(Hdf5Dataset dataset) : name_(dataset.name()), shape_(dataset.shape()), values_(std::move(dataset)) {}
-  DataArray(std::string name, const Tensor& tensor) : name_(std::move(name)), shape_(tensor.shape()), values_(tensor) {}
+  explicit DataArray(Hdf5Dataset dataset);
+  DataArray(std::string name, const Tensor& tensor);
 
   const std::string& name() const { return name_; }
   const Shape& shape() const { return shape_; }
-  /// The block of extents `count` at `start`, row-major, as f32 (true is 1); with `stride`, every so many along each axis. Throws
-  /// DataError.
+  bool is_complex() const { return is_complex_; }
+  /// The block of extents `count` at `start`, row-major, as f32 (true is 1); with `stride`, every so many along each axis. Of complex
+  /// numbers both parts. Throws DataError.
   void read(const Shape& start, const Shape& count, float* target, const Shape& stride = {}) const;
 
  private:
   std::string name_;
   Shape shape_;
+  bool is_complex_;
   std::variant<Hdf5Dataset, Tensor> values_;
 };
 

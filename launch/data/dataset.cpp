@@ -49,6 +49,56 @@ float kolmogorov_forcing(std::int64_t j, std::int64_t i, std::int64_t ny, std::i
   return static_cast<float>(0.1 * std::sin(2.0 * std::numbers::pi * sum));
 }
 
+void fill_with_forcing(std::span<float> values, const FieldWindow& window, const Shape& extents) {
+  for (std::size_t k = 0; k < values.size(); ++k) {
+    const auto point = static_cast<std::int64_t>(k);
+    const std::int64_t row = window.part[0].first + point / window.extent(1) * window.stride;
+    const std::int64_t column = window.part[1].first + point % window.extent(1) * window.stride;
+    values[k] = kolmogorov_forcing(row, column, extents[0], extents[1]);
+  }
+}
+
+/// Real fields (field, space...) on other points, by the modes that both grids have: along the last two axes, then along the first of three.
+Tensor resampled_reals(const Tensor& x, const Shape& extents) {
+  const int axes = extents.rank();
+  const std::int64_t fields = x.size(0), rows = axes > 1 ? x.size(-2) : 1, columns = x.size(-1), depth = axes > 2 ? x.size(1) : 1;
+  const std::int64_t new_rows = axes > 1 ? extents[axes - 2] : 1, new_columns = extents[axes - 1], points = new_rows * new_columns;
+  Tensor y = spectral_resample(view::reshape(x, {fields * depth, rows, columns}), new_rows, new_columns);
+  if (axes > 2) {
+    y = packed(view::permute(view::reshape(y, {fields, depth, points}), {0, 2, 1}));
+    y = spectral_resample(view::reshape(y, {fields * points, 1, depth}), 1, extents[0]);
+    y = packed(view::permute(view::reshape(y, {fields, points, extents[0]}), {0, 2, 1}));
+  }
+  Shape shape{fields};
+  for (const std::int64_t extent : extents) shape.push_back(extent);
+  return view::reshape(y, shape);
+}
+
+/// The same of fields whose last axis are real and imaginary part.
+Tensor resampled_pairs(const Tensor& x, const Shape& extents) {
+  const Tensor parts = packed(view::permute(view::reshape(x, {x.size(0), x.numel() / (2 * x.size(0)), 2}), {0, 2, 1}));
+  Shape apart{2 * x.size(0)};
+  for (int axis = 1; axis <= extents.rank(); ++axis) apart.push_back(x.size(axis));
+  const Tensor y = resampled_reals(view::reshape(parts, apart), extents);
+  Shape shape{x.size(0)};
+  for (const std::int64_t extent : extents) shape.push_back(extent);
+  shape.push_back(2);
+  return view::reshape(packed(view::permute(view::reshape(y, {x.size(0), 2, numel(extents)}), {0, 2, 1})), shape);
+}
+
+/// Every so many points of whole fields (channel, space...).
+Tensor part_of(const Tensor& fields, const FieldWindow& window) {
+  Shape shape = fields.shape(), strides = fields.strides();
+  std::int64_t offset = fields.offset();
+  for (std::size_t axis = 0; axis < window.part.size(); ++axis) {
+    const int dim = static_cast<int>(axis) + 1;
+    offset += window.part[axis].first * strides[dim];
+    shape[dim] = window.extent(axis);
+    strides[dim] *= window.stride;
+  }
+  return Tensor(fields.storage(), offset, shape, strides, fields.dtype());
+}
+
 }  // namespace
 
 struct Dataset::Reading {
@@ -57,47 +107,45 @@ struct Dataset::Reading {
         source(member.source),
         input_runs(runs_of(problem, problem.input)),
         output_runs(runs_of(problem, problem.output)) {
+    extents = source->extents();
     // Frequencies -n/2 <= k <= n/2 - 1 are kept: an odd n gives n - 1 points.
-    const std::int64_t kept = member.resolution ? *member.resolution / 2 * 2 : 0;
-    ny = member.resolution ? kept : source->ny();
-    nx = member.resolution ? kept : source->nx();
+    if (member.resolution) std::ranges::fill(extents, *member.resolution / 2 * 2);
   }
+
+  std::int64_t numbers_a_point() const { return problem.complex ? 2 : 1; }
 
   /// A part of one frame's channels at the source's resolution, normalised.
   void read_frame(const std::vector<Channel>& channels, const std::vector<PlacedRun>& runs, std::int64_t trajectory, int frame,
                   const FieldWindow& window, float* target) const {
-    const auto& [rows, columns] = window.rectangle;
-    const std::int64_t points = window.ny() * window.nx();
-    for (const auto& [run, channel] : runs) source->read(run, trajectory, frame, window, target + channel * points);
+    const std::int64_t numbers = window.points() * numbers_a_point();
+    for (const auto& [run, channel] : runs) source->read(run, trajectory, frame, window, target + channel * numbers);
     for (std::size_t index = 0; index < channels.size(); ++index) {
-      const std::span<float> values(target + static_cast<std::int64_t>(index) * points, static_cast<std::size_t>(points));
+      const std::span<float> values(target + static_cast<std::int64_t>(index) * numbers, static_cast<std::size_t>(numbers));
       if (channels[index].source == Source::constant) std::fill(values.begin(), values.end(), static_cast<float>(channels[index].value));
-      for (std::int64_t k = 0; channels[index].source == Source::kolmogorov_forcing && k < points; ++k) {
-        const std::int64_t row = rows.first + k / window.nx() * window.stride, column = columns.first + k % window.nx() * window.stride;
-        values[static_cast<std::size_t>(k)] = kolmogorov_forcing(row, column, source->ny(), source->nx());
+      if (channels[index].source == Source::kolmogorov_forcing) fill_with_forcing(values, window, source->extents());
+      if (problem.complex) {
+        normalize_pairs(channels[index], values);
+      } else {
+        normalize_values(channels[index], values);
       }
-      normalize_values(channels[index], values);
     }
   }
 
   void read(const std::vector<Channel>& channels, const std::vector<PlacedRun>& runs, std::int64_t trajectory, int frame,
             const FieldWindow& window, float* target) const {
-    if (ny == source->ny() && nx == source->nx()) return read_frame(channels, runs, trajectory, frame, window, target);
-    const Tensor fields = empty({static_cast<std::int64_t>(channels.size()), source->ny(), source->nx()}, DType::f32);
-    read_frame(channels, runs, trajectory, frame, {.rectangle = whole_field(source->ny(), source->nx())}, fields.data<float>());
-    const Tensor small = spectral_resample(fields, ny, nx);
-    const auto& [rows, columns] = window.rectangle;
-    for (std::int64_t channel = 0; channel < small.size(0); ++channel) {
-      for (std::int64_t row = rows.first; row < rows.last; row += window.stride) {
-        const float* line = small.data<float>() + (channel * ny + row) * nx;
-        for (std::int64_t column = columns.first; column < columns.last; column += window.stride) *target++ = line[column];
-      }
-    }
+    if (extents == source->extents()) return read_frame(channels, runs, trajectory, frame, window, target);
+    Shape shape{static_cast<std::int64_t>(channels.size())};
+    for (const std::int64_t extent : source->extents()) shape.push_back(extent);
+    if (problem.complex) shape.push_back(2);
+    const Tensor fields = empty(shape, DType::f32);
+    read_frame(channels, runs, trajectory, frame, {.part = whole_box(source->extents())}, fields.data<float>());
+    const Tensor wanted = part_of(problem.complex ? resampled_pairs(fields, extents) : resampled_reals(fields, extents), window);
+    copy_into(from_memory(target, wanted.shape(), DType::f32, nullptr), wanted);
   }
 
   Problem problem;
   std::shared_ptr<const FieldSource> source;
-  std::int64_t ny = 0, nx = 0;
+  Shape extents;  // of the samples
   std::vector<PlacedRun> input_runs, output_runs;
 };
 
@@ -118,10 +166,13 @@ Dataset::Dataset(std::vector<DatasetMember> members) : members_(std::move(member
       throw ConfigError(
           concat("data: \"", a.name, "\" and \"", b.name, "\" cannot share batches: ", what, " ", x, " and ", y, "; ", advice));
     };
+    if (a.complex != b.complex) {
+      differ("numbers", a.complex ? "complex" : "real", b.complex ? "complex" : "real", "set `complex: true` for the real ones");
+    }
     if (a.input.size() != b.input.size()) differ("input channels", a.input.size(), b.input.size(), "train on one of them");
     if (a.output.size() != b.output.size()) differ("output channels", a.output.size(), b.output.size(), "train on one of them");
-    if (one.ny != other.ny || one.nx != other.nx) {
-      differ("resolutions", concat(one.ny, "x", one.nx), concat(other.ny, "x", other.nx), "set `resolution` to the smaller one");
+    if (one.extents != other.extents) {
+      differ("resolutions", spelled_points(one.extents), spelled_points(other.extents), "set `resolution` to the smaller one");
     }
     if (a.time_scale.has_value() != b.time_scale.has_value()) {
       differ("lead times", a.time_scale ? "given" : "none", b.time_scale ? "given" : "none",
@@ -150,10 +201,9 @@ Dataset Dataset::with_pairs(const std::vector<FramePair>& pairs) const {
 
 int Dataset::in_channels() const { return static_cast<int>(problem().input.size()); }
 int Dataset::out_channels() const { return static_cast<int>(problem().output.size()); }
-std::int64_t Dataset::ny() const { return readings_.front()->ny; }
-std::int64_t Dataset::nx() const { return readings_.front()->nx; }
+const Shape& Dataset::extents() const { return readings_.front()->extents; }
 bool Dataset::is_resampled() const {
-  return std::ranges::any_of(readings_, [](const auto& reading) { return reading->ny != reading->source->ny() || reading->nx != reading->source->nx(); });
+  return std::ranges::any_of(readings_, [](const auto& reading) { return reading->extents != reading->source->extents(); });
 }
 bool Dataset::has_time() const { return problem().time_scale.has_value(); }
 
@@ -182,15 +232,21 @@ SampleIndex Dataset::index(std::int64_t sample) const {
   return result;
 }
 
-void Dataset::read(std::int64_t sample, const SampleTarget& target) const { read(sample, whole_field(ny(), nx()), target); }
+Tensor Dataset::make_fields(std::int64_t batch, int channels, const Box& part) const {
+  Shape shape{batch, channels};
+  for (const Range& range : part) shape.push_back(range.size());
+  return empty(shape, is_complex() ? DType::c64 : DType::f32);
+}
 
-void Dataset::read(std::int64_t sample, const Rectangle& part, const SampleTarget& target) const {
+void Dataset::read(std::int64_t sample, const SampleTarget& target) const { read(sample, whole_box(extents()), target); }
+
+void Dataset::read(std::int64_t sample, const Box& part, const SampleTarget& target) const {
   const SampleIndex at = index(sample);
   const Reading& reading = *readings_[at.member];
   const Problem& problem = reading.problem;
-  reading.read(problem.input, reading.input_runs, at.trajectory, at.frames.first, {.rectangle = part}, target.input);
-  reading.read(problem.output, reading.output_runs, at.trajectory, at.frames.second, {.rectangle = part}, target.label);
-  const std::int64_t points = part.rows.size() * part.columns.size();
+  reading.read(problem.input, reading.input_runs, at.trajectory, at.frames.first, {.part = part}, target.input);
+  reading.read(problem.output, reading.output_runs, at.trajectory, at.frames.second, {.part = part}, target.label);
+  const std::int64_t points = num_elements(part);
   for (int channel = 0; mask_ == Mask::channels && channel < out_channels(); ++channel) {
     target.mask[channel] = problem.mask == MaskRule::channels && problem.output[static_cast<std::size_t>(channel)].masked;
   }
@@ -198,6 +254,11 @@ void Dataset::read(std::int64_t sample, const Rectangle& part, const SampleTarge
     target.mask[point] = problem.mask == MaskRule::input_is_one && target.input[point] == 1.0F;
     if (target.mask[point]) target.label[point] = 1.0F;
   }
+}
+
+float* numbers_of(const Tensor& fields, std::int64_t sample) {
+  const Tensor numbers = is_complex(fields.dtype()) ? view::as_real(fields) : fields;
+  return numbers.data<float>() + (fields.size(0) == 0 ? 0 : sample * (numbers.numel() / fields.size(0)));
 }
 
 void Dataset::read_input(std::int64_t sample, const FieldWindow& window, float* target) const {

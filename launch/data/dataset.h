@@ -8,13 +8,13 @@
 #include <vector>
 
 #include "launch/data/data_config.h"
+#include "launch/data/field_source.h"
 #include "models/problem.h"
 #include "parallel/range.h"
+#include "runtime/tensor/tensor.h"
 
 namespace trident {
 
-class FieldSource;
-struct FieldWindow;
 
 /// Trajectories of one data set and the pairs of frames that are its samples.
 struct DatasetMember {
@@ -36,15 +36,15 @@ struct SampleIndex {
   std::optional<double> time;  // of the model
 };
 
-/// Where one sample is written, normalised.
+/// Where one sample is written, normalised. Complex numbers are pairs of real ones.
 struct SampleTarget {
-  float* input;  // (in channels, y, x)
-  float* label;  // (out channels, y, x)
-  bool* mask;    // (out channels) or (1, y, x) as Dataset::mask() says; null if there is none
+  float* input;  // (in channels, space...)
+  float* label;  // (out channels, space...)
+  bool* mask;    // (out channels) or (1, space...) as Dataset::mask() says; null if there is none
 };
 
 /// Which part of fields this rank wants, given their points; all of them if there is none.
-using PartOfField = std::function<Rectangle(std::int64_t ny, std::int64_t nx)>;
+using PartOfField = std::function<Box(const Shape& extents)>;
 
 class Dataset {
  public:
@@ -60,8 +60,12 @@ class Dataset {
   const std::vector<DatasetMember>& members() const { return members_; }
   int in_channels() const;
   int out_channels() const;
-  std::int64_t ny() const;  // points
-  std::int64_t nx() const;
+  const Shape& extents() const;  // points along each axis of space
+  std::int64_t points() const { return numel(extents()); }
+  // Along the last two axes, which domain ranks share; of one-dimensional fields ny is 1.
+  std::int64_t ny() const { return extents().rank() > 1 ? extents()[extents().rank() - 2] : 1; }
+  std::int64_t nx() const { return extents()[extents().rank() - 1]; }
+  bool is_complex() const { return problem().complex; }
   Mask mask() const { return mask_; }
   bool has_time() const;
   /// Whether fields of a member are brought to another resolution, for which they are read whole.
@@ -75,8 +79,10 @@ class Dataset {
   /// Throws DataError with file, variable, trajectory and frame on damaged or non-finite data.
   void read(std::int64_t sample, const SampleTarget& target) const;
   /// A part of its fields. Only that is read, but where is_resampled(): the transform needs whole ones.
-  void read(std::int64_t sample, const Rectangle& part, const SampleTarget& target) const;
-  /// The points of a window of its input, of its label (without masks): (channel, y, x).
+  void read(std::int64_t sample, const Box& part, const SampleTarget& target) const;
+  /// Memory for the fields of so many samples: (batch, channel, space...), f32 or c64.
+  Tensor make_fields(std::int64_t batch, int channels, const Box& part) const;
+  /// The points of a window of its input, of its label (without masks): (channel, space...).
   void read_input(std::int64_t sample, const FieldWindow& window, float* target) const;
   void read_label(std::int64_t sample, const FieldWindow& window, float* target) const;
 
@@ -88,6 +94,9 @@ class Dataset {
   std::vector<std::int64_t> first_;  // sample of each member, and the end
   Mask mask_ = Mask::none;
 };
+
+/// The numbers of fields that make_fields() has made, for SampleTarget: `sample` samples past the first.
+float* numbers_of(const Tensor& fields, std::int64_t sample = 0);
 
 /// The problem of an entry with the time settings in use: the table's, or the user's own, whose axes are those of its file. Throws
 /// ConfigError, DataError.

@@ -15,11 +15,16 @@ namespace {
 
 /// What all layouts share: extents that the variables of a problem must agree on.
 struct Extents {
-  std::int64_t trajectories = -1, frames = 1, ny = -1, nx = -1;
+  std::int64_t trajectories = -1, frames = 1;
+  Shape space;  // -1: not known yet
+
+  explicit Extents(const Problem& problem) {
+    for (int axis = 0; axis < problem.space_axes; ++axis) space.push_back(-1);
+  }
 };
 
 /// Takes an extent from the first variable that has it, and compares the others.
-void agree(const StoredVariable& variable, const std::string& name, const char* what, std::int64_t found, std::int64_t& agreed) {
+void agree(const StoredVariable& variable, const std::string& name, const std::string& what, std::int64_t found, std::int64_t& agreed) {
   if (agreed < 0) agreed = found;
   if (agreed == found) return;
   throw DataError(concat(variable.path(), ": variable \"", name, "\" has ", found, " ", what, ", expected ", agreed,
@@ -28,9 +33,13 @@ void agree(const StoredVariable& variable, const std::string& name, const char* 
 
 void agree_on_space(const StoredVariable& variable, const std::string& name, Extents& extents) {
   if (!variable.has('x')) return;
-  agree(variable, name, "points along y", variable.extent('y'), extents.ny);
-  agree(variable, name, "points along x", variable.extent('x'), extents.nx);
+  for (int axis = 0; axis < extents.space.rank(); ++axis) {
+    const char letter = space_letter(extents.space.rank(), axis);
+    agree(variable, name, concat("points along ", letter), variable.extent(letter), extents.space[axis]);
+  }
 }
+
+Numbers numbers_of(const Problem& problem) { return problem.complex ? Numbers::complex : Numbers::real; }
 
 void require_channels(const Problem& problem, std::size_t index, const StoredVariable& variable) {
   int needed = 0;
@@ -47,7 +56,7 @@ void require_channels(const Problem& problem, std::size_t index, const StoredVar
 /// Variables at the root of a file, or of chunk files that continue each other.
 class RootSource final : public FieldSource {
  public:
-  RootSource(const Problem& problem, const std::string& path, ChunkOrder order) {
+  RootSource(const Problem& problem, const std::string& path, ChunkOrder order) : extents_(problem) {
     const bool chunked = std::filesystem::is_directory(path);
     std::optional<DataFile> whole;
     if (!chunked) whole = DataFile::open(path);
@@ -56,7 +65,7 @@ class RootSource final : public FieldSource {
       const Variable& variable = problem.variables[index];
       Pieces& pieces = variables_.emplace_back();
       const auto add = [&](const DataFile& file) {
-        const StoredVariable& piece = pieces.files.emplace_back(file, variable.name, variable);
+        const StoredVariable& piece = pieces.files.emplace_back(file, variable.name, variable, numbers_of(problem));
         pieces.first.push_back(pieces.first.back() + piece.extent('n'));
         require_channels(problem, index, piece);
         agree_on_space(piece, variable.name, extents_);
@@ -75,8 +84,7 @@ class RootSource final : public FieldSource {
 
   std::int64_t num_trajectories() const override { return extents_.trajectories; }
   int num_frames() const override { return static_cast<int>(extents_.frames); }
-  std::int64_t ny() const override { return extents_.ny; }
-  std::int64_t nx() const override { return extents_.nx; }
+  const Shape& extents() const override { return extents_.space; }
   std::string description() const override { return description_; }
 
   void read(const ChannelRun& run, std::int64_t trajectory, int frame, const FieldWindow& window, float* target) const override {
@@ -105,7 +113,7 @@ class RootSource final : public FieldSource {
 /// One HDF5 group per trajectory; a field, or one number that fills a field, for each variable.
 class GroupSource final : public FieldSource {
  public:
-  GroupSource(const Problem& problem, const std::string& path) : problem_(problem), file_(DataFile::open(path)) {
+  GroupSource(const Problem& problem, const std::string& path) : problem_(problem), file_(DataFile::open(path)), extents_(problem) {
     const auto in_series = [&](const std::string& name) { return name.starts_with(problem.sample_groups); };
     const std::vector<std::string> names = Hdf5File::open(path).names();
     extents_.trajectories = std::count_if(names.begin(), names.end(), in_series);
@@ -119,8 +127,7 @@ class GroupSource final : public FieldSource {
 
   std::int64_t num_trajectories() const override { return extents_.trajectories; }
   int num_frames() const override { return 1; }
-  std::int64_t ny() const override { return extents_.ny; }
-  std::int64_t nx() const override { return extents_.nx; }
+  const Shape& extents() const override { return extents_.space; }
   std::string description() const override { return file_.path(); }
 
   void read(const ChannelRun& run, std::int64_t trajectory, int frame, const FieldWindow& window, float* target) const override {
@@ -129,14 +136,14 @@ class GroupSource final : public FieldSource {
     agree_on_space(variable, concat(problem_.sample_groups, trajectory, "/", problem_.variables[run.variable].name), expected);
     if (variable.has('x')) return variable.read(0, {trajectory, frame}, run.first, run.count, window, target);
     float number = 0.0F;
-    variable.read(0, {trajectory, frame}, run.first, run.count, {.rectangle = whole_field(1, 1)}, &number);
-    std::fill_n(target, window.ny() * window.nx(), number);
+    variable.read(0, {trajectory, frame}, run.first, run.count, {.part = whole_box({1, 1})}, &number);
+    std::fill_n(target, window.points(), number);
   }
 
  private:
   StoredVariable open(std::size_t index, std::int64_t trajectory) const {
     const Variable& variable = problem_.variables[index];
-    return {file_, concat(problem_.sample_groups, trajectory, "/", variable.name), variable};
+    return {file_, concat(problem_.sample_groups, trajectory, "/", variable.name), variable, numbers_of(problem_)};
   }
 
   Problem problem_;
@@ -157,6 +164,25 @@ std::optional<std::int64_t> chunk_number(const std::string& name, const std::str
 }
 
 }  // namespace
+
+Box box_of(const Shape& extents, const Rectangle& rectangle) {
+  Box box = whole_box(extents);
+  box.back() = rectangle.columns;
+  if (box.size() > 1) box[box.size() - 2] = rectangle.rows;
+  return box;
+}
+
+std::string spelled_points(const Shape& extents) {
+  std::string text;
+  for (const std::int64_t extent : extents) text += concat(text.empty() ? "" : "x", extent);
+  return text;
+}
+
+std::int64_t FieldWindow::points() const {
+  std::int64_t points = 1;
+  for (std::size_t axis = 0; axis < part.size(); ++axis) points *= extent(axis);
+  return points;
+}
 
 std::vector<std::string> chunk_files(const std::string& folder, const std::string& variable, ChunkOrder order) {
   std::vector<std::pair<std::int64_t, std::string>> found;

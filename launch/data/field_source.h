@@ -6,9 +6,10 @@
 #include <string>
 #include <vector>
 
+#include "checkpoint/box.h"
 #include "launch/data/data_config.h"
 #include "models/problem.h"
-#include "parallel/range.h"
+#include "runtime/tensor/shape.h"
 
 namespace trident {
 
@@ -18,15 +19,19 @@ struct ChannelRun {
   int first = 0, count = 1;
 };
 
-inline Rectangle whole_field(std::int64_t ny, std::int64_t nx) { return {.rows = {0, ny}, .columns = {0, nx}}; }
+/// The part of fields of `extents` points that lies in a rectangle of the last two axes; of fields of one dimension only its columns count.
+Box box_of(const Shape& extents, const Rectangle& rectangle);
 
-/// The points of a field that are read: those of a rectangle, every `stride`-th along both axes from its first one on.
+/// "64x64", for messages.
+std::string spelled_points(const Shape& extents);
+
+/// The points of a field that are read: those of a part of it, every `stride`-th along all axes from its first one on.
 struct FieldWindow {
-  Rectangle rectangle;
+  Box part;  // of the axes of space, in the order of the array
   std::int64_t stride = 1;
 
-  std::int64_t ny() const { return (rectangle.rows.size() + stride - 1) / stride; }
-  std::int64_t nx() const { return (rectangle.columns.size() + stride - 1) / stride; }
+  std::int64_t extent(std::size_t axis) const { return (part[axis].size() + stride - 1) / stride; }
+  std::int64_t points() const;
 };
 
 class FieldSource {
@@ -34,12 +39,11 @@ class FieldSource {
   virtual ~FieldSource() = default;
   virtual std::int64_t num_trajectories() const = 0;
   virtual int num_frames() const = 0;  // 1 of a steady problem
-  virtual std::int64_t ny() const = 0;
-  virtual std::int64_t nx() const = 0;
+  virtual const Shape& extents() const = 0;  // points along each axis of space
   /// "velocity: 17 files in the order of their numbers", for the log.
   virtual std::string description() const = 0;
-  /// Writes the window of `run` at one frame as f32 into `target`, (channel, y, x); numbers without space axes fill their field. Nothing
-  /// else of the field is read. Throws DataError naming file, variable, trajectory and frame if it cannot be read or is not finite.
+  /// Writes the window of `run` at one frame as f32 into `target`, (channel, space...), of complex problems (channel, space..., 2); numbers
+  /// without space axes fill their field. Nothing else of the field is read. Throws DataError naming file, variable, trajectory and frame if it cannot be read or is not finite.
   virtual void read(const ChannelRun& run, std::int64_t trajectory, int frame, const FieldWindow& window, float* target) const = 0;
 };
 

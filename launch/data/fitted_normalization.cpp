@@ -17,7 +17,7 @@ constexpr std::int64_t kBlocks = 256;
 
 /// Of every channel, inputs first, over samples [first, last).
 std::vector<ValueStatistics> statistics_of(const Dataset& dataset, Range samples) {
-  const std::int64_t points = dataset.ny() * dataset.nx();
+  const std::int64_t points = dataset.points();
   const auto inputs = static_cast<std::size_t>(dataset.in_channels()), outputs = static_cast<std::size_t>(dataset.out_channels());
   std::vector<ValueStatistics> statistics(inputs + outputs);
   std::vector<float> fields((inputs + outputs) * static_cast<std::size_t>(points));
@@ -63,6 +63,10 @@ void check_fitted(const DataEntry& entry) {
 }
 
 Problem fitted_problem(const Dataset& dataset, Communicator& world) {
+  if (dataset.is_complex()) {
+    throw ConfigError(concat("data.normalization: the fields of \"", dataset.problem().name, "\" are complex, and only real ones are measured; set it to ",
+                             "given, and mean, mean_imag and std as trident inspect --statistics finds them"));
+  }
   const std::int64_t blocks = std::min(kBlocks, dataset.size());
   const std::int64_t channels = dataset.in_channels() + dataset.out_channels();
   const Tensor table = zeros({blocks, channels, 3}, DType::f64);

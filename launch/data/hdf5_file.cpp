@@ -5,8 +5,11 @@
 
 #include <algorithm>
 #include <array>
+#include <complex>
 #include <filesystem>
 #include <mutex>
+#include <optional>
+#include <type_traits>
 #include <utility>
 
 #include "runtime/error.h"
@@ -75,18 +78,45 @@ class Id {
 };
 
 template <class T>
-hid_t native_type();
-template <>
-hid_t native_type<float>() {
-  return H5T_NATIVE_FLOAT;
+inline constexpr bool kIsComplex = false;
+template <class T>
+inline constexpr bool kIsComplex<std::complex<T>> = true;
+
+/// The type of numbers in memory. `names`: of the two members of a pair, by which the library matches them with the file's.
+template <class T>
+Id memory_type(const std::array<std::string, 2>& names = {"r", "i"}) {
+  if constexpr (kIsComplex<T>) {
+    using Part = typename T::value_type;
+    Id pair(H5Tcreate(H5T_COMPOUND, sizeof(T)), H5Tclose);
+    const Id part = memory_type<Part>();
+    for (std::size_t index = 0; index < 2; ++index) H5Tinsert(pair.get(), names[index].c_str(), index * sizeof(Part), part.get());
+    return pair;
+  } else {
+    return {H5Tcopy(std::is_same_v<T, float> ? H5T_NATIVE_FLOAT : std::is_same_v<T, double> ? H5T_NATIVE_DOUBLE : H5T_NATIVE_INT64), H5Tclose};
+  }
 }
-template <>
-hid_t native_type<double>() {
-  return H5T_NATIVE_DOUBLE;
+
+/// The names of a pair of floating numbers of one size; nothing if the type is none.
+std::optional<std::array<std::string, 2>> pair_names(hid_t type) {
+  if (H5Tget_class(type) != H5T_COMPOUND || H5Tget_nmembers(type) != 2) return std::nullopt;
+  std::array<std::string, 2> names;
+  const Id first(H5Tget_member_type(type, 0), H5Tclose), second(H5Tget_member_type(type, 1), H5Tclose);
+  if (H5Tget_class(first.get()) != H5T_FLOAT || H5Tequal(first.get(), second.get()) <= 0) return std::nullopt;
+  for (unsigned index = 0; index < 2; ++index) {
+    char* const name = H5Tget_member_name(type, index);
+    names[index] = name;
+    H5free_memory(name);
+  }
+  return names;
 }
-template <>
-hid_t native_type<std::int64_t>() {
-  return H5T_NATIVE_INT64;
+
+/// The number type of a variable; nothing if it holds no numbers.
+std::optional<DType> number_type(hid_t type) {
+  const H5T_class_t kind = H5Tget_class(type);
+  if (kind == H5T_INTEGER) return DType::i64;
+  if (kind == H5T_FLOAT) return H5Tget_size(type) <= 4 ? DType::f32 : DType::f64;
+  if (pair_names(type)) return H5Tget_size(type) <= 8 ? DType::c64 : DType::c128;
+  return std::nullopt;
 }
 
 std::vector<hsize_t> extents_of(const Shape& shape) { return {shape.begin(), shape.end()}; }
@@ -187,22 +217,34 @@ Hdf5Dataset Hdf5File::dataset(const std::string& name) const {
   Id id(H5Dopen2(object_->id.get(), name.c_str(), H5P_DEFAULT), H5Dclose);
   if (!id.valid()) fail(path_, concat("variable \"", name, "\" cannot be opened"));
   const Id type(H5Dget_type(id.get()), H5Tclose), space(H5Dget_space(id.get()), H5Sclose);
-  const H5T_class_t kind = H5Tget_class(type.get());
+  const std::optional<DType> dtype = number_type(type.get());
   const int rank = H5Sget_simple_extent_ndims(space.get());
-  if ((kind != H5T_FLOAT && kind != H5T_INTEGER) || rank < 0 || rank > Shape::kMaxRank) {
+  if (!dtype || rank < 0 || rank > Shape::kMaxRank) {
     throw DataError(concat(path_, ": variable \"", name, "\" is not an array of numbers with at most ", Shape::kMaxRank, " axes"));
   }
   std::array<hsize_t, Shape::kMaxRank> extents{};
   H5Sget_simple_extent_dims(space.get(), extents.data(), nullptr);
   Hdf5Dataset result;
   for (int dim = 0; dim < rank; ++dim) result.shape_.push_back(static_cast<std::int64_t>(extents[static_cast<std::size_t>(dim)]));
-  result.dtype_ = kind == H5T_INTEGER ? DType::i64 : H5Tget_size(type.get()) <= 4 ? DType::f32 : DType::f64;
+  result.dtype_ = *dtype;
   result.name_ = name;
   result.object_ = std::make_shared<Hdf5Object>(std::move(id), path_, object_);
   return result;
 }
 
 namespace {
+
+/// The type of numbers in a new file: the same bytes on every machine.
+Id stored_type(DType dtype) {
+  const bool wide = dtype == DType::f64 || dtype == DType::c128;
+  const hid_t part = wide ? H5T_IEEE_F64LE : H5T_IEEE_F32LE;
+  if (!is_complex(dtype)) return {H5Tcopy(dtype == DType::i64 ? H5T_STD_I64LE : part), H5Tclose};
+  const std::size_t bytes = wide ? 8 : 4;
+  Id pair(H5Tcreate(H5T_COMPOUND, 2 * bytes), H5Tclose);
+  H5Tinsert(pair.get(), "r", 0, part);
+  H5Tinsert(pair.get(), "i", bytes, part);
+  return pair;
+}
 
 /// netCDF-4 relies on the order of attributes; times of creation are left out so that equal data make equal files.
 Id creation_properties() {
@@ -221,11 +263,10 @@ std::vector<std::string> Hdf5File::variables() const {
     if (info->type != H5O_TYPE_DATASET) return 0;
     const Id id(H5Dopen2(file, name, H5P_DEFAULT), H5Dclose);
     const Id type(H5Dget_type(id.get()), H5Tclose);
-    const H5T_class_t kind = H5Tget_class(type.get());
     std::array<char, 32> mark{};
     if (H5DSis_scale(id.get()) > 0) H5DSget_scale_name(id.get(), mark.data(), mark.size());
     const bool is_dimension = std::string_view(mark.data()).starts_with("This is a netCDF dimension");
-    if ((kind == H5T_FLOAT || kind == H5T_INTEGER) && !is_dimension) static_cast<std::vector<std::string>*>(target)->emplace_back(name);
+    if (number_type(type.get()) && !is_dimension) static_cast<std::vector<std::string>*>(target)->emplace_back(name);
     return 0;
   };
   check(H5Ovisit2(object_->id.get(), H5_INDEX_NAME, H5_ITER_INC, collect, &result, H5O_INFO_BASIC), path_, "its contents cannot be listed");
@@ -234,11 +275,11 @@ std::vector<std::string> Hdf5File::variables() const {
 
 Hdf5Dataset Hdf5File::create_dataset(const std::string& name, const Shape& shape, DType dtype, const Shape& chunks) {
   const Hdf5Lock lock;
-  const hid_t type = dtype == DType::f32 ? H5T_IEEE_F32LE : dtype == DType::f64 ? H5T_IEEE_F64LE : H5T_STD_I64LE;
+  const Id type = stored_type(dtype);
   const std::vector<hsize_t> extents = extents_of(shape), chunk_extents = extents_of(chunks);
   const Id space(H5Screate_simple(shape.rank(), extents.data(), nullptr), H5Sclose), creation = creation_properties();
   if (chunks.rank() > 0) H5Pset_chunk(creation.get(), chunks.rank(), chunk_extents.data());
-  Id id(H5Dcreate2(object_->id.get(), name.c_str(), type, space.get(), H5P_DEFAULT, creation.get(), H5P_DEFAULT), H5Dclose);
+  Id id(H5Dcreate2(object_->id.get(), name.c_str(), type.get(), space.get(), H5P_DEFAULT, creation.get(), H5P_DEFAULT), H5Dclose);
   if (!id.valid()) fail(path_, concat("variable \"", name, "\" cannot be created"));
   Hdf5Dataset result;
   result.shape_ = shape;
@@ -331,7 +372,9 @@ template <class T>
 void Hdf5Dataset::read(const Shape& start, const Shape& count, T* target, const Shape& stride) const {
   const Hdf5Lock lock;
   const Id block = block_of(object_->id, start, count, object_->path, stride), memory = memory_of(count);
-  if (H5Dread(object_->id.get(), native_type<T>(), memory.get(), block.get(), H5P_DEFAULT, target) < 0) {
+  const Id stored(H5Dget_type(object_->id.get()), H5Tclose);
+  const Id type = memory_type<T>(pair_names(stored.get()).value_or(std::array<std::string, 2>{"r", "i"}));
+  if (H5Dread(object_->id.get(), type.get(), memory.get(), block.get(), H5P_DEFAULT, target) < 0) {
     fail(object_->path, concat("variable \"", name_, "\" cannot be read at ", to_string(start)));
   }
 }
@@ -339,8 +382,8 @@ void Hdf5Dataset::read(const Shape& start, const Shape& count, T* target, const 
 template <class T>
 void Hdf5Dataset::write(const Shape& start, const Shape& count, const T* values) const {
   const Hdf5Lock lock;
-  const Id block = block_of(object_->id, start, count, object_->path), memory = memory_of(count);
-  if (H5Dwrite(object_->id.get(), native_type<T>(), memory.get(), block.get(), H5P_DEFAULT, values) < 0) {
+  const Id block = block_of(object_->id, start, count, object_->path), memory = memory_of(count), type = memory_type<T>();
+  if (H5Dwrite(object_->id.get(), type.get(), memory.get(), block.get(), H5P_DEFAULT, values) < 0) {
     fail(object_->path, concat("variable \"", name_, "\" cannot be written at ", to_string(start)));
   }
 }
@@ -348,7 +391,11 @@ void Hdf5Dataset::write(const Shape& start, const Shape& count, const T* values)
 template void Hdf5Dataset::read(const Shape&, const Shape&, float*, const Shape&) const;
 template void Hdf5Dataset::read(const Shape&, const Shape&, double*, const Shape&) const;
 template void Hdf5Dataset::read(const Shape&, const Shape&, std::int64_t*, const Shape&) const;
+template void Hdf5Dataset::read(const Shape&, const Shape&, c64*, const Shape&) const;
+template void Hdf5Dataset::read(const Shape&, const Shape&, c128*, const Shape&) const;
 template void Hdf5Dataset::write(const Shape&, const Shape&, const float*) const;
 template void Hdf5Dataset::write(const Shape&, const Shape&, const double*) const;
+template void Hdf5Dataset::write(const Shape&, const Shape&, const c64*) const;
+template void Hdf5Dataset::write(const Shape&, const Shape&, const c128*) const;
 
 }  // namespace trident

@@ -19,12 +19,12 @@ class Hdf5Dataset {
  public:
   const std::string& name() const { return name_; }
   const Shape& shape() const { return shape_; }
-  /// f32, f64, or i64 for any integer.
+  /// f32, f64, i64 for any integer, or c64 and c128 for pairs of floating numbers (r and i, as h5py and netCDF-4 store complex numbers).
   DType dtype() const { return dtype_; }
   /// The extents of a chunk; of rank 0 if the variable is stored in one piece.
   Shape chunks() const;
 
-  /// The block of extents `count` at `start`, converted to T (float, double, std::int64_t), row-major; with `stride`, every so many along
+  /// The block of extents `count` at `start`, converted to T (float, double, std::int64_t; c64, c128), row-major; with `stride`, every so many along
   /// each axis. Throws DataError.
   template <class T>
   void read(const Shape& start, const Shape& count, T* target, const Shape& stride = {}) const;

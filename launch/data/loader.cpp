@@ -23,32 +23,34 @@
 namespace trident {
 namespace {
 
+/// `dtype` is that of real numbers and of the parts of complex ones.
 Tensor converted(const Tensor& x, DType dtype) {
-  if (dtype == x.dtype()) return x;
-  const Tensor result = empty(x.shape(), dtype);
+  const DType wanted = is_complex(x.dtype()) ? complex_of(dtype) : dtype;
+  if (wanted == x.dtype()) return x;
+  const Tensor result = empty(x.shape(), wanted);
   copy_into(result, x);
   return result;
 }
 
-Shape mask_shape(const Dataset& dataset, std::int64_t batch, const Rectangle& part) {
+Shape mask_shape(const Dataset& dataset, std::int64_t batch, const Box& part) {
   if (dataset.mask() == Dataset::Mask::channels) return {batch, dataset.out_channels()};
-  return {batch, 1, part.rows.size(), part.columns.size()};
+  Shape shape{batch, 1};
+  for (const Range& range : part) shape.push_back(range.size());
+  return shape;
 }
 
 /// The fields of `share` of the samples, and the times of all of them.
-MicroBatch read_samples(const Dataset& dataset, std::vector<std::int64_t> samples, Range share, std::int64_t first_sample, const Rectangle& part,
+MicroBatch read_samples(const Dataset& dataset, std::vector<std::int64_t> samples, Range share, std::int64_t first_sample, const Box& part,
                         DType dtype) {
   const std::int64_t batch = share.size();
-  const std::int64_t rows = part.rows.size(), columns = part.columns.size(), points = rows * columns;
-  const Tensor input = empty({batch, dataset.in_channels(), rows, columns}, DType::f32);
-  const Tensor label = empty({batch, dataset.out_channels(), rows, columns}, DType::f32);
+  const Tensor input = dataset.make_fields(batch, dataset.in_channels(), part);
+  const Tensor label = dataset.make_fields(batch, dataset.out_channels(), part);
   const Tensor time = dataset.has_time() ? empty({static_cast<std::int64_t>(samples.size())}, DType::f32) : Tensor();
   const Tensor mask = dataset.mask() == Dataset::Mask::none ? Tensor() : empty(mask_shape(dataset, batch, part), DType::boolean);
   const std::int64_t mask_size = mask.defined() && batch > 0 ? mask.numel() / batch : 0;
   for (std::int64_t k = 0; k < batch; ++k) {
     dataset.read(samples[static_cast<std::size_t>(share.first + k)], part,
-                 {input.data<float>() + k * dataset.in_channels() * points, label.data<float>() + k * dataset.out_channels() * points,
-                  mask.defined() ? mask.data<bool>() + k * mask_size : nullptr});
+                 {numbers_of(input, k), numbers_of(label, k), mask.defined() ? mask.data<bool>() + k * mask_size : nullptr});
   }
   for (std::size_t k = 0; time.defined() && k < samples.size(); ++k) {
     time.data<float>()[k] = static_cast<float>(*dataset.index(samples[k]).time);
@@ -107,7 +109,7 @@ class Loader::Prefetch {
       : dataset_(std::move(dataset)),
         options_(options),
         order_(*dataset_, options.shuffle, options.seed),
-        part_(options.part ? options.part(dataset_->ny(), dataset_->nx()) : whole_field(dataset_->ny(), dataset_->nx())),
+        part_(options.part ? options.part(dataset_->extents()) : whole_box(dataset_->extents())),
         reading_(position),
         next_(position) {
     if (options.global_batch_size < 1 || options.micro_batches < 1 || options.batches_ahead < 1) {
@@ -115,8 +117,9 @@ class Loader::Prefetch {
                                ", batches ahead ", options.batches_ahead, "; all must be 1 or more"));
     }
     if (options.mesh && !options.patches && dataset_->is_resampled() && options.mesh->size(Axis::domain_y | Axis::domain_x) > 1) {
-      exchange_.emplace(*options.mesh, part_, 2);
-      part_ = whole_field(dataset_->ny(), dataset_->nx());
+      const std::size_t axes = part_.size();
+      exchange_.emplace(*options.mesh, Rectangle{.rows = axes > 1 ? part_[axes - 2] : Range{0, 1}, .columns = part_.back()}, static_cast<int>(axes));
+      part_ = whole_box(dataset_->extents());
     }
     thread_ = std::thread([this] { read_ahead(); });
   }
@@ -225,7 +228,7 @@ class Loader::Prefetch {
   std::shared_ptr<const Dataset> dataset_;
   LoaderOptions options_;
   EpochOrder order_;
-  Rectangle part_;  // that is read
+  Box part_;  // that is read
   std::optional<SampleExchange> exchange_;
   LoaderPosition reading_;
   mutable std::mutex mutex_;
@@ -244,6 +247,14 @@ std::optional<GlobalBatch> Loader::next() { return prefetch_->next(); }
 LoaderPosition Loader::position() const { return prefetch_->position(); }
 std::int64_t Loader::batches_per_epoch() const { return prefetch_->batches_per_epoch(); }
 
+PartOfField part_of_model(const Model& model) {
+  return [model](const Shape& extents) {
+    const int axes = extents.rank();
+    const Rectangle rectangle = model->rectangle(axes > 1 ? extents[axes - 2] : 1, extents[axes - 1]);
+    return box_of(extents, rectangle);
+  };
+}
+
 LoaderOptions shared_out(const Model& model, const Mesh& mesh) {
   constexpr AxisSet kBatchAxes = (Axis::data | Axis::domain_y) | Axis::domain_x;
   if (model->patching() && mesh.size(kBatchAxes) > 1) {
@@ -251,7 +262,7 @@ LoaderOptions shared_out(const Model& model, const Mesh& mesh) {
   }
   return {.rank = mesh.coordinate(Axis::data),
           .num_ranks = mesh.size(Axis::data),
-          .part = [model](std::int64_t ny, std::int64_t nx) { return model->rectangle(ny, nx); },
+          .part = part_of_model(model),
           .mesh = mesh};
 }
 

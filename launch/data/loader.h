@@ -46,6 +46,8 @@ struct LoaderPosition {
   bool operator==(const LoaderPosition&) const = default;
 };
 
+/// The part of each field that this rank of a model holds: its rectangle of the last two axes.
+PartOfField part_of_model(const Model& model);
 /// What a rank of the mesh reads of the samples that a model is trained on, the seed and the size of batches aside.
 LoaderOptions shared_out(const Model& model, const Mesh& mesh);
 

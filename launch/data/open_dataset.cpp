@@ -109,11 +109,12 @@ DatasetMember open_member(Problem problem, const DataEntry& entry, Split default
   member.trajectories = trajectories_in_use(problem, entry, default_split, member.source->num_trajectories());
   member.pairs = problem.steady ? std::vector<FramePair>{{}} : frame_pairs(problem.times);
   check_frames(problem, member.pairs, entry, member.source->num_frames());
-  const std::int64_t ny = member.source->ny(), nx = member.source->nx();
-  if (entry.resolution && (*entry.resolution > std::min(ny, nx) || ny != nx || problem.mask == MaskRule::input_is_one)) {
-    throw ConfigError(concat("resolution: ", *entry.resolution, " cannot be made of the ", ny, "x", nx, " points of problem \"",
+  const Shape& extents = member.source->extents();
+  const auto [least, most] = std::ranges::minmax(extents);
+  if (entry.resolution && (*entry.resolution > least || least != most || problem.mask == MaskRule::input_is_one)) {
+    throw ConfigError(concat("resolution: ", *entry.resolution, " cannot be made of the ", spelled_points(extents), " points of problem \"",
                              problem.name,
-                             "\"; Fourier downsampling takes square fields without masks per point to at most as many points"));
+                             "\"; Fourier downsampling takes fields of as many points along each axis, without masks per point, to at most as many"));
   }
   member.resolution = entry.resolution;
   member.weight = entry.weight;

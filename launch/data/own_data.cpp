@@ -5,6 +5,7 @@
 
 #include "launch/data/data_file.h"
 #include "launch/data/field_source.h"
+#include "launch/data/stored_variable.h"
 #include "runtime/error.h"
 
 namespace trident {
@@ -35,36 +36,70 @@ std::vector<int> group_sizes_of(const DataEntry& entry) {
   return sizes;
 }
 
-std::vector<Channel> channels_of(const std::string& variable, const std::vector<std::string>& names, const std::vector<double>& mean,
-                                 const std::vector<double>& std) {
+/// One number for each channel, or none.
+struct ChannelConstants {
+  const std::vector<double>&mean, &std, &mean_imag;
+};
+
+std::vector<Channel> channels_of(const std::string& variable, const std::vector<std::string>& names, const ChannelConstants& constants) {
   std::vector<Channel> channels;
   for (std::size_t index = 0; index < names.size(); ++index) {
     Channel& channel = channels.emplace_back();
     channel.name = names[index];
     channel.variable = variable;
     channel.index = static_cast<int>(index);
-    if (!mean.empty()) channel.mean = mean[index];
-    if (!std.empty()) channel.std = std[index];
+    if (!constants.mean.empty()) channel.mean = constants.mean[index];
+    if (!constants.std.empty()) channel.std = constants.std[index];
+    if (!constants.mean_imag.empty()) channel.mean_imag = constants.mean_imag[index];
   }
   return channels;
 }
 
-/// The axes of a variable: (trajectory, [channel], y, x) with the frames at `time_axis`.
-std::string axes_of(const DataFile& file, const std::string& variable, std::optional<int> time_axis) {
-  const Shape shape = file.array(variable).shape();
-  const int rest = shape.rank() - (time_axis ? 1 : 0);
-  if (rest != 3 && rest != 4) {
-    throw DataError(concat(file.path(), ": variable \"", variable, "\" has the shape ", to_string(shape),
-                           ", expected (trajectory, [channel], y, x)",
-                           time_axis ? " and a time axis" : "; name the axis of the frames by time_axis if there is one"));
+constexpr int kDefaultSpaceAxes = 2;
+
+int space_axes_of(const DataEntry& entry) { return entry.space_axes.value_or(kDefaultSpaceAxes); }
+
+/// "(trajectory, [channel], y, x) and a time axis".
+std::string expected_axes(const DataEntry& entry) {
+  std::string text = "(trajectory, [channel]";
+  const int axes = space_axes_of(entry);
+  for (int axis = 0; axis < axes; ++axis) text += concat(", ", space_letter(axes, axis));
+  if (entry.complex.value_or(false)) text += ", [real and imaginary part]";
+  return text + (entry.time_axis ? ") and a time axis" : ")");
+}
+
+/// The axes of a variable: (trajectory, [channel], space..., [real and imaginary part]) with the frames at `time_axis`; of several variables some may
+/// do without frames.
+std::string axes_of(const DataFile& file, const std::string& variable, const DataEntry& entry) {
+  const DataArray array = file.array(variable);
+  const Shape& shape = array.shape();
+  const int space = space_axes_of(entry);
+  if (array.is_complex() && !entry.complex.value_or(true)) {
+    throw DataError(concat(file.path(), ": variable \"", variable, "\" is complex, but the run file says complex: false; take that out, or save its ",
+                           "real and imaginary parts as two channels"));
   }
-  std::string axes = rest == 4 ? "ncyx" : "nyx";
-  if (!time_axis) return axes;
-  if (*time_axis < 0 || *time_axis > rest - 2) {
-    throw ConfigError(concat("time_axis: ", *time_axis, " is not before the space axes of variable \"", variable, "\" with the shape ",
-                             to_string(shape), "; give 0 to ", rest - 2));
+  const bool stored_pairs = entry.complex.value_or(false) && shape.rank() > space + 1 && shape[shape.rank() - 1] == 2;
+  const bool pairs = array.is_complex() || stored_pairs;
+  const int leading = shape.rank() - space - (pairs ? 1 : 0);  // trajectory, frame, channel
+  const bool has_frames = entry.time_axis && leading > 1;
+  if (leading < 1 || leading - (has_frames ? 1 : 0) > 2) {
+    throw DataError(concat(file.path(), ": variable \"", variable, "\" has the shape ", to_string(shape), array.is_complex() ? " of complex numbers" : "",
+                           ", expected ", expected_axes(entry), entry.time_axis ? "" : "; name the axis of the frames by time_axis if there is one",
+                           "; space_axes, now ", space, ", says how many axes of space there are"));
   }
-  return axes.insert(static_cast<std::size_t>(*time_axis), 1, 't');
+  std::string axes = leading - (has_frames ? 1 : 0) == 2 ? "nc" : "n";
+  for (int axis = 0; axis < space; ++axis) axes += space_letter(space, axis);
+  if (pairs) axes += 'p';
+  if (!has_frames) return axes;
+  if (*entry.time_axis < 0 || *entry.time_axis >= leading) {
+    throw ConfigError(concat("time_axis: ", *entry.time_axis, " is not before the space axes of variable \"", variable, "\" with the shape ",
+                             to_string(shape), "; give 0 to ", leading - 1));
+  }
+  return axes.insert(static_cast<std::size_t>(*entry.time_axis), 1, 't');
+}
+
+bool any_axes_have(const Problem& problem, char axis) {
+  return std::ranges::any_of(problem.variables, [&](const Variable& variable) { return variable.axes.find(axis) != std::string::npos; });
 }
 
 }  // namespace
@@ -76,12 +111,17 @@ void check_own_data(const DataEntry& entry) {
   check_constants("mean", entry.mean, entry.channels.size());
   check_constants("std", entry.std, entry.channels.size());
   const std::size_t inputs = entry.input_channels.empty() ? entry.channels.size() : entry.input_channels.size();
+  check_constants("mean_imag", entry.mean_imag, entry.channels.size());
   check_constants("input_mean", entry.input_mean, inputs);
+  check_constants("input_mean_imag", entry.input_mean_imag, inputs);
   check_constants("input_std", entry.input_std, inputs);
   check_scales("std", entry.std);
   check_scales("input_std", entry.input_std);
   if (entry.time_scale && !(*entry.time_scale > 0.0))
     throw ConfigError(concat("time_scale: ", *entry.time_scale, " is not above 0; give frames"));
+  if (entry.space_axes && (*entry.space_axes < 1 || *entry.space_axes > 3)) {
+    throw ConfigError(concat("space_axes: ", *entry.space_axes, " axes of space; give 1 (x), 2 (y, x) or 3 (z, y, x)"));
+  }
   group_sizes_of(entry);
 }
 
@@ -92,22 +132,38 @@ Problem own_problem(const DataEntry& entry) {
   Problem problem;
   problem.name = std::filesystem::path(entry.path).stem().string();
   // Without constants of its own an input with the output's channels is normalised as the output is.
-  const auto& input_mean = same_channels && entry.input_mean.empty() ? entry.mean : entry.input_mean;
-  const auto& input_std = same_channels && entry.input_std.empty() ? entry.std : entry.input_std;
-  problem.input = channels_of(*entry.input, same_channels ? entry.channels : entry.input_channels, input_mean, input_std);
-  problem.output = channels_of(output, entry.channels, entry.mean, entry.std);
+  const auto of_input = [&](const std::vector<double>& own, const std::vector<double>& of_output) -> const std::vector<double>& {
+    return same_channels && own.empty() ? of_output : own;
+  };
+  problem.input = channels_of(*entry.input, same_channels ? entry.channels : entry.input_channels,
+                              {of_input(entry.input_mean, entry.mean), of_input(entry.input_std, entry.std),
+                               of_input(entry.input_mean_imag, entry.mean_imag)});
+  problem.output = channels_of(output, entry.channels, {entry.mean, entry.std, entry.mean_imag});
   problem.group_sizes = group_sizes_of(entry);
+  problem.space_axes = space_axes_of(entry);
   problem.steady = !entry.time_axis;
   problem.time_scale = problem.steady ? entry.time_scale : entry.time_scale.value_or(1.0);
-  const auto file_of = [&](const std::string& variable) {
-    return DataFile::open(std::filesystem::is_directory(entry.path) ? chunk_files(entry.path, variable, entry.chunk_order).front()
-                                                                    : entry.path);
+  int frames = 1;
+  const auto add = [&](const std::string& name) {
+    const DataFile file = DataFile::open(
+        std::filesystem::is_directory(entry.path) ? chunk_files(entry.path, name, entry.chunk_order).front() : entry.path);
+    const Variable& variable = problem.variables.emplace_back(name, axes_of(file, name, entry));
+    if (variable.axes.find('t') != std::string::npos) frames = static_cast<int>(file.array(name).shape()[*entry.time_axis]);
   };
-  const DataFile input_file = file_of(*entry.input);
-  problem.variables.push_back({*entry.input, axes_of(input_file, *entry.input, entry.time_axis)});
-  if (output != *entry.input) problem.variables.push_back({output, axes_of(file_of(output), output, entry.time_axis)});
-  const Shape shape = input_file.array(*entry.input).shape();
-  const int frames = entry.time_axis ? static_cast<int>(shape[*entry.time_axis]) : 1;
+  add(*entry.input);
+  if (output != *entry.input) add(output);
+  if (entry.time_axis && !any_axes_have(problem, 't')) {
+    throw ConfigError(concat("time_axis: ", *entry.time_axis, ", but variable \"", output, "\" has the axes of a steady set, expected ",
+                             expected_axes(entry), "; leave time_axis out, or check space_axes"));
+  }
+  problem.complex = any_axes_have(problem, 'p');
+  if (entry.complex.value_or(false) && !problem.complex) {
+    throw DataError(concat(entry.path, ": variable \"", output, "\" is real where complex fields are expected; store complex numbers, or pairs on a ",
+                           "last axis of 2, or set complex to false (and model.complex_data)"));
+  }
+  if (!problem.complex && !(entry.mean_imag.empty() && entry.input_mean_imag.empty())) {
+    throw ConfigError("mean_imag: the fields are real; leave it out");
+  }
   problem.times = {.max_num_time_steps = std::max(1, std::min(7, frames - 1)), .time_step_size = 1};
   return problem;
 }

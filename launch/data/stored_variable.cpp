@@ -2,9 +2,12 @@
 
 #include <algorithm>
 #include <cmath>
-#include <vector>
+#include <string_view>
 
 #include "runtime/error.h"
+#include "runtime/tensor/copy.h"
+#include "runtime/tensor/create.h"
+#include "runtime/tensor/view.h"
 
 namespace trident {
 namespace {
@@ -14,23 +17,40 @@ std::string spelled(const std::string& axes) {
   std::string text;
   for (const char axis : axes) {
     text += text.empty() ? "" : ", ";
-    text += axis == 'n' ? "trajectory" : axis == 't' ? "frame" : axis == 'c' ? "channel" : std::string(1, axis);
+    text += axis == 'n' ? "trajectory" : axis == 't' ? "frame" : axis == 'c' ? "channel" : axis == 'p' ? "2" : std::string(1, axis);
   }
   return "(" + text + ")";
 }
 
-void transpose(float* field, std::int64_t rows, std::int64_t columns, std::vector<float>& scratch) {
-  scratch.assign(field, field + rows * columns);
-  for (std::int64_t row = 0; row < rows; ++row) {
-    for (std::int64_t column = 0; column < columns; ++column)
-      field[column * rows + row] = scratch[static_cast<std::size_t>(row * columns + column)];
+/// The axes of a field in our order.
+constexpr std::string_view kFieldAxes = "czyxp";
+
+/// For each axis of a field, in our order, the position that it has among those of the file.
+Shape order_of(const std::string& axes) {
+  std::string stored;
+  for (const char axis : axes) {
+    if (kFieldAxes.find(axis) != std::string_view::npos) stored += axis;
+  }
+  Shape order;
+  for (const char axis : kFieldAxes) {
+    const std::size_t position = stored.find(axis);
+    if (position != std::string::npos) order.push_back(static_cast<std::int64_t>(position));
+  }
+  return order;
+}
+
+/// Real numbers that stand at the beginning of `values` become complex ones.
+void add_imaginary_parts(float* values, std::int64_t count) {
+  for (std::int64_t k = count - 1; k >= 0; --k) {
+    values[2 * k] = values[k];
+    values[2 * k + 1] = 0.0F;
   }
 }
 
 }  // namespace
 
-StoredVariable::StoredVariable(const DataFile& file, const std::string& name, const Variable& variable)
-    : path_(file.path()), axes_(variable.axes), dataset_(file.array(name)) {
+StoredVariable::StoredVariable(const DataFile& file, const std::string& name, const Variable& variable, Numbers wanted)
+    : path_(file.path()), axes_(variable.axes), wanted_(wanted), dataset_(file.array(name)) {
   const Shape& shape = dataset_.shape();
   const bool empty = std::any_of(shape.begin(), shape.end(), [](std::int64_t extent) { return extent == 0; });
   if (shape.rank() != static_cast<int>(axes_.size()) || empty) {
@@ -51,33 +71,51 @@ std::string StoredVariable::where(std::int64_t row, const Place& place) const {
   return text;
 }
 
-void StoredVariable::read(std::int64_t row, const Place& place, int first, int count, const FieldWindow& window, float* target) const {
-  const auto& [rows, columns] = window.rectangle;
-  const std::int64_t ny = has('y') ? window.ny() : 1, nx = has('x') ? window.nx() : 1, points = ny * nx, values = points * count;
-  if (values == 0) return;
-  Shape start, counts, stride;
-  for (const char axis : axes_) {
-    start.push_back(axis == 'n' ? row : axis == 't' ? place.frame : axis == 'c' ? first : axis == 'y' ? rows.first : columns.first);
-    counts.push_back(axis == 'c' ? count : axis == 'y' ? ny : axis == 'x' ? nx : 1);
-    stride.push_back(axis == 'y' || axis == 'x' ? window.stride : 1);
+void StoredVariable::require_finite(const float* values, const Shape& start, const Shape& count, const Shape& stride,
+                                    const std::string& where) const {
+  const float* const end = values + numel(count);
+  const float* const bad = std::find_if(values, end, [](float value) { return !std::isfinite(value); });
+  if (bad == end) return;
+  std::int64_t position = bad - values, channel = 0;
+  std::string point;
+  for (int dim = count.rank() - 1; dim >= 0; position /= count[dim], --dim) {
+    const char axis = axes_[static_cast<std::size_t>(dim)];
+    const std::int64_t index = start[dim] + position % count[dim] * stride[dim];
+    if (axis == 'c') channel = index;
+    if (axis == 'z' || axis == 'y' || axis == 'x') point = concat(index, point.empty() ? "" : ", ", point);
   }
+  throw DataError(concat(where, ", channel ", channel, ", point (", point, "): found ", *bad,
+                         ", expected finite numbers; repair the file or leave the trajectory out"));
+}
+
+void StoredVariable::read(std::int64_t row, const Place& place, int first, int count, const FieldWindow& window, float* target) const {
+  Shape start, counts, stride, block;  // of the file's axes, and of those of the field
+  for (const char axis : axes_) {
+    const std::size_t from_last = std::string_view("xyz").find(axis);
+    const bool is_space = from_last != std::string_view::npos, is_single = axis == 'n' || axis == 't';
+    const std::size_t number = is_space ? window.part.size() - 1 - from_last : 0;
+    start.push_back(axis == 'n' ? row : axis == 't' ? place.frame : axis == 'c' ? first : is_space ? window.part[number].first : 0);
+    counts.push_back(is_single ? 1 : axis == 'c' ? count : is_space ? window.extent(number) : 2);
+    stride.push_back(is_space ? window.stride : 1);
+    if (!is_single) block.push_back(counts[counts.rank() - 1]);
+  }
+  const std::int64_t values = numel(counts);
+  if (values == 0) return;
+  const Shape order = order_of(axes_);
+  const bool in_order = std::is_sorted(order.begin(), order.end());
+  const Tensor other = in_order ? Tensor{} : empty(block, DType::f32);
+  float* const read = in_order ? target : other.data<float>();
   try {
-    dataset_.read(start, counts, target, stride);
+    dataset_.read(start, counts, read, stride);
   } catch (const DataError& error) {
     throw DataError(concat(where(row, place), ": cannot be read: ", error.what()));
   }
-  const bool transposed = axes_.ends_with("xy");
-  const float* bad = std::find_if(target, target + values, [](float value) { return !std::isfinite(value); });
-  if (bad != target + values) {
-    const std::int64_t point = (bad - target) % points, slow = point / (transposed ? ny : nx), fast = point % (transposed ? ny : nx);
-    const std::int64_t first_slow = transposed ? columns.first : rows.first, first_fast = transposed ? rows.first : columns.first;
-    throw DataError(concat(where(row, place), ", channel ", first + (bad - target) / points, ", point (", first_slow + slow * window.stride,
-                           ", ", first_fast + fast * window.stride, "): found ", *bad,
-                           ", expected finite numbers; repair the file or leave the trajectory out"));
+  require_finite(read, start, counts, stride, where(row, place));
+  if (!in_order) {
+    const Tensor turned = view::permute(other, order);
+    copy_into(from_memory(target, turned.shape(), DType::f32, nullptr), turned);
   }
-  if (!transposed) return;
-  std::vector<float> scratch;
-  for (int channel = 0; channel < count; ++channel) transpose(target + channel * points, nx, ny, scratch);
+  if (wanted_ == Numbers::complex && !has('p')) add_imaginary_parts(target, values);
 }
 
 }  // namespace trident

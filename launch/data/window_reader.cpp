@@ -53,7 +53,7 @@ void read_window(const Window& window, std::int64_t channels, Read read, float* 
   for (const Range& row_run : rows.runs) {
     for (const Range& column_run : columns.runs) {
       block.resize(static_cast<std::size_t>(channels * row_run.size() * column_run.size()));
-      read(FieldWindow{.rectangle = {rows.extent(row_run), columns.extent(column_run)}, .stride = window.stride}, block.data());
+      read(FieldWindow{.part = {rows.extent(row_run), columns.extent(column_run)}, .stride = window.stride}, block.data());
       auto from = block.begin();
       for (std::int64_t channel = 0; channel < channels; ++channel) {
         for (std::int64_t row = row_run.first; row < row_run.last; ++row, from += column_run.size()) {

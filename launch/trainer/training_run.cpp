@@ -31,7 +31,7 @@ Progress::Options progress_options(const TrainingRun::Parts& parts, const Traine
   const DType dtype = dtype_of_precision(parts.run.config.training.precision);
   // The backward takes twice the products of the forward.
   return {.total_steps = parts.total_steps,
-          .flops_per_sample = 3.0 * trainer.model()->forward_flops(1, {parts.train->ny(), parts.train->nx()}),
+          .flops_per_sample = 3.0 * trainer.model()->forward_flops(1, {parts.train->extents().begin(), parts.train->extents().end()}),
           .flops_limit = sum_over_ranks(parts.mesh, measured_flops_limit(dtype))};
 }
 

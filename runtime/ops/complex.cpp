@@ -52,4 +52,9 @@ Tensor conjugate(const Tensor& z) {
   return record("conjugate", y, {z}, [](const Tensor& dy, Wanted) { return std::vector{conjugate(dy)}; });
 }
 
+Tensor magnitude(const Tensor& z) {
+  const Tensor re = real(z), im = imag(z);
+  return power(re * re + im * im, 0.5);
+}
+
 }  // namespace trident

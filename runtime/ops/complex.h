@@ -12,5 +12,7 @@ Tensor real(const Tensor& z);
 Tensor imag(const Tensor& z);
 
 Tensor conjugate(const Tensor& z);
+/// |z|, whose gradient is 0 at 0.
+Tensor magnitude(const Tensor& z);
 
 }  // namespace trident

@@ -60,7 +60,7 @@ Tensor mean(const Tensor& x, const std::vector<int>& dims) {
 }
 
 Tensor error_sums(const Tensor& a, const Tensor& b, const std::vector<ChannelGroup>& groups, int p) {
-  if (a.rank() != 4) throw ShapeError(concat("error_sums: fields are (batch, channel, y, x), got ", to_string(a.shape())));
+  if (a.rank() < 3) throw ShapeError(concat("error_sums: fields are (batch, channel, space...), got ", to_string(a.shape())));
   if (b.defined() && (b.shape() != a.shape() || b.dtype() != a.dtype())) {
     throw ShapeError(concat("error_sums: ", name_of(a.dtype()), " ", to_string(a.shape()), " against ", name_of(b.dtype()), " ",
                             to_string(b.shape()), "; shapes and number types must be equal"));
@@ -73,7 +73,9 @@ Tensor error_sums(const Tensor& a, const Tensor& b, const std::vector<ChannelGro
   }
   const Tensor left = packed(a), right = b.defined() ? packed(b) : Tensor{};
   const auto extents = [left, p](const std::vector<ChannelGroup>& of) {
-    return ErrorExtents{left.size(0), left.size(1), left.size(2) * left.size(3), of.data(), static_cast<std::int64_t>(of.size()), p};
+    std::int64_t points = 1;
+    for (int dim = 2; dim < left.rank(); ++dim) points *= left.size(dim);
+    return ErrorExtents{left.size(0), left.size(1), points, of.data(), static_cast<std::int64_t>(of.size()), p};
   };
   const Tensor sums = empty({static_cast<std::int64_t>(groups.size())}, a.dtype(), a.device());
   const Tensor workspace = empty({error_workspace(extents(groups))}, DType::f64, a.device());

@@ -33,6 +33,15 @@ void write_hdf5(const std::filesystem::path& path) {
   file.close();
 }
 
+/// An array as numpy.save writes it.
+std::string npy(const std::string& type, const std::string& shape, const std::vector<c64>& values) {
+  std::string header = "{'descr': '" + type + "', 'fortran_order': False, 'shape': " + shape + ", }";
+  header.resize(118 - 1, ' ');
+  header += '\n';
+  return std::string("\x93NUMPY\x01\x00", 8) + '\x76' + '\0' + header +
+         std::string(reinterpret_cast<const char*>(values.data()), values.size() * sizeof(c64));
+}
+
 TEST(DataFile, ReadsTheSameBlocksFromEveryFormat) {
   const TemporaryFolder folder;
   write_hdf5(folder / "x.h5");
@@ -73,11 +82,29 @@ TEST(DataFile, GivesAnArrayWithoutANameUnderEveryName) {
   EXPECT_EQ(row, (std::vector<float>{3, 4, 5}));
 }
 
-TEST(DataFile, RefusesComplexFieldsAndOtherFiles) {
+TEST(DataFile, GivesComplexNumbersOfEveryFormatAsPairs) {
   const TemporaryFolder folder;
-  write_safetensors(folder / "z.safetensors", {{"z", zeros({2}, DType::c64)}});
-  EXPECT_NE(message_of<DataError>([&] { DataFile::open((folder / "z.safetensors").string()).array("z"); }).find("complex (c64)"),
-            std::string::npos);
+  const std::vector<c64> values{{0, 1}, {2, 3}, {4, 5}, {6, 7}};
+  const Tensor z = from_values<c64>({2, 2}, values);
+  write_safetensors(folder / "z.safetensors", {{"z", z}});
+  write_state_dict(folder / "z.pt", {{"z", z}});
+  testing::write_bytes(folder / "z.npy", npy("<c8", "(2, 2)", values));
+  {
+    Hdf5File file = Hdf5File::create((folder / "z.h5").string());
+    file.create_dataset("z", {2, 2}, DType::c64).write({0, 0}, {2, 2}, values.data());
+  }
+  for (const char* name : {"z.safetensors", "z.pt", "z.npy", "z.h5"}) {
+    const DataArray array = DataFile::open((folder / name).string()).array("z");
+    EXPECT_TRUE(array.is_complex()) << name;
+    EXPECT_EQ(array.shape(), (Shape{2, 2, 2})) << name;
+    std::vector<float> column(4);
+    array.read({0, 1, 0}, {2, 1, 2}, column.data());
+    EXPECT_EQ(column, (std::vector<float>{2, 3, 6, 7})) << name;
+  }
+}
+
+TEST(DataFile, RefusesOtherFiles) {
+  const TemporaryFolder folder;
   testing::write_bytes(folder / "text.csv", "1,2,3");
   EXPECT_NE(message_of<DataError>([&] { DataFile::open((folder / "text.csv").string()); }), "");
   EXPECT_NE(message_of<DataError>([&] { DataFile::open((folder / "absent.pt").string()); }), "");
