@@ -25,6 +25,8 @@ Tensor read_values(const Hdf5Dataset& dataset, const Box& box) {
 Tensor read_dataset(const Hdf5Dataset& dataset, const Box& box) {
   if (dataset.dtype() == DType::f64) return read_values<double>(dataset, box);
   if (dataset.dtype() == DType::f32) return read_values<float>(dataset, box);
+  if (dataset.dtype() == DType::c64) return read_values<c64>(dataset, box);
+  if (dataset.dtype() == DType::c128) return read_values<c128>(dataset, box);
   const Tensor integers = read_values<std::int64_t>(dataset, box);
   const Tensor flags = empty(integers.shape(), DType::boolean);  // integers stand for masks: HDF5 has no bool
   copy_into(flags, integers);

@@ -16,7 +16,9 @@ namespace {
 
 struct GenerateArguments {
   GenerateOptions options;
-  std::optional<double> viscosity;  // the default is the problem's
+  // Of some problems alone; the defaults are the problem's.
+  std::optional<double> viscosity, viscous_above, velocity_std;
+  std::optional<std::string> coefficient;
 };
 
 std::string known_problems() {
@@ -25,6 +27,24 @@ std::string known_problems() {
     for (const std::string& name : part) names += (names.empty() ? "" : ", ") + name;
   }
   return names;
+}
+
+/// What is solved, with the options that were given; those of other problems are refused.
+GenerateOptions complete(const GenerateArguments& given) {
+  GenerateOptions options = given.options;
+  const bool is_flow = !is_pair_set(options.problem), is_burgers = options.problem == kBurgersSet, is_darcy = options.problem == kDarcySet;
+  if (is_flow) find_flow_set(options.problem);
+  if (is_burgers) options.viscosity = kBurgersViscosity;
+  const auto take = [&](const char* option, const auto& value, bool fits, const char* owners, auto& target) {
+    if (!value) return;
+    if (!fits) throw ConfigError(concat("generate: ", option, " ", *value, " means nothing for ", options.problem, ", only for ", owners, "; leave it out"));
+    target = *value;
+  };
+  take("--viscosity", given.viscosity, is_flow || is_burgers, "NS-* and Burgers1D", options.viscosity);
+  take("--viscous-above", given.viscous_above, is_flow, "NS-*", options.viscous_above);
+  take("--velocity-std", given.velocity_std, is_flow, "NS-*", options.velocity_std);
+  take("--coefficient", given.coefficient, is_darcy, "Darcy", options.coefficient);
+  return options;
 }
 
 void generate(const GenerateOptions& options, const CommandContext& context) {
@@ -54,15 +74,11 @@ Command generate_command() {
             arguments.add("--resolution", options.resolution, "points per side");
             arguments.add("--seed", options.seed, "data depend on it and the trajectory's number alone");
             arguments.add("--viscosity", given->viscosity, "NS: of the flow and of its tracer, default 4e-4; Burgers1D: default 0.01");
-            arguments.add("--viscous-above", options.viscous_above, "NS: cycles per side up to which the flow feels no viscosity");
-            arguments.add("--velocity-std", options.velocity_std, "NS: root mean square of a velocity component at time 0");
-            arguments.add("--coefficient", options.coefficient, "Darcy: two-phase or log-normal");
+            arguments.add("--viscous-above", given->viscous_above, "NS: cycles per side up to which the flow feels no viscosity; default 0");
+            arguments.add("--velocity-std", given->velocity_std, "NS: root mean square of a velocity component at time 0; default 0.39");
+            arguments.add("--coefficient", given->coefficient, "Darcy: two-phase (default) or log-normal");
             arguments.flag("--overwrite", options.overwrite, "replace an existing file");
-            return [given](CommandContext& context) {
-              if (is_pair_set(given->options.problem)) given->options.viscosity = kBurgersViscosity;
-              if (given->viscosity) given->options.viscosity = *given->viscosity;
-              generate(given->options, context);
-            };
+            return [given](CommandContext& context) { generate(complete(*given), context); };
           }};
 }
 

@@ -5,6 +5,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <fstream>
@@ -96,6 +97,29 @@ fs::path draw_panels(const fs::path& folder, const std::string& name, const std:
       script += concat(panel.is_error ? kErrorPalette : kFieldPalette, "set title ", quoted(panel.title), " noenhanced\nset cbrange [",
                        number(panel.lowest - room), ":", number(panel.highest + room), "]\nplot ", quoted(name + ".dat"), " index ",
                        block++, " matrix with image\n");
+    }
+  }
+  return draw(folder, name, data, script + "unset multiplot\n");
+}
+
+fs::path draw_lines(const fs::path& folder, const std::string& name, const std::vector<std::vector<Panel>>& rows) {
+  const bool has_errors = std::ranges::any_of(rows.front(), &Panel::is_error);
+  const std::size_t columns = has_errors ? 2 : 1;
+  std::string data;
+  std::string script = concat("set terminal pngcairo size ", 560 * columns, ",", 320 * rows.size(), "\nset output ", quoted(name + ".png"),
+                              "\nset multiplot layout ", rows.size(), ",", columns, "\nset grid\nset xlabel \"point\"\nset autoscale xfix\n");
+  int block = 0;
+  for (const auto& row : rows) {
+    for (const bool errors : {false, true}) {
+      const char* separator = "plot ";
+      for (const Panel& panel : row) {
+        if (panel.is_error != errors) continue;
+        for (std::size_t x = 0; x < panel.values.size(); ++x) data += concat(x, ' ', number(panel.values[x]), '\n');
+        data += "\n\n";
+        script += concat(separator, quoted(name + ".dat"), " index ", block++, " with lines title ", quoted(panel.title), " noenhanced");
+        separator = ", ";
+      }
+      if (!errors || has_errors) script += '\n';
     }
   }
   return draw(folder, name, data, script + "unset multiplot\n");

@@ -20,6 +20,9 @@ struct Panel {
 std::filesystem::path draw_panels(const std::filesystem::path& folder, const std::string& name,
                                   const std::vector<std::vector<Panel>>& rows);
 
+/// Fields of one dimension (ny is 1) in rows: those of a row as lines of one diagram, and errors in a diagram beside it. Likewise.
+std::filesystem::path draw_lines(const std::filesystem::path& folder, const std::string& name, const std::vector<std::vector<Panel>>& rows);
+
 /// A line of a diagram: points (x, y).
 struct Curve {
   std::string title;

@@ -34,9 +34,17 @@ ConfigValue row_of(const std::string& name, const Shape& shape, const std::strin
   return ConfigValue::map({{"name", name}, {"shape", to_config(shape)}, {"type", type}});
 }
 
-void append(ConfigValue& row, const ValueStatistics& statistics) {
+template <class Statistics>
+void append(ConfigValue& row, const Statistics& statistics) {
   const ConfigValue values = statistics.to_config();
   for (const auto& [key, value] : values.entries()) row.set(key, value);
+}
+
+template <class Statistics>
+void append_statistics_of(ConfigValue& row, const Tensor& values) {
+  Statistics statistics;
+  statistics.add(values);
+  append(row, statistics);
 }
 
 std::int64_t bytes_of(const fs::path& path) {
@@ -54,10 +62,12 @@ ConfigValue rows_of(const std::vector<StoredTensor>& tensors, Detail detail) {
   ConfigValue rows = ConfigValue::list();
   for (const StoredTensor& tensor : tensors) {
     ConfigValue row = row_of(tensor.name, tensor.shape, tensor.dtype ? std::string(name_of(*tensor.dtype)) : tensor.type);
-    if (detail == Detail::with_statistics && tensor.dtype && !is_complex(*tensor.dtype)) {
-      ValueStatistics statistics;
-      statistics.add(tensor.load());
-      append(row, statistics);
+    if (detail == Detail::with_statistics && tensor.dtype) {
+      if (is_complex(*tensor.dtype)) {
+        append_statistics_of<ComplexStatistics>(row, tensor.load());
+      } else {
+        append_statistics_of<ValueStatistics>(row, tensor.load());
+      }
     }
     rows.append(std::move(row));
   }
@@ -140,15 +150,16 @@ ConfigValue inspect_checkpoint(const fs::path& folder, Detail detail) {
   return result;
 }
 
-ValueStatistics statistics_of(const Hdf5Dataset& variable) {
+template <class Statistics, class Number>
+Statistics statistics_of(const Hdf5Dataset& variable) {
   constexpr std::int64_t kPart = 1 << 22;  // numbers
-  ValueStatistics statistics;
+  Statistics statistics;
   const Shape& shape = variable.shape();
   if (numel(shape) == 0) return statistics;
   if (shape.rank() == 0) {
-    double value = 0.0;
-    variable.read<double>({}, {}, &value);
-    statistics.add(std::span<const double>(&value, 1));
+    Number value{};
+    variable.read<Number>({}, {}, &value);
+    statistics.add(std::span<const Number>(&value, 1));
     return statistics;
   }
   // Slabs of the first two axes (trajectory, frame), as many frames at a time as fit.
@@ -158,14 +169,14 @@ ValueStatistics statistics_of(const Hdf5Dataset& variable) {
   const std::int64_t step = std::max<std::int64_t>(1, kPart / inner);
   Shape start = contiguous_strides(shape), count = shape;
   std::ranges::fill(start, 0);
-  std::vector<double> values;
+  std::vector<Number> values;
   for (std::int64_t outer = 0; outer < (split == 2 ? shape[0] : 1); ++outer) {
     if (split == 2) start[0] = outer, count[0] = 1;
     for (std::int64_t begin = 0; begin < shape[split - 1]; begin += step) {
       start[split - 1] = begin;
       count[split - 1] = std::min(step, shape[split - 1] - begin);
       values.resize(static_cast<std::size_t>(numel(count)));
-      variable.read<double>(start, count, values.data());
+      variable.read<Number>(start, count, values.data());
       statistics.add(values);
     }
   }
@@ -179,7 +190,8 @@ ConfigValue inspect_data(const fs::path& path, Detail detail) {
     const Hdf5Dataset variable = file.dataset(name);
     ConfigValue row = row_of(name, variable.shape(), std::string(name_of(variable.dtype())));
     row.set("chunks", to_config(variable.chunks()));
-    if (detail == Detail::with_statistics) append(row, statistics_of(variable));
+    if (detail == Detail::with_statistics && is_complex(variable.dtype())) append(row, statistics_of<ComplexStatistics, c128>(variable));
+    if (detail == Detail::with_statistics && !is_complex(variable.dtype())) append(row, statistics_of<ValueStatistics, double>(variable));
     rows.append(std::move(row));
   }
   result.set("bytes", bytes_of(path));

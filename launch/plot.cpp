@@ -6,8 +6,10 @@
 
 #include "launch/commands.h"
 #include "launch/data/dataset.h"
+#include "launch/data/stored_variable.h"
 #include "launch/field_file.h"
 #include "launch/gnuplot.h"
+#include "launch/run_model.h"
 #include "launch/trainer/metrics.h"
 #include "models/model_description.h"
 #include "models/normalization.h"
@@ -22,15 +24,40 @@ namespace fs = std::filesystem;
 
 struct PlotOptions {
   std::string path;
-  std::optional<std::string> output, truth, problem;
+  std::optional<std::string> output, truth, problem, data;
   std::int64_t trajectory = 0;
+  std::optional<int> frame;  // of the truth
 };
 
-/// One channel of one sample: (y, x) on the host.
-Panel panel_of(const std::string& title, const Tensor& fields, std::int64_t sample, std::int64_t channel) {
-  const Tensor field = view::slice(view::slice(fields, 0, sample, sample + 1), 1, channel, channel + 1);
-  Panel panel{.title = title, .ny = fields.size(-2), .nx = fields.size(-1), .values = {}};
-  if (fields.dtype() == DType::f64) {
+/// What is drawn of a sample (channel, space...): of complex numbers one part, of three axes of space the middle slice across one.
+struct Drawn {
+  std::int64_t channel = 0;
+  std::string name;
+  int part = 0;                // of real fields 0
+  std::optional<int> across{};  // axis of the sample
+};
+
+/// Pairs where the problem says that numbers are complex become such.
+Tensor joined_pairs(const Tensor& fields, const std::optional<Problem>& problem) {
+  return problem && problem->complex && !is_complex(fields.dtype()) ? view::as_complex(packed(fields)) : fields;
+}
+
+/// (y, x) on the host; of fields of one dimension ny is 1.
+Panel panel_of(const std::string& title, const Tensor& fields, std::int64_t sample, const Drawn& drawn) {
+  Tensor field = view::slice(view::slice(fields, 0, sample, sample + 1), 1, drawn.channel, drawn.channel + 1);
+  if (drawn.across) {
+    const int dim = *drawn.across + 1;
+    const std::int64_t middle = field.size(dim) / 2;
+    field = view::slice(field, dim, middle, middle + 1);
+  }
+  if (is_complex(field.dtype())) field = view::slice(view::as_real(field), field.rank(), drawn.part, drawn.part + 1);
+  field = packed(field);
+  std::vector<std::int64_t> extents;  // of the axes that are drawn
+  for (int dim = 2; dim < fields.rank(); ++dim) {
+    if (!drawn.across || dim != *drawn.across + 1) extents.push_back(fields.size(dim));
+  }
+  Panel panel{.title = title, .ny = extents.size() > 1 ? extents.front() : 1, .nx = extents.back(), .values = {}};
+  if (field.dtype() == DType::f64) {
     panel.values = to_host<double>(field);
   } else {
     for (const float value : to_host<float>(field)) panel.values.push_back(value);
@@ -85,56 +112,100 @@ std::string note(const FieldFile& file, const std::string& name) {
   return found == file.notes.end() ? "" : found->second;
 }
 
-/// Channels worth a picture: those that a model predicts.
-std::vector<std::pair<std::int64_t, std::string>> drawn_channels(const std::string& problem_name, std::int64_t count) {
-  std::vector<std::pair<std::int64_t, std::string>> drawn;
-  if (problem_name.empty()) {
-    for (std::int64_t channel = 0; channel < count; ++channel) drawn.emplace_back(channel, concat("channel ", channel));
-    return drawn;
-  }
-  const Problem problem = find_problem(problem_name);
-  for (std::size_t channel = 0; channel < problem.output.size(); ++channel) {
-    const Channel& about = problem.output[channel];
-    if (!about.masked && about.source == Source::file) drawn.emplace_back(static_cast<std::int64_t>(channel), about.name);
+/// Each part of each channel, and each slice of it. `rank`: of the fields (batch, channel, space...).
+std::vector<Drawn> parts_of(const std::vector<std::pair<std::int64_t, std::string>>& channels, const Tensor& fields) {
+  std::vector<Drawn> drawn;
+  for (const auto& [channel, name] : channels) {
+    for (int part = 0; part < (is_complex(fields.dtype()) ? 2 : 1); ++part) {
+      const std::string of_part = !is_complex(fields.dtype()) ? name : part == 0 ? "Re " + name : "Im " + name;
+      if (fields.rank() < 5) {
+        drawn.push_back({channel, of_part, part});
+        continue;
+      }
+      for (const int across : {1, 2, 3}) drawn.push_back({channel, concat(of_part, ", middle ", space_letter(3, across - 1)), part, across});
+    }
   }
   return drawn;
 }
 
+/// What is worth a picture: channels that a model predicts.
+std::vector<Drawn> drawn_of(const std::optional<Problem>& problem, const Tensor& fields) {
+  std::vector<std::pair<std::int64_t, std::string>> channels;
+  for (std::int64_t channel = 0; channel < fields.size(1); ++channel) {
+    if (!problem) {
+      channels.emplace_back(channel, concat("channel ", channel));
+      continue;
+    }
+    const Channel& about = problem->output.at(static_cast<std::size_t>(channel));
+    if (!about.masked && about.source == Source::file) channels.emplace_back(channel, about.name);
+  }
+  return parts_of(channels, fields);
+}
+
+/// Lines of fields of one dimension, else pictures.
+fs::path draw_fields(const fs::path& folder, const std::string& name, const Tensor& fields, const std::vector<std::vector<Panel>>& rows) {
+  return fields.rank() == 3 ? draw_lines(folder, name, rows) : draw_panels(folder, name, rows);
+}
+
+/// The problem that --problem or the file names: as the file describes it, or of the table.
+std::optional<Problem> problem_of(const PlotOptions& options, const FieldFile& file) {
+  const std::string name = options.problem.value_or(note(file, "problem")), description = note(file, "description");
+  if (name.empty()) return std::nullopt;
+  if (description.empty() || name != note(file, "problem")) return find_problem(name);
+  return problem_from_config(parse_json(description, options.path));
+}
+
+/// The frame that a prediction from frame `first` reaches, if it says its lead time or the problem's samples have but one.
+std::optional<int> frame_reached(const Problem& problem, int first, const Tensor& time) {
+  if (problem.steady) return 0;
+  if (time.defined()) return first + static_cast<int>(std::lround(to_number(view::slice(view::reshape(packed(time), {time.numel()}), 0, 0, 1))));
+  std::optional<int> reached;
+  for (const FramePair& pair : frame_pairs(problem.times)) {
+    if (pair.first != first || pair.second == first) continue;
+    if (reached) return std::nullopt;
+    reached = pair.second;
+  }
+  return reached;
+}
+
 /// The truth that belongs to a prediction of `trident predict`, from the data set that its input came from.
-Tensor truth_of(const PlotOptions& options, const FieldFile& file, const std::string& problem) {
+Tensor truth_of(const PlotOptions& options, const FieldFile& file, const std::optional<Problem>& problem) {
   if (!options.truth) return {};
   const std::string trajectory = note(file, "trajectory"), frame = note(file, "frame");
-  if (problem.empty() || trajectory.empty() || !file.find("time").defined()) {
-    throw ConfigError(concat("--truth: ", options.path, " does not say which frame it starts from; it must come from trident predict with ",
-                             "--problem, --trajectory and --time"));
+  const std::optional<int> reached =
+      options.frame || !problem || frame.empty() ? options.frame : frame_reached(*problem, std::stoi(frame), file.find("time"));
+  if (!problem || trajectory.empty() || !reached) {
+    throw ConfigError(concat("--truth: ", options.path, " does not say which frame it is to be compared with; it must come from trident predict with ",
+                             "--problem, --trajectory and --time, or --frame says it"));
   }
-  const double time = to_number(view::slice(view::reshape(file.find("time"), {file.find("time").numel()}), 0, 0, 1));
-  return read_frames(*options.truth, find_problem(problem), std::stoll(trajectory),
-                     {std::stoi(frame) + static_cast<int>(std::lround(time))});
+  return read_frames(*options.truth, *problem, std::stoll(trajectory), {*reached});
 }
 
 /// Rows are channels; columns input, truth, prediction and error.
 fs::path plot_prediction(const PlotOptions& options, const FieldFile& file, const fs::path& folder) {
-  const Tensor input = file.find("input");
-  Tensor output = file.find("output");
-  if (output.rank() == 5) {  // of a roll-out the last step
-    output = packed(view::slice(output, 1, output.size(1) - 1, output.size(1)));
-    output = view::reshape(output, {output.size(0), output.size(2), output.size(3), output.size(4)});
+  const std::optional<Problem> problem = problem_of(options, file);
+  const Tensor input = joined_pairs(file.find("input"), problem);
+  Tensor output = joined_pairs(file.find("output"), problem);
+  if (output.rank() == input.rank() + 1) {  // of a roll-out the last step
+    Shape shape{output.size(0)};
+    for (int dim = 2; dim < output.rank(); ++dim) shape.push_back(output.size(dim));
+    output = view::reshape(packed(view::slice(output, 1, output.size(1) - 1, output.size(1))), shape);
   }
-  const std::string problem = options.problem.value_or(note(file, "problem"));
   const Tensor truth = truth_of(options, file, problem);
   std::vector<std::vector<Panel>> rows;
-  for (const auto& [channel, name] : drawn_channels(problem, output.size(1))) {
-    std::vector<Panel> row{panel_of(name + ": input", input, 0, channel), panel_of(name + ": prediction", output, 0, channel)};
+  for (const Drawn& drawn : drawn_of(problem, output)) {
+    std::vector<Panel> row;
+    if (drawn.channel < input.size(1)) row.push_back(panel_of(drawn.name + ": input", input, 0, drawn));
+    row.push_back(panel_of(drawn.name + ": prediction", output, 0, drawn));
     if (truth.defined()) {
-      row.insert(row.begin() + 1, panel_of(name + ": truth", truth, 0, channel));
-      const Panel error = difference(name + ": prediction - truth", row[2], row[1]);
-      share_range(row, Panel(row[1]));
-      row.push_back(error);
+      const Panel reference = panel_of(drawn.name + ": truth", truth, 0, drawn), prediction = row.back();
+      row.insert(row.end() - 1, reference);
+      share_range(row, reference);
+      row.push_back(difference(drawn.name + ": prediction - truth", prediction, reference));
     }
     rows.push_back(std::move(row));
   }
-  return draw_panels(folder, "prediction", rows);
+  return draw_fields(folder, "prediction", output, rows);
 }
 
 /// What `trident evaluate --output` wrote: the first sample of a case.
@@ -149,32 +220,49 @@ fs::path plot_evaluation(const FieldFile& file, const fs::path& folder) {
   const auto prediction = std::ranges::find_if(
       file.tensors, [&](const NamedTensor& field) { return field.name.starts_with(frames) && !ends(field, "/label"); });
   std::vector<std::vector<Panel>> rows;
-  for (std::int64_t channel = 0; channel < label->tensor.size(1); ++channel) {
-    const std::string name = concat("channel ", channel);
-    std::vector<Panel> row{panel_of(name + ": input", input, 0, channel), panel_of(name + ": truth", label->tensor, 0, channel),
-                           panel_of(concat(name, ": ", prediction->name), prediction->tensor, 0, channel)};
-    const Panel error = difference(name + ": prediction - truth", row[2], row[1]);
-    share_range(row, Panel(row[1]));
-    row.push_back(error);
+  for (const Drawn& drawn : drawn_of(std::nullopt, label->tensor)) {
+    std::vector<Panel> row;
+    if (drawn.channel < input.size(1)) row.push_back(panel_of(drawn.name + ": input", input, 0, drawn));
+    const Panel reference = panel_of(drawn.name + ": truth", label->tensor, 0, drawn);
+    const Panel predicted = panel_of(concat(drawn.name, ": ", prediction->name), prediction->tensor, 0, drawn);
+    row.insert(row.end(), {reference, predicted});
+    share_range(row, reference);
+    row.push_back(difference(drawn.name + ": prediction - truth", predicted, reference));
     rows.push_back(std::move(row));
   }
-  return draw_panels(folder, "evaluation", rows);
+  return draw_fields(folder, "evaluation", label->tensor, rows);
+}
+
+/// The problem of a data set: of the table, or of the user's own as the run file of --data describes it.
+Problem problem_of_data(const PlotOptions& options) {
+  if (!options.data) return find_problem(*options.problem);
+  RunFile run = read_run(*options.data, {});
+  follow_model(run.config.model, run.config.data);
+  std::string paths;
+  for (const auto* entries : {&run.config.data.train, &run.config.data.validation}) {
+    for (const DataEntry& entry : *entries) {
+      if (fs::weakly_canonical(entry.path) == fs::weakly_canonical(options.path)) return problem_of(run.config.data, entry);
+      paths += (paths.empty() ? "" : ", ") + entry.path;
+    }
+  }
+  throw ConfigError(concat("plot: ", options.path, " is no data set of ", *options.data, ", which has ", paths.empty() ? "none" : paths,
+                           "; give one of them, or another run file"));
 }
 
 /// One trajectory of a data set: rows are channels, columns frames.
 fs::path plot_data(const PlotOptions& options, const fs::path& folder) {
-  if (!options.problem) throw ConfigError("plot: of a data set, --problem says what its fields are");
-  const Problem problem = find_problem(*options.problem);
-  const std::vector<int> frames = problem.steady ? std::vector<int>{0} : std::vector<int>{0, 7, 14};
+  const Problem problem = problem_of_data(options);
+  const int last = open_field_source(problem, options.path, ChunkOrder::number)->num_frames() - 1;
+  const std::vector<int> frames = last == 0 ? std::vector{0} : last == 1 ? std::vector{0, 1} : std::vector{0, last / 2, last};
   const Tensor fields = read_frames(options.path, problem, options.trajectory, frames);
   std::vector<std::vector<Panel>> rows;
-  for (const auto& [channel, name] : drawn_channels(*options.problem, fields.size(1))) {
+  for (const Drawn& drawn : drawn_of(problem, fields)) {
     std::vector<Panel>& row = rows.emplace_back();
     for (std::size_t index = 0; index < frames.size(); ++index) {
-      row.push_back(panel_of(concat(name, ": frame ", frames[index]), fields, static_cast<std::int64_t>(index), channel));
+      row.push_back(panel_of(concat(drawn.name, ": frame ", frames[index]), fields, static_cast<std::int64_t>(index), drawn));
     }
   }
-  return draw_panels(folder, "data", rows);
+  return draw_fields(folder, "data", fields, rows);
 }
 
 Curve curve_of(const std::vector<ConfigValue>& rows, const std::string& key) {
@@ -213,11 +301,11 @@ void plot(const PlotOptions& options, CommandContext& context) {
   fs::path picture;
   if (fs::exists(path / "metrics.jsonl")) {
     picture = plot_run(path, folder);
-  } else if (options.problem && (fs::is_directory(path) || is_hdf5_name(options.path))) {
+  } else if (options.data || (options.problem && (fs::is_directory(path) || is_hdf5_name(options.path)))) {
     picture = plot_data(options, folder);
   } else {
     if (fs::is_directory(path))
-      throw ConfigError(concat(options.path, ": is no run (it has no metrics.jsonl); of a data set give --problem"));
+      throw ConfigError(concat(options.path, ": is no run (it has no metrics.jsonl); of a data set give --problem or --data"));
     const FieldFile file = read_field_file(options.path);
     picture = file.find("output").defined() ? plot_prediction(options, file, folder) : plot_evaluation(file, folder);
   }
@@ -237,7 +325,9 @@ Command plot_command() {
             arguments.add("--output", options->output, "folder of the picture (default: beside what is drawn)");
             arguments.add("--truth", options->truth, "data set that the input of a prediction came from");
             arguments.add("--problem", options->problem, "problem of a data set");
+            arguments.add("--data", options->data, "run file that describes a data set of your own");
             arguments.add("--trajectory", options->trajectory, "trajectory of a data set");
+            arguments.add("--frame", options->frame, "frame of the truth, where the prediction does not say it");
             return [options](CommandContext& context) { plot(*options, context); };
           }};
 }

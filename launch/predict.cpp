@@ -31,10 +31,13 @@ std::array<std::int64_t, 2> points_of(const Model& model, const Tensor& input) {
   return {model->num_dims() > 1 ? input.size(last - 1) : 1, input.size(last)};
 }
 
-Notes notes_of(const QuestionOptions& options) {
+Notes notes_of(const QuestionOptions& options, const std::optional<Problem>& problem) {
   Notes notes;
   // What `trident plot` needs to find names and the truth.
-  if (!options.problem.empty()) notes["problem"] = options.problem;
+  if (problem) {
+    notes["problem"] = options.problem;
+    notes["description"] = to_json(to_config(*problem), 0);
+  }
   if (options.trajectory) {
     notes["trajectory"] = std::to_string(*options.trajectory);
     notes["frame"] = std::to_string(options.frame);
@@ -70,7 +73,7 @@ Shape predict_here(const PredictOptions& options, DType precision, CommandContex
   const Tensor output = predictor.answer_part(request, input);
 
   const Shape shape = answer_shape(model, request);
-  FieldFileWriter file(options.output, answer_fields(request, shape), notes_of(options.question), mesh.world());
+  FieldFileWriter file(options.output, answer_fields(request, shape), notes_of(options.question, question.problem), mesh.world());
   if (mesh.coordinate(Axis::tensor) == 0) {  // its other ranks have the same
     file.write("input", asked, input, model->num_dims(), pairs);
     file.write("output", answered, output, model->num_dims(), pairs);
@@ -82,11 +85,13 @@ Shape predict_here(const PredictOptions& options, DType precision, CommandContex
 
 Shape predict_there(const PredictOptions& options, CommandContext& context) {
   if constexpr (build::kHasGrpc) {
-    const Question question = ask(options.question, {});
+    Client client(*options.server);
+    // The service knows the problems of the user's own that its models were trained on.
+    const Question question = ask(options.question, options.question.problem.empty() ? ModelDescription{} : client.description(options.model));
     PredictionRequest request = question.request;
     request.input = question.read_all();
-    const Tensor output = Client(*options.server).predict(options.model, request);
-    FieldFileWriter file(options.output, answer_fields(request, output.shape()), notes_of(options.question), *context.session.world());
+    const Tensor output = client.predict(options.model, request);
+    FieldFileWriter file(options.output, answer_fields(request, output.shape()), notes_of(options.question, question.problem), *context.session.world());
     file.write("input", whole_box(request.input.shape()), request.input);
     file.write("output", whole_box(output.shape()), output);
     if (request.time.defined()) file.write("time", whole_box(request.time.shape()), request.time);

@@ -77,7 +77,9 @@ Question ask(const QuestionOptions& options, const ModelDescription& description
   if (options.trajectory && options.problem.empty()) {
     throw ConfigError("--trajectory: the input is then a data set, and --problem says what its fields are");
   }
-  Question question = options.trajectory ? question_on_frame(options, problem_named(description, options.problem)) : question_of_file(options);
+  const auto problem = options.problem.empty() ? std::nullopt : std::optional(problem_named(description, options.problem));
+  Question question = options.trajectory ? question_on_frame(options, *problem) : question_of_file(options);
+  question.problem = problem;
   const Tensor& input = question.request.input;
   question.request.problem = options.problem;
   question.request.steps = options.steps;

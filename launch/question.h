@@ -21,6 +21,7 @@ struct QuestionOptions {
 };
 
 struct Question {
+  std::optional<Problem> problem{};  // that the request names
   PredictionRequest request;  // its input has extents and a type, but no memory for its numbers
   /// Pieces of the input, one behind the other, of fields with `num_dims` axes of space; pairs: and a last one of real and imaginary parts.
   std::function<Tensor(const FieldPieces& pieces, int num_dims, bool pairs)> read;

@@ -6,6 +6,7 @@
 #include <span>
 
 #include "runtime/config.h"
+#include "runtime/tensor/dtype.h"
 #include "runtime/tensor/tensor.h"
 
 namespace trident {
@@ -43,6 +44,19 @@ class ValueStatistics {
   Moments moments_;
   std::int64_t non_finite_ = 0;
   double minimum_ = std::numeric_limits<double>::infinity(), maximum_ = -std::numeric_limits<double>::infinity();
+};
+
+/// The same of complex numbers.
+class ComplexStatistics {
+ public:
+  void add(std::span<const c128> values);
+  void add(const Tensor& values);
+
+  /// {"min", "max": of magnitudes, "mean", "mean_imag", "std": of the distances from the mean, "non_finite"}.
+  ConfigValue to_config() const;
+
+ private:
+  ValueStatistics magnitude_, real_, imag_;
 };
 
 }  // namespace trident

@@ -13,7 +13,27 @@ namespace trident {
 struct Client::Implementation {
   std::string address;
   std::unique_ptr<inference::GRPCInferenceService::Stub> stub;
+
+  std::string place_of(const std::string& model) const { return concat("server ", address, ", model \"", model, "\""); }
 };
+
+namespace {
+
+/// What the server refuses is for whoever asked; all else is a matter of the way there.
+void require_ok(const grpc::Status& status, const std::string& where) {
+  if (status.ok()) return;
+  switch (status.error_code()) {
+    case grpc::StatusCode::INVALID_ARGUMENT:
+    case grpc::StatusCode::NOT_FOUND:
+    case grpc::StatusCode::UNIMPLEMENTED:
+      throw ConfigError(concat(where, ": ", status.error_message()));
+    default:
+      throw CommunicationError(concat(where, ": ", status.error_message(), " (gRPC status ", static_cast<int>(status.error_code()),
+                                      "); is the server up, and the address right?"));
+  }
+}
+
+}  // namespace
 
 Client::Client(const std::string& address) : implementation_(std::make_unique<Implementation>()) {
   grpc::ChannelArguments arguments;
@@ -29,7 +49,7 @@ Client::Client(Client&&) noexcept = default;
 Client& Client::operator=(Client&&) noexcept = default;
 
 Tensor Client::predict(const std::string& model, const PredictionRequest& request) {
-  const std::string where = concat("server ", implementation_->address, ", model \"", model, "\"");
+  const std::string where = implementation_->place_of(model);
   constexpr std::int64_t most = std::numeric_limits<std::int32_t>::max();
   if (bytes_of(request) > most) {
     throw ConfigError(
@@ -39,17 +59,20 @@ Tensor Client::predict(const std::string& model, const PredictionRequest& reques
   encode_request(request, model, &message);
   inference::ModelInferResponse reply;
   grpc::ClientContext context;
-  const grpc::Status status = implementation_->stub->ModelInfer(&context, message, &reply);
-  if (status.ok()) return decode_reply(std::move(reply));
-  switch (status.error_code()) {
-    case grpc::StatusCode::INVALID_ARGUMENT:
-    case grpc::StatusCode::NOT_FOUND:
-    case grpc::StatusCode::UNIMPLEMENTED:
-      throw ConfigError(concat(where, ": ", status.error_message()));
-    default:
-      throw CommunicationError(concat(where, ": ", status.error_message(), " (gRPC status ", static_cast<int>(status.error_code()),
-                                      "); is the server up, and the address right?"));
-  }
+  require_ok(implementation_->stub->ModelInfer(&context, message, &reply), where);
+  return decode_reply(std::move(reply));
+}
+
+ModelDescription Client::description(const std::string& model) {
+  inference::ModelConfigRequest message;
+  message.set_name(model);
+  inference::ModelConfigResponse reply;
+  grpc::ClientContext context;
+  const std::string where = implementation_->place_of(model);
+  require_ok(implementation_->stub->ModelConfig(&context, message, &reply), where);
+  const auto found = reply.config().parameters().find(kProblemsParameter);
+  if (found == reply.config().parameters().end()) return {};
+  return read_model_description(parse_json(found->second.string_value(), where));
 }
 
 }  // namespace trident

@@ -4,6 +4,7 @@
 #include <memory>
 #include <string>
 
+#include "models/model_description.h"
 #include "models/prediction.h"
 
 namespace trident {
@@ -27,6 +28,8 @@ class Client {
   /// What the model called `model` answers there, as the same prediction here would. Throws ConfigError where the server refuses the
   /// request, CommunicationError where it cannot be reached or does not answer.
   Tensor predict(const std::string& model, const PredictionRequest& request);
+  /// The problems that the model was trained on there; none if it does not say. Throws as predict() does.
+  ModelDescription description(const std::string& model);
 
  private:
   struct Implementation;

@@ -37,7 +37,8 @@ ServedModel serve_model(const std::string& name, LoadedModel loaded, DType preci
                         .num_out_channels = model->num_out_channels(),
                         .num_dims = model->num_dims(),
                         .complex = model->is_complex(),
-                        .uses_time = model->uses_time()};
+                        .uses_time = model->uses_time(),
+                        .problems = ready->loaded.description ? to_json(*ready->loaded.description, 0) : ""};
   served.answer_shape = [ready](const PredictionRequest& request) {
     if (!request.problem.empty()) problem_named(ready->description, request.problem);  // throws before the request waits
     return answer_shape(ready->loaded.model, request);

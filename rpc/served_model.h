@@ -11,12 +11,16 @@
 
 namespace trident {
 
+/// The parameter of a model's configuration that carries ServedDescription::problems.
+inline constexpr const char* kProblemsParameter = "trident.json";
+
 /// What clients are told of a model.
 struct ServedDescription {
   std::string name;
   int num_channels = 0, num_out_channels = 0, num_dims = 2;
   bool complex = false;  // fields travel as pairs of reals on a last axis
   bool uses_time = false;
+  std::string problems;  // trident.json: what fields and times of requests that name a problem are; may be empty
   std::int64_t max_batch_size = 256;
 };
 

@@ -203,6 +203,7 @@ void configure(const ServedDescription& model, inference::ModelConfig* config) {
   if (model.uses_time) add(config->mutable_input(), "time", inference::TYPE_FP32, {1});
   add(config->mutable_input(), "pixel_mask", inference::TYPE_BOOL, {model.num_out_channels})->set_optional(true);
   add(config->mutable_output(), "output", inference::TYPE_FP32, field_axes(model, model.num_out_channels));
+  if (!model.problems.empty()) (*config->mutable_parameters())[kProblemsParameter].set_string_value(model.problems);
 }
 
 void set(inference::StatisticDuration* target, const DurationSum& sum) {

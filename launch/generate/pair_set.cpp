@@ -13,9 +13,6 @@
 namespace trident {
 namespace {
 
-constexpr const char* kDarcy = "Darcy";
-constexpr const char* kBurgers = "Burgers1D";
-
 Medium medium_named(const std::string& name) {
   std::string allowed;
   for (const auto& [medium, text] : config_names(Medium{})) {
@@ -80,12 +77,12 @@ void generate_burgers(const GenerateOptions& options, Communicator& world) {
 
 }  // namespace
 
-std::vector<std::string> pair_set_names() { return {kDarcy, kBurgers}; }
+std::vector<std::string> pair_set_names() { return {kDarcySet, kBurgersSet}; }
 
-bool is_pair_set(const std::string& name) { return name == kDarcy || name == kBurgers; }
+bool is_pair_set(const std::string& name) { return name == kDarcySet || name == kBurgersSet; }
 
 void generate_pair_set(const GenerateOptions& options, Communicator& world) {
-  if (options.problem == kDarcy) return generate_darcy(options, world);
+  if (options.problem == kDarcySet) return generate_darcy(options, world);
   generate_burgers(options, world);
 }
 

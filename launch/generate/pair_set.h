@@ -10,6 +10,8 @@ namespace trident {
 
 class Communicator;
 
+inline constexpr const char* kDarcySet = "Darcy";
+inline constexpr const char* kBurgersSet = "Burgers1D";
 std::vector<std::string> pair_set_names();
 bool is_pair_set(const std::string& name);
 
