@@ -67,6 +67,7 @@ void ComplexStatistics::add(std::span<const c128> values) {
   std::vector<double> magnitudes, reals, imags;
   for (const c128 value : values) {
     magnitudes.push_back(std::abs(value));
+    if (!std::isfinite(magnitudes.back())) continue;  // counted with the magnitudes
     reals.push_back(value.real());
     imags.push_back(value.imag());
   }

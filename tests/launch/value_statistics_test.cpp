@@ -40,5 +40,17 @@ TEST(ValueStatistics, CountsWhatIsNotFiniteApart) {
 
 TEST(ValueStatistics, OfNothingHasNoNumbers) { EXPECT_TRUE(ValueStatistics().to_config().entries().empty()); }
 
+TEST(ComplexStatistics, OfThreeNumbersByHand) {
+  ComplexStatistics statistics;
+  statistics.add(from_values<c64>({4}, std::vector<c64>{{0, 1}, {0, 3}, {3, 2}, {NAN, 0}}));
+  const ConfigValue values = statistics.to_config();
+  EXPECT_EQ(values.find("mean")->as_number(), 1.0);
+  EXPECT_EQ(values.find("mean_imag")->as_number(), 2.0);
+  EXPECT_DOUBLE_EQ(values.find("std")->as_number(), std::sqrt((2.0 + 2.0 + 4.0) / 3.0));
+  EXPECT_EQ(values.find("min")->as_number(), 1.0);
+  EXPECT_DOUBLE_EQ(values.find("max")->as_number(), std::sqrt(13.0));
+  EXPECT_EQ(values.find("non_finite")->as_integer(), 1);
+}
+
 }  // namespace
 }  // namespace trident

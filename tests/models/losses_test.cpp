@@ -6,6 +6,7 @@
 
 #include "runtime/autograd/tape.h"
 #include "runtime/error.h"
+#include "runtime/ops/complex.h"
 #include "runtime/ops/shape.h"
 #include "runtime/tensor/create.h"
 #include "tests/support/gradcheck.h"
@@ -125,6 +126,45 @@ TEST(Loss, OfAPerfectPredictionIsNoSourceOfNaN) {
 TEST(Loss, RefusesNormsPerRank) { EXPECT_THROW(Loss({.norm = kH1}, 1, LossScope::per_rank, Mesh()), ConfigError); }
 
 TEST(Loss, RefusesGroupsPastTheChannels) { EXPECT_THROW(Loss(kGrouped, 2, LossScope::global, Mesh()), ConfigError); }
+
+TEST(Loss, OfFieldsOfOneAndThreeDimensionsIsThatOfTheSameNumbersInTwo) {
+  const Tensor label = random_tensor({2, 3, 2, 12}, 1), output = random_tensor({2, 3, 2, 12}, 2);
+  for (const int p : {1, 2}) {
+    const Loss loss({.p = p, .groups = kGrouped.groups}, 3, LossScope::global, Mesh());
+    const double expected = to_number(loss.share(output, label, loss.totals({&label, 1})));
+    for (const Shape& shape : {Shape{2, 3, 24}, Shape{2, 3, 2, 3, 4}}) {
+      const Tensor same = reshape(label, shape);
+      EXPECT_NEAR(to_number(loss.share(reshape(output, shape), same, loss.totals({&same, 1}))), expected, 1e-15);
+    }
+  }
+}
+
+/// Losses of complex fields by hand: one sample, one channel, the error (3 + 4i, 0), the label (5, 12i).
+double complex_loss(const LossDescription& description, const Shape& shape = {1, 1, 2}) {
+  const Tensor label = reshape(from_values<c128>({2}, std::vector<c128>{{5, 0}, {0, 12}}), shape);
+  const Tensor output = reshape(from_values<c128>({2}, std::vector<c128>{{8, 4}, {0, 12}}), shape);
+  const Loss loss(description, 1, LossScope::global, Mesh());
+  return to_number(loss.share(output, label, loss.totals({&label, 1})));
+}
+
+TEST(Loss, OfComplexFieldsMeasuresMagnitudes) {
+  EXPECT_NEAR(complex_loss({.p = 1, .groups = {{0, 1}}}), 5.0 / 17.0, 1e-9);
+  EXPECT_NEAR(complex_loss({.p = 2, .groups = {{0, 1}}}), 25.0 / 169.0, 1e-9);
+  EXPECT_NEAR(complex_loss({.norm = NormLoss{.kind = NormKind::lp, .axes = 1, .p = 2.0}}), 5.0 / 13.0, 1e-8);
+  EXPECT_NEAR(complex_loss({.norm = NormLoss{.kind = NormKind::lp, .axes = 1, .p = 1.0}}), 5.0 / 17.0, 1e-8);
+  EXPECT_NEAR(complex_loss({.norm = NormLoss{.kind = NormKind::lp, .axes = 2, .p = 3.0}}, {1, 1, 2, 1}),
+              std::cbrt(125.0) / std::cbrt(125.0 + 1728.0), 1e-8);
+}
+
+TEST(Loss, OfComplexFieldsHasGradientsOfBothParts) {
+  const Tensor label = complex(random_tensor({2, 1, 4}, 1), random_tensor({2, 1, 4}, 2));
+  for (const NormKind kind : {NormKind::lp, NormKind::h1}) {
+    const Loss loss({.norm = NormLoss{.kind = kind, .axes = 1}}, 1, LossScope::global, Mesh());
+    const LossTotals totals = loss.totals({&label, 1});
+    EXPECT_TRUE(testing::gradcheck([&](const auto& in) { return loss.share(complex(in[0], in[1]), label, totals); },
+                                   {random_tensor({2, 1, 4}, 3), random_tensor({2, 1, 4}, 4)}));
+  }
+}
 
 }  // namespace
 }  // namespace trident

@@ -36,5 +36,16 @@ TEST(Normalization, FillsMaskedChannelsWithTheLoadersConstant) {
   EXPECT_EQ(to_host<float>(x), (std::vector<float>{0, 0, 7, 7, 0, 0, 7, 7}));
 }
 
+TEST(Normalization, OfComplexFieldsHasComplexMeans) {
+  const std::vector<Channel> channels{{.name = "psi", .mean = 1.0, .std = 2.0, .mean_imag = -1.0}};
+  const Tensor x = from_values<c64>({1, 1, 2}, std::vector<c64>{{1, -1}, {5, 3}});
+  const Tensor y = normalize(x, channels, 1);
+  EXPECT_EQ(to_host<c64>(y), (std::vector<c64>{{0, 0}, {2, 2}}));
+  EXPECT_EQ(to_host<c64>(denormalize(y, channels, 1)), to_host<c64>(x));
+  std::vector<float> pairs{1, -1, 5, 3};
+  normalize_pairs(channels.front(), pairs);
+  EXPECT_EQ(pairs, (std::vector<float>{0, 0, 2, 2}));
+}
+
 }  // namespace
 }  // namespace trident

@@ -5,6 +5,7 @@
 #include "runtime/autograd/tape.h"
 #include "runtime/error.h"
 #include "runtime/ops/elementwise.h"
+#include "runtime/ops/reduce.h"
 #include "runtime/tensor/copy.h"
 #include "runtime/tensor/create.h"
 #include "runtime/tensor/view.h"
@@ -56,6 +57,17 @@ TEST(Complex, TheGradientIsThatOfBothParts) {
   const Tensor z = leaf(complex(from_values<double>({1}, std::vector<double>{3}), from_values<double>({1}, std::vector<double>{5})));
   backward(real(z) * real(z) + affine(imag(z), 7.0));
   EXPECT_EQ(gradient_of(z).data<c128>()[0], c128(6, 7));
+}
+
+TEST(Complex, MagnitudesHaveGradientsAndNoneAtZero) {
+  const Tensor a = random_tensor({2, 3}, 1), b = random_tensor({2, 3}, 2);
+  EXPECT_TRUE(gradcheck([](const auto& in) { return magnitude(complex(in[0], in[1])); }, {a, b}));
+  const Tensor z = leaf(from_values<c128>({2}, std::vector<c128>{{3, -4}, {0, 0}}));
+  const Tensor y = magnitude(z);
+  EXPECT_TENSOR_NEAR(y, from_values<double>({2}, std::vector<double>{5, 0}), 0);
+  backward(sum(y));
+  EXPECT_NEAR(std::abs(gradient_of(z).data<c128>()[0] - c128(0.6, -0.8)), 0.0, 1e-15);
+  EXPECT_EQ(gradient_of(z).data<c128>()[1], c128(0, 0));
 }
 
 }  // namespace
