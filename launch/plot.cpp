@@ -112,7 +112,7 @@ std::string note(const FieldFile& file, const std::string& name) {
   return found == file.notes.end() ? "" : found->second;
 }
 
-/// Each part of each channel, and each slice of it. `rank`: of the fields (batch, channel, space...).
+/// Each part of each channel, and each slice of it.
 std::vector<Drawn> parts_of(const std::vector<std::pair<std::int64_t, std::string>>& channels, const Tensor& fields) {
   std::vector<Drawn> drawn;
   for (const auto& [channel, name] : channels) {

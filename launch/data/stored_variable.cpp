@@ -71,8 +71,8 @@ std::string StoredVariable::where(std::int64_t row, const Place& place) const {
   return text;
 }
 
-void StoredVariable::require_finite(const float* values, const Shape& start, const Shape& count, const Shape& stride,
-                                    const std::string& where) const {
+void StoredVariable::require_finite(const float* values, const Shape& start, const Shape& count, const Shape& stride, std::int64_t row,
+                                    const Place& place) const {
   const float* const end = values + numel(count);
   const float* const bad = std::find_if(values, end, [](float value) { return !std::isfinite(value); });
   if (bad == end) return;
@@ -84,7 +84,7 @@ void StoredVariable::require_finite(const float* values, const Shape& start, con
     if (axis == 'c') channel = index;
     if (axis == 'z' || axis == 'y' || axis == 'x') point = concat(index, point.empty() ? "" : ", ", point);
   }
-  throw DataError(concat(where, ", channel ", channel, ", point (", point, "): found ", *bad,
+  throw DataError(concat(where(row, place), ", channel ", channel, ", point (", point, "): found ", *bad,
                          ", expected finite numbers; repair the file or leave the trajectory out"));
 }
 
@@ -110,7 +110,7 @@ void StoredVariable::read(std::int64_t row, const Place& place, int first, int c
   } catch (const DataError& error) {
     throw DataError(concat(where(row, place), ": cannot be read: ", error.what()));
   }
-  require_finite(read, start, counts, stride, where(row, place));
+  require_finite(read, start, counts, stride, row, place);
   if (!in_order) {
     const Tensor turned = view::permute(other, order);
     copy_into(from_memory(target, turned.shape(), DType::f32, nullptr), turned);

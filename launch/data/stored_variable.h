@@ -33,7 +33,8 @@ class StoredVariable {
 
  private:
   std::string where(std::int64_t row, const Place& place) const;
-  void require_finite(const float* values, const Shape& start, const Shape& count, const Shape& stride, const std::string& where) const;
+  /// Of the block of the file at `start`.
+  void require_finite(const float* values, const Shape& start, const Shape& count, const Shape& stride, std::int64_t row, const Place& place) const;
 
   std::string path_;
   std::string axes_;
