@@ -75,7 +75,7 @@ TEST(SampleExchange, ALoaderGivesTheBatchesOfRanksThatReadEverything) {
                           .micro_batches = 2,
                           .rank = mesh.coordinate(Axis::data),
                           .num_ranks = mesh.size(Axis::data),
-                          .part = [&](std::int64_t ny, std::int64_t nx) { return rectangle_of(mesh, ny, nx); },
+                          .part = [&](const Shape& extents) { return box_of(extents, rectangle_of(mesh, extents[0], extents[1])); },
                           .shuffle = true,
                           .epochs = 2,
                           .dtype = DType::f64};
