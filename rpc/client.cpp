@@ -7,6 +7,8 @@
 #include "rpc/engine.h"
 #include "rpc/inference.grpc.pb.h"
 #include "rpc/tensor_codec.h"
+#include "runtime/tensor/copy.h"
+#include "runtime/tensor/view.h"
 
 namespace trident {
 
@@ -55,12 +57,17 @@ Tensor Client::predict(const std::string& model, const PredictionRequest& reques
     throw ConfigError(
         concat(where, ": the request has ", bytes_of(request), " bytes, and a message carries at most ", most, "; send a smaller batch"));
   }
+  // The protocol has no complex type: parts travel on a last axis of 2.
+  const bool complex = is_complex(request.input.dtype());
+  PredictionRequest sent = request;
+  if (complex) sent.input = view::as_real(packed(request.input));
   inference::ModelInferRequest message;
-  encode_request(request, model, &message);
+  encode_request(sent, model, &message);
   inference::ModelInferResponse reply;
   grpc::ClientContext context;
   require_ok(implementation_->stub->ModelInfer(&context, message, &reply), where);
-  return decode_reply(std::move(reply));
+  const Tensor output = decode_reply(std::move(reply));
+  return complex ? view::as_complex(packed(output)) : output;
 }
 
 ModelDescription Client::description(const std::string& model) {
