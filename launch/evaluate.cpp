@@ -6,6 +6,7 @@
 #include "checkpoint/model_directory.h"
 #include "launch/commands.h"
 #include "launch/data/fitted_normalization.h"
+#include "launch/device_choice.h"
 #include "launch/evaluation.h"
 #include "launch/mesh_choice.h"
 #include "launch/run_model.h"
@@ -127,13 +128,13 @@ void evaluate(const EvaluateOptions& options, CommandContext& context) {
   const MeshLoad load{.models = {model_config},
                       .batch = batch_size_of(run),
                       .points = {datasets.front()->ny(), datasets.front()->nx()}};
+  const Computing computing(dtype_of_precision(run.config.training.precision), device_of_rank(run.config.device, context));
   const Mesh mesh = make_mesh(run.config.parallel, run.document, load, context);
-  const DType dtype = dtype_of_precision(run.config.training.precision);
-  const LoadedModel loaded = load_model(options.model, mesh, {.dtype = dtype});
-  const Evaluator evaluator(loaded.model, loss_of_run(loaded.model, run.config.training), dtype, batch_size_of(run), mesh,
+  const LoadedModel loaded = load_model(options.model, mesh, {.dtype = parameter_type(computing.precision), .device = computing.device});
+  const Evaluator evaluator(loaded.model, loss_of_run(loaded.model, run.config.training), computing, batch_size_of(run), mesh,
                             run.config.evaluation.units);
   for (const auto& dataset : datasets) check_fields(run, options, loaded.model, *dataset);
-  const auto file = options.output ? open_output(*options.output, run, datasets, dtype, mesh) : nullptr;
+  const auto file = options.output ? open_output(*options.output, run, datasets, parameter_type(computing.precision), mesh) : nullptr;
   Findings findings;
   for (const auto& dataset : datasets) {
     const auto kept = file ? std::optional<KeptFields>({*file, prefix_of(*dataset, datasets)}) : std::nullopt;

@@ -6,6 +6,7 @@
 #include "models/mg_tfno/patch_loss.h"
 #include "models/rollout.h"
 #include "runtime/autograd/tape.h"
+#include "runtime/tensor/copy.h"
 #include "runtime/tensor/create.h"
 #include "runtime/tensor/view.h"
 
@@ -105,13 +106,13 @@ std::vector<FieldDescription> kept_fields(const RunFile& run, std::size_t index,
           {names[2], numbers, shape_of(dataset.out_channels())}};
 }
 
-Evaluator::Evaluator(Model model, LossDescription loss, DType dtype, std::int64_t batch_size, const Mesh& mesh, Units units)
-    : model_(std::move(model)), loss_(std::move(loss)), dtype_(dtype), batch_size_(batch_size), mesh_(mesh), units_(units) {
-  pass_.precision = dtype;
+Evaluator::Evaluator(Model model, LossDescription loss, const Computing& computing, std::int64_t batch_size, const Mesh& mesh, Units units)
+    : model_(std::move(model)), loss_(std::move(loss)), computing_(computing), batch_size_(batch_size), mesh_(mesh), units_(units) {
+  pass_.precision = computing.precision;
 }
 
 PhysicalUnits Evaluator::units_of(const Dataset& dataset, std::vector<Channel> Problem::* channels) const {
-  return units_ == Units::physical ? PhysicalUnits(dataset, channels, model_->num_dims(), dtype_) : PhysicalUnits();
+  return units_ == Units::physical ? PhysicalUnits(dataset, channels, model_->num_dims(), parameter_type(computing_.precision)) : PhysicalUnits();
 }
 
 bool Evaluator::shares_patches() const { return model_->patching() && mesh_.size(kBatchAxes) > 1; }
@@ -121,7 +122,8 @@ LoaderOptions Evaluator::loader_options() const {
   options.global_batch_size = batch_size_;
   options.patch_windows = false;  // the ranks exchange them, as in every further step of a roll-out
   options.epochs = 1;
-  options.dtype = dtype_;
+  options.dtype = parameter_type(computing_.precision);
+  options.device = computing_.device;
   return options;
 }
 
@@ -174,9 +176,10 @@ void Evaluator::keep(const GlobalBatch& batch, const Tensor& output, std::int64_
   if (mesh_.coordinate(Axis::tensor) != 0) return;  // its first rank has the same
   const Fields& fields = batch.micro_batches.front().fields;
   const FieldPieces pieces = share_of(model_, mesh_, batch.size, dataset.ny(), dataset.nx()).pieces;
-  file.write(names[0], pieces, fields.input, model_->num_dims(), false, first_sample);
-  file.write(names[1], pieces, fields.patches ? without_margin(fields.label) : fields.label, model_->num_dims(), false, first_sample);
-  file.write(names[2], pieces, output, model_->num_dims(), false, first_sample);
+  const auto here = [](const Tensor& x) { return to_device(x, Device{}); };
+  file.write(names[0], pieces, here(fields.input), model_->num_dims(), false, first_sample);
+  file.write(names[1], pieces, here(fields.patches ? without_margin(fields.label) : fields.label), model_->num_dims(), false, first_sample);
+  file.write(names[2], pieces, here(output), model_->num_dims(), false, first_sample);
 }
 
 CaseResult Evaluator::run_case(const RunFile& run, std::size_t index, const Dataset& dataset, const std::optional<KeptFields>& kept) const {

@@ -33,7 +33,7 @@ std::vector<FieldDescription> kept_fields(const RunFile& run, std::size_t index,
 class Evaluator {
  public:
   /// `loss`: of the run. `batch_size`: samples of all ranks that are computed at once. `units`: of all errors.
-  Evaluator(Model model, LossDescription loss, DType dtype, std::int64_t batch_size, const Mesh& mesh, Units units = Units::normalized);
+  Evaluator(Model model, LossDescription loss, const Computing& computing, std::int64_t batch_size, const Mesh& mesh, Units units = Units::normalized);
 
   /// Every sample, one step. Collective, as the next.
   ErrorTable validate(const std::shared_ptr<const Dataset>& dataset) const;
@@ -59,7 +59,7 @@ class Evaluator {
 
   Model model_;
   LossDescription loss_;
-  DType dtype_;
+  Computing computing_;
   std::int64_t batch_size_;
   Mesh mesh_;
   Units units_;

@@ -4,6 +4,7 @@
 
 #include "checkpoint/model_directory.h"
 #include "launch/commands.h"
+#include "launch/device_choice.h"
 #include "launch/field_file.h"
 #include "launch/mesh_choice.h"
 #include "launch/question.h"
@@ -53,19 +54,20 @@ std::vector<FieldDescription> answer_fields(const PredictionRequest& request, co
 }
 
 /// By all ranks together, each of which reads, computes and writes its part. The extents of the answer.
-Shape predict_here(const PredictOptions& options, DType precision, CommandContext& context) {
+Shape predict_here(const PredictOptions& options, CommandContext& context) {
   const auto [parallel, document] = parallel_of(options.overrides);
   const ConfigValue config = read_model_config(options.model);
   const Question question = ask(options.question, read_model_description(read_trident_json(options.model)));
   const PredictionRequest& request = question.request;
   MeshLoad load{.models = {config}, .points = points_of(describe_model(config, Mesh()), request.input)};
   if (request.input.rank() > 0) load.batch = request.input.size(0);
+  const Computing computing = computing_of(context);
   const Mesh mesh = make_inference_mesh(parallel, document, load, context);
-  const LoadedModel loaded = load_model(options.model, mesh, {.dtype = precision});
+  const LoadedModel loaded = load_model(options.model, mesh, {.dtype = parameter_type(computing.precision), .device = computing.device});
   const Recording off(false);
   const ModelDescription description = read_model_description(loaded.description);
   const Model& model = loaded.model;
-  const MeshPredictor predictor(model, mesh, [&](const std::string& name) { return problem_named(description, name); }, precision);
+  const MeshPredictor predictor(model, mesh, [&](const std::string& name) { return problem_named(description, name); }, computing);
 
   const FieldPieces asked = predictor.input_share(request).pieces, answered = predictor.output_share(request).pieces;
   const bool pairs = model->is_complex() && !is_complex(request.input.dtype());
@@ -108,10 +110,8 @@ void run_predict(const PredictOptions& options, CommandContext& context) {
     throw ConfigError(concat("predict: started on ", world.size(),
                              " ranks, but the service computes; start it without a launcher or with -n 1"));
   }
-  if (context.common.precision == Precision::bf16) throw ConfigError("--precision: bf16 needs a CUDA device; take f32 or f64");
   check_target(options.output, options.overwrite ? Overwrite::yes : Overwrite::no);
-  const DType precision = dtype_of_precision(context.common.precision.value_or(Precision::f32));
-  const Shape output = options.server ? predict_there(options, context) : predict_here(options, precision, context);
+  const Shape output = options.server ? predict_there(options, context) : predict_here(options, context);
   if (world.rank() != 0) return;
   if (context.common.json) {
     ConfigValue shape = ConfigValue::list();

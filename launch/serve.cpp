@@ -10,6 +10,7 @@
 
 #include "checkpoint/model_directory.h"
 #include "launch/commands.h"
+#include "launch/device_choice.h"
 #include "launch/mesh_choice.h"
 #include "parallel/messages.h"
 #include "parallel/session.h"
@@ -65,11 +66,10 @@ void keep_large_blocks() {
   mallopt(M_TRIM_THRESHOLD, 256 << 20);  // bytes
 }
 
-void check(const ServeOptions& options, const CommandContext& context) {
+void check(const ServeOptions& options) {
   if (!(options.drain_seconds >= 0.0 && options.drain_seconds <= 1e6)) {
     throw ConfigError(concat("drain-seconds: got ", options.drain_seconds, "; expected 0 to 1000000"));
   }
-  if (context.common.precision == Precision::bf16) throw ConfigError("precision: bf16 is not served on a CPU; take f32 or f64");
 }
 
 void announce(const Engine& engine, const Server& server, const std::optional<MetricsServer>& metrics, const CommandContext& context) {
@@ -159,12 +159,12 @@ Mesh mesh_for(const ServeOptions& options, CommandContext& context) {
 }
 
 void serve(const ServeOptions& options, CommandContext& context) {
-  check(options, context);
+  check(options);
   const EndSignals signals;
   keep_large_blocks();
-  const DType precision = dtype_of_precision(context.common.precision.value_or(Precision::f32));
+  const Computing computing = computing_of(context);
   const Mesh mesh = mesh_for(options, context);
-  std::vector<ServedModel> models = load_repository(options.repository, precision, mesh);
+  std::vector<ServedModel> models = load_repository(options.repository, computing, mesh);
   const auto orders = std::make_shared<const Orders>(mesh);
   if (mesh.world().rank() != 0) return follow(models, *orders);
   lead(options, led(std::move(models), orders), context);

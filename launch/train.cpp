@@ -57,6 +57,7 @@ Setup prepare(const TrainOptions& options, CommandContext& context) {
   setup.run = read_run(options.run_file, overrides);
   const RunConfig& config = setup.run.config;
   check_for_training(setup.run);
+  if (config.device == DeviceChoice::cuda) throw setup.run.error("device", "models are trained on CPUs only so far; set device: cpu");
   check_data_config(config.data, setup.run.document);
   follow_model(config.model, setup.run.config.data);
   setup.train = open(setup.run, config.data.train, Split::train, "data.train");

@@ -55,8 +55,8 @@ std::vector<std::int64_t> space_of(const Model& model, const Shape& input) {
 
 }  // namespace
 
-MeshPredictor::MeshPredictor(Model model, const Mesh& mesh, FindProblem find_problem, DType precision)
-    : model_(std::move(model)), prepared_(model_->prepare()), mesh_(mesh), find_problem_(std::move(find_problem)), precision_(precision) {
+MeshPredictor::MeshPredictor(Model model, const Mesh& mesh, FindProblem find_problem, const Computing& computing)
+    : model_(std::move(model)), prepared_(model_->prepare()), mesh_(mesh), find_problem_(std::move(find_problem)), computing_(computing) {
   constexpr double kGiveUpSeconds = 8.0;
   giving_up_ = mesh_.world().duplicate();
   giving_up_->set_timeout(kGiveUpSeconds);
@@ -90,7 +90,7 @@ Tensor MeshPredictor::lead(const PredictionRequest& request) const {
   Shape shape;
   try {
     const std::optional<Problem> problem = problem_of(request);
-    if (world.size() == 1) return predict(model_, prepared_, request, problem ? &*problem : nullptr, precision_);
+    if (world.size() == 1) return predict(model_, prepared_, request, problem ? &*problem : nullptr, computing_);
     shape = answer_shape(model_, request);
     check_request(model_, request, problem ? &*problem : nullptr);
     if (has_pairs(model_, request.input)) sent.input = view::as_complex(packed(request.input));
@@ -148,7 +148,7 @@ Tensor MeshPredictor::compute(const Header& header, const PredictionRequest& req
 
 Tensor MeshPredictor::answer_of(PredictionRequest part, const FieldShare& share, const Agree& agree) const {
   const std::optional<Problem> problem = problem_of(part);
-  return predict_part(model_, prepared_, part, share, problem ? &*problem : nullptr, precision_, agree);
+  return predict_part(model_, prepared_, part, share, problem ? &*problem : nullptr, computing_, agree);
 }
 
 FieldShare MeshPredictor::input_share(const PredictionRequest& request) const {

@@ -35,6 +35,9 @@ struct Fields {
   std::optional<PatchUnits> patches = {};
 };
 
+/// The same numbers in memory of another device.
+Fields on_device(const Fields& fields, Device device);
+
 /// How a loss of norms looks at fields that a model computes in patches.
 struct PatchLoss {
   int per_side = 1;

@@ -19,6 +19,15 @@ enum class Recompute { none, blocks };
 /// parallelism: less memory, the same bytes sent).
 enum class TokensBetween { alike, shared };
 
+/// Where a model computes, and in which numbers; fields come from the host and go back to it.
+struct Computing {
+  DType precision = DType::f32;
+  Device device{};
+  Computing(DType precision_of, Device on = {}) : precision(precision_of), device(on) {}  // NOLINT: numbers alone mean on the host
+};
+/// The number type of the parameters of a model that computes in `precision`: bf16 is for activations alone.
+inline DType parameter_type(DType precision) { return precision == DType::bf16 ? DType::f32 : precision; }
+
 /// What a call needs besides its inputs; passed by value.
 struct Pass {
   Mode mode = Mode::eval;

@@ -218,31 +218,32 @@ void check_request(const Model& model, const PredictionRequest& request, const P
   check_time(model, request, problem);
 }
 
-Tensor predict(const Model& model, const Prepared& prepared, const PredictionRequest& request, const Problem* problem, DType precision) {
+Tensor predict(const Model& model, const Prepared& prepared, const PredictionRequest& request, const Problem* problem,
+               const Computing& computing) {
   const Shape shape = answer_shape(model, request);
   check_request(model, request, problem);
   PredictionRequest joined = request;
   const bool pairs = has_pairs(model, request.input);
   if (pairs) joined.input = view::as_complex(packed(request.input));
-  const Tensor answer = predict_part(model, prepared, joined, {}, problem, precision, agree_with_nobody());
+  const Tensor answer = predict_part(model, prepared, joined, {}, problem, computing, agree_with_nobody());
   return view::reshape(pairs ? view::as_real(answer) : answer, shape);
 }
 
 Tensor predict_part(const Model& model, const Prepared& prepared, const PredictionRequest& part, const FieldShare& share, const Problem* problem,
-                    DType precision, const Agree& agree) {
+                    const Computing& computing, const Agree& agree) {
   const Recording off(false);
-  const Conversion conversion(model, problem, precision);
+  const Conversion conversion(model, problem, computing.precision);
   const Start start = run_agreed(agree, [&] { return start_of(model, part, share, problem, conversion); });
   const std::int64_t steps = part.steps.value_or(1);
   Tensor answer;  // (batch, step, out channel, space...)
   Pass pass;
-  pass.precision = precision;
-  roll_out(model, prepared, start.fields, equal_steps(steps), pass, [&](std::size_t step, const Tensor& output) {
+  pass.precision = computing.precision;
+  roll_out(model, prepared, on_device(start.fields, computing.device), equal_steps(steps), pass, [&](std::size_t step, const Tensor& output) {
     check_together(agree, [&] {
       if (!all_finite(output)) {
         throw Error(concat("prediction: the model's output of step ", step + 1, " is not finite; is the input of the kind it was trained on?"));
       }
-      Tensor physical = conversion.output(output, part.input.dtype());
+      Tensor physical = conversion.output(to_device(output, Device{}), part.input.dtype());
       if (start.kept.defined()) physical = where(start.mask, start.kept, physical);
       if (!answer.defined()) {
         Shape shape{physical.size(0), steps};

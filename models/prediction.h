@@ -31,15 +31,16 @@ Shape answer_shape(const Model& model, const PredictionRequest& request);
 /// What answer_shape() leaves open: channels of the problem, and time. Throws ShapeError, ConfigError.
 void check_request(const Model& model, const PredictionRequest& request, const Problem* problem);
 
-/// The answer, in the number type of the input; computed in `precision`, the model's.
+/// The answer on the host, in the number type of the input; computed where the model lies, in its numbers.
 /// `problem`: what request.problem names, or null. With it fields are physical and time is in frames; the channels that it masks are its
 /// constants in every output and feedback. Throws ShapeError, ConfigError, or DataError on numbers that are not finite.
-Tensor predict(const Model& model, const Prepared& prepared, const PredictionRequest& request, const Problem* problem, DType precision);
+Tensor predict(const Model& model, const Prepared& prepared, const PredictionRequest& request, const Problem* problem,
+               const Computing& computing);
 
 /// This rank's part of an answer from its parts of the fields, complex ones as complex numbers; time and mask have a row for each row of
 /// the part. Nothing is checked that answer_shape() and check_request() have for the whole. What a rank meets alone before its model runs,
 /// or between two steps, all hear of through `agree`.
 Tensor predict_part(const Model& model, const Prepared& prepared, const PredictionRequest& part, const FieldShare& share, const Problem* problem,
-                    DType precision, const Agree& agree);
+                    const Computing& computing, const Agree& agree);
 
 }  // namespace trident

@@ -124,6 +124,7 @@ void Engine::keep_memory_of(const PendingRequest& request) {
   const Kind kind{request.model, prediction.input.shape(), prediction.input.dtype(), prediction.steps};
   if (kind == last_) return;
   empty_cache(Device{});
+  if (request.model->device.kind == Device::Kind::cuda) empty_cache(request.model->device);
   last_ = kind;
 }
 

@@ -15,10 +15,10 @@ namespace fs = std::filesystem;
 
 /// What answers need; only read once it is made.
 struct ReadyModel {
-  ReadyModel(LoadedModel from, const Mesh& mesh, DType precision)
+  ReadyModel(LoadedModel from, const Mesh& mesh, const Computing& computing)
       : loaded(std::move(from)),
         description(read_model_description(loaded.description)),
-        predictor(loaded.model, mesh, [this](const std::string& name) { return problem_named(description, name); }, precision) {}
+        predictor(loaded.model, mesh, [this](const std::string& name) { return problem_named(description, name); }, computing) {}
 
   LoadedModel loaded;
   ModelDescription description;
@@ -27,11 +27,12 @@ struct ReadyModel {
 
 }  // namespace
 
-ServedModel serve_model(const std::string& name, LoadedModel loaded, DType precision, const Mesh& mesh) {
-  const auto ready = std::make_shared<const ReadyModel>(std::move(loaded), mesh, precision);
+ServedModel serve_model(const std::string& name, LoadedModel loaded, const Computing& computing, const Mesh& mesh) {
+  const auto ready = std::make_shared<const ReadyModel>(std::move(loaded), mesh, computing);
   const Model& model = ready->loaded.model;
 
   ServedModel served;
+  served.device = computing.device;
   served.description = {.name = name,
                         .num_channels = model->num_channels(),
                         .num_out_channels = model->num_out_channels(),
@@ -65,12 +66,12 @@ std::vector<fs::path> model_folders(const fs::path& repository) {
   return folders;
 }
 
-std::vector<ServedModel> load_repository(const fs::path& repository, DType precision, const Mesh& mesh) {
+std::vector<ServedModel> load_repository(const fs::path& repository, const Computing& computing, const Mesh& mesh) {
   std::vector<ServedModel> models;
   for (const fs::path& folder : model_folders(repository)) {
     const std::string name = folder.filename().string();
     try {
-      models.push_back(serve_model(name, load_model(folder, mesh, {.dtype = precision}), precision, mesh));
+      models.push_back(serve_model(name, load_model(folder, mesh, {.dtype = parameter_type(computing.precision), .device = computing.device}), computing, mesh));
     } catch (const Error& error) {
       throw CheckpointError(concat("model \"", name, "\" of ", repository.string(), ": ", error.what()));
     }

@@ -27,6 +27,7 @@ struct ServedDescription {
 /// A value of functions, so that the engine is tested without a network.
 struct ServedModel {
   ServedDescription description;
+  Device device;  // that it computes on
   /// The shape of the answer, from shapes alone. Throws ShapeError or ConfigError where the request does not fit the model.
   std::function<Shape(const PredictionRequest&)> answer_shape;
   /// Called by the computing thread alone; on rank 0 of the mesh that the model is shared out over.
