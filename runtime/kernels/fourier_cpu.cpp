@@ -1,281 +1,226 @@
-// Kept modes are few, so an axis is transformed as a product with a matrix of sines and cosines: it computes what is kept and nothing else,
-// places every frequency where it belongs on any grid, takes parts of grids, and runs at the speed of a matrix product.
+// Kept modes are few, so an axis is transformed as a product with matrices of cosines and sines (fourier_axis.h): it computes what is kept
+// and nothing else, places every frequency where it belongs on any grid, takes parts of grids, and runs at the speed of a matrix product.
+//
+// Between axes a row of complex numbers is all real parts and then all imaginary ones: vectors then need no exchange of lanes. Rows have room
+// behind them for a whole vector, so that vectors may be written past the end of a part before what follows it is.
 #include "runtime/kernels/fourier.h"
 
 #include <algorithm>
-#include <cmath>
-#include <map>
-#include <mutex>
-#include <numbers>
-#include <tuple>
 #include <utility>
+#include <vector>
 
 #include "runtime/device/allocator.h"
-#include "runtime/kernels/complex_panel.h"
+#include "runtime/kernels/fourier_axis.h"
+#include "runtime/kernels/fourier_rows.h"
 
 namespace trident {
 namespace {
 
+using cpu::AxisMatrices;
+using cpu::Direction;
 using cpu::kLanes;
 using cpu::kTileRows;
+using cpu::round_up;
 
-constexpr std::int64_t kGroupRows = 64;  // rows that share one product over the last axis
+constexpr std::int64_t kGroupRows = 64;    // rows of the last axis that share a product
+constexpr std::int64_t kPanelWidth = 128;  // numbers that share a product over another axis, about
 
-std::int64_t round_up(std::int64_t n, std::int64_t step) { return (n + step - 1) / step * step; }
-
-enum class Direction { to_modes, to_field };
-
-template <class T>
-class Buffer {
- public:
-  explicit Buffer(std::int64_t size) : block_(static_cast<std::size_t>(size) * sizeof(T), Device{}) {}
-  T* data() const { return static_cast<T*>(block_.data()); }
-
- private:
-  Block block_;
-};
-
-struct Angle {
-  double cosine, sine;
-};
-/// e^{2 pi i k n / period}, exact where it is 1, i, -1 or -i: what must vanish then does.
-Angle angle(std::int64_t k, std::int64_t n, std::int64_t period) {
-  const std::int64_t steps = ((k % period) * (n % period) % period + period) % period;
-  if (4 * steps % period == 0) {
-    constexpr Angle kQuarters[4] = {{1, 0}, {0, 1}, {-1, 0}, {0, -1}};
-    return kQuarters[4 * steps / period];
-  }
-  const double turn = 2.0 * std::numbers::pi * static_cast<double>(steps) / static_cast<double>(period);
-  return {std::cos(turn), std::sin(turn)};
-}
-
-double weight(const FourierAxis& axis, std::int64_t mode, Conjugates conjugates) {
-  const bool alone = mode == 0 || 2 * mode == axis.period;
-  return conjugates == Conjugates::counted && !alone ? 2.0 : 1.0;
-}
-
-/// The matrix of the last axis: what goes in by what comes out, rows padded to whole vectors.
-template <class T>
-void fill_last(const FourierAxis& axis, Direction direction, bool real, Conjugates conjugates, double scale, std::int64_t step, T* matrix) {
-  const bool to_modes = direction == Direction::to_modes;
-  const std::int64_t width = real ? 1 : 2;  // numbers of a point
-  const auto set = [&](std::int64_t of_point, std::int64_t of_mode, double value) {
-    (to_modes ? matrix[of_point * step + of_mode] : matrix[of_mode * step + of_point]) = static_cast<T>(value);
-  };
-  for (std::int64_t n = 0; n < axis.points; ++n) {
-    for (std::int64_t k = 0; k < axis.modes; ++k) {
-      const auto [cosine, sine] = angle(axis.first_mode + k, axis.first_point + n, axis.period);
-      const double factor = scale * (real ? weight(axis, axis.first_mode + k, conjugates) : 1.0);
-      set(width * n, 2 * k, factor * cosine);
-      set(width * n, 2 * k + 1, -factor * sine);
-      if (real) continue;
-      set(2 * n + 1, 2 * k, factor * sine);
-      set(2 * n + 1, 2 * k + 1, factor * cosine);
-    }
-  }
-}
-
-/// The matrix of another axis: a row for every number that comes out, the real parts of its factors and then the imaginary ones.
-template <class T>
-void fill_other(const FourierAxis& axis, Direction direction, double scale, T* matrix) {
-  const bool to_modes = direction == Direction::to_modes;
-  const std::int64_t in = to_modes ? axis.points : axis.modes;
-  for (std::int64_t n = 0; n < axis.points; ++n) {
-    for (std::int64_t k = 0; k < axis.modes; ++k) {
-      const auto [cosine, sine] = angle(axis.first_mode + k, axis.first_point + n, axis.period);
-      T* row = matrix + 2 * in * (to_modes ? k : n) + (to_modes ? n : k);
-      row[0] = static_cast<T>(scale * cosine);
-      row[in] = static_cast<T>(to_modes ? -scale * sine : scale * sine);
-    }
-  }
-}
-
-/// What a matrix depends on.
-struct MatrixKey {
-  FourierAxis axis;
-  Direction direction;
-  bool last, real;
-  Conjugates conjugates;
-  double scale;
-
-  auto tie() const {
-    return std::tuple(axis.period, axis.first_point, axis.points, axis.first_mode, axis.modes, direction, last, real, conjugates, scale);
-  }
-  bool operator<(const MatrixKey& other) const { return tie() < other.tie(); }
-};
-
-/// Row-major: the last axis's in by out numbers, rows padded to whole vectors; another axis's out rows, padded to whole tiles, by twice in.
-/// Matrices live as long as the process.
-template <class T>
-const T* matrix_of(const MatrixKey& key) {
-  static std::mutex mutex;
-  static auto& matrices = *new std::map<MatrixKey, Buffer<T>>;
-  const std::lock_guard lock(mutex);
-  const auto found = matrices.find(key);
-  if (found != matrices.end()) return found->second.data();
-  const bool to_modes = key.direction == Direction::to_modes;
-  const std::int64_t in = to_modes ? key.axis.points : key.axis.modes, out = to_modes ? key.axis.modes : key.axis.points;
-  const std::int64_t points = key.real ? key.axis.points : 2 * key.axis.points, modes = 2 * key.axis.modes;
-  const std::int64_t step = round_up(to_modes ? modes : points, kLanes<T>);
-  const std::int64_t size = key.last ? (to_modes ? points : modes) * step : round_up(out, kTileRows) * 2 * in;
-  Buffer<T> buffer(size);
-  std::fill_n(buffer.data(), size, T(0));
-  if (key.last) {
-    fill_last(key.axis, key.direction, key.real, key.conjugates, key.scale, step, buffer.data());
-  } else {
-    fill_other(key.axis, key.direction, key.scale, buffer.data());
-  }
-  return matrices.emplace(key, std::move(buffer)).first->second.data();
-}
-
-/// One axis of a transform in one direction: `matrix` is null where it is left as it is.
+/// One axis other than the last: `matrices` is null where it is left as it is.
 template <class T>
 struct Step {
-  std::int64_t in = 0, out = 0;  // entries before and after; numbers for the last axis
-  const T* matrix = nullptr;
+  std::int64_t in = 0, out = 0;
+  const AxisMatrices<T>* matrices = nullptr;
 };
 
-/// The steps of all axes, the scale in the first one that has a matrix.
+/// Memory of one thread.
 template <class T>
-std::vector<Step<T>> steps_of(const FourierTransform& transform, Direction direction) {
-  std::vector<Step<T>> steps;
-  double scale = transform.scale;
-  for (std::size_t i = 0; i < transform.axes.size(); ++i) {
-    const FourierAxis& axis = transform.axes[i];
-    const bool last = i + 1 == transform.axes.size(), to_modes = direction == Direction::to_modes;
-    const std::int64_t points = axis.points, modes = axis.period == 0 ? axis.points : axis.modes;
-    Step<T> step{to_modes ? points : modes, to_modes ? modes : points};
-    if (last) {
-      const bool real = transform.real;
-      step.in *= to_modes && real ? 1 : 2;
-      step.out *= to_modes || !real ? 2 : 1;
-    }
-    if (axis.period != 0 && step.in > 0 && step.out > 0) {
-      step.matrix = matrix_of<T>({axis, direction, last, last && transform.real, last ? transform.conjugates : Conjugates::ignored, scale});
-      scale = 1.0;
-    }
-    steps.push_back(step);
-  }
-  return steps;
-}
-
-template <class T>
-void copy_rows(std::int64_t rows, std::int64_t width, const T* from, std::int64_t from_step, T* to, std::int64_t to_step) {
-  for (std::int64_t row = 0; row < rows; ++row) std::copy_n(from + row * from_step, width, to + row * to_step);
-}
-
-/// to (before, out, after) = matrix applied to the middle axis of from (before, in, after); `after` counts numbers in whole vectors. Writes up
-/// to a tile of rows past `to`.
-template <class T>
-void transform_middle(const Step<T>& step, std::int64_t before, std::int64_t after, const T* from, T* to, T* panel) {
-  constexpr std::int64_t kWidth = cpu::kPanelWidth<T>;
-  for (std::int64_t i = 0; i < before; ++i) {
-    for (std::int64_t column = 0; column < after; column += kWidth) {
-      const std::int64_t width = std::min(kWidth, after - column);
-      cpu::fill_panel(step.in, width, from + i * step.in * after + column, after, panel);
-      cpu::small_product<T, cpu::Layout::rows>(round_up(step.out, kTileRows), width, 2 * step.in, {step.matrix, 2 * step.in}, {panel, kWidth},
-                                               {to + i * step.out * after + column, after});
-    }
-  }
-}
+struct Scratch {
+  std::int64_t fields = 0, folded = 0, products = 0;  // numbers of each of the two buffers of fields, and of what follows them
+  std::int64_t size() const { return 2 * fields + folded + products; }
+};
 
 /// The transform of groups of fields through two buffers, from one to the other and back.
 template <class T>
 class Groups {
  public:
-  Groups(const FourierTransform& transform, Direction direction) : steps_(steps_of<T>(transform, direction)), direction_(direction) {
-    for (std::size_t i = 0; i + 1 < steps_.size(); ++i) rows_in_ *= steps_[i].in, rows_out_ *= steps_[i].out;
-    const Step<T>& last = steps_.back();
-    kept_width_ = direction == Direction::to_modes ? last.out : last.in;
-    row_step_ = round_up(kept_width_, kLanes<T>);
-    const std::int64_t rows = std::max<std::int64_t>(1, direction == Direction::to_modes ? rows_in_ : rows_out_);
+  Groups(const FourierTransform& transform, Direction direction) : direction_(direction), numbers_(transform.real ? 1 : 2) {
+    plan_axes(transform);
+    const std::int64_t rows = std::max<std::int64_t>(1, to_modes() ? rows_in_ : rows_out_);
     group_ = std::clamp<std::int64_t>((kGroupRows + rows - 1) / rows, 1, std::max<std::int64_t>(1, transform.count));
-    std::int64_t most = 1, depth = 1, widest_tile = kTileRows;
-    std::int64_t rows_after = 1;  // rows of one entry of an axis
-    for (std::size_t i = steps_.size() - 1; i-- > 0;) {
-      depth = std::max(depth, 2 * steps_[i].in);
-      widest_tile = std::max(widest_tile, kTileRows * rows_after);
-      rows_after *= std::max(steps_[i].in, steps_[i].out);
+    row_step_ = kept_ + round_up(kept_, kLanes<T>);
+    std::int64_t rows_most = 1;
+    for (const Step<T>& step : steps_) {
+      rows_most *= std::max(step.in, step.out);
+      if (step.matrices == nullptr) continue;
+      scratch_.folded = std::max(scratch_.folded, 2 * step.matrices->depth() * panel_step());
+      scratch_.products = std::max(scratch_.products, 2 * step.matrices->width() * panel_step());
     }
-    most = group_ * rows_after + widest_tile;
-    const std::int64_t widest = std::max({row_step_, round_up(last.in, kLanes<T>), round_up(last.out, kLanes<T>)});
-    buffer_size_ = most * widest;
-    panel_size_ = depth * cpu::kPanelWidth<T>;
+    scratch_.fields = (group_ * rows_most + kTileRows) * row_step_ + kLanes<T>;
+    if (last_ != nullptr) {
+      scratch_.folded = std::max(scratch_.folded, 2 * numbers_ * kGroupRows * last_->depth());
+      scratch_.products = std::max(scratch_.products, 2 * numbers_ * kGroupRows * last_->step);
+    }
   }
 
   void run(std::int64_t count, const T* x, T* y) const {
     const std::int64_t tasks = (count + group_ - 1) / group_;
-    const std::int64_t in = rows_in_ * steps_.back().in, out = rows_out_ * steps_.back().out;
+    const std::int64_t in = rows_in_ * row_in_, out = rows_out_ * row_out_;
     if (out == 0) return;
-#pragma omp parallel if (tasks > 1 && count * (in + out) > 1 << 13)
+#pragma omp parallel if (tasks > 1 && count * (in + out) > 1 << 15)
     {
-      const Buffer<T> first(buffer_size_), second(buffer_size_), panel(panel_size_);
+      const Block block(static_cast<std::size_t>(scratch_.size()) * sizeof(T), Device{});
 #pragma omp for schedule(static)
       for (std::int64_t task = 0; task < tasks; ++task) {
         const std::int64_t begin = task * group_, fields = std::min(group_, count - begin);
-        if (direction_ == Direction::to_modes) {
-          to_modes(fields, x + begin * in, y + begin * out, first.data(), second.data(), panel.data());
-        } else {
-          to_field(fields, x + begin * in, y + begin * out, first.data(), second.data(), panel.data());
-        }
+        const auto through = to_modes() ? &Groups::fields_to_modes : &Groups::modes_to_fields;
+        (this->*through)(fields, x + begin * in, y + begin * out, static_cast<T*>(block.data()));
       }
     }
   }
 
  private:
-  void to_modes(std::int64_t fields, const T* x, T* y, T* here, T* there, T* panel) const {
-    const Step<T>& last = steps_.back();
+  bool to_modes() const { return direction_ == Direction::to_modes; }
+  std::int64_t panel_columns() const { return std::max<std::int64_t>(1, kPanelWidth / (2 * kept_)); }  // rows side by side
+  std::int64_t panel_step() const { return round_up(panel_columns() * 2 * kept_, kLanes<T>) + kLanes<T>; }
+
+  /// The scale goes into the first axis that is transformed.
+  void plan_axes(const FourierTransform& transform) {
+    double scale = transform.scale;
+    const auto matrices_of = [&](const FourierAxis& axis, bool last) -> const AxisMatrices<T>* {
+      if (axis.period == 0) return nullptr;
+      const auto* matrices = &cpu::axis_matrices<T>({axis, direction_, last ? cpu::Side::right : cpu::Side::left, last && transform.real,
+                                                     last ? transform.conjugates : Conjugates::ignored, scale});
+      scale = 1.0;
+      return matrices;
+    };
+    const auto entries = [](const FourierAxis& axis) { return axis.period == 0 ? axis.points : axis.modes; };
+    for (std::size_t i = 0; i + 1 < transform.axes.size(); ++i) {
+      const FourierAxis& axis = transform.axes[i];
+      steps_.push_back({to_modes() ? axis.points : entries(axis), to_modes() ? entries(axis) : axis.points, matrices_of(axis, false)});
+      rows_in_ *= steps_.back().in, rows_out_ *= steps_.back().out;
+    }
+    const FourierAxis& axis = transform.axes.back();
+    points_ = axis.points, kept_ = entries(axis);
+    last_ = matrices_of(axis, true);
+    row_in_ = to_modes() ? numbers_ * points_ : 2 * kept_;
+    row_out_ = to_modes() ? 2 * kept_ : numbers_ * points_;
+  }
+
+  void fields_to_modes(std::int64_t fields, const T* x, T* y, T* here) const {
+    T *there = here + scratch_.fields, *folded = there + scratch_.fields, *products = folded + scratch_.folded;
     const std::int64_t rows = fields * rows_in_;
-    if (last.matrix == nullptr) {
-      copy_rows(rows, last.in, x, last.in, here, row_step_);
+    if (last_ == nullptr) {
+      cpu::split_rows(rows, kept_, x, here, row_step_);
     } else {
-      const T* source = x;
-      if (rows % kTileRows != 0) {
-        std::copy_n(x, rows * last.in, there);
-        source = there;
+      for (std::int64_t row = 0; row < rows; row += kGroupRows) {
+        last_to_modes(std::min(kGroupRows, rows - row), x + row * row_in_, here + row * row_step_, folded, products);
       }
-      cpu::small_product<T, cpu::Layout::rows>(round_up(rows, kTileRows), row_step_, last.in, {source, last.in}, {last.matrix, row_step_},
-                                               {here, row_step_});
     }
-    std::int64_t before = rows, after = row_step_;
-    for (std::size_t i = steps_.size() - 1; i-- > 0;) {
-      before = steps_[i].in == 0 ? 0 : before / steps_[i].in;
-      middle(steps_[i], before, after, here, there, panel);
-      after *= steps_[i].out;
+    std::int64_t before = rows, inner = 1;
+    for (auto step = steps_.rbegin(); step != steps_.rend(); ++step) {
+      before /= step->in;
+      middle(*step, before, inner, here, there, folded, products);
+      inner *= step->out;
     }
-    copy_rows(fields * rows_out_, kept_width_, here, row_step_, y, kept_width_);
+    cpu::join_rows(fields * rows_out_, kept_, here, row_step_, y);
   }
 
-  void to_field(std::int64_t fields, const T* x, T* y, T* here, T* there, T* panel) const {
-    const Step<T>& last = steps_.back();
-    copy_rows(fields * rows_in_, kept_width_, x, kept_width_, here, row_step_);
-    std::int64_t before = fields, after = rows_in_ * row_step_;
-    for (std::size_t i = 0; i + 1 < steps_.size(); ++i) {
-      after = steps_[i].in == 0 ? 0 : after / steps_[i].in;
-      middle(steps_[i], before, after, here, there, panel);
-      before *= steps_[i].out;
+  void modes_to_fields(std::int64_t fields, const T* x, T* y, T* here) const {
+    T *there = here + scratch_.fields, *folded = there + scratch_.fields, *products = folded + scratch_.folded;
+    cpu::split_rows(fields * rows_in_, kept_, x, here, row_step_);
+    std::int64_t before = fields, inner = rows_in_;
+    for (const Step<T>& step : steps_) {
+      inner /= step.in;
+      middle(step, before, inner, here, there, folded, products);
+      before *= step.out;
     }
-    const std::int64_t rows = fields * rows_out_, step = round_up(last.out, kLanes<T>);
-    if (last.matrix == nullptr) return copy_rows(rows, last.out, here, row_step_, y, last.out);
-    const bool fits = rows % kTileRows == 0 && step == last.out;
-    T* target = fits ? y : there;
-    cpu::small_product<T, cpu::Layout::rows>(round_up(rows, kTileRows), step, last.in, {here, row_step_}, {last.matrix, step}, {target, step});
-    if (!fits) copy_rows(rows, last.out, there, step, y, last.out);
+    const std::int64_t rows = fields * rows_out_;
+    if (last_ == nullptr) return cpu::join_rows(rows, kept_, here, row_step_, y);
+    for (std::int64_t row = 0; row < rows; row += kGroupRows) {
+      last_to_field(std::min(kGroupRows, rows - row), here + row * row_step_, y + row * row_out_, products);
+    }
   }
 
-  /// Through an axis, if it is transformed; the result is `here` again.
-  void middle(const Step<T>& step, std::int64_t before, std::int64_t after, T*& here, T*& there, T* panel) const {
-    if (step.matrix == nullptr) return;
-    transform_middle(step, before, after, here, there, panel);
+  /// c (rows, matrix columns) = a times a matrix of the last axis; writes up to whole tiles of rows and vectors.
+  void times(std::int64_t rows, const T* a, std::int64_t a_step, const T* matrix, T* c, std::int64_t c_step) const {
+    cpu::small_product<T, cpu::Layout::rows>(round_up(rows, kTileRows), last_->step, last_->depth(), {a, a_step}, {matrix, last_->step}, {c, c_step});
+  }
+
+  /// Rows of points to rows of modes. Folded rows hold the sums of pairs and then the differences, for each part of the numbers.
+  void last_to_modes(std::int64_t rows, const T* x, T* modes, T* folded, T* products) const {
+    const std::int64_t depth = last_->depth(), step = 2 * numbers_ * depth, width = last_->step;
+    for (std::int64_t row = 0; row < rows; ++row) {
+      for (std::int64_t part = 0; part < numbers_; ++part) {
+        T* sums = folded + row * step + 2 * part * depth;
+        cpu::fold_row(points_, depth, x + row * row_in_ + part, numbers_, sums, sums + depth);
+      }
+    }
+    if (numbers_ == 1) {
+      times(rows, folded, step, last_->cosines, modes, row_step_);
+      return times(rows, folded + depth, step, last_->sines, modes + kept_, row_step_);
+    }
+    T *cos_re = products, *sin_re = cos_re + kGroupRows * width, *cos_im = sin_re + kGroupRows * width, *sin_im = cos_im + kGroupRows * width;
+    times(rows, folded, step, last_->cosines, cos_re, width);
+    times(rows, folded + depth, step, last_->sines, sin_re, width);
+    times(rows, folded + 2 * depth, step, last_->cosines, cos_im, width);
+    times(rows, folded + 3 * depth, step, last_->sines, sin_im, width);
+    for (std::int64_t row = 0; row < rows; ++row) {  // A - i B
+      const std::int64_t at = row * width;
+      T* target = modes + row * row_step_;
+      for (std::int64_t k = 0; k < kept_; ++k) target[k] = cos_re[at + k] + sin_im[at + k];
+      for (std::int64_t k = 0; k < kept_; ++k) target[kept_ + k] = cos_im[at + k] - sin_re[at + k];
+    }
+  }
+
+  /// Rows of modes to rows of points: A + i B, of which a real field has the real part (its sines have that sign).
+  void last_to_field(std::int64_t rows, const T* modes, T* y, T* products) const {
+    const std::int64_t width = last_->step, part = kGroupRows * width, pairs = last_->width();
+    T *cos_re = products, *sin_im = cos_re + part, *cos_im = sin_im + part, *sin_re = cos_im + part;
+    times(rows, modes, row_step_, last_->cosines, cos_re, width);
+    times(rows, modes + kept_, row_step_, last_->sines, sin_im, width);
+    if (numbers_ == 2) {
+      times(rows, modes + kept_, row_step_, last_->cosines, cos_im, width);
+      times(rows, modes, row_step_, last_->sines, sin_re, width);
+    }
+    for (std::int64_t row = 0; row < rows; ++row) {
+      const std::int64_t at = row * width;
+      T* target = y + row * row_out_;
+      if (numbers_ == 1) {
+        cpu::unfold_row(points_, pairs, T(1), cos_re + at, sin_im + at, target, 1);
+      } else {
+        cpu::unfold_row(points_, pairs, T(-1), cos_re + at, sin_im + at, target, 2);
+        cpu::unfold_row(points_, pairs, T(1), cos_im + at, sin_re + at, target + 1, 2);
+      }
+    }
+  }
+
+  /// Through the middle axis of (before, entries, inner) rows, if it is transformed; the result is `here` again.
+  void middle(const Step<T>& step, std::int64_t before, std::int64_t inner, T*& here, T*& there, T* folded, T* products) const {
+    if (step.matrices == nullptr) return;
+    const AxisMatrices<T>& matrices = *step.matrices;
+    const std::int64_t panel = panel_step(), all = before * inner;
+    T *sums = folded, *differences = folded + matrices.depth() * panel, *cosines = products, *sines = products + matrices.width() * panel;
+    for (std::int64_t first = 0; first < all; first += panel_columns()) {
+      const cpu::Columns columns{first, std::min(panel_columns(), all - first), inner};
+      const std::int64_t width = round_up(columns.count * 2 * kept_, kLanes<T>);
+      cpu::fold_columns<T>(matrices.in, columns, {step.in, kept_, row_step_}, here, {sums, panel}, {differences, panel});
+      cpu::tiled_product<T>(matrices.left_cosines, width, {sums, panel}, {cosines, panel});
+      cpu::tiled_product<T>(matrices.left_sines, width, {differences, panel}, {sines, panel});
+      cpu::unfold_columns<T>(matrices.out, to_modes() ? T(-1) : T(1), columns, {step.out, kept_, row_step_}, {cosines, panel}, {sines, panel}, there);
+    }
     std::swap(here, there);
   }
 
-  std::vector<Step<T>> steps_;
   Direction direction_;
-  std::int64_t rows_in_ = 1, rows_out_ = 1;      // of a field: entries of all axes but the last
-  std::int64_t kept_width_ = 0, row_step_ = 0;   // numbers of a row of modes, and the same in whole vectors
-  std::int64_t group_ = 1;                       // fields that go together
-  std::int64_t buffer_size_ = 0, panel_size_ = 0;
+  std::int64_t numbers_;                        // of a point: 1 real, 2 complex
+  std::vector<Step<T>> steps_;                  // of all axes but the last
+  const AxisMatrices<T>* last_ = nullptr;
+  std::int64_t points_ = 0, kept_ = 0;          // of the last axis; kept modes, or points if it is left as it is
+  std::int64_t row_in_ = 0, row_out_ = 0;       // numbers of a row outside
+  std::int64_t row_step_ = 0;                   // and inside
+  std::int64_t rows_in_ = 1, rows_out_ = 1;     // of a field: entries of all axes but the last
+  std::int64_t group_ = 1;                      // fields that go together
+  Scratch<T> scratch_;
 };
 
 /// Nothing to sum over: zeros.
@@ -287,12 +232,18 @@ bool is_empty_sum(const FourierTransform& transform, Direction direction) {
 
 template <class T>
 void run(const FourierTransform& transform, Direction direction, const T* x, T* y) {
+  std::int64_t entries_in = transform.count, entries_out = transform.count;
+  for (const FourierAxis& axis : transform.axes) {
+    const bool to_modes = direction == Direction::to_modes;
+    const std::int64_t modes = axis.period == 0 ? axis.points : axis.modes;
+    entries_in *= to_modes ? axis.points : modes, entries_out *= to_modes ? modes : axis.points;
+  }
+  if (entries_out == 0) return;
   if (is_empty_sum(transform, direction)) {
-    std::int64_t size = transform.count * (direction == Direction::to_field && transform.real ? 1 : 2);
-    for (const FourierAxis& axis : transform.axes) size *= direction == Direction::to_field || axis.period == 0 ? axis.points : axis.modes;
-    std::fill_n(y, size, T(0));
+    std::fill_n(y, entries_out * (direction == Direction::to_field && transform.real ? 1 : 2), T(0));
     return;
   }
+  if (entries_in == 0) return;
   Groups<T>(transform, direction).run(transform.count, x, y);
 }
 

@@ -1,0 +1,140 @@
+/// Question: how long does a training step of a Fourier neural operator take, and how much memory has the process at most?
+/// perf/peers/fno_step.py does the same work with neuraloperator, perf/neural_operators.py runs both side by side.
+#include <omp.h>
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <ctime>
+#include <limits>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "models/losses.h"
+#include "models/model.h"
+#include "parallel/gradient_reducer.h"
+#include "parallel/messages.h"
+#include "parallel/optimizer.h"
+#include "parallel/session.h"
+#include "runtime/autograd/tape.h"
+#include "runtime/config.h"
+#include "runtime/error.h"
+#include "runtime/tensor/create.h"
+
+namespace trident {
+namespace {
+
+struct Case {
+  const char* model;
+  std::int64_t batch, points;
+};
+
+const std::map<std::string, Case> kCases{
+    {"darcy_fno", {R"({"type": "fno", "n_modes": [16, 16], "in_channels": 1, "out_channels": 1, "hidden_channels": 24})", 8, 16}},
+    {"darcy_tfno", {R"({"type": "tfno", "n_modes": [16, 16], "in_channels": 1, "out_channels": 1, "hidden_channels": 24})", 8, 16}},
+    {"large_fno", {R"({"type": "fno", "n_modes": [64, 64], "in_channels": 1, "out_channels": 1, "hidden_channels": 64})", 2, 128}},
+    {"large_tfno", {R"({"type": "tfno", "n_modes": [64, 64], "in_channels": 1, "out_channels": 1, "hidden_channels": 64})", 2, 128}},
+    {"mg_tfno", {R"({"type": "mg_tfno", "levels": 1, "n_modes": [32, 32], "in_channels": 1, "out_channels": 1, "hidden_channels": 64})", 4, 128}}};
+
+Tensor random(const Shape& shape, std::uint64_t seed) {
+  const Tensor x = empty(shape, DType::f32);
+  for (std::int64_t i = 0; i < x.numel(); ++i) x.data<float>()[i] = static_cast<float>(normal(RandomKey(seed), static_cast<std::uint64_t>(i)));
+  return x;
+}
+
+/// This rank's part of a batch.
+Fields fields_of(const Case& work, const Model& model, const Mesh& mesh) {
+  if (!model->patching()) {
+    const Shape shape{work.batch, 1, work.points, work.points};
+    return {.input = random(shape, 1), .time = {}, .pixel_mask = {}, .label = random(shape, 2)};
+  }
+  const PatchGrid grid(*model->patching(), work.points, work.points);
+  const Range units = part_of(work.batch * grid.patches(), mesh.size(Axis::data), mesh.coordinate(Axis::data));
+  return {.input = random({units.size(), grid.levels + 1, grid.window_rows(), grid.window_columns()}, 1),
+          .time = {},
+          .pixel_mask = {},
+          .label = random({units.size(), 1, grid.rows + 2, grid.columns + 2}, 2),
+          .ny = work.points,
+          .nx = work.points,
+          .patches = PatchUnits{.units = units, .samples = work.batch}};
+}
+
+struct Result {
+  double seconds = 0.0;      // median over steps
+  double cpu_seconds = 0.0;  // of all threads of this rank, the least of all steps: what a machine shared with others disturbs least
+};
+
+/// Repeats steps until `seconds` have passed, after two that warm up. All ranks do as many.
+template <class Step>
+Result measure(const Mesh& mesh, double seconds, Step&& step) {
+  using Clock = std::chrono::steady_clock;
+  const auto timed_step = [&] {
+    barrier(mesh.world());
+    const auto start = Clock::now();
+    step();
+    barrier(mesh.world());
+    return std::chrono::duration<double>(Clock::now() - start).count();
+  };
+  timed_step();
+  const Tensor steps = from_values<std::int64_t>({1}, std::vector{std::max<std::int64_t>(3, static_cast<std::int64_t>(seconds / timed_step()))});
+  mesh.world().all_reduce(steps, ReduceOp::min);
+  std::vector<double> durations(static_cast<std::size_t>(steps.data<std::int64_t>()[0]));
+  double cpu = std::numeric_limits<double>::infinity();
+  for (double& duration : durations) {
+    const std::clock_t start = std::clock();
+    duration = timed_step();
+    cpu = std::min(cpu, static_cast<double>(std::clock() - start) / CLOCKS_PER_SEC);
+  }
+  std::nth_element(durations.begin(), durations.begin() + static_cast<std::ptrdiff_t>(durations.size() / 2), durations.end());
+  return {durations[durations.size() / 2], cpu};
+}
+
+Result train(const Case& work, const Mesh& mesh, double seconds) {
+  const Model model = describe_model(parse_json(work.model, "model"), mesh);
+  const ParameterList parameters = materialize(model, DType::f32, Use::training, RandomKey(0));
+  GradientReducer reducer(parameters, FlatShares(parameters, mesh));
+  AdamW optimizer(parameters, {.rule = AdamWRule::neuralop, .eps = 1e-6}, {1e-4}, [](const std::string&) { return 0; });
+  LossDescription description = model->loss();
+  description.norm = NormLoss{.kind = NormKind::h1};
+  const Loss loss(description, model->num_out_channels(), LossScope::global, mesh);
+  const Fields fields = fields_of(work, model, mesh);
+  Pass pass;
+  pass.mode = Mode::train;
+  std::int64_t number = 0;
+  return measure(mesh, seconds, [&] {
+    parameters.zero_gradients();
+    const LossTotals totals = loss.totals({&fields, 1});
+    backward(loss.share(model(fields, model->prepare(), pass), fields, totals), reducer.on_final());
+    reducer.finish();
+    optimizer.update(++number, std::vector{1e-4}, global_norm(parameters, mesh));
+  });
+}
+
+std::int64_t peak_bytes_of_process() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  return usage.ru_maxrss * 1024;
+}
+
+int run(const Session& session, const std::vector<std::string>& arguments) {
+  const auto found = kCases.find(arguments.empty() ? "" : arguments[0]);
+  if (found == kCases.end()) throw ConfigError("fno_step: give darcy_fno, darcy_tfno, large_fno, large_tfno or mg_tfno, and then seconds");
+  const double seconds = arguments.size() > 1 ? std::stod(arguments[1]) : 5.0;
+  const Mesh mesh(session.world(), {session.world()->size(), 1, 1, 1});
+  const Result result = train(found->second, mesh, seconds);
+  if (mesh.world().rank() != 0) return 0;
+  std::printf("{\"case\": \"%s\", \"ranks\": %d, \"threads\": %d, \"seconds_per_step\": %.6f, \"cpu_seconds_per_step\": %.6f, \"process_bytes\": %lld}\n",
+              found->first.c_str(), mesh.world().size(), omp_get_max_threads(), result.seconds, result.cpu_seconds,
+              static_cast<long long>(peak_bytes_of_process()));
+  return 0;
+}
+
+}  // namespace
+}  // namespace trident
+
+/// [mpirun -n RANKS] fno_step CASE [SECONDS]: repeats the step that long; OMP_NUM_THREADS sets the threads of a rank. Prints one JSON object.
+int main(int argc, char** argv) {
+  return trident::run_job([&](trident::Session& session) { return trident::run(session, {argv + 1, argv + argc}); });
+}

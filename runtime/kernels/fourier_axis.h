@@ -1,0 +1,51 @@
+/// One axis of a Fourier transform as a product with matrices of cosines and sines, half the size that the definition has on either side.
+///
+/// cos and sin of 2 pi k n / N are the same, up to the sign of sin, for n and N - n, and for k and -k. So entries that go in are added in
+/// pairs for the cosines, P = x[n] + x[N-n], and subtracted for the sines, M = x[n] - x[N-n]; with A = sum cos P and B = sum sin M the pair
+/// of modes is X[k] = A - i B and X[-k] = A + i B. From modes to points it is the same with the roles exchanged and i for -i.
+#pragma once
+
+#include <vector>
+
+#include "runtime/kernels/fourier.h"
+#include "runtime/kernels/tiled_product.h"
+
+namespace trident::cpu {
+
+enum class Direction { to_modes, to_field };
+
+/// Places of two entries of an axis that mirror each other; minus -1: an entry alone.
+struct Pair {
+  std::int64_t plus = 0, minus = -1;
+};
+
+/// Which side of the product the matrices stand on: that of the last axis multiplies rows from the right.
+enum class Side { left, right };
+
+/// What the matrices depend on. `conjugates`, `real`: of a last axis.
+struct AxisKey {
+  FourierAxis axis;
+  Direction direction;
+  Side side;
+  bool real;
+  Conjugates conjugates;
+  double scale;
+};
+
+template <class T>
+struct AxisMatrices {
+  std::vector<Pair> in, out;
+  // left: (out pairs, in pairs) in tiles. right: (in pairs, out pairs), rows of `step` numbers, whole vectors.
+  Tiled<const T> left_cosines, left_sines;
+  const T *cosines = nullptr, *sines = nullptr;
+  std::int64_t step = 0;
+
+  std::int64_t depth() const { return static_cast<std::int64_t>(in.size()); }
+  std::int64_t width() const { return static_cast<std::int64_t>(out.size()); }
+};
+
+/// They live as long as the process. Points are paired where they are all of the grid; modes on the left side alone.
+template <class T>
+const AxisMatrices<T>& axis_matrices(const AxisKey& key);
+
+}  // namespace trident::cpu
