@@ -20,8 +20,8 @@ enum class Passes { forward, both };
 double limit_of_pass(double batch, double channels, double n, double modes, double weight_passes) {
   const double half = modes / 2 + 1, fields = batch * channels;
   const double seconds_per_flop = 1.0 / perf::peak_flops(), seconds_per_byte = 1.0 / perf::stream_bandwidth();
-  // Products with the matrices of sines and cosines: rows, then the kept columns.
-  const double transform_flops = fields * (4 * n * n * half + 8 * modes * n * half), field_bytes = 4 * fields * n * n, mode_bytes = 8 * fields * modes * half;
+  // Products of mirrored points, added and subtracted, with the matrices of cosines and sines: rows, then the kept columns.
+  const double pairs = n / 2 + 1, transform_flops = fields * (4 * n * pairs * half + 8 * (modes / 2 + 1) * pairs * half), field_bytes = 4 * fields * n * n, mode_bytes = 8 * fields * modes * half;
   const double transform = std::max(transform_flops * seconds_per_flop, (field_bytes + mode_bytes) * seconds_per_byte);
   const double weight_bytes = 8 * channels * channels * modes * half;
   const double product = std::max(8 * batch * channels * channels * modes * half * seconds_per_flop * weight_passes, weight_passes * weight_bytes * seconds_per_byte);

@@ -19,14 +19,21 @@ template <class T>
 struct MixEnd {
   MixSize size;
   MixOperands<T> from;
-  T *before, *y;
+  T *slope, *y;
 
   __device__ void operator()(std::int64_t sample, std::int64_t channel, std::int64_t point, T value) const {
     const std::int64_t place = (sample * size.out + channel) * size.points + point;
     if (from.bias != nullptr) value += from.bias[channel];
     if (from.addend != nullptr) value += (from.gate != nullptr ? from.gate[channel] : T(1)) * from.addend[place];
-    if (before != nullptr) before[place] = value;
-    y[place] = size.gelu ? cuda::activate<Activation::gelu>(value) : value;
+    if (!size.gelu) {
+      y[place] = value;
+    } else if (slope == nullptr) {
+      y[place] = cuda::activate<Activation::gelu>(value);
+    } else {
+      T derivative = 1;
+      y[place] = cuda::activate_backward<Activation::gelu>(value, derivative);
+      slope[place] = derivative;
+    }
   }
 };
 
@@ -35,9 +42,9 @@ struct Spans {
   std::int64_t batch, channels, points, per_sample;
 };
 
-/// The sums over a span of slope, and of slope times addend; on the way the gradient before the GELU and the addend's gradient are written.
+/// The sums over a span of the gradient before the GELU, and of it times the addend; on the way it and the addend's gradient are written.
 template <class T>
-__global__ void slope_kernel(Spans spans, const T* dy, const T* before, const T* addend, const T* gate, T* slope, T* d_addend, T* bias_parts,
+__global__ void slope_kernel(Spans spans, const T* dy, const T* slope, const T* addend, const T* gate, T* gradient, T* d_addend, T* bias_parts,
                              T* gate_parts) {
   const std::int64_t part = blockIdx.x % (spans.batch * spans.per_sample), channel = blockIdx.x / (spans.batch * spans.per_sample);
   const std::int64_t sample = part / spans.per_sample, first = part % spans.per_sample * kPoints;
@@ -45,8 +52,8 @@ __global__ void slope_kernel(Spans spans, const T* dy, const T* before, const T*
   T sum = 0, gated = 0;
   for (std::int64_t point = first + threadIdx.x; point < last; point += kThreads) {
     T value = dy[row + point];
-    if (before != nullptr) cuda::activate_backward<Activation::gelu>(before[row + point], value);
-    if (slope != nullptr) slope[row + point] = value;
+    if (slope != nullptr) value *= slope[row + point];
+    if (gradient != nullptr) gradient[row + point] = value;
     sum += value;
     if (gate_parts != nullptr) gated += value * addend[row + point];
     if (d_addend != nullptr) d_addend[row + point] = (gate == nullptr ? T(1) : gate[channel]) * value;
@@ -106,14 +113,14 @@ void weight_gradient(Cuda cuda, const MixSize& size, const T* slope, const T* x,
 }  // namespace
 
 template <class T>
-void mix_forward(Cuda cuda, const MixSize& size, const MixOperands<T>& from, T* before, T* y) {
+void mix_forward(Cuda cuda, const MixSize& size, const MixOperands<T>& from, T* slope, T* y) {
   cuda::tiled_product(cuda, {.batch = size.batch, .m = size.out, .n = size.points, .k = size.in, .a_m = size.in, .a_k = 1,
                              .b_batch = size.in * size.points, .b_k = size.points, .b_n = 1},
-                      from.weight, from.x, MixEnd<T>{size, from, before, y});
+                      from.weight, from.x, MixEnd<T>{size, from, slope, y});
 }
 
 template <class T>
-void mix_backward(Cuda cuda, const MixSize& size, const MixOperands<T>& from, const T* before, const T* dy, const MixGradients<T>& to) {
+void mix_backward(Cuda cuda, const MixSize& size, const MixOperands<T>& from, const T* slope, const T* dy, const MixGradients<T>& to) {
   const Spans spans{size.batch, size.out, size.points, (size.points + kPoints - 1) / kPoints};
   const std::int64_t parts = spans.batch * spans.per_sample;
   const Numbers<T> held(cuda, size.gelu ? size.batch * size.out * size.points : 0);
@@ -121,17 +128,17 @@ void mix_backward(Cuda cuda, const MixSize& size, const MixOperands<T>& from, co
   const bool passes = size.gelu || to.bias != nullptr || to.gate != nullptr || to.addend != nullptr;
   if (passes && parts * size.out > 0) {
     cuda::launch_kernel(slope_kernel<T>, dim3(static_cast<unsigned>(parts * size.out)), dim3(kThreads), 0, cuda, spans, dy,
-                  size.gelu ? before : static_cast<const T*>(nullptr), from.addend, from.gate, held.data(), to.addend, bias.data(), gate.data());
+                  size.gelu ? slope : static_cast<const T*>(nullptr), from.addend, from.gate, held.data(), to.addend, bias.data(), gate.data());
   }
   if (to.bias != nullptr) add_parts(cuda, size.out, parts, static_cast<const T*>(bias.data()), to.bias);
   if (to.gate != nullptr) add_parts(cuda, size.out, parts, static_cast<const T*>(gate.data()), to.gate);
-  const T* slope = size.gelu ? held.data() : dy;
+  const T* gradient = size.gelu ? held.data() : dy;
   if (to.x != nullptr) {
     cuda::tiled_product(cuda, {.batch = size.batch, .m = size.in, .n = size.points, .k = size.out, .a_m = 1, .a_k = size.in,
                                .b_batch = size.out * size.points, .b_k = size.points, .b_n = 1},
-                        from.weight, slope, StoreRows<T>{to.x, size.in, size.points});
+                        from.weight, gradient, StoreRows<T>{to.x, size.in, size.points});
   }
-  if (to.weight != nullptr) weight_gradient(cuda, size, slope, from.x, to.weight);
+  if (to.weight != nullptr) weight_gradient(cuda, size, gradient, from.x, to.weight);
 }
 
 #define TRIDENT_CHANNEL_MIX(T)                                                       \

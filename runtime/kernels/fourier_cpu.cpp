@@ -57,8 +57,8 @@ class Groups {
     }
     scratch_.fields = (group_ * rows_most + kTileRows) * row_step_ + kLanes<T>;
     if (last_ != nullptr) {
-      scratch_.folded = std::max(scratch_.folded, 2 * numbers_ * kGroupRows * last_->depth());
-      scratch_.products = std::max(scratch_.products, 2 * numbers_ * kGroupRows * last_->step);
+      scratch_.folded = std::max(scratch_.folded, 2 * numbers_ * kGroupRows * last_->depth() + kLanes<T>);
+      scratch_.products = std::max(scratch_.products, 2 * numbers_ * kGroupRows * last_->step + kLanes<T>);
     }
   }
 
@@ -200,13 +200,15 @@ class Groups {
     const AxisMatrices<T>& matrices = *step.matrices;
     const std::int64_t panel = panel_step(), all = before * inner;
     T *sums = folded, *differences = folded + matrices.depth() * panel, *cosines = products, *sines = products + matrices.width() * panel;
+    cpu::Columns columns{.begins = {}, .kept = kept_};
     for (std::int64_t first = 0; first < all; first += panel_columns()) {
-      const cpu::Columns columns{first, std::min(panel_columns(), all - first), inner};
-      const std::int64_t width = round_up(columns.count * 2 * kept_, kLanes<T>);
-      cpu::fold_columns<T>(matrices.in, columns, {step.in, kept_, row_step_}, here, {sums, panel}, {differences, panel});
+      const std::int64_t count = std::min(panel_columns(), all - first), width = round_up(count * 2 * kept_, kLanes<T>);
+      columns.place(first, count, step.in, inner, row_step_);
+      cpu::fold_columns<T>(matrices.in, columns, here, {sums, panel}, {differences, panel});
       cpu::tiled_product<T>(matrices.left_cosines, width, {sums, panel}, {cosines, panel});
       cpu::tiled_product<T>(matrices.left_sines, width, {differences, panel}, {sines, panel});
-      cpu::unfold_columns<T>(matrices.out, to_modes() ? T(-1) : T(1), columns, {step.out, kept_, row_step_}, {cosines, panel}, {sines, panel}, there);
+      columns.place(first, count, step.out, inner, row_step_);
+      cpu::unfold_columns<T>(matrices.out, to_modes() ? T(-1) : T(1), columns, {cosines, panel}, {sines, panel}, there);
     }
     std::swap(here, there);
   }

@@ -58,94 +58,110 @@ inline void join_rows(std::int64_t rows, std::int64_t kept, const T* parts, std:
   }
 }
 
-/// `pairs` sums x[n] + x[points - n] and differences, of numbers that lie `step` apart; x[n] itself twice where it is alone.
+/// The lanes from the last to the first.
+template <class T>
+inline Vector<T> reversed(Vector<T> x) {
+  Places<T> places;
+  for (int lane = 0; lane < kLanes<T>; ++lane) places[lane] = kLanes<T> - 1 - lane;
+  return __builtin_shuffle(x, places);
+}
+
+/// Of the points n of an axis, how many have another one, points - n, that mirrors them.
+inline std::int64_t mirrored_points(std::int64_t points, std::int64_t pairs) { return pairs == points ? 0 : (points - 1) / 2; }
+
+/// `pairs` sums x[n] + x[points - n] and differences, of numbers that lie `step` apart; x[n] itself twice where it is alone. Writes whole vectors.
 template <class T>
 inline void fold_row(std::int64_t points, std::int64_t pairs, const T* x, std::int64_t step, T* sums, T* differences) {
-  const std::int64_t mirrored = pairs == points ? 0 : (points - 1) / 2;
-  const auto fold = [&](auto distance) {
-    sums[0] = differences[0] = x[0];
-#pragma omp simd
-    for (std::int64_t n = 1; n <= mirrored; ++n) {
-      const T plus = x[n * distance], minus = x[(points - n) * distance];
+  constexpr std::int64_t L = kLanes<T>;
+  const std::int64_t mirrored = mirrored_points(points, pairs);
+  std::int64_t n = 0;
+  if (step == 1 && points >= L) {
+    // The vector that mirrors x[n...] ends in x[points - n]. Sums first: their last vector may reach into the differences.
+    const auto minus = [&](std::int64_t first) { return reversed<T>(load(x + points - first - (L - 1))); };
+    for (n = 1; n <= mirrored; n += L) store<T>(sums + n, load_some(x + n, points - n) + minus(n));
+    for (n = 1; n <= mirrored; n += L) store<T>(differences + n, load_some(x + n, points - n) - minus(n));
+  } else {
+    for (n = 1; n <= mirrored; ++n) {
+      const T plus = x[n * step], minus = x[(points - n) * step];
       sums[n] = plus + minus;
       differences[n] = plus - minus;
     }
-    for (std::int64_t n = mirrored + 1; n < pairs; ++n) sums[n] = differences[n] = x[n * distance];
-  };
-  if (step == 1) {
-    fold(std::integral_constant<std::int64_t, 1>{});
-  } else {
-    fold(step);
   }
+  sums[0] = differences[0] = x[0];
+  for (n = mirrored + 1; n < pairs; ++n) sums[n] = differences[n] = x[n * step];
 }
 
-/// x[n] = a[n] + sign b[n] and, where points are paired, x[points - n] = a[n] - sign b[n].
+/// x[n] = a[n] + sign b[n] and, where points are paired, x[points - n] = a[n] - sign b[n]. Reads whole vectors.
 template <class T>
 inline void unfold_row(std::int64_t points, std::int64_t pairs, T sign, const T* a, const T* b, T* x, std::int64_t step) {
-  const std::int64_t mirrored = pairs == points ? 0 : (points - 1) / 2;
-  const auto unfold = [&](auto distance) {
-#pragma omp simd
-    for (std::int64_t n = 0; n < pairs; ++n) x[n * distance] = a[n] + sign * b[n];
-#pragma omp simd
-    for (std::int64_t n = 1; n <= mirrored; ++n) x[(points - n) * distance] = a[n] - sign * b[n];
-  };
-  if (step == 1) {
-    unfold(std::integral_constant<std::int64_t, 1>{});
-  } else {
-    unfold(step);
+  constexpr std::int64_t L = kLanes<T>;
+  const std::int64_t mirrored = mirrored_points(points, pairs);
+  if (step == 1 && points >= L) {
+    // The last mirrored vector reaches into the other half, which is written after it.
+    for (std::int64_t n = 1; n <= mirrored; n += L) store(x + points - n - (L - 1), reversed<T>(load(a + n) - sign * load(b + n)));
+    for (std::int64_t n = 0; n < pairs; n += L) store_some<T>(x + n, load(a + n) + sign * load(b + n), pairs - n);
+    return;
   }
+  for (std::int64_t n = 0; n < pairs; ++n) x[n * step] = a[n] + sign * b[n];
+  for (std::int64_t n = 1; n <= mirrored; ++n) x[(points - n) * step] = a[n] - sign * b[n];
 }
 
-/// `count` of the rows (before, inner) around a middle axis, from `first` on.
+/// Rows of `kept` real and `kept` imaginary parts around a middle axis of (before, entries, inner) rows: where some of them begin, and the step
+/// from entry to entry.
 struct Columns {
-  std::int64_t first = 0, count = 0, inner = 1;
-};
-/// (before, entries, inner) rows of `kept` real and `kept` imaginary parts.
-struct PlanarRows {
-  std::int64_t entries = 0, kept = 0, step = 0;
-  std::int64_t at(const Columns& columns, std::int64_t column, std::int64_t entry) const {
-    const std::int64_t i = columns.first + column;
-    return ((i / columns.inner * entries + entry) * columns.inner + i % columns.inner) * step;
+  std::vector<std::int64_t> begins;
+  std::int64_t step = 0, kept = 0;
+
+  /// `count` of the rows (before, inner) from `first` on.
+  void place(std::int64_t first, std::int64_t count, std::int64_t entries, std::int64_t inner, std::int64_t row_step) {
+    step = inner * row_step;
+    begins.resize(static_cast<std::size_t>(count));
+    for (std::int64_t i = 0; i < count; ++i) {
+      begins[static_cast<std::size_t>(i)] = ((first + i) / inner * entries * inner + (first + i) % inner) * row_step;
+    }
   }
 };
 
 /// A row of sums and one of differences for every pair of entries, the columns side by side.
 template <class T>
-inline void fold_columns(const std::vector<Pair>& pairs, const Columns& columns, const PlanarRows& rows, const T* x, Rows<T> sums, Rows<T> differences) {
+inline void fold_columns(const std::vector<Pair>& pairs, const Columns& columns, const T* x, Rows<T> sums, Rows<T> differences) {
+  const std::int64_t numbers = 2 * columns.kept;
   for (std::size_t pair = 0; pair < pairs.size(); ++pair) {
     T *sum = sums.data + static_cast<std::int64_t>(pair) * sums.step, *difference = differences.data + static_cast<std::int64_t>(pair) * differences.step;
-    for (std::int64_t column = 0; column < columns.count; ++column, sum += 2 * rows.kept, difference += 2 * rows.kept) {
-      const T* plus = x + rows.at(columns, column, pairs[pair].plus);
+    for (const std::int64_t begin : columns.begins) {
+      const T* plus = x + begin + pairs[pair].plus * columns.step;
+      const T* minus = x + begin + pairs[pair].minus * columns.step;
       if (pairs[pair].minus < 0) {
-        for (std::int64_t i = 0; i < 2 * rows.kept; i += kLanes<T>) {
+        for (std::int64_t i = 0; i < numbers; i += kLanes<T>) {
           store(sum + i, load(plus + i));
           store(difference + i, load(plus + i));
         }
-        continue;
+      } else {
+        for (std::int64_t i = 0; i < numbers; i += kLanes<T>) {
+          store(sum + i, load(plus + i) + load(minus + i));
+          store(difference + i, load(plus + i) - load(minus + i));
+        }
       }
-      const T* minus = x + rows.at(columns, column, pairs[pair].minus);
-      for (std::int64_t i = 0; i < 2 * rows.kept; i += kLanes<T>) {
-        store(sum + i, load(plus + i) + load(minus + i));
-        store(difference + i, load(plus + i) - load(minus + i));
-      }
+      sum += numbers, difference += numbers;
     }
   }
 }
 
 /// The entries a + sign i b and, of pairs, a - sign i b.
 template <class T>
-inline void unfold_columns(const std::vector<Pair>& pairs, T sign, const Columns& columns, const PlanarRows& rows, Rows<const T> a, Rows<const T> b, T* x) {
+inline void unfold_columns(const std::vector<Pair>& pairs, T sign, const Columns& columns, Rows<const T> a, Rows<const T> b, T* x) {
   constexpr std::int64_t L = kLanes<T>;
-  const std::int64_t kept = rows.kept;
+  const std::int64_t kept = columns.kept;
   const auto entry = [&](T s, const T* cosines, const T* sines, T* target) {  // real parts first: their last vector reaches into the others
     for (std::int64_t i = 0; i < kept; i += L) store(target + i, load(cosines + i) - s * load(sines + kept + i));
     for (std::int64_t i = 0; i < kept; i += L) store(target + kept + i, load(cosines + kept + i) + s * load(sines + i));
   };
   for (std::size_t pair = 0; pair < pairs.size(); ++pair) {
     const T *cosines = a.data + static_cast<std::int64_t>(pair) * a.step, *sines = b.data + static_cast<std::int64_t>(pair) * b.step;
-    for (std::int64_t column = 0; column < columns.count; ++column, cosines += 2 * kept, sines += 2 * kept) {
-      entry(sign, cosines, sines, x + rows.at(columns, column, pairs[pair].plus));
-      if (pairs[pair].minus >= 0) entry(-sign, cosines, sines, x + rows.at(columns, column, pairs[pair].minus));
+    for (const std::int64_t begin : columns.begins) {
+      entry(sign, cosines, sines, x + begin + pairs[pair].plus * columns.step);
+      if (pairs[pair].minus >= 0) entry(-sign, cosines, sines, x + begin + pairs[pair].minus * columns.step);
+      cosines += 2 * kept, sines += 2 * kept;
     }
   }
 }

@@ -1,9 +1,7 @@
 #include <algorithm>
 #include <complex>
 
-#include "runtime/device/allocator.h"
-#include "runtime/kernels/complex_panel.h"
-#include "runtime/kernels/gemm.h"
+#include "runtime/kernels/complex_pairs.h"
 #include "runtime/kernels/mode_product.h"
 
 namespace trident {
@@ -128,65 +126,8 @@ void mode_product(Cpu, const ModeProduct& size, const std::complex<T>* a, const 
   }
 }
 
-template <class T>
-void complex_product(Cpu, const ComplexProduct& size, const std::complex<T>* a, const std::complex<T>* b, std::complex<T>* c) {
-  // (re, im) pairs of a times [[re, im], [-im, re]] of b: one real product, at the speed of the real library.
-  const Block block(static_cast<std::size_t>(4 * size.k * size.n) * sizeof(T), {});
-  auto* wide = static_cast<T*>(block.data());
-  const T sign = size.conjugate_b ? T(-1) : T(1);
-#pragma omp parallel for schedule(static) if (size.k * size.n > 1 << 14)
-  for (std::int64_t k = 0; k < size.k; ++k) {
-    T *upper = wide + 4 * k * size.n, *lower = upper + 2 * size.n;
-    for (std::int64_t n = 0; n < size.n; ++n) {
-      const std::complex<T> value = b[k * size.b_k + n * size.b_n];
-      upper[2 * n] = value.real();
-      upper[2 * n + 1] = sign * value.imag();
-      lower[2 * n] = -sign * value.imag();
-      lower[2 * n + 1] = value.real();
-    }
-  }
-  cpu::gemm({.m = size.m, .n = 2 * size.n, .k = 2 * size.k, .lda = 2 * size.k, .ldb = 2 * size.n, .ldc = 2 * size.n},
-            reinterpret_cast<const T*>(a), wide, reinterpret_cast<T*>(c));
-}
-
-template <class T>
-void middle_product(Cpu, const MiddleProduct& size, const std::complex<T>* x, const std::complex<T>* matrix, std::complex<T>* y) {
-  constexpr std::int64_t kWidth = cpu::kPanelWidth<T>;
-  const std::int64_t rows = (size.out + cpu::kTileRows - 1) / cpu::kTileRows * cpu::kTileRows, depth = 2 * size.in, width = 2 * size.after;
-  const auto numbers = [](std::int64_t count) { return Block(static_cast<std::size_t>(count) * sizeof(T), {}); };
-  const Block parts_block = numbers(rows * depth);
-  auto* parts = static_cast<T*>(parts_block.data());  // real parts and then imaginary ones, zeros below
-  std::fill_n(parts, rows * depth, T(0));
-  const T sign = size.conjugate_matrix ? T(-1) : T(1);
-  for (std::int64_t out = 0; out < size.out; ++out) {
-    for (std::int64_t in = 0; in < size.in; ++in) {
-      const std::complex<T> value = matrix[out * size.matrix_out + in * size.matrix_in];
-      parts[out * depth + in] = value.real();
-      parts[out * depth + size.in + in] = sign * value.imag();
-    }
-  }
-  const std::int64_t columns = (width + kWidth - 1) / kWidth, tasks = size.before * columns;
-  const T* from = reinterpret_cast<const T*>(x);
-  T* to = reinterpret_cast<T*>(y);
-#pragma omp parallel if (size.before * rows * depth * width > 1 << 17)
-  {
-    const Block panel_block = numbers(depth * kWidth), tile_block = numbers(rows * kWidth);
-    T *panel = static_cast<T*>(panel_block.data()), *tile = static_cast<T*>(tile_block.data());
-#pragma omp for schedule(static)
-    for (std::int64_t task = 0; task < tasks; ++task) {
-      const std::int64_t i = task / columns, column = task % columns * kWidth, count = std::min(kWidth, width - column);
-      const std::int64_t padded = (count + kLanes<T> - 1) / kLanes<T> * kLanes<T>;
-      cpu::fill_panel(size.in, count, from + i * size.in * width + column, width, panel);
-      cpu::small_product<T, cpu::Layout::rows>(rows, padded, depth, {parts, depth}, {panel, kWidth}, {tile, kWidth});
-      for (std::int64_t out = 0; out < size.out; ++out) std::copy_n(tile + out * kWidth, count, to + (i * size.out + out) * width + column);
-    }
-  }
-}
-
-#define TRIDENT_MODE_PRODUCT(T)                                                                                                       \
-  template void mode_product(Cpu, const ModeProduct&, const std::complex<T>*, const std::complex<T>*, std::complex<T>*);             \
-  template void complex_product(Cpu, const ComplexProduct&, const std::complex<T>*, const std::complex<T>*, std::complex<T>*);         \
-  template void middle_product(Cpu, const MiddleProduct&, const std::complex<T>*, const std::complex<T>*, std::complex<T>*);
+#define TRIDENT_MODE_PRODUCT(T) \
+  template void mode_product(Cpu, const ModeProduct&, const std::complex<T>*, const std::complex<T>*, std::complex<T>*);
 TRIDENT_MODE_PRODUCT(float)
 TRIDENT_MODE_PRODUCT(double)
 

@@ -1,6 +1,6 @@
 #include "runtime/kernels/mode_product.h"
 
-#include "runtime/kernels/cuda/tiled_product.h"
+#include "runtime/kernels/cuda/complex_number.h"
 
 namespace trident {
 namespace {
@@ -70,24 +70,8 @@ void mode_product(Cuda cuda, const ModeProduct& size, const std::complex<T>* a, 
   launch_mode_product<T, 1, 4>(cuda, size, left, right, cuda::pairs(c));
 }
 
-template <class T>
-void complex_product(Cuda cuda, const ComplexProduct& size, const std::complex<T>* a, const std::complex<T>* b, std::complex<T>* c) {
-  cuda::tiled_product(cuda, {.m = size.m, .n = size.n, .k = size.k, .a_m = size.k, .a_k = 1, .b_k = size.b_k, .b_n = size.b_n,
-                             .conjugate_b = size.conjugate_b},
-                      cuda::pairs(a), cuda::pairs(b), cuda::StoreRows<Complex<T>>{cuda::pairs(c), size.m, size.n});
-}
-
-template <class T>
-void middle_product(Cuda cuda, const MiddleProduct& size, const std::complex<T>* x, const std::complex<T>* matrix, std::complex<T>* y) {
-  cuda::tiled_product(cuda, {.batch = size.before, .m = size.out, .n = size.after, .k = size.in, .a_m = size.matrix_out, .a_k = size.matrix_in,
-                             .b_batch = size.in * size.after, .b_k = size.after, .b_n = 1, .conjugate_a = size.conjugate_matrix},
-                      cuda::pairs(matrix), cuda::pairs(x), cuda::StoreRows<Complex<T>>{cuda::pairs(y), size.out, size.after});
-}
-
-#define TRIDENT_MODE_PRODUCT(T)                                                                                               \
-  template void mode_product(Cuda, const ModeProduct&, const std::complex<T>*, const std::complex<T>*, std::complex<T>*);      \
-  template void complex_product(Cuda, const ComplexProduct&, const std::complex<T>*, const std::complex<T>*, std::complex<T>*); \
-  template void middle_product(Cuda, const MiddleProduct&, const std::complex<T>*, const std::complex<T>*, std::complex<T>*);
+#define TRIDENT_MODE_PRODUCT(T) \
+  template void mode_product(Cuda, const ModeProduct&, const std::complex<T>*, const std::complex<T>*, std::complex<T>*);
 TRIDENT_MODE_PRODUCT(float)
 TRIDENT_MODE_PRODUCT(double)
 

@@ -6,6 +6,10 @@
 #include <cstring>
 #include <type_traits>
 
+#ifdef __AVX512F__
+#include <immintrin.h>
+#endif
+
 namespace trident::cpu {
 
 #ifdef __AVX512F__
@@ -45,16 +49,17 @@ struct PlacesOf {
 };
 template <class T> using Places = typename PlacesOf<T>::type;
 
-/// Combines all lanes, halves with halves, by combine(vector, vector).
-template <class T, class Combine>
+/// Combines all lanes, halves with halves, by combine(vector, vector). A recursion: loops over halves are not always unrolled, and places of
+/// lanes that are computed while running cost more than what is combined.
+template <class T, int kHalf = kLanes<T> / 2, class Combine>
 inline T across_lanes(Vector<T> x, Combine&& combine) {
-#pragma GCC unroll 8
-  for (int half = kLanes<T> / 2; half > 0; half /= 2) {
+  if constexpr (kHalf == 0) {
+    return x[0];
+  } else {
     Places<T> exchanged;
-    for (int lane = 0; lane < kLanes<T>; ++lane) exchanged[lane] = lane ^ half;
-    x = combine(x, __builtin_shuffle(x, exchanged));
+    for (int lane = 0; lane < kLanes<T>; ++lane) exchanged[lane] = lane ^ kHalf;
+    return across_lanes<T, kHalf / 2>(combine(x, __builtin_shuffle(x, exchanged)), combine);
   }
-  return x[0];
 }
 template <class T>
 inline T sum_of_lanes(Vector<T> x) {
@@ -92,29 +97,53 @@ inline Vector<double> exp_nonpositive(Vector<double> x) {
 template <class T>
 inline Vector<T> load_some(const T* from, std::int64_t count) {
   if (count >= kLanes<T>) return load(from);
+#ifdef __AVX512F__
+  const auto mask = (1U << count) - 1;
+  if constexpr (sizeof(T) == 4) {
+    return _mm512_maskz_loadu_ps(static_cast<__mmask16>(mask), from);
+  } else {
+    return _mm512_maskz_loadu_pd(static_cast<__mmask8>(mask), from);
+  }
+#else
   T lanes[kLanes<T>] = {};
   for (std::int64_t i = 0; i < count; ++i) lanes[i] = from[i];
   return load(lanes);
+#endif
+}
+/// The first `count` numbers of x alone.
+template <class T>
+inline void store_some(T* to, Vector<T> x, std::int64_t count) {
+  if (count >= kLanes<T>) return store(to, x);
+#ifdef __AVX512F__
+  const auto mask = (1U << count) - 1;
+  if constexpr (sizeof(T) == 4) {
+    _mm512_mask_storeu_ps(to, static_cast<__mmask16>(mask), x);
+  } else {
+    _mm512_mask_storeu_pd(to, static_cast<__mmask8>(mask), x);
+  }
+#else
+  for (std::int64_t i = 0; i < count; ++i) to[i] = x[static_cast<int>(i)];
+#endif
 }
 
 /// x[i] lane j <-> x[j] lane i, by exchanging ever smaller blocks.
-template <class T>
+template <class T, int kHalf = kLanes<T> / 2>
 inline void transpose(Vector<T> (&x)[kLanes<T>]) {
-  constexpr int L = kLanes<T>;
-#pragma GCC unroll 8
-  for (int half = L / 2; half > 0; half /= 2) {
+  if constexpr (kHalf > 0) {
+    constexpr int L = kLanes<T>;
     Places<T> first, second;
     for (int lane = 0; lane < L; ++lane) {
-      first[lane] = (lane & half) == 0 ? lane : L + lane - half;
-      second[lane] = (lane & half) == 0 ? lane + half : L + lane;
+      first[lane] = (lane & kHalf) == 0 ? lane : L + lane - kHalf;
+      second[lane] = (lane & kHalf) == 0 ? lane + kHalf : L + lane;
     }
 #pragma GCC unroll 16
     for (int i = 0; i < L; ++i) {
-      if ((i & half) != 0) continue;
-      const Vector<T> a = x[i], b = x[i + half];
+      if ((i & kHalf) != 0) continue;
+      const Vector<T> a = x[i], b = x[i + kHalf];
       x[i] = __builtin_shuffle(a, b, first);
-      x[i + half] = __builtin_shuffle(a, b, second);
+      x[i + kHalf] = __builtin_shuffle(a, b, second);
     }
+    transpose<T, kHalf / 2>(x);
   }
 }
 

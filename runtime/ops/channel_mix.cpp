@@ -12,7 +12,7 @@ namespace {
 
 struct Saved {
   MixSize size;
-  Tensor x, weight, bias, addend, gate, before;
+  Tensor x, weight, bias, addend, gate, slope;
 };
 
 Tensor packed_or_undefined(const Tensor& x) { return x.defined() ? packed(x).detached() : Tensor{}; }
@@ -59,7 +59,7 @@ std::vector<Tensor> mix_gradients(const Saved& saved, const Shape& gate_shape, c
   if (!same) make(3, dy.shape());
   launch("channel_mix", dy, [&](auto device, auto number) {
     using T = decltype(number);
-    mix_backward<T>(device, saved.size, operands_of<T>(saved), data_or_null<T>(saved.before), dy.data<T>(),
+    mix_backward<T>(device, saved.size, operands_of<T>(saved), data_or_null<T>(saved.slope), dy.data<T>(),
                     {data_or_null<T>(result[0]), data_or_null<T>(result[1]), data_or_null<T>(result[2]), same ? nullptr : data_or_null<T>(result[3]),
                      data_or_null<T>(result[4])});
   });
@@ -83,12 +83,12 @@ Tensor channel_mix(const Tensor& x, const Tensor& weight, const MixEnding& endin
               .bias = packed_or_undefined(ending.bias),
               .addend = packed_or_undefined(ending.addend),
               .gate = packed_or_undefined(ending.gate),
-              .before = recorded && ending.gelu ? empty(shape, x.dtype(), x.device()) : Tensor{}};
+              .slope = recorded && ending.gelu ? empty(shape, x.dtype(), x.device()) : Tensor{}};
   for (int dim = 2; dim < x.rank(); ++dim) saved.size.points *= x.size(dim);
   const Tensor y = empty(shape, x.dtype(), x.device());
   launch("channel_mix", x, [&](auto device, auto number) {
     using T = decltype(number);
-    mix_forward<T>(device, saved.size, operands_of<T>(saved), data_or_null<T>(saved.before), y.data<T>());
+    mix_forward<T>(device, saved.size, operands_of<T>(saved), data_or_null<T>(saved.slope), y.data<T>());
   });
   const Shape gate_shape = ending.gate.defined() ? ending.gate.shape() : Shape{}, bias_shape = ending.bias.defined() ? ending.bias.shape() : Shape{};
   if (!ending.gate.node()) saved.addend = {};  // only the gate's gradient reads it

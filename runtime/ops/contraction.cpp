@@ -3,11 +3,12 @@
 #include <algorithm>
 #include <array>
 #include <bit>
-#include <limits>
 #include <optional>
 
 #include "runtime/autograd/tape.h"
 #include "runtime/kernels/mode_product.h"
+#include "runtime/kernels/strided_product.h"
+#include "runtime/ops/contraction_order.h"
 #include "runtime/ops/complex.h"
 #include "runtime/ops/elementwise.h"
 #include "runtime/tensor/copy.h"
@@ -16,6 +17,9 @@
 
 namespace trident {
 namespace {
+
+constexpr std::size_t kVectorBytes = 64;
+constexpr double kPacking = 6.0;  // products that take as long as copying a number
 
 bool contains(const std::string& labels, char label) { return labels.find(label) != std::string::npos; }
 
@@ -151,42 +155,136 @@ Tensor batched(const Operand& a, const Operand& b, const Roles& roles, Conjugate
   return c;
 }
 
-/// The dimensions in the order in which they lie in memory.
-Operand in_memory_order(const Operand& x) {
-  std::string labels = x.labels;
-  const auto stride = [&](char label) { return extent_of(x, label) == 1 ? 0 : x.tensor.strides()[static_cast<int>(x.labels.find(label))]; };
-  std::ranges::stable_sort(labels, [&](char a, char b) { return stride(a) > stride(b); });
-  return {ordered(x, labels), labels};
+/// Dimensions that every tensor that has them steps through as through one.
+struct Chunk {
+  std::string labels;
+  std::int64_t extent = 1;
+  std::int64_t a = 0, b = 0;  // strides
+};
+
+std::int64_t stride_of(const Operand& x, char label) {
+  const auto dim = x.labels.find(label);
+  return dim == std::string::npos ? 0 : x.tensor.strides()[static_cast<int>(dim)];
 }
 
-/// One large product: the smaller tensor b as a matrix applied to the summed dimensions of a where they lie, if they lie together.
-Operand product(const Operand& a, const Operand& b, const Roles& roles, Conjugate conjugate_b) {
-  Operand left = in_memory_order(a);
-  const auto first = std::ranges::find_if(left.labels, [&](char label) { return contains(roles.summed, label); }) - left.labels.begin();
-  std::string summed = left.labels.substr(static_cast<std::size_t>(first), roles.summed.size());
-  const bool together = std::ranges::all_of(summed, [&](char label) { return contains(roles.summed, label); });
-  std::string before = left.labels.substr(0, static_cast<std::size_t>(first)), after = left.labels.substr(before.size() + summed.size());
-  if (!together) before = roles.rows, summed = roles.summed, after = "";
-  const Tensor x = packed(ordered(left, before + summed + after));
-  const Grouped matrix = grouped(b, {summed, roles.columns, ""}, false);
-  const std::string labels = before + roles.columns + after;
-  const Tensor c = empty(shape_of(a, b, labels), a.tensor.dtype(), a.tensor.device());
-  const std::int64_t rows = extent_of(a, before), in = matrix.tensor.size(0), out = matrix.tensor.size(1), inner = extent_of(a, after);
-  const bool conjugates = conjugate_b == Conjugate::yes;
+/// The dimensions `labels`, as few chunks as there can be, in the order of memory of `lead`; those of extent 1 lie outside.
+std::vector<Chunk> chunks_of(std::string labels, const Operand& a, const Operand& b, const Operand& lead) {
+  std::erase_if(labels, [&](char label) { return extent_of(lead, label) == 1; });
+  std::ranges::stable_sort(labels, [&](char first, char second) { return stride_of(lead, first) > stride_of(lead, second); });
+  std::vector<Chunk> chunks;
+  for (const char label : labels) {
+    const std::int64_t extent = extent_of(lead, label), step_a = stride_of(a, label), step_b = stride_of(b, label);
+    Chunk* before = chunks.empty() ? nullptr : &chunks.back();
+    if (before == nullptr || before->a != extent * step_a || before->b != extent * step_b) {
+      chunks.push_back({std::string(1, label), extent, step_a, step_b});
+    } else {
+      *before = {before->labels + label, before->extent * extent, step_a, step_b};
+    }
+  }
+  return chunks;
+}
+
+/// The chunk at `place`, taken out; one of extent 1 if there is none.
+Chunk taken(std::vector<Chunk>& chunks, std::ptrdiff_t place) {
+  if (chunks.empty()) return {};
+  const Chunk chunk = chunks[static_cast<std::size_t>(place)];
+  chunks.erase(chunks.begin() + place);
+  return chunk;
+}
+
+/// What vectors run along: a chunk of b's own dimensions.
+struct Columns {
+  std::ptrdiff_t chunk = 0;
+  double worth = 0.0;  // estimated share of the arithmetic's speed
+};
+
+/// The best of b's `chunks` where each number of b is used `uses` times.
+Columns best_columns(const std::vector<Chunk>& chunks, const Operand& b, double uses) {
+  const auto step = static_cast<std::int64_t>(kVectorBytes / size_of(b.tensor.dtype()));
+  Columns best;
+  for (std::size_t i = 0; i < chunks.size(); ++i) {
+    const std::int64_t extent = chunks[i].extent, vectors = (extent + step - 1) / step;
+    double worth = static_cast<double>(extent) / static_cast<double>(vectors * step);
+    if (vectors == 1) worth *= 0.6;                          // too few sums at once
+    if (chunks[i].b != 1) worth *= uses / (uses + kPacking);  // columns that lie apart are copied first
+    if (worth > best.worth) best = {static_cast<std::ptrdiff_t>(i), worth};
+  }
+  return best;
+}
+
+/// How a product is cut: vectors run along b's dimensions.
+struct Layout {
+  std::vector<Chunk> batch, rows, columns, summed;  // loops, in the end
+  Chunk m, n, k;
+  double worth = 0.0;
+
+  Layout(const Operand& a, const Operand& b, const Roles& roles)
+      : batch(chunks_of(roles.batch, a, b, a)),
+        rows(chunks_of(roles.rows, a, b, a)),
+        columns(chunks_of(roles.columns, a, b, b)),
+        summed(chunks_of(roles.summed, a, b, b)) {
+    const auto largest = [](const std::vector<Chunk>& chunks) { return std::ranges::max_element(chunks, {}, &Chunk::extent) - chunks.begin(); };
+    const Columns best = best_columns(columns, b, static_cast<double>(extent_of(a, roles.rows)));
+    worth = best.worth;
+    m = taken(rows, largest(rows));
+    n = taken(columns, best.chunk);
+    const auto beside = std::ranges::find_if(summed, [](const Chunk& chunk) { return chunk.b == 1; });
+    k = taken(summed, beside == summed.end() ? largest(summed) : beside - summed.begin());
+  }
+  std::size_t loops() const { return batch.size() + rows.size() + columns.size() + summed.size(); }
+};
+
+Operand strided(const Operand& a, const Operand& b, const Roles& roles, Conjugate conjugate_a, Conjugate conjugate_b) {
+  const Layout layout(a, b, roles);
+  if (layout.loops() > StridedProduct::kMostLoops) {  // copies have none
+    const std::string of_a = roles.batch + roles.rows + roles.summed, of_b = roles.batch + roles.summed + roles.columns;
+    return strided({packed(ordered(a, of_a)), of_a}, {packed(ordered(b, of_b)), of_b}, roles, conjugate_a, conjugate_b);
+  }
+  std::string labels = labels_where(roles.batch + roles.rows + roles.columns,
+                                    [&](char label) { return extent_of(contains(a.labels, label) ? a : b, label) == 1; });
+  for (const auto* chunks : {&layout.batch, &layout.columns, &layout.rows}) {
+    for (const Chunk& chunk : *chunks) labels += chunk.labels;
+  }
+  labels += layout.m.labels + layout.n.labels;
+  const bool sums_nothing = extent_of(a, roles.summed) == 0;
+  const Tensor c = (sums_nothing ? zeros : empty)(shape_of(a, b, labels), a.tensor.dtype(), a.tensor.device());
+  if (sums_nothing || c.numel() == 0) return {c, labels};
+  StridedProduct size{.m = layout.m.extent, .n = layout.n.extent, .k = layout.k.extent, .a_m = layout.m.a, .a_k = layout.k.a, .b_k = layout.k.b,
+                      .b_n = layout.n.b, .c_m = layout.n.extent, .conjugate_a = conjugate_a == Conjugate::yes,
+                      .conjugate_b = conjugate_b == Conjugate::yes};
+  std::size_t loop = layout.loops();
+  std::int64_t step = size.m * size.n;
+  for (const Chunk& chunk : layout.summed) size.loops[--loop] = {chunk.extent, chunk.a, chunk.b, 0};
+  for (const auto* chunks : {&layout.rows, &layout.columns, &layout.batch}) {
+    for (auto chunk = chunks->rbegin(); chunk != chunks->rend(); ++chunk) {
+      size.loops[--loop] = {chunk->extent, chunk->a, chunk->b, step};
+      step *= chunk->extent;
+    }
+  }
   launch_numbers("contract", c, [&](auto device, auto type) {
     using Z = decltype(type);
-    if constexpr (!std::is_floating_point_v<Z>) {
-      if (inner == 1) {
-        complex_product(device, {.m = rows, .n = out, .k = in, .b_k = matrix.stride(0), .b_n = matrix.stride(1), .conjugate_b = conjugates},
-                        x.data<Z>(), matrix.tensor.data<Z>(), c.data<Z>());
-      } else {
-        middle_product(device, {.before = rows, .in = in, .out = out, .after = inner, .matrix_out = matrix.stride(1), .matrix_in = matrix.stride(0),
-                                .conjugate_matrix = conjugates},
-                       x.data<Z>(), matrix.tensor.data<Z>(), c.data<Z>());
-      }
-    }
+    if constexpr (!std::is_floating_point_v<Z>) strided_product(device, size, a.tensor.data<Z>(), b.tensor.data<Z>(), c.data<Z>());
   });
   return {c, labels};
+}
+
+/// Matrices of any strides; the modes of both, if there are any, are a loop around them.
+Operand product(const Operand& a, const Operand& b, const Roles& roles, Conjugate conjugate_b) {
+  const Roles turned{.batch = roles.batch, .summed = roles.summed, .rows = roles.columns, .columns = roles.rows};
+  const bool large_b = a.tensor.numel() <= b.tensor.numel();
+  // What is small is not copied for the sake of vectors along it: those along the large tensor's dimensions go on into what follows.
+  const auto worth = [&](const Operand& x, const Operand& y, const Roles& of, bool large) {
+    const Layout layout(x, y, of);
+    return layout.n.b == 1 || large ? layout.worth : 0.0;
+  };
+  if (worth(b, a, turned, !large_b) > worth(a, b, roles, large_b)) return strided(b, a, turned, conjugate_b, Conjugate::no);
+  return strided(a, b, roles, Conjugate::no, conjugate_b);
+}
+
+/// Whether x's modes lie side by side in memory.
+bool modes_lie_last(const Operand& x, const std::string& modes) {
+  const Tensor last = ordered(x, modes);
+  return joint_stride(last, 0, last.rank()) == 1;
 }
 
 /// Unrecorded: a times b, or its conjugate.
@@ -196,61 +294,23 @@ Tensor contracted(const Operand& a, const Operand& b, const std::string& result,
     const Tensor right = conjugate_b == Conjugate::yes ? conjugate(b.tensor) : b.tensor;
     return ordered(a, result) * ordered({right, b.labels}, result);
   }
-  if (!roles.batch.empty()) {
+  if (!roles.batch.empty() && modes_lie_last(a, roles.batch) && modes_lie_last(b, roles.batch)) {
     return ordered({batched(a, b, roles, conjugate_b), roles.rows + roles.columns + roles.batch}, result);
   }
-  if (a.tensor.numel() >= b.tensor.numel()) return ordered(product(a, b, roles, conjugate_b), result);
-  const Tensor other = conjugate_b == Conjugate::yes ? conjugate(b.tensor) : b.tensor;
-  const Roles turned{.batch = "", .summed = roles.summed, .rows = roles.columns, .columns = roles.rows};
-  return ordered(product({other, b.labels}, a, turned, Conjugate::no), result);
+  return ordered(product(a, b, roles, conjugate_b), result);
 }
 
-/// The cheapest way to multiply the tensors of a set together.
-struct Plan {
-  double cost = std::numeric_limits<double>::infinity();
-  unsigned first = 0;  // one half of the last product; 0: a single tensor
-  std::string labels;
-};
-
-/// By the numbers of multiplications, over all ways; as opt_einsum's "optimal".
-std::vector<Plan> plans_of(const std::vector<Operand>& operands, const std::string& result) {
-  const unsigned all = (1U << operands.size()) - 1;
-  const auto extent = [&](char label) {
-    const auto found = std::ranges::find_if(operands, [&](const Operand& x) { return contains(x.labels, label); });
-    return static_cast<double>(std::max<std::int64_t>(1, extent_of(*found, label)));  // without modes any order would look free
-  };
-  const auto needed = [&](char label, unsigned set) {  // outside of the set
-    if (contains(result, label)) return true;
-    for (std::size_t i = 0; i < operands.size(); ++i) {
-      if ((set >> i & 1U) == 0 && contains(operands[i].labels, label)) return true;
-    }
-    return false;
-  };
-  std::vector<Plan> plans(all + 1);
-  for (unsigned set = 1; set <= all; ++set) {
-    Plan& plan = plans[set];
-    if (std::has_single_bit(set)) {
-      plan = {0.0, 0, operands[static_cast<std::size_t>(std::countr_zero(set))].labels};
-      continue;
-    }
-    for (unsigned first = (set - 1) & set; first > (set & ~first); first = (first - 1) & set) {
-      const Plan &a = plans[first], &b = plans[set & ~first];
-      const std::string together = a.labels + labels_where(b.labels, [&](char label) { return !contains(a.labels, label); });
-      double cost = a.cost + b.cost, product = 1.0;
-      for (const char label : together) product *= extent(label);
-      cost += product;
-      if (!(cost < plan.cost)) continue;
-      const std::string labels = labels_where(together, [&](char label) { return needed(label, set); });
-      if (labels.size() <= Shape::kMaxRank) plan = {cost, first, labels};
-    }
+/// The set's tensors multiplied together; the last product has its letters in the order of `result`.
+Operand follow(const std::vector<Operand>& operands, const ContractionOrder& order, unsigned set, const std::string& result) {
+  const unsigned first = order.first(set);
+  if (first == 0) return operands[static_cast<std::size_t>(std::countr_zero(set))];
+  const Operand a = follow(operands, order, first, ""), b = follow(operands, order, set & ~first, "");
+  std::string labels = result;
+  if (result.empty()) {
+    labels = labels_where(a.labels + labels_where(b.labels, [&](char label) { return !contains(a.labels, label); }),
+                          [&](char label) { return order.keeps(set, label); });
   }
-  return plans;
-}
-
-Operand follow(const std::vector<Operand>& operands, const std::vector<Plan>& plans, unsigned set) {
-  const Plan& plan = plans[set];
-  if (plan.first == 0) return operands[static_cast<std::size_t>(std::countr_zero(set))];
-  return {contract(follow(operands, plans, plan.first), follow(operands, plans, set & ~plan.first), plan.labels), plan.labels};
+  return {contract(a, b, labels), labels};
 }
 
 }  // namespace
@@ -270,10 +330,7 @@ Tensor contract(const Operand& a, const Operand& b, const std::string& result) {
 Tensor contract(const std::vector<Operand>& operands, const std::string& result) {
   constexpr std::size_t kMost = 12;  // 3^n ways are looked through
   if (operands.size() < 2 || operands.size() > kMost) throw ShapeError(concat("contract: got ", operands.size(), " tensors; it takes 2 to ", kMost));
-  const unsigned all = (1U << operands.size()) - 1;
-  std::vector<Plan> plans = plans_of(operands, result);
-  plans[all].labels = result;
-  return follow(operands, plans, all).tensor;
+  return follow(operands, ContractionOrder(operands, result), (1U << operands.size()) - 1, result).tensor;
 }
 
 }  // namespace trident

@@ -8,6 +8,7 @@
 #include "runtime/kernels/fourier.h"
 #include "runtime/kernels/group_norm.h"
 #include "runtime/kernels/mode_product.h"
+#include "runtime/kernels/strided_product.h"
 #include "runtime/tensor/copy.h"
 #include "runtime/tensor/create.h"
 #include "tests/support/on_gpu.h"
@@ -85,18 +86,19 @@ TYPED_TEST(CudaSpectral, ProductsAtModesAreThoseOfTheCpu) {
   }
 }
 
-TYPED_TEST(CudaSpectral, ComplexProductsAreThoseOfTheCpu) {
+TYPED_TEST(CudaSpectral, ProductsOfAnyStridesAreThoseOfTheCpu) {
   using T = TypeParam;
   using Sizes = std::array<std::int64_t, 3>;
-  for (const auto [m, n, k] : {Sizes{1, 1, 1}, {70, 20, 9}, {5, 40, 33}, {67, 66, 17}, {3, 4, 0}, {0, 4, 3}}) {
-    for (const bool turned : {false, true}) {
-      const ComplexProduct size{.m = m, .n = n, .k = k, .b_k = turned ? 1 : n, .b_n = turned ? k : 1, .conjugate_b = turned};
-      const MiddleProduct middle{.before = 3, .in = k, .out = m, .after = n, .matrix_out = turned ? 1 : k, .matrix_in = turned ? m : 1,
-                                 .conjugate_matrix = turned};
-      this->expect_same({this->random(2 * m * k, 1), this->random(2 * n * k, 2), this->random(6 * k * n, 3)}, {2 * m * n, 6 * m * n},
+  constexpr std::int64_t kApart = 3, kAdding = 2;
+  for (const auto [m, n, k] : {Sizes{1, 1, 1}, {70, 20, 9}, {5, 40, 33}, {67, 66, 17}, {3, 0, 4}, {13, 9, 200}}) {
+    for (const unsigned turned : {0U, 1U, 2U, 3U}) {  // a or b with its columns apart
+      const bool a = (turned & 1U) != 0, b = (turned & 2U) != 0;
+      const StridedProduct size{.m = m, .n = n, .k = k, .a_m = a ? 1 : k, .a_k = a ? m : 1, .b_k = b ? 1 : n, .b_n = b ? k : 1, .c_m = n,
+                                .loops = {{{kAdding, m * k, k * n, 0}, {kApart, kAdding * m * k, kAdding * k * n, m * n}}}, .conjugate_a = a,
+                                .conjugate_b = a != b};
+      this->expect_same({this->random(2 * kApart * kAdding * m * k, 1), this->random(2 * kApart * kAdding * k * n, 2)}, {2 * kApart * m * n},
                         [&](auto device, const auto& in, const auto& out) {
-                          complex_product(device, size, complexes<T>(in[0]), complexes<T>(in[1]), complexes<T>(out[0]));
-                          middle_product(device, middle, complexes<T>(in[2]), complexes<T>(in[0]), complexes<T>(out[1]));
+                          strided_product(device, size, complexes<T>(in[0]), complexes<T>(in[1]), complexes<T>(out[0]));
                         });
     }
   }

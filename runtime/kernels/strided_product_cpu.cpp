@@ -1,0 +1,236 @@
+// With numbers as pairs (re, im), a b = re(a) b + im(a) i b: two sums, of re(a) b and of im(a) b, need no exchange of lanes until the last
+// step, when the second is multiplied by i. Vectors run along b's columns; a is read one number at a time, wherever it lies.
+#include <omp.h>
+
+#include <algorithm>
+#include <complex>
+
+#include "runtime/device/allocator.h"
+#include "runtime/kernels/complex_pairs.h"
+#include "runtime/kernels/strided_product.h"
+
+namespace trident {
+namespace {
+
+using cpu::kLanes;
+using cpu::Start;
+using cpu::Vector;
+
+#ifdef __AVX512F__
+constexpr int kTall = 6;  // rows of a tile: with 2 vectors of columns, 24 registers of sums
+#else
+constexpr int kTall = 3;
+#endif
+constexpr std::int64_t kRowsOfBlock = 8 * kTall, kDepthOfBlock = 192;  // of a: what stays in the cache while b's columns pass
+constexpr std::int64_t kWorthThreads = 1 << 18;                        // multiplications
+
+template <class T>
+constexpr std::int64_t kPairs = kLanes<T> / 2;  // complex numbers of a vector
+
+/// Signs of (re, im) by which conjugates come in: conj(a) b has -im(a); a conj(b) = conj(conj(a) b).
+template <class T>
+struct Signs {
+  Vector<T> straight, turned;
+  Signs(bool conjugate_a, bool conjugate_b) {
+    const T outer = conjugate_b ? T(-1) : T(1), inner = conjugate_a != conjugate_b ? T(-1) : T(1);
+    for (int lane = 0; lane < kLanes<T>; ++lane) {
+      straight[lane] = (lane & 1) == 0 ? T(1) : outer;
+      turned[lane] = (lane & 1) == 0 ? -inner : inner * outer;
+    }
+  }
+};
+
+/// A part of the product: numbers instead of complex elements, `numbers` of c's columns.
+template <class T>
+struct Part {
+  std::int64_t rows, depth, numbers;
+  const T* a;
+  std::int64_t a_m, a_k;
+  const T* b;
+  std::int64_t b_k;
+  T* c;
+  std::int64_t c_m;
+};
+
+/// H rows and V vectors of columns, of which the last holds `last` numbers, a whole vector or what is left of one. (No function in here
+/// takes the sums by reference: they would lie in memory.)
+template <int H, int V, Start kStart, bool kWhole, class T>
+void tile(const Part<T>& part, const Signs<T>& signs, std::int64_t last) {
+  constexpr int L = kLanes<T>;
+  Vector<T> straight[H][V], turned[H][V];
+#pragma GCC unroll 8
+  for (int row = 0; row < H; ++row) {
+#pragma GCC unroll 2
+    for (int v = 0; v < V; ++v) straight[row][v] = turned[row][v] = Vector<T>{};
+  }
+  const T *a = part.a, *b = part.b;
+  const std::int64_t a_m = part.a_m, a_k = part.a_k, b_k = part.b_k;
+  for (std::int64_t k = part.depth; k > 0; --k, a += a_k, b += b_k) {
+    Vector<T> right[V];
+#pragma GCC unroll 2
+    for (int v = 0; v < V; ++v) right[v] = kWhole || v + 1 < V ? cpu::load(b + v * L) : cpu::load_some(b + v * L, last);
+#pragma GCC unroll 8
+    for (int row = 0; row < H; ++row) {
+      const T re = a[row * a_m], im = a[row * a_m + 1];
+#pragma GCC unroll 2
+      for (int v = 0; v < V; ++v) {
+        straight[row][v] += re * right[v];
+        turned[row][v] += im * right[v];
+      }
+    }
+  }
+#pragma GCC unroll 8
+  for (int row = 0; row < H; ++row) {
+#pragma GCC unroll 2
+    for (int v = 0; v < V; ++v) {
+      T* to = part.c + row * part.c_m + v * L;
+      const std::int64_t count = v + 1 == V ? last : L;
+      Vector<T> result = signs.straight * straight[row][v] + signs.turned * cpu::exchanged_pairs<T>(turned[row][v]);
+      if (kStart == Start::given) result += cpu::load_some(to, count);
+      cpu::store_some(to, result, count);
+    }
+  }
+}
+
+template <int H, int V, Start kStart, class T>
+void tile_of_width(const Part<T>& part, const Signs<T>& signs) {
+  const std::int64_t last = part.numbers - (V - 1) * kLanes<T>;
+  last == kLanes<T> ? tile<H, V, kStart, true>(part, signs, kLanes<T>) : tile<H, V, kStart, false>(part, signs, last);
+}
+
+template <int H, Start kStart, class T>
+void tiles_of_height(const Part<T>& part, std::int64_t height, const Signs<T>& signs) {
+  if constexpr (H > kTall) {
+    return;
+  } else {
+    if (height != H) return tiles_of_height<H + 1, kStart>(part, height, signs);
+    part.numbers > kLanes<T> ? tile_of_width<H, 2, kStart>(part, signs) : tile_of_width<H, 1, kStart>(part, signs);
+  }
+}
+
+/// All of a part, tile by tile; as few rows of tiles as there must be, of about one height.
+template <class T>
+void all_tiles(const Part<T>& part, Start start, const Signs<T>& signs) {
+  const std::int64_t count = (part.rows + kTall - 1) / kTall, height = count == 0 ? 1 : (part.rows + count - 1) / count;
+  for (std::int64_t column = 0; column < part.numbers; column += 2 * kLanes<T>) {
+    Part<T> at = part;
+    at.numbers = std::min<std::int64_t>(2 * kLanes<T>, part.numbers - column);
+    at.b += column;
+    for (std::int64_t row = 0; row < part.rows; row += height) {
+      at.a = part.a + row * part.a_m;
+      at.c = part.c + row * part.c_m + column;
+      const std::int64_t rows = std::min(height, part.rows - row);
+      start == Start::zero ? tiles_of_height<1, Start::zero>(at, rows, signs) : tiles_of_height<1, Start::given>(at, rows, signs);
+    }
+  }
+}
+
+/// b (depth, n) whose columns lie apart as rows of `step` numbers.
+template <class T>
+void pack(const StridedProduct& size, std::int64_t depth, const T* b, std::int64_t step, T* panel) {
+  std::int64_t column = 0;
+  if constexpr (sizeof(T) == 4) {  // a complex number is as wide as a double: squares of them are turned in registers
+    constexpr std::int64_t kSquare = kLanes<double>;
+    for (; size.b_k == 1 && column + kSquare <= size.n; column += kSquare) {
+      for (std::int64_t k = 0; k < depth; k += kSquare) {
+        Vector<double> square[kSquare];
+        const std::int64_t count = std::min(kSquare, depth - k);
+#pragma GCC unroll 8
+        for (std::int64_t i = 0; i < kSquare; ++i) {
+          square[i] = cpu::load_some(reinterpret_cast<const double*>(b + 2 * ((column + i) * size.b_n + k)), count);
+        }
+        cpu::transpose<double>(square);
+        for (std::int64_t i = 0; i < count; ++i) cpu::store(reinterpret_cast<double*>(panel + (k + i) * step + 2 * column), square[i]);
+      }
+    }
+  }
+  for (; column < size.n; ++column) {
+    for (std::int64_t k = 0; k < depth; ++k) {
+      const T* from = b + 2 * (k * size.b_k + column * size.b_n);
+      panel[k * step + 2 * column] = from[0];
+      panel[k * step + 2 * column + 1] = from[1];
+    }
+  }
+}
+
+/// The loops that add up, or the others, as one counter.
+class Loops {
+ public:
+  Loops(const StridedProduct& size, bool adding) {
+    for (const ProductLoop& loop : size.loops) {
+      if (loop.extent == 1 || (loop.c == 0) != adding) continue;
+      loops_[static_cast<std::size_t>(depth_++)] = loop;
+      count_ *= loop.extent;
+    }
+  }
+  std::int64_t count() const { return count_; }
+  /// Where the three matrices are at a step: `extent` is of no meaning.
+  ProductLoop operator[](std::int64_t index) const {
+    ProductLoop at;
+    for (int i = depth_ - 1; i >= 0; --i) {
+      const ProductLoop& loop = loops_[static_cast<std::size_t>(i)];
+      const std::int64_t place = index % loop.extent;
+      index /= loop.extent;
+      at.a += place * loop.a, at.b += place * loop.b, at.c += place * loop.c;
+    }
+    return at;
+  }
+
+ private:
+  std::array<ProductLoop, StridedProduct::kMostLoops> loops_{};
+  int depth_ = 0;
+  std::int64_t count_ = 1;
+};
+
+/// Rows [first, end) of c at one step of the loops that do not add up.
+template <class T>
+void add_up(const StridedProduct& size, const Loops& adding, std::int64_t first, std::int64_t end, const T* a, const T* b, T* c, T* panel) {
+  const Signs<T> signs(size.conjugate_a, size.conjugate_b);
+  const bool packs = size.b_n != 1 && size.n > 1;
+  const std::int64_t step = packs ? 2 * size.n : 2 * size.b_k;
+  Start start = Start::zero;
+  for (std::int64_t index = 0; index < adding.count(); ++index) {
+    const ProductLoop at = adding[index];
+    for (std::int64_t k = 0; k < size.k; k += kDepthOfBlock, start = Start::given) {
+      const std::int64_t depth = std::min(kDepthOfBlock, size.k - k);
+      const T* right = b + 2 * (at.b + k * size.b_k);
+      if (packs) pack(size, depth, right, step, panel);
+      for (std::int64_t row = first; row < end; row += kRowsOfBlock) {
+        all_tiles<T>({.rows = std::min(kRowsOfBlock, end - row), .depth = depth, .numbers = 2 * size.n,
+                      .a = a + 2 * (at.a + k * size.a_k + row * size.a_m), .a_m = 2 * size.a_m, .a_k = 2 * size.a_k,
+                      .b = packs ? panel : right, .b_k = step, .c = c + 2 * row * size.c_m, .c_m = 2 * size.c_m},
+                     start, signs);
+      }
+    }
+  }
+}
+
+}  // namespace
+
+template <class T>
+void strided_product(Cpu, const StridedProduct& size, const std::complex<T>* a, const std::complex<T>* b, std::complex<T>* c) {
+  const Loops adding(size, true), apart(size, false);
+  const std::int64_t total = size.m * size.n * size.k * adding.count() * apart.count();
+  const std::int64_t threads = total > kWorthThreads ? omp_get_max_threads() : 1;
+  // Rows are divided where there are few other steps to share out; no sum is.
+  const std::int64_t wanted = apart.count() >= 4 * threads ? 1 : threads;
+  const std::int64_t rows = std::max<std::int64_t>(kTall, ((size.m + wanted - 1) / wanted + kTall - 1) / kTall * kTall), parts = (size.m + rows - 1) / rows;
+#pragma omp parallel num_threads(static_cast<int>(threads)) if (threads > 1)
+  {
+    const Block panel(size.b_n == 1 ? 0 : static_cast<std::size_t>(2 * std::min(kDepthOfBlock, size.k) * size.n) * sizeof(T), {});
+#pragma omp for schedule(static)
+    for (std::int64_t task = 0; task < apart.count() * parts; ++task) {
+      const ProductLoop at = apart[task / parts];
+      const std::int64_t first = task % parts * rows;
+      add_up<T>(size, adding, first, std::min(size.m, first + rows), reinterpret_cast<const T*>(a + at.a), reinterpret_cast<const T*>(b + at.b),
+                reinterpret_cast<T*>(c + at.c), static_cast<T*>(panel.data()));
+    }
+  }
+}
+
+#define TRIDENT_STRIDED_PRODUCT(T) \
+  template void strided_product(Cpu, const StridedProduct&, const std::complex<T>*, const std::complex<T>*, std::complex<T>*);
+TRIDENT_STRIDED_PRODUCT(float)
+TRIDENT_STRIDED_PRODUCT(double)
+
+}  // namespace trident
