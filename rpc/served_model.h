@@ -20,7 +20,7 @@ struct ServedDescription {
   int num_channels = 0, num_out_channels = 0, num_dims = 2;
   bool complex = false;  // fields travel as pairs of reals on a last axis
   bool uses_time = false;
-  std::string problems;  // trident.json: what fields and times of requests that name a problem are; may be empty
+  std::string problems = {};  // trident.json: what fields and times of requests that name a problem are; may be empty
   std::int64_t max_batch_size = 256;
 };
 
