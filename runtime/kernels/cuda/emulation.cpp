@@ -1,8 +1,5 @@
 #include "runtime/kernels/cuda/emulation.h"
 
-#include <omp.h>
-
-#include <atomic>
 #include <boost/context/fiber.hpp>
 #include <boost/context/protected_fixedsize_stack.hpp>
 #include <cstdlib>
@@ -230,13 +227,12 @@ void run_grid(dim3 blocks, dim3 threads, std::size_t shared_bytes, const std::fu
   require(blocks.y <= 0xFFFFU, "blocks in y", blocks.y);
   require(blocks.z <= 0xFFFFU, "blocks in z", blocks.z);
   const std::int64_t count = std::int64_t{blocks.x} * blocks.y * blocks.z;
+  // One block at a time in the whole process: shared memory is static. (Of each thread it would be part of the stack of every thread, and
+  // those of the metrics server are too small for it.)
+  static std::mutex mutex;
+  const std::lock_guard lock(mutex);
   const OpenMemory open;
-  std::exception_ptr error;
-  std::mutex mutex;
-  std::atomic<bool> failed = false;
-#pragma omp parallel for schedule(dynamic) if (count > 1)
   for (std::int64_t index = 0; index < count; ++index) {
-    if (failed) continue;
     Place place;
     place.threads = threads;
     place.blocks = blocks;
@@ -245,12 +241,9 @@ void run_grid(dim3 blocks, dim3 threads, std::size_t shared_bytes, const std::fu
     try {
       runner().run(place, shared_bytes, kernel);
     } catch (const std::exception& problem) {
-      const std::lock_guard lock(mutex);
-      if (!error) error = std::make_exception_ptr(DeviceError(concat("kernel launched in ", text_of(where), ": ", problem.what())));
-      failed = true;
+      throw DeviceError(concat("kernel launched in ", text_of(where), ": ", problem.what()));
     }
   }
-  if (error) std::rethrow_exception(error);
 }
 
 std::byte* dynamic_shared_bytes() { return runner().shared(); }

@@ -17,7 +17,7 @@
 #define __device__
 #define __host__
 #define __forceinline__ inline
-#define __shared__ static thread_local
+#define __shared__ static
 #define __launch_bounds__(...)
 
 struct uint3 { unsigned x, y, z; };

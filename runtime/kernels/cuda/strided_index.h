@@ -25,6 +25,7 @@ struct Divisor {
 template <int N>
 struct StridedIndex {
   int rank;
+  int unused = 0;  // in place of padding: the emulation looks at every word of an argument
   Divisor extents[Shape::kMaxRank];
   std::int64_t strides[N][Shape::kMaxRank];
 
