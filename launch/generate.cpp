@@ -37,7 +37,7 @@ GenerateOptions complete(const GenerateArguments& given) {
   if (is_burgers) options.viscosity = kBurgersViscosity;
   const auto take = [&](const char* option, const auto& value, bool fits, const char* owners, auto& target) {
     if (!value) return;
-    if (!fits) throw ConfigError(concat("generate: ", option, " ", *value, " means nothing for ", options.problem, ", only for ", owners, "; leave it out"));
+    if (!fits) throw ConfigError(concat("generate: ", option, " means nothing for ", options.problem, ", only for ", owners, "; leave it out"));
     target = *value;
   };
   take("--viscosity", given.viscosity, is_flow || is_burgers, "NS-* and Burgers1D", options.viscosity);
