@@ -12,7 +12,7 @@ namespace {
 
 using namespace cuda;
 
-constexpr int kThreads = 256;
+constexpr int kThreads = kColumnThreads;
 
 template <class T, int N, Activation kActivation>
 __global__ void __launch_bounds__(kThreads) activate_kernel(std::int64_t vectors, const T* before, T* after) {
@@ -30,13 +30,11 @@ template <class T, int N, Activation kActivation>
 __global__ void __launch_bounds__(kThreads) activate_backward_kernel(std::int64_t rows, std::int64_t width, std::int64_t part_rows,
                                                                      const T* before, T* after, T* gradient, Compute<T>* parts) {
   using C = Compute<T>;
-  constexpr int kRows = kThreads / kWarp;
-  __shared__ C shared[kRows][kWarp * N];
   const int lane = static_cast<int>(threadIdx.x) % kWarp, warp = static_cast<int>(threadIdx.x) / kWarp;
   const std::int64_t column = (static_cast<std::int64_t>(blockIdx.x) * kWarp + lane) * N, first = blockIdx.y * part_rows;
   C sum[N] = {};
   if (column < width) {
-    for (std::int64_t row = first + warp; row < min(rows, first + part_rows); row += kRows) {
+    for (std::int64_t row = first + warp; row < min(rows, first + part_rows); row += kColumnRows) {
       const std::int64_t at = row * width + column;
       auto x = load<N>(before + at), slope = load<N>(gradient + at);
 #pragma unroll
@@ -50,16 +48,7 @@ __global__ void __launch_bounds__(kThreads) activate_backward_kernel(std::int64_
       store<N>(gradient + at, slope);
     }
   }
-  if (parts == nullptr) return;
-#pragma unroll
-  for (int i = 0; i < N; ++i) shared[warp][i * kWarp + lane] = sum[i];
-  __syncthreads();
-  if (warp != 0 || column >= width) return;
-#pragma unroll
-  for (int i = 0; i < N; ++i) {
-    for (int row = 1; row < kRows; ++row) sum[i] += shared[row][i * kWarp + lane];
-    parts[blockIdx.y * width + column + i] = sum[i];
-  }
+  if (parts != nullptr) add_warps(sum, column, width, parts);
 }
 
 /// Calls launch(number of a vector's elements, activation) as constants.

@@ -43,12 +43,27 @@ void add_parts(Cuda device, const Parts& size, const From* from, To* first, To* 
 
 inline constexpr int kColumnThreads = 256, kColumnRows = kColumnThreads / kWarp;
 
+/// parts[blockIdx.y] (width,) gets the sums over a block's warps of each lane's N columns from `column` on. All threads call it, once.
+template <int N, class C>
+__device__ __forceinline__ void add_warps(C (&sum)[N], std::int64_t column, std::int64_t width, C* parts) {
+  __shared__ C shared[kColumnRows][kWarp * N];
+  const int lane = static_cast<int>(threadIdx.x) % kWarp, warp = static_cast<int>(threadIdx.x) / kWarp;
+#pragma unroll
+  for (int i = 0; i < N; ++i) shared[warp][i * kWarp + lane] = sum[i];
+  __syncthreads();
+  if (warp != 0 || column >= width) return;
+#pragma unroll
+  for (int i = 0; i < N; ++i) {
+    for (int row = 1; row < kColumnRows; ++row) sum[i] += shared[row][i * kWarp + lane];
+    parts[blockIdx.y * width + column + i] = sum[i];
+  }
+}
+
 /// Sums of rows [blockIdx.y * part_rows, ...) of x (rows, width) for a warp's width of vectors of N columns.
 template <class T, int N>
 __global__ void __launch_bounds__(kColumnThreads)
     column_parts_kernel(std::int64_t rows, std::int64_t width, std::int64_t part_rows, const T* x, Compute<T>* parts) {
   using C = Compute<T>;
-  __shared__ C shared[kColumnRows][kWarp * N];
   const int lane = static_cast<int>(threadIdx.x) % kWarp, warp = static_cast<int>(threadIdx.x) / kWarp;
   const std::int64_t column = (static_cast<std::int64_t>(blockIdx.x) * kWarp + lane) * N, first = blockIdx.y * part_rows;
   C sum[N] = {};
@@ -59,15 +74,7 @@ __global__ void __launch_bounds__(kColumnThreads)
       for (int i = 0; i < N; ++i) sum[i] += compute(values[i]);
     }
   }
-#pragma unroll
-  for (int i = 0; i < N; ++i) shared[warp][i * kWarp + lane] = sum[i];
-  __syncthreads();
-  if (warp != 0 || column >= width) return;
-#pragma unroll
-  for (int i = 0; i < N; ++i) {
-    for (int row = 1; row < kColumnRows; ++row) sum[i] += shared[row][i * kWarp + lane];
-    parts[blockIdx.y * width + column + i] = sum[i];
-  }
+  add_warps(sum, column, width, parts);
 }
 
 /// sums (width,) = the sums over the rows of x (rows, width).
