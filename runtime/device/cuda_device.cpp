@@ -43,11 +43,11 @@ int cuda_device_count() {
 
 void require_device(const char* what, Device device) {
   if (device.kind == Device::Kind::cpu || (device.index >= 0 && device.index < cuda_device_count())) return;
-  if (build::kHasCuda && !build::kEmulatesCuda) {
-    throw DeviceError(concat(what, ": ", to_string(device), " asked for, but this machine has ", cuda_device_count(),
-                             " CUDA devices that this process may use"));
-  }
-  throw DeviceError(concat(what, ": ", to_string(device), " asked for, but this build has no CUDA; configure with --preset cuda"));
+  bool for_gpus = false;
+  if constexpr (build::kHasCuda) for_gpus = !cuda_driver::is_emulated();
+  throw DeviceError(concat(what, ": ", to_string(device), " asked for, but ",
+                           for_gpus ? concat("this machine has ", cuda_device_count(), " CUDA devices that this process may use")
+                                    : "this build has no CUDA; configure with --preset cuda"));
 }
 
 DeviceProperties device_properties(Device device) {

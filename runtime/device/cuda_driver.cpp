@@ -7,6 +7,7 @@ namespace {
 
 cudaStream_t stream_of(void* stream) { return static_cast<cudaStream_t>(stream); }
 cudaEvent_t event_of(void* event) { return static_cast<cudaEvent_t>(event); }
+cudaGraphExec_t executable(void* graph) { return static_cast<cudaGraphExec_t>(graph); }
 
 }  // namespace
 
@@ -20,6 +21,8 @@ int device_count() {
   }();
   return count;
 }
+
+bool is_emulated() { return false; }
 
 Properties properties(int device) {
   cudaDeviceProp found{};
@@ -108,5 +111,28 @@ void copy(void* to, const void* from, std::size_t bytes, void* stream) {
 void set_zero(void* data, std::size_t bytes, void* stream) {
   check_cuda("cudaMemsetAsync", cudaMemsetAsync(data, 0, bytes, stream_of(stream)));
 }
+
+void* capture_graph(void* stream, const std::function<void()>& work) {
+  // Relaxed: other threads go on allocating and copying while this one captures.
+  check_cuda("cudaStreamBeginCapture", cudaStreamBeginCapture(stream_of(stream), cudaStreamCaptureModeRelaxed));
+  cudaGraph_t graph = nullptr;
+  try {
+    work();
+  } catch (...) {
+    if (cudaStreamEndCapture(stream_of(stream), &graph) == cudaSuccess && graph != nullptr) cudaGraphDestroy(graph);
+    cudaGetLastError();
+    throw;
+  }
+  check_cuda("cudaStreamEndCapture", cudaStreamEndCapture(stream_of(stream), &graph));
+  cudaGraphExec_t result = nullptr;
+  const cudaError_t status = cudaGraphInstantiate(&result, graph, 0);
+  cudaGraphDestroy(graph);
+  check_cuda("cudaGraphInstantiate", status);
+  return result;
+}
+
+void launch_graph(void* graph, void* stream) { check_cuda("cudaGraphLaunch", cudaGraphLaunch(executable(graph), stream_of(stream))); }
+
+void destroy_graph(void* graph) { cudaGraphExecDestroy(executable(graph)); }
 
 }  // namespace trident::cuda_driver

@@ -4,11 +4,13 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <string>
 
 namespace trident::cuda_driver {
 
 int device_count();
+bool is_emulated();
 struct Properties {
   std::string name;
   int major = 0, minor = 0;  // of the instructions that it has: 9 and 0 on Hopper
@@ -43,5 +45,10 @@ bool has_happened(void* event);
 /// Between host and device, or within one device. Copies to memory of the host that is not pinned have ended when this returns.
 void copy(void* to, const void* from, std::size_t bytes, void* stream);
 void set_zero(void* data, std::size_t bytes, void* stream);
+
+/// What `work` puts on `stream`, which does not run yet, as one graph. What `work` throws is thrown, and nothing stays captured.
+void* capture_graph(void* stream, const std::function<void()>& work);
+void launch_graph(void* graph, void* stream);
+void destroy_graph(void* graph);
 
 }  // namespace trident::cuda_driver

@@ -2,8 +2,8 @@
 
 #include <utility>
 
-#include "runtime/device/cuda_capture.h"
 #include "runtime/device/cuda_device.h"
+#include "runtime/device/cuda_driver.h"
 #include "runtime/device/launch_only.h"
 
 namespace trident {
@@ -14,21 +14,13 @@ CudaGraph::CudaGraph(Device device, std::function<void()> work) : device_(device
     const UsingPool memory(pool_);
     work_();
   }
-  if constexpr (build::kHasCuda && !build::kEmulatesCuda) {
-    CudaStream& stream = current_stream(device_);
-    cuda_driver::begin_capture(stream.handle());
-    try {
-      run();
-    } catch (...) {
-      cuda_driver::abandon_capture(stream.handle());
-      throw;
-    }
-    graph_ = cuda_driver::end_capture(stream.handle());
+  if constexpr (build::kHasCuda) {
+    graph_ = cuda_driver::capture_graph(current_stream(device_).handle(), [this] { run(); });
   }
 }
 
 CudaGraph::~CudaGraph() {
-  if constexpr (build::kHasCuda && !build::kEmulatesCuda) {
+  if constexpr (build::kHasCuda) {
     if (graph_ != nullptr) cuda_driver::destroy_graph(graph_);
   }
 }
@@ -40,11 +32,7 @@ void CudaGraph::run() const {
 }
 
 void CudaGraph::launch() {
-  if constexpr (build::kEmulatesCuda) {
-    run();
-  } else if constexpr (build::kHasCuda) {
-    cuda_driver::launch_graph(graph_, current_stream(device_).handle());
-  }
+  if constexpr (build::kHasCuda) cuda_driver::launch_graph(graph_, current_stream(device_).handle());
 }
 
 }  // namespace trident

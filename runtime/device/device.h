@@ -21,14 +21,9 @@ inline std::string to_string(Device device) {
 
 namespace build {
 #ifdef TRIDENT_WITH_CUDA
-inline constexpr bool kHasCuda = true;
+inline constexpr bool kHasCuda = true;  // also where only the tests' emulated device is built in
 #else
 inline constexpr bool kHasCuda = false;
-#endif
-#ifdef TRIDENT_EMULATED_CUDA
-inline constexpr bool kEmulatesCuda = true;  // for tests where there is no GPU
-#else
-inline constexpr bool kEmulatesCuda = false;
 #endif
 }  // namespace build
 

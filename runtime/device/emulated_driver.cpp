@@ -52,6 +52,8 @@ int device_count() {
   return count;
 }
 
+bool is_emulated() { return true; }
+
 Properties properties(int) { return {"emulated device", 9, 0, 1, emulation::kDeviceBytes, emulation::kDeviceBytes}; }
 void use_device(int) {}
 
@@ -81,5 +83,10 @@ void set_zero(void* data, std::size_t bytes, void*) {
   const emulation::OpenMemory open;
   std::memset(data, 0, bytes);
 }
+
+// A graph is the work itself, which each launch runs.
+void* capture_graph(void*, const std::function<void()>& work) { return new std::function<void()>(work); }
+void launch_graph(void* graph, void*) { (*static_cast<std::function<void()>*>(graph))(); }
+void destroy_graph(void* graph) { delete static_cast<std::function<void()>*>(graph); }
 
 }  // namespace trident::cuda_driver
