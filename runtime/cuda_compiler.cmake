@@ -7,8 +7,8 @@ if(NOT TRIDENT_NVCC)
 endif()
 set(CMAKE_CUDA_COMPILER ${TRIDENT_NVCC})
 if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
-  # Ampere, Hopper with the instructions that are its own, and what later chips translate when a program starts.
-  set(CMAKE_CUDA_ARCHITECTURES 80-real 90a-real 90-virtual)
+  # Ampere, which later chips translate when a program starts, and Hopper with the instructions that are its own.
+  set(CMAKE_CUDA_ARCHITECTURES 80 90a-real)
 endif()
 enable_language(CUDA)
 

@@ -19,17 +19,22 @@ void require_supported(const WindowAttentionSize& size) {
   }
 }
 
-/// Calls launch(D, drops) as constants, with the least D, of those up to Largest, that holds a head.
+/// Calls launch(D) as a constant: the least, of those up to Largest, that holds a head.
 template <int Largest, class Launch>
 void with_head(const WindowAttentionSize& size, Launch&& launch) {
-  const auto with_dropout = [&](auto d) {
+  if (size.head_size <= 16) return launch(std::integral_constant<int, 16>{});
+  if (size.head_size <= 32) return launch(std::integral_constant<int, 32>{});
+  if (Largest == 64 || size.head_size <= 64) return launch(std::integral_constant<int, 64>{});
+  if constexpr (Largest > 64) launch(std::integral_constant<int, Largest>{});
+}
+
+/// The same, launch(D, drops): dropout costs the fast kernels registers, so that they come with and without it.
+template <class Launch>
+void with_head_and_dropout(const WindowAttentionSize& size, Launch&& launch) {
+  with_head<tensor::kLargestHead>(size, [&](auto d) {
     if (size.dropout.probability > 0.0) return launch(d, std::true_type{});
     launch(d, std::false_type{});
-  };
-  if (size.head_size <= 16) return with_dropout(std::integral_constant<int, 16>{});
-  if (size.head_size <= 32) return with_dropout(std::integral_constant<int, 32>{});
-  if (Largest == 64 || size.head_size <= 64) return with_dropout(std::integral_constant<int, 64>{});
-  if constexpr (Largest > 64) with_dropout(std::integral_constant<int, Largest>{});
+  });
 }
 
 /// Whether tensor cores do it; else ordinary arithmetic.
@@ -46,7 +51,7 @@ void tensor_forward(Cuda device, const WindowAttentionSize& size, WindowAttentio
   const dim3 grid(static_cast<unsigned>(size.tasks_per_head()), static_cast<unsigned>(divided_up(padded, rows)),
                   static_cast<unsigned>(size.heads));
   const tensor::Forward at{in, y, log_sums, copies_vectors(size.head_size, in.qkv, y)};
-  with_head<tensor::kLargestHead>(size, [&](auto d, auto drops) {
+  with_head_and_dropout(size, [&](auto d, auto drops) {
     launch_kernel(tensor::forward_kernel<d(), drops()>, grid, rows, tensor::ForwardShared<d()>::bytes(padded, rows), device, size, at);
   });
 }
@@ -58,13 +63,12 @@ unsigned tiles_of(const WindowAttentionSize& size) {
 
 template <class T>
 void simt_backward(Cuda device, const WindowAttentionSize& size, const simt::Backward<T>& at, std::int64_t parts, std::int64_t tiles) {
-  with_head<kLargestHead>(size, [&](auto d, auto drops) {
+  with_head<kLargestHead>(size, [&](auto d) {
     const auto heads = static_cast<unsigned>(size.heads), rows = static_cast<unsigned>(tiles);
     constexpr std::size_t kShared = sizeof(simt::BackwardShared<Compute<T>, d()>);
-    launch_kernel(simt::query_kernel<T, d(), drops()>, dim3(rows, static_cast<unsigned>(parts), heads), simt::kThreads, kShared, device,
-                  size, at);
-    launch_kernel(simt::key_kernel<T, d(), drops()>, dim3(static_cast<unsigned>(size.tasks_per_head()), rows, heads), simt::kThreads,
-                  kShared, device, size, at);
+    launch_kernel(simt::query_kernel<T, d()>, dim3(rows, static_cast<unsigned>(parts), heads), simt::kThreads, kShared, device, size, at);
+    launch_kernel(simt::key_kernel<T, d()>, dim3(static_cast<unsigned>(size.tasks_per_head()), rows, heads), simt::kThreads, kShared,
+                  device, size, at);
   });
 }
 
@@ -96,10 +100,9 @@ void window_attention_forward(Cuda device, const WindowAttentionSize& size, Wind
     if (uses_tensor_cores<T>(size)) return tensor_forward(device, size, in, y, log_sums);
   }
   const simt::Forward<T> at{in, y, log_sums, simt::loads_vectors(size.head_size, in.qkv)};
-  with_head<kLargestHead>(size, [&](auto d, auto drops) {
+  with_head<kLargestHead>(size, [&](auto d) {
     const dim3 grid(static_cast<unsigned>(size.tasks_per_head()), tiles_of<T>(size), static_cast<unsigned>(size.heads));
-    launch_kernel(simt::forward_kernel<T, d(), drops()>, grid, simt::kThreads, sizeof(simt::ForwardShared<Compute<T>, d()>), device, size,
-                  at);
+    launch_kernel(simt::forward_kernel<T, d()>, grid, simt::kThreads, sizeof(simt::ForwardShared<Compute<T>, d()>), device, size, at);
   });
 }
 
@@ -126,7 +129,7 @@ void window_attention_backward(Cuda device, const WindowAttentionSize& size, Win
           in,     kept.log_sums, along,       dy,
           to.qkv, bias_parts,    scale_parts, copies_vectors(size.head_size, in.qkv, dy) && copies_vectors(size.head_size, to.qkv, dy)};
       const int padded = tensor::padded_tokens(size.tokens());
-      with_head<tensor::kLargestHead>(size, [&](auto d, auto drops) {
+      with_head_and_dropout(size, [&](auto d, auto drops) {
         launch_kernel(tensor::backward_kernel<d(), drops()>, dim3(static_cast<unsigned>(parts), static_cast<unsigned>(size.heads)), padded,
                       tensor::BackwardShared<d()>::bytes(padded), device, size, at);
       });

@@ -131,7 +131,7 @@ struct ForwardShared {
 };
 
 /// Block (window of a head, tile of queries, head).
-template <class T, int D, bool kDrops>
+template <class T, int D>
 __global__ void __launch_bounds__(kThreads) forward_kernel(WindowAttentionSize size, Forward<T> at) {
   using C = Compute<T>;
   using Shared = ForwardShared<C, D>;
@@ -193,10 +193,9 @@ __global__ void __launch_bounds__(kThreads) forward_kernel(WindowAttentionSize s
 #pragma unroll
       for (int j = 0; j < N; ++j) {
         const int column = across * N + j, key = first + column;
-        C p = key < tokens ? exp(score[i][j] - most) : C(0);
+        const C p = key < tokens ? exp(score[i][j] - most) : C(0);
         sum[i] += p;
-        if constexpr (kDrops) p *= factor(query, key);
-        shared.p[column][row] = p;
+        shared.p[column][row] = p * factor(query, key);
       }
     }
     __syncthreads();
@@ -243,7 +242,7 @@ struct BackwardShared {
 
 /// The backward of one tile of queries (kKeys: of keys) of one window: q's gradient, and what the tile adds to those of position bias and
 /// scale; or the gradients of k and v. Returns this thread's part of sum(dscores * cosines), for queries.
-template <class T, int D, bool kDrops, bool kKeys>
+template <class T, int D, bool kKeys>
 __device__ __forceinline__ double backward_tile(const WindowAttentionSize& size, const Backward<T>& at, const WindowTask& task,
                                                 std::int64_t task_index, int first_row, Compute<T>* bias_part, bool is_first) {
   using C = Compute<T>;
@@ -298,7 +297,7 @@ __device__ __forceinline__ double backward_tile(const WindowAttentionSize& size,
         C score = p[i][j] * shared.rows.inverse_norm[row] * shared.columns.inverse_norm[column] * scale + bias[query * tokens + key];
         if (shared.rows.region[row] != shared.columns.region[column]) score += static_cast<C>(kMaskValue);
         const C probability = exp(score - log_sums[query]);
-        const C kept = kDrops ? factor(query, key) : C(1);
+        const C kept = factor(query, key);
         p[i][j] = probability * kept;
         slope[i][j] = probability * (slope[i][j] * kept - along[query]);
         if (!kKeys && bias_part != nullptr) {
@@ -350,7 +349,7 @@ __device__ __forceinline__ double backward_tile(const WindowAttentionSize& size,
 }
 
 /// Block (tile of queries, part, head): the queries' gradients in all windows of the part.
-template <class T, int D, bool kDrops>
+template <class T, int D>
 __global__ void __launch_bounds__(kThreads) query_kernel(WindowAttentionSize size, Backward<T> at) {
   const std::int64_t tasks = size.tasks_per_head(), part = blockIdx.y, parts = gridDim.y, head = blockIdx.z,
                      pairs = size.tokens() * size.tokens();
@@ -358,9 +357,8 @@ __global__ void __launch_bounds__(kThreads) query_kernel(WindowAttentionSize siz
   const std::int64_t begin = tasks * part / parts, end = tasks * (part + 1) / parts;
   double cosines = 0;
   for (std::int64_t index = head * tasks + begin; index < head * tasks + end; ++index) {
-    cosines +=
-        backward_tile<T, D, kDrops, false>(size, at, WindowTask(size, index), index, static_cast<int>(blockIdx.x) * kTileRows<Compute<T>>,
-                                           bias_part, index == head * tasks + begin);
+    cosines += backward_tile<T, D, false>(size, at, WindowTask(size, index), index, static_cast<int>(blockIdx.x) * kTileRows<Compute<T>>,
+                                          bias_part, index == head * tasks + begin);
   }
   cosines = block_sum<kThreads>(cosines);
   if (threadIdx.x != 0 || at.scale_parts == nullptr) return;
@@ -370,11 +368,10 @@ __global__ void __launch_bounds__(kThreads) query_kernel(WindowAttentionSize siz
 }
 
 /// Block (window of a head, tile of keys, head): the keys' and values' gradients.
-template <class T, int D, bool kDrops>
+template <class T, int D>
 __global__ void __launch_bounds__(kThreads) key_kernel(WindowAttentionSize size, Backward<T> at) {
   const std::int64_t index = blockIdx.z * size.tasks_per_head() + blockIdx.x;
-  backward_tile<T, D, kDrops, true>(size, at, WindowTask(size, index), index, static_cast<int>(blockIdx.y) * kTileRows<Compute<T>>, nullptr,
-                                    false);
+  backward_tile<T, D, true>(size, at, WindowTask(size, index), index, static_cast<int>(blockIdx.y) * kTileRows<Compute<T>>, nullptr, false);
 }
 
 }  // namespace trident::cuda::simt

@@ -67,6 +67,7 @@ struct DropoutFactor {
         kept(static_cast<C>(1.0 / (1.0 - probability))),
         tokens(static_cast<int>(size.tokens())) {}
   __device__ __forceinline__ C operator()(int query, int of_key) const {
+    if (probability == 0.0) return C(1);
     return uniform(key, static_cast<std::uint64_t>(query) * tokens + of_key) >= probability ? kept : C(0);
   }
 };
