@@ -112,7 +112,7 @@ Evaluator::Evaluator(Model model, LossDescription loss, const Computing& computi
 }
 
 PhysicalUnits Evaluator::units_of(const Dataset& dataset, std::vector<Channel> Problem::* channels) const {
-  return units_ == Units::physical ? PhysicalUnits(dataset, channels, model_->num_dims(), parameter_type(computing_.precision)) : PhysicalUnits();
+  return units_ == Units::physical ? PhysicalUnits(dataset, channels, model_->num_dims(), parameter_type(computing_.precision), computing_.device) : PhysicalUnits();
 }
 
 bool Evaluator::shares_patches() const { return model_->patching() && mesh_.size(kBatchAxes) > 1; }

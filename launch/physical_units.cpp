@@ -17,7 +17,7 @@ std::vector<double> constants_of(const std::vector<Channel>& channels) {
 
 }  // namespace
 
-PhysicalUnits::PhysicalUnits(const Dataset& dataset, std::vector<Channel> Problem::* channels, int dims, DType dtype) {
+PhysicalUnits::PhysicalUnits(const Dataset& dataset, std::vector<Channel> Problem::* channels, int dims, DType dtype, Device device) {
   if (dataset.is_complex()) {
     throw ConfigError(concat("data: the fields of \"", dataset.problem().name, "\" are complex, whose losses and errors are of normalised numbers; set ",
                              "training.loss_units and evaluation.units to normalized"));
@@ -33,7 +33,7 @@ PhysicalUnits::PhysicalUnits(const Dataset& dataset, std::vector<Channel> Proble
   Shape shape{1, static_cast<std::int64_t>(count)};
   for (int dim = 0; dim < dims; ++dim) shape.push_back(1);
   const auto broadcastable = [&](std::size_t first) {
-    const Tensor result = empty(shape, dtype);
+    const Tensor result = empty(shape, dtype, device);
     copy_into(result, from_values<double>(shape, std::span(constants).subspan(first, count)));
     return result;
   };

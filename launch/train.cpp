@@ -5,6 +5,7 @@
 #include "checkpoint/model_directory.h"
 #include "launch/commands.h"
 #include "launch/data/fitted_normalization.h"
+#include "launch/device_choice.h"
 #include "launch/mesh_choice.h"
 #include "launch/run_model.h"
 #include "launch/trainer/training_run.h"
@@ -29,6 +30,7 @@ std::shared_ptr<const Dataset> open(const RunFile& run, const std::vector<DataEn
 struct Setup {
   RunFile run;
   Mesh mesh;
+  Device device;  // of this rank
   std::shared_ptr<const Dataset> train, validation;
   ModelChoice choice;
   std::int64_t steps_per_epoch = 0, total_steps = 0;
@@ -57,13 +59,13 @@ Setup prepare(const TrainOptions& options, CommandContext& context) {
   setup.run = read_run(options.run_file, overrides);
   const RunConfig& config = setup.run.config;
   check_for_training(setup.run);
-  if (config.device == DeviceChoice::cuda) throw setup.run.error("device", "models are trained on CPUs only so far; set device: cpu");
   check_data_config(config.data, setup.run.document);
   follow_model(config.model, setup.run.config.data);
   setup.train = open(setup.run, config.data.train, Split::train, "data.train");
   setup.validation = open(setup.run, config.data.validation, Split::validation, "data.validation");
   setup.choice = choose_model(setup.run, *setup.train);
   const std::int64_t batch = config.training.global_batch_size;
+  setup.device = device_of_rank(config.device, context);
   setup.mesh = make_mesh(config.parallel, setup.run.document,
                          {.models = {setup.choice.config}, .batch = batch, .points = {setup.train->ny(), setup.train->nx()}},
                          context);
@@ -76,19 +78,19 @@ Setup prepare(const TrainOptions& options, CommandContext& context) {
 /// The model with its weights, in memory. `notes` receives what is to be said about them.
 Trainer make_trainer(const Setup& setup, std::vector<std::string>& notes) {
   const RunConfig& config = setup.run.config;
-  const DType dtype = dtype_of_precision(config.training.precision);
+  const DType dtype = parameter_type(dtype_of_precision(config.training.precision));
   const RandomKey key = RandomKey(config.seed).fold("initial weights");
   notes = setup.choice.notes;
   const auto trainer = [&](const Model& model, ParameterList parameters) {
     const PhysicalUnits units = config.training.loss_units == Units::physical
-                                    ? PhysicalUnits(*setup.train, &Problem::output, model->num_dims(), dtype)
+                                    ? PhysicalUnits(*setup.train, &Problem::output, model->num_dims(), dtype, setup.device)
                                     : PhysicalUnits();
     return Trainer(model, std::move(parameters), config.training, config.parallel, {setup.total_steps, setup.steps_per_epoch}, config.seed,
                    setup.mesh, units);
   };
   if (!setup.choice.from) {
     const Model model = describe_model(setup.choice.config, setup.mesh);
-    ParameterList parameters = materialize(model, dtype, Use::training, key, config.training.freeze);
+    ParameterList parameters = materialize(model, dtype, Use::training, key, config.training.freeze, setup.device);
     return trainer(model, std::move(parameters));
   }
   LoadedModel loaded = load_model(*setup.choice.from, setup.mesh,
@@ -97,7 +99,8 @@ Trainer make_trainer(const Setup& setup, std::vector<std::string>& notes) {
                                    .fit = Fit::fine_tuning,
                                    .overrides = setup.choice.overrides,
                                    .key = key,
-                                   .frozen = config.training.freeze});
+                                   .frozen = config.training.freeze,
+                                   .device = setup.device});
   for (const std::string& line : loaded.started_anew) notes.push_back("starts anew: " + line);
   return trainer(loaded.model, std::move(loaded.parameters));
 }
@@ -155,10 +158,11 @@ void print_dry_run(const Setup& setup, Trainer& trainer, const CommandContext& c
   reading.micro_batches = config.training.gradient_accumulation_steps;
   reading.seed = config.seed;
   reading.shuffle = config.data.shuffle;
-  reading.dtype = dtype_of_precision(config.training.precision);
+  reading.dtype = parameter_type(dtype_of_precision(config.training.precision));
+  reading.device = setup.device;
   Loader loader(setup.train, reading);
   const StepResult first = trainer.rehearse(*loader.next());
-  const std::int64_t peak = memory_counters({}).peak_bytes;
+  const std::int64_t peak = memory_counters(setup.device).peak_bytes;
   log(concat("one step: loss ", first.loss, ", gradient norm ", first.grad_norm, ", ", readable_bytes(static_cast<double>(peak)),
              " at its peak on this rank"));
   if (setup.mesh.world().rank() != 0) return;

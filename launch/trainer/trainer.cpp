@@ -1,13 +1,19 @@
 #include "launch/trainer/trainer.h"
 
+#include <algorithm>
+#include <array>
 #include <cmath>
+#include <utility>
 
 #include "launch/run_model.h"
 #include "launch/trainer/not_finite.h"
 #include "models/optimizer_groups.h"
 #include "parallel/tape_agreement.h"
 #include "runtime/autograd/tape.h"
+#include "runtime/ops/elementwise.h"
+#include "runtime/tensor/copy.h"
 #include "runtime/tensor/create.h"
+#include "runtime/tensor/view.h"
 
 namespace trident {
 namespace {
@@ -38,6 +44,54 @@ Schedule::Options schedule_options(const TrainingConfig& config, RunLength lengt
           .floor = config.learning_rate > 0.0 ? config.eta_min / config.learning_rate : 0.0,
           .patience = config.patience,
           .steps_per_epoch = length.steps_per_epoch};
+}
+
+/// Whether a model with this configuration draws numbers that differ from step to step: dropout, stochastic depth.
+bool draws_random_numbers(const ConfigValue& config) {
+  return std::ranges::any_of(config.entries(), [](const ConfigValue::Entry& entry) {
+    const ConfigValue& value = entry.second;
+    const bool number = value.kind() == ConfigValue::Kind::integer || value.kind() == ConfigValue::Kind::number;
+    return entry.first.find("drop") != std::string::npos && number && value.as_number() != 0.0;
+  });
+}
+
+std::array<const Tensor*, 4> tensors_of(const Fields& fields) { return {&fields.input, &fields.time, &fields.pixel_mask, &fields.label}; }
+
+/// Calls visit(tensor of a, tensor of b) for those that are defined in either, until it returns false.
+template <class Visit>
+bool for_each_pair(const GlobalBatch& a, const GlobalBatch& b, Visit visit) {
+  if (a.micro_batches.size() != b.micro_batches.size()) return false;
+  for (std::size_t part = 0; part < a.micro_batches.size(); ++part) {
+    const auto left = tensors_of(a.micro_batches[part].fields), right = tensors_of(b.micro_batches[part].fields);
+    for (std::size_t i = 0; i < left.size(); ++i) {
+      if ((left[i]->defined() || right[i]->defined()) && !visit(*left[i], *right[i])) return false;
+    }
+  }
+  return true;
+}
+
+bool have_same_shapes(const GlobalBatch& a, const GlobalBatch& b) {
+  return a.size == b.size && for_each_pair(a, b, [](const Tensor& x, const Tensor& y) { return x.defined() && y.defined() && x.shape() == y.shape(); });
+}
+
+void copy_fields(const GlobalBatch& to, const GlobalBatch& from) {
+  for_each_pair(to, from, [](const Tensor& target, const Tensor& source) {
+    copy_into(target, source);
+    return true;
+  });
+}
+
+/// The same fields in memory of their own.
+GlobalBatch copy_of(const GlobalBatch& batch) {
+  GlobalBatch copy = batch;
+  for (MicroBatch& part : copy.micro_batches) {
+    Fields& fields = part.fields;
+    for (Tensor* tensor : {&fields.input, &fields.time, &fields.pixel_mask, &fields.label}) {
+      if (tensor->defined()) *tensor = empty_like(*tensor);
+    }
+  }
+  copy_fields(copy, batch);
+  return copy;
 }
 
 FineTuningGroups fine_tuning_groups(const TrainingConfig& config) {
@@ -96,37 +150,87 @@ Tensor Trainer::share_of(const MicroBatch& batch, const LossTotals& totals, std:
   return loss_.share(units_(model_(batch.fields, prepared, pass)), target_of(batch), totals);
 }
 
-StepResult Trainer::gradients_of(const GlobalBatch& batch, std::int64_t step) {
+void Trainer::gradients_of(const GlobalBatch& batch, std::int64_t step, const Tensor& numbers) {
   parameters_.zero_gradients();
   const LossTotals totals = timer_.measure("loss totals", [&] { return totals_of(batch); });
-  double loss = 0.0;
+  set_zero(numbers);
+  const Tensor loss = view::slice(numbers, 0, 0, 1), norm = view::slice(numbers, 0, 1, 2);
   for (const MicroBatch& part : batch.micro_batches) {
     const bool last = &part == &batch.micro_batches.back();
     // A tape runs backward once, so what depends on the weights alone is computed for every micro-batch.
     const Tensor share = timer_.measure("forward", [&] { return share_of(part, totals, step, model_->prepare()); });
-    loss += to_number(share);
+    add_into(loss, view::reshape(cast(share.detached(), DType::f64), {1}));
     if constexpr (kCheckTapes) require_same_tape(mesh_, share);
     timer_.measure("backward", [&] { backward(share, last ? reducer_.on_final() : OnFinal{}); });
   }
   timer_.measure("gradient sums", [&] { reducer_.finish(); });
-  norm_ = timer_.measure("gradient norm", [&] { return global_norm_(); });
-  const Tensor loss_sum = from_values<double>({1}, std::vector{loss});
-  timer_.measure("loss sum", [&] { mesh_.world().all_reduce(loss_sum, ReduceOp::sum); });
-  return {.loss = to_number(loss_sum), .grad_norm = to_number(norm_), .learning_rate = 0.0};
+  copy_into(norm, timer_.measure("gradient norm", [&] { return global_norm_(); }));
+  timer_.measure("loss sum", [&] { mesh_.world().all_reduce(loss, ReduceOp::sum); });
 }
 
-StepResult Trainer::step(const GlobalBatch& batch, std::int64_t step) {
-  const Activity activity("step");
-  StepResult result = gradients_of(batch, step);
-  if (!std::isfinite(result.loss) || !std::isfinite(result.grad_norm)) raise_not_finite(batch, step, result);
+void Trainer::compute(const GlobalBatch& batch, std::int64_t step, const Tensor& numbers) {
+  gradients_of(batch, step, numbers);
+  timer_.measure("update", [&] {
+    // A loss that is not finite stops the update as a norm that is not: 0 times it is NaN.
+    const Recording off(false);
+    optimizer_.apply(view::slice(numbers, 0, 1, 2) + affine(view::slice(numbers, 0, 0, 1), 0.0));
+  });
+}
+
+bool Trainer::may_be_captured(const GlobalBatch& batch) const {
+  // Other ranks, random numbers of the step, running statistics and windows that the host counts out have no place in a graph.
+  const auto has_windows = [](const MicroBatch& part) { return part.fields.patches.has_value(); };
+  return device().kind == Device::Kind::cuda && mesh_.world().size() == 1 && parameters_.buffers().empty() && !model_->patching() &&
+         !draws_random_numbers(model_->config()) && std::ranges::none_of(batch.micro_batches, has_windows);
+}
+
+void Trainer::compute_captured(const GlobalBatch& batch, std::int64_t step, const Tensor& numbers) {
+  if (captured_.graph == nullptr) {
+    captured_.inputs = copy_of(batch);
+    captured_.numbers = zeros({2}, DType::f64, device());
+    captured_.graph = std::make_unique<CudaGraph>(device(), [this, step] { compute(captured_.inputs, step, captured_.numbers); });
+  } else if (have_same_shapes(captured_.inputs, batch)) {
+    copy_fields(captured_.inputs, batch);
+    captured_.graph->launch();
+  } else {
+    return compute(batch, step, numbers);
+  }
+  copy_into(numbers, captured_.numbers);
+}
+
+LaunchedStep Trainer::launch(GlobalBatch batch, std::int64_t step) {
   const std::vector<double> learning_rates = rates(step);
-  result.learning_rate = learning_rates.front();
-  timer_.measure("update", [&] { optimizer_.update(step + 1, learning_rates, norm_); });
+  optimizer_.prepare(step + 1, learning_rates);
+  const Tensor numbers = zeros({2}, DType::f64, device());
+  if (may_be_captured(batch)) {
+    compute_captured(batch, step, numbers);
+  } else {
+    compute(batch, step, numbers);
+  }
+  return {std::move(batch), step, learning_rates.front(), HostCopy(numbers)};
+}
+
+StepResult Trainer::finish(LaunchedStep& launched) {
+  const Tensor& numbers = launched.numbers.wait();
+  const double* found = numbers.data<double>();
+  const StepResult result{.loss = found[0], .grad_norm = found[1], .learning_rate = launched.learning_rate};
+  if (!std::isfinite(result.loss) || !std::isfinite(result.grad_norm)) raise_not_finite(launched.batch, launched.step, result);
   schedule_.observe(result.loss);
   return result;
 }
 
-StepResult Trainer::rehearse(const GlobalBatch& batch) { return gradients_of(batch, 0); }
+StepResult Trainer::step(GlobalBatch batch, std::int64_t step) {
+  const Activity activity("step");
+  LaunchedStep launched = launch(std::move(batch), step);
+  return timer_.measure("wait for numbers", [&] { return finish(launched); });
+}
+
+StepResult Trainer::rehearse(const GlobalBatch& batch) {
+  const Tensor numbers = zeros({2}, DType::f64, device());
+  gradients_of(batch, 0, numbers);
+  const std::vector<double> found = to_host<double>(numbers);
+  return {.loss = found[0], .grad_norm = found[1], .learning_rate = 0.0};
+}
 
 void Trainer::raise_not_finite(const GlobalBatch& batch, std::int64_t step, const StepResult& found) {
   // The sums over ranks have spread the bad numbers everywhere, so the rank's own part is computed again, without the reducer and without

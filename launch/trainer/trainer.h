@@ -1,6 +1,7 @@
 /// One optimiser step, on any number of ranks: totals, shares, backward with the reducer, norm, update.
 #pragma once
 
+#include <memory>
 #include <vector>
 
 #include "launch/data/loader.h"
@@ -11,6 +12,8 @@
 #include "models/losses.h"
 #include "parallel/gradient_reducer.h"
 #include "parallel/optimizer.h"
+#include "runtime/device/cuda_graph.h"
+#include "runtime/tensor/host_copy.h"
 
 namespace trident {
 
@@ -21,11 +24,26 @@ struct StepResult {
   double learning_rate = 0.0;  // of the main group
 };
 
+/// A step whose numbers are on their way to the host.
+struct LaunchedStep {
+  GlobalBatch batch;
+  std::int64_t step = 0;
+  double learning_rate = 0.0;
+  HostCopy numbers;  // (2,) f64: the loss and the gradient norm
+};
+
 /// How long a run is, for its schedule.
 struct RunLength {
   std::int64_t total_steps = 1;
   std::int64_t steps_per_epoch = 1;
   RunLength(std::int64_t total, std::int64_t epoch = 1) : total_steps(total), steps_per_epoch(epoch) {}  // NOLINT: steps are a length
+};
+
+/// A step of one GPU as a graph, with the memory that it reads and writes.
+struct CapturedStep {
+  GlobalBatch inputs;
+  Tensor numbers;
+  std::unique_ptr<CudaGraph> graph;  // null before the first step
 };
 
 class Trainer {
@@ -34,20 +52,30 @@ class Trainer {
   Trainer(Model model, ParameterList parameters, const TrainingConfig& config, const ParallelConfig& parallel, RunLength length,
           std::uint64_t seed, const Mesh& mesh, PhysicalUnits units = {});
 
-  /// Step number `step` (from 0). Throws Error, before the weights are touched, if the loss or a gradient is not finite: it names the
-  /// step, the rank and the first bad tensors.
-  StepResult step(const GlobalBatch& batch, std::int64_t step);
+  /// Step number `step` (from 0). Throws Error if the loss or a gradient is not finite: it names the step, the rank and the first bad
+  /// tensors. The weights are then those before the step.
+  StepResult step(GlobalBatch batch, std::int64_t step);
+  /// The same in two parts: everything is put on the device; what it found out is waited for later, when the next step may have been launched.
+  LaunchedStep launch(GlobalBatch batch, std::int64_t step);
+  StepResult finish(LaunchedStep& launched);
   /// The forward and backward of a step without the update: what a dry run measures.
   StepResult rehearse(const GlobalBatch& batch);
 
   const Model& model() const { return model_; }
   const ParameterList& parameters() const { return parameters_; }
+  Device device() const { return parameters_.values().device(); }
   const AdamW& optimizer() const { return optimizer_; }
   Schedule& schedule() { return schedule_; }
   PhaseTimer& timer() { return timer_; }
 
  private:
-  StepResult gradients_of(const GlobalBatch& batch, std::int64_t step);
+  /// Forward, backward and sums over ranks. `numbers` (2,) f64 receives the loss of the global batch and the norm of its gradients.
+  void gradients_of(const GlobalBatch& batch, std::int64_t step, const Tensor& numbers);
+  /// That and the update, with the numbers that the optimiser was last prepared for.
+  void compute(const GlobalBatch& batch, std::int64_t step, const Tensor& numbers);
+  bool may_be_captured(const GlobalBatch& batch) const;
+  /// The same by a graph, which the first batch makes. Batches of other shapes are computed without it.
+  void compute_captured(const GlobalBatch& batch, std::int64_t step, const Tensor& numbers);
   Tensor share_of(const MicroBatch& batch, const LossTotals& totals, std::int64_t step, const Prepared& prepared);
   [[noreturn]] void raise_not_finite(const GlobalBatch& batch, std::int64_t step, const StepResult& found);
   LossTotals totals_of(const GlobalBatch& batch) const;
@@ -68,8 +96,8 @@ class Trainer {
   GradientReducer reducer_;
   GlobalNorm global_norm_;
   AdamW optimizer_;
-  Tensor norm_;
   PhaseTimer timer_;
+  CapturedStep captured_;
 };
 
 }  // namespace trident

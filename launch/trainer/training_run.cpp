@@ -11,6 +11,7 @@
 #include "runtime/device/allocator.h"
 #include "runtime/ops/matmul.h"
 #include "runtime/tensor/create.h"
+#include "runtime/tensor/view.h"
 
 namespace trident {
 namespace {
@@ -28,23 +29,28 @@ double sum_over_ranks(const Mesh& mesh, double here) {
 }
 
 Progress::Options progress_options(const TrainingRun::Parts& parts, const Trainer& trainer) {
-  const DType dtype = dtype_of_precision(parts.run.config.training.precision);
+  const Computing computing(dtype_of_precision(parts.run.config.training.precision), trainer.device());
   // The backward takes twice the products of the forward.
   return {.total_steps = parts.total_steps,
           .flops_per_sample = 3.0 * trainer.model()->forward_flops(1, {parts.train->extents().begin(), parts.train->extents().end()}),
-          .flops_limit = sum_over_ranks(parts.mesh, measured_flops_limit(dtype))};
+          .flops_limit = sum_over_ranks(parts.mesh, measured_flops_limit(computing))};
 }
 
 }  // namespace
 
-double measured_flops_limit(DType dtype) {
-  constexpr std::int64_t kSize = 768;
-  const Tensor a = full({kSize, kSize}, 0.5, dtype), b = full({kSize, kSize}, 0.25, dtype);
+double measured_flops_limit(const Computing& computing) {
+  constexpr double kLong = 2e-3;  // seconds, beside which launching is nothing
   double best = 0.0;
-  for (int repeat = 0; repeat < 4; ++repeat) {  // the first one makes the library's kernels
-    const Clock::time_point start = Clock::now();
-    const Tensor product = matmul(a, b);
-    best = std::max(best, 2.0 * kSize * kSize * kSize / seconds_since(start));
+  bool is_long = false;
+  for (std::int64_t size = 768; !is_long && size <= 12288; size *= 2) {
+    const Tensor a = full({size, size}, 0.5, computing.precision, computing.device), b = full({size, size}, 0.25, computing.precision, computing.device);
+    for (int repeat = 0; repeat < 4; ++repeat) {  // the first one makes the library's kernels
+      const Clock::time_point start = Clock::now();
+      to_number(view::slice(view::slice(matmul(a, b), 0, 0, 1), 1, 0, 1));  // waits for it
+      const double seconds = seconds_since(start);
+      best = std::max(best, 2.0 * std::pow(static_cast<double>(size), 3.0) / seconds);
+      is_long = seconds > kLong;
+    }
   }
   return best;
 }
@@ -54,7 +60,7 @@ TrainingRun::TrainingRun(Parts parts, Trainer& trainer, Log& log)
       trainer_(trainer),
       log_(log),
       evaluator_(trainer.model(), loss_of_run(trainer.model(), parts_.run.config.training),
-                 dtype_of_precision(parts_.run.config.training.precision), batch_size_of(parts_.run.config), parts_.mesh,
+                 {dtype_of_precision(parts_.run.config.training.precision), trainer.device()}, batch_size_of(parts_.run.config), parts_.mesh,
                  parts_.run.config.evaluation.units),
       progress_(log, progress_options(parts_, trainer)) {
   state_.seed = parts_.run.config.seed;
@@ -121,27 +127,27 @@ void TrainingRun::run() {
   reading.micro_batches = training.gradient_accumulation_steps;
   reading.seed = parts_.run.config.seed;
   reading.shuffle = parts_.run.config.data.shuffle;
-  reading.dtype = dtype_of_precision(training.precision);
+  reading.dtype = parameter_type(dtype_of_precision(training.precision));
+  reading.device = trainer_.device();
   Loader loader(parts_.train, reading, state_.position);
   Stop stop = patience_is_over() ? Stop::early : Stop::no;  // resumed after it had ended
   int signal = 0;
   const std::int64_t first = state_.steps_done;
   while (state_.steps_done < parts_.total_steps && stop == Stop::no) {
     profile(state_.steps_done - first, false);
-    const Clock::time_point start = Clock::now();
-    const std::optional<GlobalBatch> batch = trainer_.timer().measure("wait for data", [&] { return loader.next(); });
-    const StepResult result = trainer_.step(*batch, state_.steps_done);
+    if (!launched_) last_recorded_ = Clock::now();
+    std::optional<GlobalBatch> batch = trainer_.timer().measure("wait for data", [&] { return loader.next(); });
+    LaunchedStep launched = trainer_.launch(std::move(*batch), state_.steps_done++);
+    if (launched_) record_launched();
+    launched_ = std::move(launched);
     state_.position = loader.position();
-    state_.schedule = trainer_.schedule().state();
-    const double seconds = seconds_since(start);
-    longest_step_ = std::max(longest_step_, seconds);
-    record(result, batch->size, seconds);
-    ++state_.steps_done;
+    if (!may_run_ahead()) record_launched();
     if (parts_.validation && due(parts_.run.config.evaluation.every)) {
       stop = trainer_.timer().measure("evaluation", [&] { return evaluate(); });
     }
     if (stop == Stop::no) stop = asked_to_stop(signal);
     const bool last = stop != Stop::no || state_.steps_done == parts_.total_steps;
+    if (last && launched_) record_launched();
     if (last) profile(state_.steps_done - first, true);
     if (last || due(parts_.run.config.checkpoint.every)) trainer_.timer().measure("checkpoint", [&] { save(); });
   }
@@ -157,10 +163,24 @@ void TrainingRun::profile(std::int64_t done, bool last) {
   profiler_.reset();
 }
 
-void TrainingRun::record(const StepResult& result, std::int64_t samples, double seconds) {
-  const std::int64_t memory = memory_counters({}).peak_bytes;
+/// A GPU has its next step before the numbers of this one are read; not where these are needed first.
+bool TrainingRun::may_run_ahead() const {
+  const RunConfig& config = parts_.run.config;
+  const bool evaluates = parts_.validation && due(config.evaluation.every);
+  return trainer_.device().kind == Device::Kind::cuda && config.training.lr_scheduler != ScheduleChoice::plateau && !evaluates &&
+         !due(config.checkpoint.every) && state_.steps_done < parts_.total_steps;
+}
+
+void TrainingRun::record_launched() {
+  const StepResult result = trainer_.timer().measure("wait for numbers", [&] { return trainer_.finish(*launched_); });
+  const Clock::time_point now = Clock::now();
+  const double seconds = std::chrono::duration<double>(now - std::exchange(last_recorded_, now)).count();
+  const std::int64_t step = launched_->step, samples = launched_->batch.size, memory = memory_counters(trainer_.device()).peak_bytes;
+  launched_.reset();
+  state_.schedule = trainer_.schedule().state();
+  longest_step_ = std::max(longest_step_, seconds);
   if (metrics_) {
-    metrics_->append(ConfigValue::map({{"step", state_.steps_done},
+    metrics_->append(ConfigValue::map({{"step", step},
                                        {"loss", result.loss},
                                        {"grad_norm", result.grad_norm},
                                        {"learning_rate", result.learning_rate},
@@ -168,7 +188,7 @@ void TrainingRun::record(const StepResult& result, std::int64_t samples, double 
                                        {"seconds", seconds},
                                        {"memory_bytes", memory}}));
   }
-  progress_.report({state_.steps_done, result.loss, result.learning_rate, samples, seconds, memory});
+  progress_.report({step, result.loss, result.learning_rate, samples, seconds, memory});
 }
 
 TrainingRun::Stop TrainingRun::evaluate() {

@@ -67,7 +67,9 @@ class TrainingRun {
   void save();
   void save_models(const std::filesystem::path& folder) const;
   void finish(Stop stop, int signal);
-  void record(const StepResult& result, std::int64_t samples, double seconds);
+  bool may_run_ahead() const;
+  /// Waits for the numbers of the step that was launched last, and writes them down.
+  void record_launched();
   /// Whether the model has got better, and early stopping is not due.
   Stop evaluate();
   bool patience_is_over() const;
@@ -86,10 +88,12 @@ class TrainingRun {
   StopSignal stop_signal_;
   RunState state_;
   std::chrono::steady_clock::time_point started_ = std::chrono::steady_clock::now();
+  std::chrono::steady_clock::time_point last_recorded_ = started_;  // or since when the next step has been under way
+  std::optional<LaunchedStep> launched_;
   double longest_step_ = 0.0, longest_save_ = 1.0;  // seconds
 };
 
-/// FLOP/s of a large matrix product in `dtype` on this rank's threads: the machine's limit.
-double measured_flops_limit(DType dtype);
+/// FLOP/s of a large matrix product, on this rank's threads or GPU: the machine's limit.
+double measured_flops_limit(const Computing& computing);
 
 }  // namespace trident

@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <map>
 #include <mutex>
+#include <set>
 #include <utility>
 
 #include "runtime/device/cuda_device.h"
@@ -97,15 +98,24 @@ class Cache {
     counters_.peak_bytes = counters_.in_use_bytes;
   }
 
+  /// From now on empty() spares this pool: a graph goes on writing to blocks that nobody holds.
+  void keep(const void* pool) {
+    const std::lock_guard lock(mutex_);
+    kept_.insert(pool);
+  }
+
   void empty() {
     const std::lock_guard lock(mutex_);
-    for (auto& [pool, blocks] : free_) empty_pool(blocks);
+    for (auto& [pool, blocks] : free_) {
+      if (!kept_.contains(pool)) empty_pool(blocks);
+    }
   }
 
   void empty(const void* pool) {
     const std::lock_guard lock(mutex_);
     empty_pool(free_[pool]);
     free_.erase(pool);
+    kept_.erase(pool);
   }
 
  private:
@@ -136,6 +146,7 @@ class Cache {
   Device device_;
   std::mutex mutex_;
   std::map<const void*, Blocks> free_;
+  std::set<const void*> kept_;
   MemoryCounters counters_;
 };
 
@@ -148,6 +159,43 @@ Cache& cache_of(Device device) {
   const auto index = static_cast<std::size_t>(device.index);
   std::call_once(made[index], [&] { gpus[index] = std::make_unique<Cache>(device); });
   return *gpus[index];
+}
+
+/// Pinned memory that nobody holds. Asking the system for it, and giving it back, may wait for all GPUs.
+class PinnedCache {
+ public:
+  void* take(std::size_t capacity) {
+    {
+      const std::lock_guard lock(mutex_);
+      std::vector<void*>& blocks = free_[capacity];
+      if (!blocks.empty()) {
+        void* data = blocks.back();
+        blocks.pop_back();
+        return data;
+      }
+    }
+    return cuda_driver::allocate_pinned(capacity);
+  }
+
+  void give_back(void* data, std::size_t capacity) {
+    const std::lock_guard lock(mutex_);
+    free_[capacity].push_back(data);
+  }
+
+  void empty() {
+    const std::lock_guard lock(mutex_);
+    for (auto& [capacity, blocks] : free_) std::ranges::for_each(blocks, cuda_driver::release_pinned);
+    free_.clear();
+  }
+
+ private:
+  std::mutex mutex_;
+  std::map<std::size_t, std::vector<void*>> free_;
+};
+
+PinnedCache& pinned_cache() {
+  static PinnedCache& cache = *new PinnedCache;
+  return cache;
 }
 
 /// The graph's memory that this thread allocates from, by device; null: that of the current stream.
@@ -203,6 +251,7 @@ MemoryPool::~MemoryPool() { cache_of(device_).empty(this); }
 void release_stream_memory(CudaStream& stream) { cache_of(stream.device()).empty(stream.handle()); }
 
 UsingPool::UsingPool(const MemoryPool& pool) : device_(pool.device_) {
+  cache_of(device_).keep(&pool);
   before_ = std::exchange(chosen_pools()[static_cast<std::size_t>(device_.index)], &pool);
 }
 
@@ -221,11 +270,17 @@ void reset_peak(Device device) {
 void empty_cache(Device device) {
   require_device("memory", device);
   cache_of(device).empty();
+  if constexpr (build::kHasCuda) {
+    if (is_cuda(device)) pinned_cache().empty();
+  }
 }
 
 std::shared_ptr<void> pinned_memory(std::size_t bytes) {
   if constexpr (build::kHasCuda) {
-    if (cuda_device_count() > 0) return {cuda_driver::allocate_pinned(bytes), cuda_driver::release_pinned};
+    if (cuda_device_count() > 0) {
+      const std::size_t capacity = size_class(std::max<std::size_t>(bytes, 1));
+      return {pinned_cache().take(capacity), [capacity](void* data) { pinned_cache().give_back(data, capacity); }};
+    }
   }
   return {std::malloc(std::max<std::size_t>(bytes, 1)), std::free};
 }

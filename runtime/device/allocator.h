@@ -74,13 +74,13 @@ struct MemoryCounters {
 
 MemoryCounters memory_counters(Device device);
 void reset_peak(Device device);
-/// Gives the cached blocks that nobody holds back to the system.
+/// Gives the cached blocks that nobody holds back to the system, but those of graphs; of a GPU pinned memory too.
 void empty_cache(Device device);
 
 /// The same for the blocks that belong to a stream: its last act.
 void release_stream_memory(CudaStream& stream);
 
-/// Memory of the host that copies to and from GPUs reach without waiting; ordinary memory where there is no CUDA.
+/// Memory of the host that copies to and from GPUs reach without waiting (hold it until they have ended); ordinary memory without CUDA.
 std::shared_ptr<void> pinned_memory(std::size_t bytes);
 
 }  // namespace trident

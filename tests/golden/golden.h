@@ -41,9 +41,11 @@ struct Options {
 /// The folder of a case, and what has been used of it: what no check asked for fails.
 class Folder {
  public:
-  explicit Folder(std::filesystem::path path);
+  /// `device`: where what it describes is to be computed.
+  explicit Folder(std::filesystem::path path, Device device = {});
 
   const std::filesystem::path& path() const { return path_; }
+  Device device() const { return device_; }
   bool has(const std::string& file) const { return std::filesystem::exists(path_ / file); }
   /// A JSON file of the folder. Throws if it is missing.
   ConfigValue json(const std::string& file) const;
@@ -58,6 +60,7 @@ class Folder {
 
  private:
   std::filesystem::path path_;
+  Device device_;
   std::optional<SafetensorsReader> tensors_;
   std::set<std::string> taken_;
 };

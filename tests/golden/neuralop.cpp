@@ -30,10 +30,10 @@ Tensor as_reals(const Tensor& x) { return is_complex(x.dtype()) ? view::as_real(
 
 std::vector<double> all_numbers(const Tensor& x) { return numbers(as_reals(x)); }
 
-Tensor in_precision(const Tensor& x, DType dtype) {
+Tensor in_precision(const Tensor& x, DType dtype, Device device) {
   if (!x.defined()) return {};
   const DType target = !is_complex(x.dtype()) ? dtype : dtype == DType::f64 ? DType::c128 : DType::c64;
-  const Tensor result = empty(x.shape(), target);
+  const Tensor result = empty(x.shape(), target, device);
   copy_into(as_reals(result), as_reals(x));
   return result;
 }

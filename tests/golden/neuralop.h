@@ -76,8 +76,8 @@ ConfigValue config_of(const ConfigValue& arguments, const std::string& kind);
 Rows load_weights(const ParameterList& parameters, const NumberFile& weights);
 /// The loss that case.json names, of one batch, on the tape of `output`.
 Tensor loss_of(const ConfigValue& description, const Tensor& output, const Tensor& target);
-/// A copy in the number type, or the complex type of that precision.
-Tensor in_precision(const Tensor& x, DType dtype);
+/// A copy in the number type, or the complex type of that precision, on the device.
+Tensor in_precision(const Tensor& x, DType dtype, Device device = {});
 
 bool matches_neuralop_model(const Folder& folder);
 Rows check_neuralop_model(Folder& folder, const Options& options);

@@ -16,13 +16,15 @@ Tensor output_of(const LoadedModel& loaded, const Tensor& input, DType dtype, Mo
   Pass pass;
   pass.mode = mode;
   pass.precision = dtype;
-  return loaded.model({.input = in_precision(input, dtype), .time = {}, .pixel_mask = {}, .label = {}}, {}, pass);
+  const Tensor there = in_precision(input, dtype, loaded.parameters.values().device());
+  return loaded.model({.input = there, .time = {}, .pixel_mask = {}, .label = {}}, {}, pass);
 }
 
 /// Steps from the stored moments, at the rate after the checkpoint, on parts of train/input and train/target; recorded in f32 alone.
 void check_resumed(NeuralopCase& numbers, Rows& rows) {
   constexpr double kBound = 1e-5;
-  const LoadedModel loaded = load_model(numbers.folder().path(), Mesh(), {.dtype = DType::f32, .use = Use::training});
+  const Device device = numbers.folder().device();
+  const LoadedModel loaded = load_model(numbers.folder().path(), Mesh(), {.dtype = DType::f32, .use = Use::training, .device = device});
   const ConfigValue& recipe = *numbers.document().find("optimizer");
   const auto& betas = recipe.find("betas")->elements();
   const AdamWOptions options{
@@ -33,7 +35,7 @@ void check_resumed(NeuralopCase& numbers, Rows& rows) {
   rows.push_back({"learning rate", std::abs(training->learning_rate - numbers.document().find("lr_after_checkpoint")->as_number()), 0.0});
   rows.push_back(
       {"epoch", std::abs(static_cast<double>(training->epoch.value_or(-1) - numbers.document().find("epoch")->as_integer())), 0.0});
-  const Tensor inputs = numbers.given("train/input"), targets = in_precision(numbers.given("train/target"), DType::f32);
+  const Tensor inputs = numbers.given("train/input"), targets = in_precision(numbers.given("train/target"), DType::f32, device);
   std::vector<double> losses, expected;
   for (const ConfigValue& loss : numbers.document().find("resumed_losses")->elements()) expected.push_back(loss.as_number());
   const auto batch = inputs.size(0) / static_cast<std::int64_t>(expected.size());
@@ -45,7 +47,7 @@ void check_resumed(NeuralopCase& numbers, Rows& rows) {
     backward(loss);
     losses.push_back(to_number(loss));
     optimizer.update(training->step + static_cast<std::int64_t>(step), std::vector{training->learning_rate},
-                     from_values<double>({1}, std::vector{1.0}));
+                     full({1}, 1.0, DType::f64, device));
   }
   rows.push_back({"f32 resumed losses", relative_error(losses, expected), kBound});
   for (const NamedPiece& piece : loaded.parameters.pieces()) {
@@ -68,7 +70,7 @@ Rows check_neuralop_checkpoint(Folder& folder, const Options&) {
   Rows rows;
   for (const DType dtype : kNumberTypes) {
     const Recording off(false);
-    const LoadedModel loaded = load_model(folder.path(), Mesh(), {.dtype = dtype});
+    const LoadedModel loaded = load_model(folder.path(), Mesh(), {.dtype = dtype, .device = folder.device()});
     numbers.compare(rows, dtype, "output", all_numbers(output_of(loaded, numbers.given("input"), dtype, Mode::eval)),
                     numbers.distance("output"));
   }

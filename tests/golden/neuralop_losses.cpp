@@ -60,7 +60,7 @@ class LossesCheck {
 
   void check(Rows& rows, const ConfigValue& entry, DType dtype) {
     const std::string id = entry.find("id")->as_string(), field = entry.find("field")->as_string();
-    const auto given = [&](const char* name) { return leaf(in_precision(numbers_.given(field + name), dtype)); };
+    const auto given = [&](const char* name) { return leaf(in_precision(numbers_.given(field + name), dtype, numbers_.folder().device())); };
     const Tensor prediction = given("/prediction"), target = given("/target");
     const Tensor value = norm_loss(loss_of_entry(entry), prediction, target);
     backward(value);

@@ -23,7 +23,7 @@ struct Loaded {
 
 Loaded load(const ConfigValue& document, const NumberFile& weights, DType dtype, const Options& options, Rows& rows) {
   Loaded loaded{model_of(*document.find("arguments"), document.find("model")->as_string(), options.mesh), {}, options.mesh};
-  loaded.parameters = materialize(loaded.model, dtype, Use::training, std::nullopt);
+  loaded.parameters = materialize(loaded.model, dtype, Use::training, std::nullopt, {}, options.device);
   const Rows problems = load_weights(loaded.parameters, weights);
   rows.insert(rows.end(), problems.begin(), problems.end());
   return loaded;
@@ -52,6 +52,10 @@ struct PassCheck {
     return result;
   }
 
+  Tensor given(const std::string& name) const {
+    return in_precision(numbers.given(prefix + name), dtype, loaded.parameters.values().device());
+  }
+
   /// This rank's share of the loss.
   Tensor share_of_loss(const MeshCase& on_mesh, const Tensor& output, const Tensor& target) const {
     const ConfigValue& description = *numbers.document().find("loss");
@@ -70,9 +74,9 @@ struct PassCheck {
   }
 
   void run(Rows& rows) const {
-    const Tensor whole = in_precision(numbers.given(prefix + "input"), dtype);
+    const Tensor whole = given("input");
     const MeshCase on_mesh(loaded.model, loaded.mesh, whole);
-    const Tensor input = leaf(on_mesh.part(whole)), target = on_mesh.part(in_precision(numbers.given(prefix + "target"), dtype));
+    const Tensor input = leaf(on_mesh.part(whole)), target = on_mesh.part(given("target"));
     const Tensor output = loaded.model(on_mesh.fields(input, {}, {}, {}), {}, pass(Mode::train));
     const Tensor share = share_of_loss(on_mesh, output, target);
     reduced_backward(share, loaded.parameters, loaded.mesh);
@@ -102,7 +106,7 @@ struct PassCheck {
       }
     }
     if (!numbers.expected("evaluation_output").defined()) return;
-    const Tensor input = in_precision(numbers.given("input"), dtype);
+    const Tensor input = given("input");
     const MeshCase on_mesh(loaded.model, loaded.mesh, input);
     const Tensor output = on_mesh.whole_output(loaded.model(on_mesh.fields(on_mesh.part(input), {}, {}, {}), {}, pass(Mode::eval)));
     if (on_mesh.is_first()) numbers.compare(rows, dtype, "evaluation_output", all_numbers(output), numbers.distance("evaluation_output"));

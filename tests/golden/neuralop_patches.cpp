@@ -45,11 +45,13 @@ class PatchedModelCheck {
   }
 
  private:
-  Tensor given(const std::string& name, DType dtype) { return in_precision(numbers_.given(name), dtype); }
+  Device device() const { return numbers_.folder().device(); }
+
+  Tensor given(const std::string& name, DType dtype) { return in_precision(numbers_.given(name), dtype, device()); }
 
   UnitGaussian normalizer(const std::string& of, DType dtype) {
     for (const char* what : {"_mean", "_std"}) numbers_.expected("normalizer/" + of + what);
-    const auto number = [&](const char* what) { return in_precision(numbers_.expected("normalizer/" + of + what), dtype); };
+    const auto number = [&](const char* what) { return in_precision(numbers_.expected("normalizer/" + of + what), dtype, device()); };
     return {number("_mean"), number("_std")};
   }
 
@@ -70,8 +72,8 @@ class PatchedModelCheck {
 
   void check(DType dtype) {
     MgTfno model(model_document(document_), Mesh());
-    const ParameterList parameters =
-        materialize([&](const ParameterVisitor& visitor) { model.visit(visitor); }, dtype, Use::training, std::nullopt);
+    const auto visit = [&](const ParameterVisitor& visitor) { model.visit(visitor); };
+    const ParameterList parameters = materialize(visit, dtype, Use::training, std::nullopt, {}, device());
     const Rows problems = load_weights(parameters, NumberFile(numbers_.folder().path() / "weights.safetensors"));
     rows_.insert(rows_.end(), problems.begin(), problems.end());
     Tensor input = given("input", dtype);

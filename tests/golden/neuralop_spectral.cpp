@@ -60,12 +60,14 @@ SpectralConvConfig config_of(const ConfigValue& arguments, Rows& rows) {
 }
 
 void check_pass(NeuralopCase& numbers, const SpectralConvConfig& config, DType dtype, Rows& rows) {
+  const Device device = numbers.folder().device();
   SpectralConv conv(config, Mesh());
-  const ParameterList parameters = materialize([&](const ParameterVisitor& visitor) { walk(conv, visitor); }, dtype, Use::training, std::nullopt);
+  const auto visit = [&](const ParameterVisitor& visitor) { walk(conv, visitor); };
+  const ParameterList parameters = materialize(visit, dtype, Use::training, std::nullopt, {}, device);
   const Rows problems = load_weights(parameters, NumberFile(numbers.folder().path() / "weights.safetensors"));
   rows.insert(rows.end(), problems.begin(), problems.end());
-  const Tensor input = leaf(in_precision(numbers.given("input"), dtype)), output = conv(input);
-  const Tensor loss = loss_of(*numbers.document().find("loss"), output, in_precision(numbers.given("target"), dtype));
+  const Tensor input = leaf(in_precision(numbers.given("input"), dtype, device)), output = conv(input);
+  const Tensor loss = loss_of(*numbers.document().find("loss"), output, in_precision(numbers.given("target"), dtype, device));
   backward(loss);
   numbers.compare(rows, dtype, "output", all_numbers(output), numbers.distance("output"));
   numbers.compare(rows, dtype, "loss", all_numbers(loss), numbers.distance("loss"));

@@ -41,7 +41,7 @@ struct Trained {
 
   static Trained load(Folder& folder, const ConfigValue& document, DType dtype, Rows& rows) {
     Model model = model_of(*document.find("arguments"), document.find("model")->as_string());
-    ParameterList parameters = materialize(model, dtype, Use::training, std::nullopt);
+    ParameterList parameters = materialize(model, dtype, Use::training, std::nullopt, {}, folder.device());
     append(rows, load_weights(parameters, NumberFile(folder.path() / "weights.safetensors")));
     const ConfigValue& recipe = *document.find("optimizer");
     const std::vector<double> betas = numbers_at(recipe, "betas");
@@ -62,7 +62,7 @@ struct Trained {
     parameters.zero_gradients();
     const Tensor loss = norm_loss(norm, output(input, dtype, Mode::train), target);
     backward(loss);
-    optimizer.update(number, std::vector{rate}, from_values<double>({1}, std::vector{1.0}));
+    optimizer.update(number, std::vector{rate}, full({1}, 1.0, DType::f64, parameters.values().device()));
     return to_number(loss);
   }
 
@@ -100,10 +100,10 @@ Schedule schedule_of(const ConfigValue& description, double rate, std::int64_t s
 struct Darcy {
   Tensor input, label;
 
-  Darcy(const std::filesystem::path& path, DType dtype) {
+  Darcy(const std::filesystem::path& path, DType dtype, Device device) {
     TorchReader file(path);
     const auto read = [&](const char* name) {
-      const Tensor fields = file.tensor(name), copy = empty(fields.shape(), dtype);
+      const Tensor fields = file.tensor(name), copy = empty(fields.shape(), dtype, device);
       copy_into(copy, fields);
       return view::reshape(copy, {copy.size(0), 1, copy.size(1), copy.size(2)});
     };
@@ -127,7 +127,7 @@ class DarcyTrainingCheck {
  private:
   void check(DType dtype) {
     Trained trained = Trained::load(folder_, document_, dtype, rows_);
-    const Darcy data(find_data(document_.find("data")->as_string(), folder_, options_), dtype);
+    const Darcy data(find_data(document_.find("data")->as_string(), folder_, options_), dtype, options_.device);
     const std::int64_t batch = document_.find("batch_size")->as_integer(), samples = document_.find("samples")->elements()[1].as_integer();
     const ConfigValue& description = *document_.find("schedule");
     const std::int64_t steps_per_epoch = samples / batch;
@@ -170,7 +170,7 @@ class DarcyTrainingCheck {
   void check_tests(DType dtype, const Trained& trained) {
     const Recording off(false);
     for (const auto& [name, wide] : document_.find("test_f64")->entries()) {
-      const Darcy data(find_data(name + ".pt", folder_, options_), dtype);
+      const Darcy data(find_data(name + ".pt", folder_, options_), dtype, options_.device);
       const Tensor output = trained.output(data.input, dtype, Mode::eval);
       for (const auto& [key, kind] : {std::pair{"l2", NormKind::lp}, std::pair{"h1", NormKind::h1}}) {
         const double actual = to_number(norm_loss({.kind = kind}, output, data.label)) / static_cast<double>(data.input.size(0));
@@ -196,7 +196,7 @@ class NormalizerCheck {
     Rows rows = unknown_keys(document, {"kind", "data", "n_train", "eps", "dims", "incremental_batch_size", "f32_vs_f64"});
     for (const std::string& name : numbers_.names_with("")) worst_ = std::max(worst_, numbers_.distance(name));
     for (const DType dtype : kNumberTypes) {
-      const Darcy data(find_data(document.find("data")->as_string(), folder_, options_), dtype);
+      const Darcy data(find_data(document.find("data")->as_string(), folder_, options_), dtype, options_.device);
       check(rows, "x/", data.input, dtype);
       check(rows, "y/", data.label, dtype);
     }
@@ -208,7 +208,7 @@ class NormalizerCheck {
   void check(Rows& rows, const std::string& prefix, const Tensor& whole, DType dtype) {
     const ConfigValue& document = numbers_.document();
     const Tensor data = view::slice(whole, 0, 0, document.find("n_train")->as_integer());
-    const Tensor samples = in_precision(numbers_.given(prefix + "samples"), dtype);
+    const Tensor samples = in_precision(numbers_.given(prefix + "samples"), dtype, options_.device);
     const double eps = document.find("eps")->as_number();
     for (const auto& [name, per] : {std::pair{"channel/", FitPer::channel}, std::pair{"pixel/", FitPer::pixel}}) {
       UnitGaussian normalizer(per, eps);
@@ -241,7 +241,8 @@ void check_optimizer_steps(Folder& folder, NeuralopCase& numbers, DType dtype, R
   const ConfigValue& document = numbers.document();
   Trained trained = Trained::load(folder, document, dtype, rows);
   const NormLoss norm = norm_loss_of(*document.find("loss"));
-  const Tensor input = in_precision(numbers.given("input"), dtype), target = in_precision(numbers.given("target"), dtype);
+  const Tensor input = in_precision(numbers.given("input"), dtype, folder.device());
+  const Tensor target = in_precision(numbers.given("target"), dtype, folder.device());
   std::vector<double> losses;
   std::int64_t done = 0;
   for (const ConfigValue& recorded : document.find("recorded_steps")->elements()) {

@@ -171,6 +171,8 @@ std::vector<std::string> data_overrides(const Folder& folder, const Options& opt
   return overrides;
 }
 
+std::string device_name(const Options& options) { return options.device.kind == Device::Kind::cuda ? "cuda" : "cpu"; }
+
 ConfigValue read_run_file(const Folder& folder) {
   const fs::path path = folder.path() / "run.yaml";
   return parse_yaml(read_text_file(path), path.string());
@@ -212,7 +214,7 @@ Rows check_training_run(Folder& folder, const Options& options) {
   for (const char* precision : {"f64", "f32"}) {
     const TemporaryFolder temporary;
     std::vector<std::string> arguments{"train", (folder.path() / "run.yaml").string(), "output=" + temporary.path().string(),
-                                       concat("training.precision=", precision)};
+                                       concat("training.precision=", precision), "--device", device_name(options)};
     for (const std::string& text : data_overrides(folder, options, read_run_file(folder))) arguments.push_back(text);
     run_program(arguments);
     const std::vector<ConfigValue> metrics = read_metrics(temporary.path() / "metrics.jsonl");
@@ -242,6 +244,8 @@ Rows check_evaluation(Folder& folder, const Options& options) {
                                          "--json",
                                          "--precision",
                                          precision,
+                                         "--device",
+                                         device_name(options),
                                          "--output",
                                          predictions.string()};
       arguments.insert(arguments.end(), overrides.begin(), overrides.end());

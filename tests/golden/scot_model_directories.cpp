@@ -35,7 +35,8 @@ bool matches_model_directories(const Folder& folder) {
 Rows check_model_directories(Folder& folder, const Options& options) {
   const Recording off(false);
   const Tensor wide = folder.take("output.f64"), narrow = folder.take("output.f32");
-  const Fields fields{.input = folder.take("input"), .time = folder.take("time"), .pixel_mask = folder.take("pixel_mask"), .label = folder.take("label")};
+  const Fields fields = on_device({.input = folder.take("input"), .time = folder.take("time"), .pixel_mask = folder.take("pixel_mask"),
+                                   .label = folder.take("label")}, options.device);
   Rows rows;
   for (const std::filesystem::path& form : forms_in(folder)) {
     const std::string name = form.filename().string() + " output";

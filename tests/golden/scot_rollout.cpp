@@ -30,7 +30,8 @@ Rows check_rollout(Folder& folder, const Options& options) {
   const LoadedModel loaded = load_model(folder, DType::f64, Use::inference, options);
   Pass pass;
   pass.precision = DType::f64;
-  const Fields fields{.input = folder.take("input"), .time = folder.take("time"), .pixel_mask = folder.take("pixel_mask"), .label = folder.take("label")};
+  const Fields fields = on_device({.input = folder.take("input"), .time = folder.take("time"), .pixel_mask = folder.take("pixel_mask"),
+                                   .label = folder.take("label")}, options.device);
   for (const auto& [name, steps] : document.find("rollouts")->entries()) {
     const Tensor expected = folder.take("output.f64/" + name);
     if (!expected.defined()) {

@@ -1,0 +1,124 @@
+/// The device never changes the result: the same steps on a GPU as on the CPU, launched one after the other or captured as a graph.
+#include <gtest/gtest.h>
+
+#include "launch/trainer/trainer.h"
+#include "models/prediction.h"
+#include "runtime/tensor/copy.h"
+#include "runtime/tensor/create.h"
+#include "tests/support/on_gpu.h"
+#include "tests/support/random_tensor.h"
+#include "tests/support/tensor_near.h"
+
+namespace trident {
+namespace {
+
+using testing::kGpu;
+using testing::random_tensor;
+
+constexpr const char* kScot =
+    R"({type: scot, image_size: 16, patch_size: 2, num_channels: 3, num_out_channels: 2, embed_dim: 8, depths: [2, 1], num_heads: [2, 2],
+  skip_connections: [1, 0], window_size: 4, drop_path_rate: 0.0, use_conditioning: true, channel_slice_list_normalized_loss: [0, 1, 2]})";
+// With drop-path, whose random numbers differ from step to step, a step is not captured.
+constexpr const char* kRandomScot =
+    R"({type: scot, image_size: 16, patch_size: 2, num_channels: 3, num_out_channels: 2, embed_dim: 8, depths: [1, 1], num_heads: [2, 2],
+  skip_connections: [0, 0], window_size: 4, drop_path_rate: 0.5, use_conditioning: true, channel_slice_list_normalized_loss: [0, 1, 2]})";
+constexpr const char* kFno = R"({type: fno, n_modes: [4, 4], in_channels: 3, out_channels: 2, hidden_channels: 6, n_layers: 2})";
+
+struct Setting {
+  const char* name;
+  const char* model;
+  DType dtype;
+  int micro_batches;
+  bool activation_checkpointing;
+};
+
+Tensor fields(const Shape& shape, std::uint64_t seed, DType dtype, Device device) {
+  const Tensor result = empty(shape, dtype, device);
+  copy_into(result, random_tensor(shape, seed));
+  return result;
+}
+
+GlobalBatch batch_of(const Setting& setting, bool has_time, std::uint64_t step, Device device) {
+  GlobalBatch batch;
+  for (int part = 0; part < setting.micro_batches; ++part) {
+    const std::uint64_t seed = 10 * step + 3 * static_cast<std::uint64_t>(part);
+    MicroBatch micro;
+    micro.first_sample = batch.size;
+    micro.fields = {.input = fields({2, 3, 16, 16}, seed, setting.dtype, device),
+                    .time = has_time ? fields({2}, seed + 1, setting.dtype, device) : Tensor{},
+                    .pixel_mask = {},
+                    .label = fields({2, 2, 16, 16}, seed + 2, setting.dtype, device)};
+    batch.micro_batches.push_back(std::move(micro));
+    batch.size += 2;
+  }
+  return batch;
+}
+
+struct Outcome {
+  std::vector<double> losses, norms;
+  Tensor values;  // on the host
+};
+
+Outcome train(const Setting& setting, Device device) {
+  const Mesh mesh;
+  const Model model = describe_model(parse_yaml(setting.model, "model"), mesh);
+  TrainingConfig config;
+  config.precision = setting.dtype == DType::f64 ? Precision::f64 : Precision::f32;
+  config.weight_decay = 0.1;
+  config.max_grad_norm = 0.5;
+  config.activation_checkpointing = setting.activation_checkpointing;
+  Trainer trainer(model, materialize(model, setting.dtype, Use::training, RandomKey(4), {}, device), config, {}, 10, 4, mesh);
+  Outcome outcome;
+  for (int step = 0; step < 3; ++step) {
+    const StepResult result = trainer.step(batch_of(setting, model->uses_time(), static_cast<std::uint64_t>(step), device), step);
+    outcome.losses.push_back(result.loss);
+    outcome.norms.push_back(result.grad_norm);
+  }
+  outcome.values = to_device(trainer.parameters().values(), Device{});
+  return outcome;
+}
+
+class OnBothDevices : public testing::OnGpu, public ::testing::WithParamInterface<Setting> {};
+
+TEST_P(OnBothDevices, TrainingIsTheSame) {
+  const Setting& setting = GetParam();
+  const double tolerance = setting.dtype == DType::f64 ? 1e-10 : 1e-4;
+  const Outcome here = train(setting, Device{}), there = train(setting, kGpu);
+  for (std::size_t step = 0; step < here.losses.size(); ++step) {
+    EXPECT_NEAR(there.losses[step], here.losses[step], tolerance * here.losses[step]) << step;
+    EXPECT_NEAR(there.norms[step], here.norms[step], tolerance * here.norms[step]) << step;
+  }
+  EXPECT_TENSOR_NEAR(there.values, here.values, tolerance);
+}
+
+INSTANTIATE_TEST_SUITE_P(Models, OnBothDevices,
+                         ::testing::Values(Setting{"scot", kScot, DType::f64, 1, false}, Setting{"accumulated", kScot, DType::f32, 2, false},
+                                           Setting{"recomputed", kScot, DType::f64, 1, true}, Setting{"random", kRandomScot, DType::f64, 1, false},
+                                           Setting{"fno", kFno, DType::f64, 1, false}),
+                         [](const auto& info) { return info.param.name; });
+
+class CudaTrainer : public testing::OnGpu {};
+
+TEST_F(CudaTrainer, AStepThatIsNotFiniteLeavesTheWeights) {
+  const Setting setting{"scot", kScot, DType::f32, 1, false};
+  const Model model = describe_model(parse_yaml(kScot, "model"), Mesh());
+  Trainer trainer(model, materialize(model, DType::f32, Use::training, RandomKey(4), {}, kGpu), TrainingConfig{}, {}, 10, 4, Mesh());
+  const Tensor before = to_device(trainer.parameters().values(), Device{});
+  GlobalBatch batch = batch_of(setting, true, 0, kGpu);
+  copy_into(batch.micro_batches[0].fields.input, full({2, 3, 16, 16}, std::numeric_limits<double>::infinity(), DType::f32));
+  EXPECT_THROW(trainer.step(batch, 0), Error);
+  EXPECT_TENSOR_NEAR(to_device(trainer.parameters().values(), Device{}), before, 0.0);
+}
+
+TEST_F(CudaTrainer, PredictsWhatTheCpuPredicts) {
+  const Model here = describe_model(parse_yaml(kFno, "model"), Mesh()), there = describe_model(parse_yaml(kFno, "model"), Mesh());
+  materialize(here, DType::f64, Use::inference, RandomKey(4));
+  materialize(there, DType::f64, Use::inference, RandomKey(4), {}, kGpu);
+  PredictionRequest request;
+  request.input = random_tensor({2, 3, 16, 16}, 1);
+  const Tensor expected = predict(here, here->prepare(), request, nullptr, DType::f64);
+  EXPECT_TENSOR_NEAR(predict(there, there->prepare(), request, nullptr, {DType::f64, kGpu}), expected, 1e-11);
+}
+
+}  // namespace
+}  // namespace trident
