@@ -62,7 +62,10 @@ Session::Session() {
   host_ = make_self_communicator();
 }
 
+Session::Session(std::shared_ptr<Communicator> alone) : ends_job_(false), world_(std::move(alone)), host_(make_self_communicator()) {}
+
 Session::~Session() {
+  if (!ends_job_) return;
   if constexpr (kHasMpi) {
     if (watchdog_) watchdog_->announce_end();
     mesh_.reset();
@@ -73,7 +76,8 @@ Session::~Session() {
 }
 
 void Session::use_device(Device device) {
-  if (device.kind == Device::Kind::cpu || world_->size() == 1) return;
+  if (device.kind == Device::Kind::cpu || world_->size() == 1 || device_ == device) return;
+  device_ = device;
   if constexpr (kHasNccl) {
     if (!any_of(*world_, host_->size() > cuda_device_count())) {
       world_ = make_nccl_communicator(world_, device, [this](const std::exception& error) { fail(error); });

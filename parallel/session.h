@@ -17,6 +17,8 @@ namespace trident {
 class Session {
  public:
   Session();
+  /// This process by itself, within a job whose own session goes on.
+  static Session alone() { return Session(make_self_communicator()); }
   ~Session();  // ends MPI; all ranks come here
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;
@@ -40,9 +42,13 @@ class Session {
   int fail(const std::exception& error, int code = 1) const;
 
  private:
+  explicit Session(std::shared_ptr<Communicator> alone);
+
+  bool ends_job_ = true;
   std::shared_ptr<Communicator> world_;
   std::unique_ptr<Communicator> host_;
   std::shared_ptr<Watchdog> watchdog_;  // null for one rank
+  std::optional<Device> device_;
   std::optional<Mesh> mesh_;
 };
 

@@ -18,7 +18,7 @@ Row failed(const std::string& name, const std::string& why) {
 
 double f32_bound(double reference_distance) { return std::max(1e-6, 3.0 * reference_distance); }
 
-Folder::Folder(std::filesystem::path path, Device device) : path_(std::move(path)), device_(device) {
+Folder::Folder(std::filesystem::path path) : path_(std::move(path)) {
   if (has("tensors.safetensors")) tensors_.emplace(path_ / "tensors.safetensors");
 }
 

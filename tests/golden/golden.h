@@ -9,6 +9,7 @@
 
 #include "checkpoint/safetensors_reader.h"
 #include "parallel/mesh.h"
+#include "parallel/session.h"
 #include "runtime/config.h"
 #include "runtime/tensor/tensor.h"
 
@@ -35,17 +36,21 @@ double f32_bound(double reference_distance);
 struct Options {
   std::filesystem::path data;  // where data files named in a case are looked for after the case's own folder; may be empty
   Device device;
-  Mesh mesh;  // on which the kinds that say so compute; the others know one rank
+  Mesh mesh;
+  Session* session = nullptr;  // of the mesh's ranks
+};
+
+/// Thrown before any exchange, on all ranks alike: the mesh cannot compute this case, which the first rank then checks alone.
+struct OnOneRank {
+  std::string reason;
 };
 
 /// The folder of a case, and what has been used of it: what no check asked for fails.
 class Folder {
  public:
-  /// `device`: where what it describes is to be computed.
-  explicit Folder(std::filesystem::path path, Device device = {});
+  explicit Folder(std::filesystem::path path);
 
   const std::filesystem::path& path() const { return path_; }
-  Device device() const { return device_; }
   bool has(const std::string& file) const { return std::filesystem::exists(path_ / file); }
   /// A JSON file of the folder. Throws if it is missing.
   ConfigValue json(const std::string& file) const;
@@ -60,7 +65,6 @@ class Folder {
 
  private:
   std::filesystem::path path_;
-  Device device_;
   std::optional<SafetensorsReader> tensors_;
   std::set<std::string> taken_;
 };
@@ -82,7 +86,7 @@ struct Kind {
   bool (*matches)(const Folder& folder);  // by the files it holds
   Rows (*check)(Folder& folder, const Options& options);
   bool holds_cases = false;  // the folders inside are cases too
-  bool on_meshes = false;    // may run on several ranks
+  bool on_meshes = false;    // whether ranks have something to share out
 };
 /// In the order in which they are tried.
 const std::vector<Kind>& kinds();

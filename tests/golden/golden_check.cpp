@@ -35,15 +35,29 @@ void print(const Row& row) {
               row.note.empty() ? "" : "  ", row.note.c_str());
 }
 
-Rows rows_of(const Kind& kind, Folder& folder, const Options& options) {
-  const bool several = options.mesh.world().size() > 1;
-  if (several && !kind.on_meshes) return {failed("everything", "this kind is checked on one rank; start one, without --mesh")};
-  if (several) return kind.check(folder, options);  // an error of one rank ends the job: the others would wait for it
+Rows rows_of_one_rank(const Kind& kind, Folder& folder, const Options& options) {
   try {
     return kind.check(folder, options);
   } catch (const std::exception& error) {
     return {failed("everything", error.what())};
   }
+}
+
+/// What all ranks refuse alike is one failure. An error that one rank meets alone ends the job at the next collective, which does not match.
+Rows rows_of(const Kind& kind, Folder& folder, const Options& options) {
+  if (options.mesh.world().size() == 1) return rows_of_one_rank(kind, folder, options);
+  std::string reason = "there is nothing to share out";
+  if (kind.on_meshes) {
+    try {
+      return kind.check(folder, options);
+    } catch (const OnOneRank& exception) {
+      reason = exception.reason;
+    }
+  }
+  if (!speaks(options)) return {};
+  std::printf("  on one rank: %s\n", reason.c_str());
+  Session alone = Session::alone();
+  return rows_of_one_rank(kind, folder, {.data = options.data, .device = options.device, .mesh = {}, .session = &alone});
 }
 
 /// How many rows failed.
@@ -63,7 +77,7 @@ int check(const std::filesystem::path& path, const Options& options) {
   int failures = 0;
   bool matched = false;
   try {
-    Folder folder(path, options.device);
+    Folder folder(path);
     for (const Kind& kind : kinds()) {
       if (!kind.matches(folder)) continue;
       failures += run_kind(kind, folder, options);
@@ -119,6 +133,7 @@ int run(const CommandLine& line, Session& session) {
     session.use_device(options.device);
   }
   options.mesh = Mesh(session.world(), sizes_of(line.mesh));
+  options.session = &session;
   session.set_mesh(options.mesh);
   int failures = 0;
   for (const std::string& folder : line.folders) failures += check(folder, options);
@@ -136,7 +151,7 @@ int main(int argc, char** argv) {
   CommandLine line;
   app.add_option("--data", line.options.data, "folder of data files that cases name");
   app.add_option("--device", line.device, "cpu or cuda")->check(CLI::IsMember({"cpu", "cuda"}));
-  app.add_option("--mesh", line.mesh, "data x domain_y x domain_x x tensor ranks of mpirun, such as 1x2x2x1; training, outputs and gradients of models");
+  app.add_option("--mesh", line.mesh, "data x domain_y x domain_x x tensor ranks of mpirun, such as 1x2x2x1; cases that it cannot share out are checked on one of them");
   app.add_option("DIR", line.folders, "a case, or a folder of cases")->required();
   CLI11_PARSE(app, argc, argv);
   return trident::run_job([&](trident::Session& session) { return run(line, session); });

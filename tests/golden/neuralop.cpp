@@ -3,6 +3,8 @@
 #include <algorithm>
 
 #include "checkpoint/box.h"
+#include "checkpoint/gathered_tensor.h"
+#include "models/losses.h"
 #include "models/norm_loss.h"
 #include "runtime/ops/complex.h"
 #include "runtime/ops/elementwise.h"
@@ -91,7 +93,7 @@ void NeuralopCase::compare(Rows& rows, DType dtype, const std::string& name, con
 }
 
 void NeuralopCase::compare_gradients(Rows& rows, DType dtype, const std::string& prefix,
-                                     const std::map<std::string, std::vector<double>>& actual, const std::vector<std::string>& zero) {
+                                     const NumbersByName& actual, const std::vector<std::string>& zero) {
   std::vector<double> all_actual, all_wide, all_narrow;
   double worst = 0.0;
   const auto append = [](std::vector<double>& all, const std::vector<double>& own) { all.insert(all.end(), own.begin(), own.end()); };
@@ -153,13 +155,27 @@ Rows load_weights(const ParameterList& parameters, const NumberFile& weights) {
   return rows;
 }
 
-Tensor loss_of(const ConfigValue& description, const Tensor& output, const Tensor& target) {
-  const std::string& kind = description.find("class")->as_string();
-  if (kind == "MeanSquare") {
-    const Tensor error = is_complex(output.dtype()) ? concatenate({real(output) - real(target), imag(output) - imag(target)}, 0) : output - target;
-    return affine(sum(error * error), 1.0 / static_cast<double>(output.numel()));
+NumbersByName pieces_of(const ParameterList& parameters, Tensor NamedPiece::*what, const Mesh& mesh) {
+  NumbersByName numbers;
+  for (NamedPiece piece : parameters.pieces()) {
+    piece.value = piece.*what;
+    const Tensor whole = gathered_tensor(piece, mesh);
+    if (whole.defined()) numbers[piece.name] = all_numbers(whole);
   }
-  return norm_loss(norm_loss_of(description), output, target);
+  return numbers;
+}
+
+Tensor share_of_loss(const ConfigValue& description, LossDescription of_model, const Tensor& output, const Tensor& label, const MeshCase& on_mesh) {
+  const Mesh& mesh = on_mesh.mesh();
+  if (description.find("class")->as_string() == "MeanSquare") {
+    const Tensor error = is_complex(output.dtype()) ? concatenate({real(output) - real(label), imag(output) - imag(label)}, 0) : output - label;
+    // Ranks of the tensor axis compute the same: each has a part of it.
+    return affine(sum(error * error), 1.0 / (on_mesh.output_points() * static_cast<double>(output.size(1)) * mesh.size(Axis::tensor)));
+  }
+  of_model.norm = norm_loss_of(description);
+  const Loss loss(of_model, static_cast<int>(output.size(1)), LossScope::global, mesh);
+  const Fields fields = on_mesh.fields({}, {}, {}, label);
+  return loss.share(output, fields, loss.totals({&fields, 1}));
 }
 
 }  // namespace trident::golden

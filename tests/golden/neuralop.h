@@ -9,7 +9,7 @@
 
 #include "models/model.h"
 #include "models/norm_loss.h"
-#include "tests/golden/golden.h"
+#include "tests/golden/mesh_case.h"
 
 namespace trident::golden {
 
@@ -17,6 +17,8 @@ namespace trident::golden {
 Tensor as_reals(const Tensor& x);
 /// The elements as f64, row-major; two for each complex number.
 std::vector<double> all_numbers(const Tensor& x);
+
+using NumbersByName = std::map<std::string, std::vector<double>>;
 
 /// The order of every check.
 inline constexpr DType kNumberTypes[] = {DType::f64, DType::f32};
@@ -53,7 +55,7 @@ class NeuralopCase {
   /// Adds the row of one quantity.
   void compare(Rows& rows, DType dtype, const std::string& name, const std::vector<double>& actual, double class_distance);
   /// Every gradient (`prefix` before the names), and all together. Those of `zero` are left out.
-  void compare_gradients(Rows& rows, DType dtype, const std::string& prefix, const std::map<std::string, std::vector<double>>& actual,
+  void compare_gradients(Rows& rows, DType dtype, const std::string& prefix, const NumbersByName& actual,
                          const std::vector<std::string>& zero);
   Rows unused() const;
 
@@ -74,8 +76,10 @@ Model model_of(const ConfigValue& arguments, const std::string& kind, const Mesh
 ConfigValue config_of(const ConfigValue& arguments, const std::string& kind);
 /// Copies the named tensors into parameters and buffers; a failed row for each that is missing or has another shape.
 Rows load_weights(const ParameterList& parameters, const NumberFile& weights);
-/// The loss that case.json names, of one batch, on the tape of `output`.
-Tensor loss_of(const ConfigValue& description, const Tensor& output, const Tensor& target);
+/// Values or gradients of all parameters: whole on the first rank, on the others none. Collective.
+NumbersByName pieces_of(const ParameterList& parameters, Tensor NamedPiece::*what, const Mesh& mesh);
+/// This rank's share of the loss that case.json names, of `output` and `label` (MeshCase::label()), as `of_model` cuts it into patches.
+Tensor share_of_loss(const ConfigValue& description, LossDescription of_model, const Tensor& output, const Tensor& label, const MeshCase& on_mesh);
 /// A copy in the number type, or the complex type of that precision, on the device.
 Tensor in_precision(const Tensor& x, DType dtype, Device device = {});
 

@@ -1,9 +1,12 @@
 /// LpLoss and H1Loss of neuraloperator: values, and gradients with respect to both fields.
 #include <algorithm>
 #include <cmath>
+#include <optional>
 
+#include "models/losses.h"
 #include "models/norm_loss.h"
 #include "runtime/autograd/tape.h"
+#include "runtime/error.h"
 #include "runtime/tensor/create.h"
 #include "tests/golden/neuralop.h"
 
@@ -25,7 +28,7 @@ const ConfigValue* argument(const ConfigValue& call, const char* name) {
 /// Entries and the reference's largest distances between f32 and f64 over all of them.
 class LossesCheck {
  public:
-  explicit LossesCheck(Folder& folder) : numbers_(folder) {
+  LossesCheck(Folder& folder, const Options& options) : numbers_(folder), options_(options) {
     for (const ConfigValue& entry : entries()) {
       const std::string id = entry.find("id")->as_string();
       loss_distance_ = std::max(loss_distance_, relative_error({entry.find("f32")->as_number()}, {entry.find("f64")->as_number()}));
@@ -58,24 +61,43 @@ class LossesCheck {
     return loss;
   }
 
+  /// Why this mesh cannot share out the fields: norms are of whole fields, and one-sided differences take four points.
+  std::optional<std::string> objection_to_entry(const NormLoss& loss, const Tensor& field) const {
+    if (options_.mesh.world().size() == 1) return std::nullopt;
+    if (loss.axes != field.rank() - 2) return concat("norms over ", loss.axes, " axes of fields with ", field.rank() - 2);
+    const bool one_sided = loss.kind == NormKind::h1 && std::ranges::find(loss.periodic, false) != loss.periodic.end();
+    return objection_to_fields(field, one_sided ? 4 : 1, options_.mesh);
+  }
+
   void check(Rows& rows, const ConfigValue& entry, DType dtype) {
     const std::string id = entry.find("id")->as_string(), field = entry.find("field")->as_string();
-    const auto given = [&](const char* name) { return leaf(in_precision(numbers_.given(field + name), dtype, numbers_.folder().device())); };
-    const Tensor prediction = given("/prediction"), target = given("/target");
-    const Tensor value = norm_loss(loss_of_entry(entry), prediction, target);
-    backward(value);
-    rows.push_back({concat(name_of(dtype), " loss/", id), relative_error({to_number(value)}, {entry.find("f64")->as_number()}),
-                    dtype == DType::f64 ? kF64Bound : f32_bound(loss_distance_)});
-    numbers_.compare(rows, dtype, id + "/grad/prediction", all_numbers(gradient_of(prediction)), gradient_distance_);
+    const auto whole = [&](const char* name) { return in_precision(numbers_.given(field + name), dtype, options_.device); };
+    LossDescription description;
+    description.norm = loss_of_entry(entry);
+    const auto objection = objection_to_entry(*description.norm, whole("/prediction"));
+    const Mesh mesh = objection ? Mesh() : options_.mesh;  // every rank computes what they cannot share out
+    const MeshCase on_mesh(mesh, whole("/prediction"));
+    const Tensor prediction = leaf(on_mesh.part(whole("/prediction"))), target = leaf(on_mesh.part(whole("/target")));
+    const Loss loss(description, static_cast<int>(prediction.size(1)), LossScope::global, mesh);
+    const Tensor share = loss.share(prediction, target, loss.totals({&target, 1}));
+    backward(share);
+    const double value = summed(to_number(share), mesh);
+    const auto gradient = [&](const Tensor& of) {
+      const Tensor own = gradient_of(of);
+      return on_mesh.whole_input_gradient(own.defined() ? own : zeros_like(of));
+    };
+    const Tensor of_prediction = gradient(prediction), of_target = gradient(target);
+    if (!on_mesh.is_first()) return;
+    rows.push_back({concat(name_of(dtype), " loss/", id), relative_error({value}, {entry.find("f64")->as_number()}),
+                    dtype == DType::f64 ? kF64Bound : f32_bound(loss_distance_), objection ? "on one rank: " + *objection : ""});
+    numbers_.compare(rows, dtype, id + "/grad/prediction", all_numbers(of_prediction), gradient_distance_);
     // Recorded in f64 alone.
-    const std::string of_target = id + "/grad/target";
-    if (dtype == DType::f64 && numbers_.expected(of_target).defined()) {
-      const Tensor gradient = gradient_of(target);
-      numbers_.compare(rows, dtype, of_target, all_numbers(gradient.defined() ? gradient : zeros_like(target)), 0.0);
-    }
+    const std::string name = id + "/grad/target";
+    if (dtype == DType::f64 && numbers_.expected(name).defined()) numbers_.compare(rows, dtype, name, all_numbers(of_target), 0.0);
   }
 
   NeuralopCase numbers_;
+  const Options& options_;
   double loss_distance_ = 0.0, gradient_distance_ = 0.0;
 };
 
@@ -97,6 +119,6 @@ NormLoss norm_loss_of(const ConfigValue& document) {
 
 bool matches_neuralop_losses(const Folder& folder) { return is_neuralop(folder, "losses"); }
 
-Rows check_neuralop_losses(Folder& folder, const Options&) { return LossesCheck(folder).run(); }
+Rows check_neuralop_losses(Folder& folder, const Options& options) { return LossesCheck(folder, options).run(); }
 
 }  // namespace trident::golden

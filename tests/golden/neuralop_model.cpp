@@ -2,8 +2,6 @@
 #include <cmath>
 
 #include "runtime/autograd/tape.h"
-#include "models/losses.h"
-#include "runtime/ops/elementwise.h"
 #include "runtime/tensor/create.h"
 #include "tests/golden/mesh_case.h"
 #include "tests/golden/neuralop.h"
@@ -56,37 +54,16 @@ struct PassCheck {
     return in_precision(numbers.given(prefix + name), dtype, loaded.parameters.values().device());
   }
 
-  /// This rank's share of the loss.
-  Tensor share_of_loss(const MeshCase& on_mesh, const Tensor& output, const Tensor& target) const {
-    const ConfigValue& description = *numbers.document().find("loss");
-    if (loaded.mesh.world().size() == 1) return loss_of(description, output, target);
-    if (description.find("class")->as_string() == "MeanSquare") {
-      // Ranks of the tensor axis compute the same: each has a part of it.
-      const Tensor own = loss_of(description, output, target);
-      const double all = static_cast<double>(numbers.expected(prefix + "output").numel()) * loaded.mesh.size(Axis::tensor);
-      return affine(own, static_cast<double>(output.numel()) / all);
-    }
-    LossDescription of_norms;
-    of_norms.norm = norm_loss_of(description);
-    const Loss loss(of_norms, loaded.model->num_out_channels(), LossScope::global, loaded.mesh);
-    const Fields fields = on_mesh.fields(output, {}, {}, target);
-    return loss.share(output, fields, loss.totals({&fields, 1}));
-  }
-
   void run(Rows& rows) const {
     const Tensor whole = given("input");
     const MeshCase on_mesh(loaded.model, loaded.mesh, whole);
-    const Tensor input = leaf(on_mesh.part(whole)), target = on_mesh.part(given("target"));
+    const Tensor input = leaf(on_mesh.part(whole)), target = on_mesh.label(given("target"));
     const Tensor output = loaded.model(on_mesh.fields(input, {}, {}, {}), {}, pass(Mode::train));
-    const Tensor share = share_of_loss(on_mesh, output, target);
+    const Tensor share = share_of_loss(*numbers.document().find("loss"), loaded.model->loss(), output, target, on_mesh);
     reduced_backward(share, loaded.parameters, loaded.mesh);
     const double loss = summed(to_number(share), loaded.mesh);
     const Tensor found = on_mesh.whole_output(output), input_gradient = on_mesh.whole_input_gradient(gradient_of(input));
-    std::map<std::string, std::vector<double>> gradients;
-    for (const NamedPiece& piece : loaded.parameters.pieces()) {
-      const Tensor gradient = on_mesh.whole_gradient(piece);
-      if (gradient.defined()) gradients[piece.name] = all_numbers(gradient);
-    }
+    const NumbersByName gradients = pieces_of(loaded.parameters, &NamedPiece::gradient, loaded.mesh);
     if (!on_mesh.is_first()) return;
     numbers.compare(rows, dtype, prefix + "output", all_numbers(found), numbers.distance(prefix + "output"));
     numbers.compare(rows, dtype, prefix + "loss", {loss}, numbers.distance(prefix + "loss"));
@@ -135,7 +112,7 @@ Rows check_neuralop_model(Folder& folder, const Options& options) {
   const NumberFile weights(folder.path() / "weights.safetensors");
   numbers.given("output_release_2.0.0");
   const ConfigValue config = config_of(*document.find("arguments"), document.find("model")->as_string());
-  if (const auto reason = left_out(config, numbers.given("input"), folder, options)) return {*reason};
+  require_mesh(config, numbers.given("input"), options);
   for (const DType dtype : kNumberTypes) {
     const Loaded loaded = load(document, weights, dtype, options, rows);
     if (dtype == DType::f64) check_count(document, loaded.parameters, rows);
@@ -159,7 +136,7 @@ Rows check_neuralop_resolutions(Folder& folder, const Options& options) {
     for (const ConfigValue& extent : size.elements()) name += concat(name.empty() ? "" : "x", extent.as_integer());
     numbers.given(name + "/output_release_2.0.0");
     const ConfigValue config = config_of(*document.find("arguments"), document.find("model")->as_string());
-    if (const auto reason = left_out(config, numbers.given(name + "/input"), folder, options)) return {*reason};
+    require_mesh(config, numbers.given(name + "/input"), options);
     for (const DType dtype : kNumberTypes) {
       const Loaded loaded = load(document, weights, dtype, options, rows);
       PassCheck{numbers, loaded, name + "/", dtype, zero_gradients(*document.find("f32_vs_f64")->find(name))}.run(rows);

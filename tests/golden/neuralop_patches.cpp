@@ -2,8 +2,13 @@
 #include <array>
 
 #include "models/mg_tfno/mg_tfno.h"
+#include "models/mg_tfno/patch_exchange.h"
 #include "models/unit_gaussian.h"
 #include "runtime/autograd/tape.h"
+#include "runtime/ops/elementwise.h"
+#include "runtime/tensor/copy.h"
+#include "runtime/tensor/create.h"
+#include "runtime/tensor/view.h"
 #include "tests/golden/neuralop.h"
 
 namespace trident::golden {
@@ -33,11 +38,14 @@ ConfigValue model_document(const ConfigValue& document) {
 
 class PatchedModelCheck {
  public:
-  explicit PatchedModelCheck(Folder& folder) : numbers_(folder), document_(numbers_.document()) {}
+  PatchedModelCheck(Folder& folder, const Options& options) : numbers_(folder), document_(numbers_.document()), options_(options) {}
 
   Rows run() {
     rows_ = unknown_keys(document_, {"kind", "seed", "model", "arguments", "levels", "padding_fraction", "stitching", "normalized", "loss",
                                      "input_shape", "patched_shape", "scalars_f32", "scalars_f64", "f32_vs_f64"});
+    ConfigValue config = model_document(document_);
+    config.set("type", "mg_tfno");
+    require_mesh(config, numbers_.given("input"), options_);
     for (const DType dtype : kNumberTypes) check(dtype);
     const Rows unused = numbers_.unused();
     rows_.insert(rows_.end(), unused.begin(), unused.end());
@@ -45,18 +53,19 @@ class PatchedModelCheck {
   }
 
  private:
-  Device device() const { return numbers_.folder().device(); }
+  Tensor given(const std::string& name, DType dtype) { return in_precision(numbers_.given(name), dtype, options_.device); }
 
-  Tensor given(const std::string& name, DType dtype) { return in_precision(numbers_.given(name), dtype, device()); }
-
-  UnitGaussian normalizer(const std::string& of, DType dtype) {
-    for (const char* what : {"_mean", "_std"}) numbers_.expected("normalizer/" + of + what);
-    const auto number = [&](const char* what) { return in_precision(numbers_.expected("normalizer/" + of + what), dtype, device()); };
+  /// Of fields of this shape: a mean and a deviation for every number.
+  UnitGaussian normalizer(const std::string& of, const Shape& shape, DType dtype, const MeshCase* on_mesh = nullptr) {
+    const auto number = [&](const char* what) {
+      const Tensor whole = zeros(shape, dtype, options_.device) + in_precision(numbers_.expected("normalizer/" + of + what), dtype, options_.device);
+      return on_mesh == nullptr ? whole : on_mesh->part(whole);
+    };
     return {number("_mean"), number("_std")};
   }
 
   void compare(DType dtype, const std::string& name, const Tensor& actual) {
-    numbers_.compare(rows_, dtype, name, all_numbers(actual), numbers_.distance(name));
+    if (options_.mesh.world().rank() == 0) numbers_.compare(rows_, dtype, name, all_numbers(actual), numbers_.distance(name));
   }
 
   /// What the reference computes the loss of: whole fields, or patches of both.
@@ -71,67 +80,80 @@ class PatchedModelCheck {
   }
 
   void check(DType dtype) {
-    MgTfno model(model_document(document_), Mesh());
-    const auto visit = [&](const ParameterVisitor& visitor) { model.visit(visitor); };
-    const ParameterList parameters = materialize(visit, dtype, Use::training, std::nullopt, {}, device());
+    const auto operator_on_patches = std::make_shared<MgTfno>(model_document(document_), options_.mesh);
+    const Model model(operator_on_patches);
+    const ParameterList parameters = materialize(model, dtype, Use::training, std::nullopt, {}, options_.device);
     const Rows problems = load_weights(parameters, NumberFile(numbers_.folder().path() / "weights.safetensors"));
     rows_.insert(rows_.end(), problems.begin(), problems.end());
     Tensor input = given("input", dtype);
-    const Tensor target = given("target", dtype);
     const PatchGrid grid(patching_of(document_), input.size(2), input.size(3));
     const bool normalized = document_.find("normalized")->as_bool();
-    if (normalized) input = normalizer("input", dtype).encode(input);
-    compare(dtype, "patched_input", multigrid_patches(input, grid));
+    if (normalized) input = normalizer("input", input.shape(), dtype).encode(input);
+    const MeshCase on_mesh(model, options_.mesh, input);
     Pass pass;
     pass.mode = Mode::train;
     pass.precision = dtype;
-    Tensor output = model.call({.input = input, .time = {}, .pixel_mask = {}, .label = {}}, {}, pass, nullptr);
-    check_raw_output(dtype, model, input, grid, pass);
-    Tensor label = target;
+    check_windows(dtype, *operator_on_patches, input, on_mesh, grid, pass);
+    Tensor output = model(on_mesh.fields(on_mesh.part(input), {}, {}, {}), {}, pass), label = given("target", dtype);
+    const Shape shape = label.shape();
     if (normalized) {
-      const UnitGaussian of_target = normalizer("target", dtype);
-      output = of_target.decode(output);
-      label = of_target.encode(target);
-      // Recorded in f32 alone.
-      if (dtype == DType::f32) compare(dtype, "patched_target", as_lost(label, grid));
-      label = of_target.decode(label);
-    } else if (dtype == DType::f32) {
-      compare(dtype, "patched_target", as_lost(label, grid));
+      output = normalizer("target", shape, dtype, &on_mesh).decode(output);
+      label = normalizer("target", shape, dtype).encode(label);
     }
+    if (dtype == DType::f32) compare(dtype, "patched_target", as_lost(label, grid));  // recorded in f32 alone
+    if (normalized) label = normalizer("target", shape, dtype).decode(label);
+    const Tensor share = share_of_loss(*document_.find("loss"), model->loss(), output, on_mesh.label(label), on_mesh);
+    reduced_backward(share, parameters, options_.mesh);
+    compare(dtype, "loss", from_values<double>({1}, std::vector{summed(to_number(share), options_.mesh)}));
+    const Tensor whole = on_mesh.whole_output(output);
+    const NumbersByName gradients = pieces_of(parameters, &NamedPiece::gradient, options_.mesh);
+    if (!on_mesh.is_first()) return;
+    check_fields(dtype, whole, label, grid);
+    numbers_.compare_gradients(rows_, dtype, "grad/", gradients, {});
+  }
+
+  /// What the operator gets, and its raw output: of an FNO without levels on the patches' windows, with their padding.
+  void check_windows(DType dtype, const MgTfno& model, const Tensor& input, const MeshCase& on_mesh, const PatchGrid& grid, const Pass& pass) {
+    const Recording off(false);
+    const std::int64_t patches = input.size(0) * grid.patches();
+    const PatchUnits own = on_mesh.units().value_or(PatchUnits{.units = {0, patches}, .samples = input.size(0), .windows = false});
+    const Tensor windows = on_mesh.units() ? exchanged_windows(on_mesh.part(input), grid, own, options_.mesh) : multigrid_patches(input, grid);
+    const auto compare_units = [&](const char* name, const Tensor& part) {
+      compare(dtype, name, on_mesh.units() ? all_rows(part, own.units, patches, options_.mesh) : part);
+    };
+    compare_units("patched_input", windows);
+    compare_units("model_output", model.on_windows(windows, pass));
+  }
+
+  void check_fields(DType dtype, const Tensor& output, const Tensor& label, const PatchGrid& grid) {
     compare(dtype, "output", as_lost(output, grid));
     compare(dtype, "target_after", as_lost(label, grid));
     check_losses(dtype, "loss/", as_lost(output, grid), as_lost(label, grid));
-    const Tensor loss = norm_loss(norm_loss_of(*document_.find("loss")), as_lost(output, grid), as_lost(label, grid));
-    compare(dtype, "loss", loss);
     compare(dtype, "evaluation_output", output);
     compare(dtype, "evaluation_target", label);
     check_losses(dtype, "evaluation_loss/", output, label);
-    check_gradients(dtype, loss, parameters);
-  }
-
-  /// Of the FNO on the windows, with their padding: of an operator without levels on the patches' windows.
-  void check_raw_output(DType dtype, const MgTfno& model, const Tensor& input, const PatchGrid& grid, const Pass& pass) {
-    const Recording off(false);
-    compare(dtype, "model_output", model.on_windows(multigrid_patches(input, grid), pass));
-  }
-
-  void check_gradients(DType dtype, const Tensor& loss, const ParameterList& parameters) {
-    backward(loss);
-    std::map<std::string, std::vector<double>> gradients;
-    for (const NamedPiece& piece : parameters.pieces()) gradients[piece.name] = all_numbers(piece.gradient);
-    numbers_.compare_gradients(rows_, dtype, "grad/", gradients, {});
   }
 
   NeuralopCase numbers_;
   const ConfigValue& document_;
+  const Options& options_;
   Rows rows_;
 };
+
+/// The windows of all patches, which the ranks of data and domain cut out together.
+Tensor shared_windows(const Tensor& field, const PatchGrid& grid, const Mesh& mesh) {
+  const std::int64_t patches = field.size(0) * grid.patches();
+  const AxisSet axes = (Axis::data | Axis::domain_y) | Axis::domain_x;
+  const Range own = part_of(patches, mesh.size(axes), mesh.comm(axes).rank());
+  const Tensor part = packed(view::slice(cut_into_patches(field, grid.per_side), 0, own.first, own.last));
+  return all_rows(exchanged_windows(part, grid, {.units = own, .samples = field.size(0), .windows = false}, mesh), own, patches, mesh);
+}
 
 }  // namespace
 
 bool matches_neuralop_patches(const Folder& folder) { return is_neuralop(folder, "mg_patches"); }
 
-Rows check_neuralop_patches(Folder& folder, const Options&) {
+Rows check_neuralop_patches(Folder& folder, const Options& options) {
   NeuralopCase numbers(folder);
   Rows rows = unknown_keys(numbers.document(), {"kind", "seed", "entries"});
   const auto exact = [&](const std::string& name, const Tensor& actual) {
@@ -150,6 +172,7 @@ Rows check_neuralop_patches(Folder& folder, const Options&) {
                     0.0});
     const Tensor cropped = without_padding(numbers.given(prefix + "model_output"), grid);
     exact(prefix + "patched_input", multigrid_patches(input, grid));
+    if (options.mesh.world().size() > 1) exact(prefix + "patched_input", shared_windows(input, grid, options.mesh));
     exact(prefix + "patched_target", cut_into_patches(target, grid.per_side));
     exact(prefix + "unpadded", cropped);
     exact(prefix + "stitched", stitched(cropped, grid));
@@ -161,6 +184,6 @@ Rows check_neuralop_patches(Folder& folder, const Options&) {
 
 bool matches_neuralop_patched_model(const Folder& folder) { return is_neuralop(folder, "mg_loss"); }
 
-Rows check_neuralop_patched_model(Folder& folder, const Options&) { return PatchedModelCheck(folder).run(); }
+Rows check_neuralop_patched_model(Folder& folder, const Options& options) { return PatchedModelCheck(folder, options).run(); }
 
 }  // namespace trident::golden

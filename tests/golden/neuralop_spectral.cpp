@@ -3,6 +3,7 @@
 
 #include "models/layers/spectral_conv.h"
 #include "runtime/autograd/tape.h"
+#include "runtime/tensor/create.h"
 #include "tests/golden/neuralop.h"
 
 namespace trident::golden {
@@ -59,26 +60,28 @@ SpectralConvConfig config_of(const ConfigValue& arguments, Rows& rows) {
   return config;
 }
 
-void check_pass(NeuralopCase& numbers, const SpectralConvConfig& config, DType dtype, Rows& rows) {
-  const Device device = numbers.folder().device();
-  SpectralConv conv(config, Mesh());
-  const auto visit = [&](const ParameterVisitor& visitor) { walk(conv, visitor); };
-  const ParameterList parameters = materialize(visit, dtype, Use::training, std::nullopt, {}, device);
+void check_pass(NeuralopCase& numbers, const SpectralConvConfig& config, DType dtype, const Options& options, Rows& rows) {
+  SpectralConv conv(config, options.mesh);
+  const ParameterList parameters =
+      materialize([&](const ParameterVisitor& visitor) { walk(conv, visitor); }, dtype, Use::training, std::nullopt, {}, options.device);
   const Rows problems = load_weights(parameters, NumberFile(numbers.folder().path() / "weights.safetensors"));
   rows.insert(rows.end(), problems.begin(), problems.end());
-  const Tensor input = leaf(in_precision(numbers.given("input"), dtype, device)), output = conv(input);
-  const Tensor loss = loss_of(*numbers.document().find("loss"), output, in_precision(numbers.given("target"), dtype, device));
-  backward(loss);
-  numbers.compare(rows, dtype, "output", all_numbers(output), numbers.distance("output"));
-  numbers.compare(rows, dtype, "loss", all_numbers(loss), numbers.distance("loss"));
-  numbers.compare(rows, dtype, "grad/input", all_numbers(gradient_of(input)), numbers.distance("grad/input"));
-  std::map<std::string, std::vector<double>> gradients;
-  std::int64_t count = 0;
-  for (const NamedPiece& piece : parameters.pieces()) {
-    gradients[piece.name] = all_numbers(piece.gradient);
-    count += piece.size;
-  }
+  const auto given = [&](const char* name) { return in_precision(numbers.given(name), dtype, options.device); };
+  const Tensor whole = given("input");
+  const MeshCase on_mesh(options.mesh, whole);
+  const Tensor input = leaf(on_mesh.part(whole)), output = conv(input, {}, {whole.shape().begin() + 2, whole.shape().end()});
+  const Tensor share = share_of_loss(*numbers.document().find("loss"), {}, output, on_mesh.part(given("target")), on_mesh);
+  reduced_backward(share, parameters, options.mesh);
+  const double loss = summed(to_number(share), options.mesh);
+  const Tensor found = on_mesh.whole_output(output), input_gradient = on_mesh.whole_input_gradient(gradient_of(input));
+  const NumbersByName gradients = pieces_of(parameters, &NamedPiece::gradient, options.mesh);
+  if (!on_mesh.is_first()) return;
+  numbers.compare(rows, dtype, "output", all_numbers(found), numbers.distance("output"));
+  numbers.compare(rows, dtype, "loss", {loss}, numbers.distance("loss"));
+  numbers.compare(rows, dtype, "grad/input", all_numbers(input_gradient), numbers.distance("grad/input"));
   numbers.compare_gradients(rows, dtype, "grad/", gradients, {});
+  std::int64_t count = 0;
+  for (const NamedPiece& piece : parameters.pieces()) count += reals_in(piece.piece.full_shape, piece.piece.numbers);
   if (const ConfigValue* expected = numbers.document().find("parameters"); expected != nullptr && dtype == DType::f64) {
     rows.push_back({"parameters (difference)", std::fabs(static_cast<double>(count) - expected->as_number()), 0.0});
   }
@@ -95,13 +98,14 @@ Row rank_row(const ConfigValue& row, const std::string& name, const std::vector<
 
 bool matches_spectral_conv(const Folder& folder) { return kind_of(folder) == "spectral_conv"; }
 
-Rows check_spectral_conv(Folder& folder, const Options&) {
+Rows check_spectral_conv(Folder& folder, const Options& options) {
   NeuralopCase numbers(folder);
   Rows rows = unknown_keys(numbers.document(), {"kind", "model", "seed", "arguments", "input_shape", "output_shape", "loss", "loss_f32", "loss_f64",
                                                 "parameters", "release_2.0.0_differs_by", "f32_vs_f64"});
   const SpectralConvConfig config = config_of(*numbers.document().find("arguments"), rows);
   numbers.given("output_release_2.0.0");
-  for (const DType dtype : kNumberTypes) check_pass(numbers, config, dtype, rows);
+  if (const auto objection = objection_to_fields(numbers.given("input"), 1, options.mesh)) throw OnOneRank{*objection};
+  for (const DType dtype : kNumberTypes) check_pass(numbers, config, dtype, options, rows);
   const Rows unused = numbers.unused();
   rows.insert(rows.end(), unused.begin(), unused.end());
   return rows;

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <functional>
 
+#include "checkpoint/gathered_tensor.h"
 #include "checkpoint/torch_reader.h"
 #include "launch/trainer/schedule.h"
 #include "models/losses.h"
@@ -38,39 +39,45 @@ struct Trained {
   ParameterList parameters;
   AdamW optimizer;
   double learning_rate;
+  ConfigValue loss;
+  Mesh mesh;
 
-  static Trained load(Folder& folder, const ConfigValue& document, DType dtype, Rows& rows) {
-    Model model = model_of(*document.find("arguments"), document.find("model")->as_string());
-    ParameterList parameters = materialize(model, dtype, Use::training, std::nullopt, {}, folder.device());
+  static Trained load(Folder& folder, const ConfigValue& document, DType dtype, const Options& options, Rows& rows) {
+    Model model = model_of(*document.find("arguments"), document.find("model")->as_string(), options.mesh);
+    ParameterList parameters = materialize(model, dtype, Use::training, std::nullopt, {}, options.device);
     append(rows, load_weights(parameters, NumberFile(folder.path() / "weights.safetensors")));
     const ConfigValue& recipe = *document.find("optimizer");
     const std::vector<double> betas = numbers_at(recipe, "betas");
-    const AdamWOptions options{.rule = AdamWRule::neuralop, .beta1 = betas[0], .beta2 = betas[1], .eps = recipe.find("eps")->as_number()};
-    AdamW optimizer(parameters, options, {recipe.find("weight_decay")->as_number()}, [](const std::string&) { return 0; });
-    return {std::move(model), std::move(parameters), std::move(optimizer), recipe.find("lr")->as_number()};
+    const AdamWOptions adamw{.rule = AdamWRule::neuralop, .beta1 = betas[0], .beta2 = betas[1], .eps = recipe.find("eps")->as_number()};
+    AdamW optimizer(parameters, adamw, {recipe.find("weight_decay")->as_number()}, [](const std::string&) { return 0; },
+                    FlatShares(parameters, options.mesh));
+    return {std::move(model), std::move(parameters), std::move(optimizer), recipe.find("lr")->as_number(), *document.find("loss"), options.mesh};
   }
 
-  Tensor output(const Tensor& input, DType dtype, Mode mode) const {
+  /// This rank's part.
+  Tensor output(const MeshCase& on_mesh, const Tensor& input, DType dtype, Mode mode) const {
     Pass pass;
     pass.mode = mode;
     pass.precision = dtype;
-    return model({.input = input, .time = {}, .pixel_mask = {}, .label = {}}, {}, pass);
+    return model(on_mesh.fields(on_mesh.part(input), {}, {}, {}), {}, pass);
+  }
+
+  /// This rank's share of the loss.
+  Tensor share(const Tensor& input, const Tensor& target, DType dtype) const {
+    const MeshCase on_mesh(model, mesh, input);
+    return share_of_loss(loss, model->loss(), output(on_mesh, input, dtype, Mode::train), on_mesh.label(target), on_mesh);
   }
 
   /// Returns the loss before the update.
-  double step(std::int64_t number, const NormLoss& norm, const Tensor& input, const Tensor& target, DType dtype, double rate) {
+  double step(std::int64_t number, const Tensor& input, const Tensor& target, DType dtype, double rate) {
     parameters.zero_gradients();
-    const Tensor loss = norm_loss(norm, output(input, dtype, Mode::train), target);
-    backward(loss);
+    const Tensor own = share(input, target, dtype);
+    reduced_backward(own, parameters, mesh);
     optimizer.update(number, std::vector{rate}, full({1}, 1.0, DType::f64, parameters.values().device()));
-    return to_number(loss);
+    return summed(to_number(own), mesh);
   }
 
-  std::map<std::string, std::vector<double>> weights() const {
-    std::map<std::string, std::vector<double>> values;
-    for (const NamedPiece& piece : parameters.pieces()) values[piece.name] = all_numbers(piece.value);
-    return values;
-  }
+  NumbersByName weights() const { return pieces_of(parameters, &NamedPiece::value, mesh); }
 };
 
 Schedule schedule_of(const ConfigValue& description, double rate, std::int64_t steps_per_epoch) {
@@ -120,26 +127,28 @@ class DarcyTrainingCheck {
     rows_ = unknown_keys(document_, {"kind", "seed", "model", "arguments", "data", "samples", "batch_size", "steps", "shuffle", "normalisation",
                                      "loss", "optimizer", "schedule", "losses_f32", "losses_f64", "test_f32", "test_f64", "test_meaning",
                                      "f32_vs_f64"});
+    const ConfigValue config = config_of(*document_.find("arguments"), document_.find("model")->as_string());
+    const Darcy data(find_data(document_.find("data")->as_string(), folder_, options_), DType::f32, options_.device);
+    require_mesh(config, view::slice(data.input, 0, 0, document_.find("batch_size")->as_integer()), options_);
     for (const DType dtype : kNumberTypes) check(dtype);
     return std::move(rows_);
   }
 
  private:
   void check(DType dtype) {
-    Trained trained = Trained::load(folder_, document_, dtype, rows_);
+    Trained trained = Trained::load(folder_, document_, dtype, options_, rows_);
     const Darcy data(find_data(document_.find("data")->as_string(), folder_, options_), dtype, options_.device);
     const std::int64_t batch = document_.find("batch_size")->as_integer(), samples = document_.find("samples")->elements()[1].as_integer();
     const ConfigValue& description = *document_.find("schedule");
     const std::int64_t steps_per_epoch = samples / batch;
     const Schedule schedule = description.is_null() ? Schedule({.choice = ScheduleChoice::constant})
                                                     : schedule_of(description, trained.learning_rate, steps_per_epoch);
-    const NormLoss norm = norm_loss_of(*document_.find("loss"));
     std::vector<double> losses;
     for (std::int64_t step = 0; step < document_.find("steps")->as_integer(); ++step) {
       const std::int64_t first = step % steps_per_epoch * batch;
       const auto part = [&](const Tensor& fields) { return view::slice(fields, 0, first, first + batch); };
       losses.push_back(
-          trained.step(step + 1, norm, part(data.input), part(data.label), dtype, trained.learning_rate * schedule.factor(step)));
+          trained.step(step + 1, part(data.input), part(data.label), dtype, trained.learning_rate * schedule.factor(step)));
     }
     rows_.push_back(compare_numbers(document_, "losses", dtype, losses));
     check_weights(dtype, trained);
@@ -154,7 +163,9 @@ class DarcyTrainingCheck {
     for (const std::string& name : wide.names()) {
       worst = std::max(worst, relative_error(all_numbers(narrow.find(name)), all_numbers(wide.find(name))));
     }
-    for (const auto& [name, values] : trained.weights()) {
+    const NumbersByName weights = trained.weights();
+    if (!is_first()) return;
+    for (const auto& [name, values] : weights) {
       const std::string title = concat(name_of(dtype), " after/", name);
       if (!wide.find(name).defined()) {
         rows_.push_back(failed(title, "was not recorded"));
@@ -171,7 +182,9 @@ class DarcyTrainingCheck {
     const Recording off(false);
     for (const auto& [name, wide] : document_.find("test_f64")->entries()) {
       const Darcy data(find_data(name + ".pt", folder_, options_), dtype, options_.device);
-      const Tensor output = trained.output(data.input, dtype, Mode::eval);
+      const MeshCase on_mesh(trained.model, trained.mesh, data.input);
+      const Tensor output = on_mesh.whole_output(trained.output(on_mesh, data.input, dtype, Mode::eval));
+      if (!is_first()) continue;
       for (const auto& [key, kind] : {std::pair{"l2", NormKind::lp}, std::pair{"h1", NormKind::h1}}) {
         const double actual = to_number(norm_loss({.kind = kind}, output, data.label)) / static_cast<double>(data.input.size(0));
         const double expected = wide.find(key)->as_number(), narrow = document_.find("test_f32")->find(name)->find(key)->as_number();
@@ -180,6 +193,8 @@ class DarcyTrainingCheck {
       }
     }
   }
+
+  bool is_first() const { return options_.mesh.world().rank() == 0; }
 
   Folder& folder_;
   const Options& options_;
@@ -237,26 +252,27 @@ class NormalizerCheck {
 };
 
 /// The parameters after recorded steps, the moments after the last, and the loss before each step and at the end.
-void check_optimizer_steps(Folder& folder, NeuralopCase& numbers, DType dtype, Rows& rows) {
+void check_optimizer_steps(Folder& folder, NeuralopCase& numbers, DType dtype, const Options& options, Rows& rows) {
   const ConfigValue& document = numbers.document();
-  Trained trained = Trained::load(folder, document, dtype, rows);
-  const NormLoss norm = norm_loss_of(*document.find("loss"));
-  const Tensor input = in_precision(numbers.given("input"), dtype, folder.device());
-  const Tensor target = in_precision(numbers.given("target"), dtype, folder.device());
+  const bool is_first = options.mesh.world().rank() == 0;
+  Trained trained = Trained::load(folder, document, dtype, options, rows);
+  const Tensor input = in_precision(numbers.given("input"), dtype, options.device), target = in_precision(numbers.given("target"), dtype, options.device);
   std::vector<double> losses;
   std::int64_t done = 0;
   for (const ConfigValue& recorded : document.find("recorded_steps")->elements()) {
-    while (done < recorded.as_integer()) losses.push_back(trained.step(++done, norm, input, target, dtype, trained.learning_rate));
-    numbers.compare_gradients(rows, dtype, concat("step", done, "/"), trained.weights(), {});
+    while (done < recorded.as_integer()) losses.push_back(trained.step(++done, input, target, dtype, trained.learning_rate));
+    const NumbersByName weights = trained.weights();
+    if (is_first) numbers.compare_gradients(rows, dtype, concat("step", done, "/"), weights, {});
   }
-  losses.push_back(to_number(norm_loss(norm, trained.output(input, dtype, Mode::train), target)));
+  losses.push_back(summed(to_number(trained.share(input, target, dtype)), options.mesh));
   rows.push_back(compare_numbers(document, "losses", dtype, losses));
   // Both moments are made of gradients: one class.
   double worst = 0.0;
   for (const std::string& name : numbers.names_with("exp_avg")) worst = std::max(worst, numbers.distance(name));
   for (const NamedPiece& piece : trained.optimizer.state()) {
     const std::size_t dot = piece.name.rfind('.');
-    numbers.compare(rows, dtype, piece.name.substr(dot + 1) + "/" + piece.name.substr(0, dot), all_numbers(piece.value), worst);
+    const Tensor whole = gathered_tensor(piece, options.mesh);
+    if (is_first) numbers.compare(rows, dtype, piece.name.substr(dot + 1) + "/" + piece.name.substr(0, dot), all_numbers(whole), worst);
   }
 }
 
@@ -264,11 +280,13 @@ void check_optimizer_steps(Folder& folder, NeuralopCase& numbers, DType dtype, R
 
 bool matches_neuralop_optimizer(const Folder& folder) { return is_neuralop(folder, "optimizer"); }
 
-Rows check_neuralop_optimizer(Folder& folder, const Options&) {
+Rows check_neuralop_optimizer(Folder& folder, const Options& options) {
   NeuralopCase numbers(folder);
   Rows rows = unknown_keys(numbers.document(), {"kind", "seed", "model", "arguments", "optimizer", "loss", "input_shape", "recorded_steps",
                                                 "losses_f32", "losses_f64", "f32_vs_f64"});
-  for (const DType dtype : kNumberTypes) check_optimizer_steps(folder, numbers, dtype, rows);
+  const ConfigValue config = config_of(*numbers.document().find("arguments"), numbers.document().find("model")->as_string());
+  require_mesh(config, numbers.given("input"), options);
+  for (const DType dtype : kNumberTypes) check_optimizer_steps(folder, numbers, dtype, options, rows);
   append(rows, numbers.unused());
   return rows;
 }

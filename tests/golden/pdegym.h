@@ -15,6 +15,10 @@ Rows check_chunks(Folder& folder, const Options& options);
 bool matches_refused(const Folder& folder);
 Rows check_refused(Folder& folder, const Options& options);
 
+/// Nothing but data files: no case of its own.
+bool matches_data_files(const Folder& folder);
+Rows check_data_files(Folder& folder, const Options& options);
+
 /// run.yaml and case.json: `trident train` gives the recorded curve, evaluations and last weights.
 bool matches_training_run(const Folder& folder);
 Rows check_training_run(Folder& folder, const Options& options);

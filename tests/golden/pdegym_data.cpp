@@ -8,8 +8,11 @@
 
 #include "launch/data/dataset.h"
 #include "launch/data/field_source.h"
+#include "parallel/domain.h"
 #include "runtime/error.h"
 #include "runtime/tensor/create.h"
+#include "tests/golden/mesh_case.h"
+#include "tests/golden/neuralop.h"
 
 namespace trident::golden {
 namespace {
@@ -47,8 +50,6 @@ double distance(const Tensor& found, const Tensor& expected) {
   return found.shape() == expected.shape() ? relative_error(found, expected) : std::numeric_limits<double>::infinity();
 }
 
-std::vector<bool> flags(const Tensor& x) { return std::vector<bool>(x.data<bool>(), x.data<bool>() + x.numel()); }
-
 /// The settings of a case as an entry of the run file: from problem.json's `settings` or the reference's keyword arguments.
 DataEntry entry_of(const std::string& problem, const fs::path& path, const ConfigValue& settings) {
   DataEntry entry;
@@ -76,37 +77,52 @@ DataEntry entry_of(const std::string& problem, const fs::path& path, const Confi
   return entry;
 }
 
-void check_sample(const Dataset& dataset, std::int64_t sample, const SafetensorsReader& golden, const std::string& prefix, Worst& rows) {
-  const Tensor input = empty({dataset.in_channels(), dataset.ny(), dataset.nx()}, DType::f32);
-  const Tensor label = empty({dataset.out_channels(), dataset.ny(), dataset.nx()}, DType::f32);
-  const bool points = dataset.mask() == Dataset::Mask::points;
-  const Tensor mask = zeros(points ? Shape{1, dataset.ny(), dataset.nx()} : Shape{dataset.out_channels()}, DType::boolean);
-  dataset.read(sample, {input.data<float>(), label.data<float>(), mask.data<bool>()});
-  rows.error("pixel_values", distance(input, golden.tensor(prefix + "/pixel_values")), kSampleBound);
-  rows.error("labels", distance(label, golden.tensor(prefix + "/labels")), kSampleBound);
-  const std::optional<double> time = dataset.index(sample).time;
+/// One sample. Where domain ranks share fields, each reads its rectangle, and these are put together.
+struct Sample {
+  Tensor input, label, mask;
+
+  Sample(const Dataset& dataset, std::int64_t sample, const Mesh& mesh) {
+    const Shape extents = dataset.extents();
+    const Rectangle own = Domain(mesh).rectangle(dataset.ny(), dataset.nx());
+    Box part = whole_box(extents);
+    part[part.size() - 2] = own.rows, part.back() = own.columns;
+    const bool points = dataset.mask() == Dataset::Mask::points;
+    const std::int64_t rows = own.rows.size(), columns = own.columns.size();
+    input = empty({dataset.in_channels(), rows, columns}, DType::f32), label = empty({dataset.out_channels(), rows, columns}, DType::f32);
+    mask = zeros(points ? Shape{1, rows, columns} : Shape{dataset.out_channels()}, DType::boolean);
+    dataset.read(sample, part, {input.data<float>(), label.data<float>(), mask.data<bool>()});
+    for (Tensor* field : {&input, &label, points ? &mask : nullptr}) {
+      if (field != nullptr) *field = all_points(in_precision(*field, DType::f32), own, {field->size(0), dataset.ny(), dataset.nx()}, mesh);
+    }
+  }
+};
+
+void check_sample(const Dataset& dataset, std::int64_t index, const SafetensorsReader& golden, const std::string& prefix, const Mesh& mesh,
+                  Worst& rows) {
+  const Sample sample(dataset, index, mesh);
+  rows.error("pixel_values", distance(sample.input, golden.tensor(prefix + "/pixel_values")), kSampleBound);
+  rows.error("labels", distance(sample.label, golden.tensor(prefix + "/labels")), kSampleBound);
+  const std::optional<double> time = dataset.index(index).time;
   rows.equal("time", time.has_value(), golden.find(prefix + "/time") != nullptr);
   if (time) rows.equal("time", *time, to_number(golden.tensor(prefix + "/time")));
-  const bool masked = golden.find(prefix + "/pixel_mask") != nullptr;
-  if (!masked) {
-    const std::vector<bool> values = flags(mask);
-    rows.equal("pixel_mask", std::find(values.begin(), values.end(), true) == values.end(), true);
+  const std::vector<double> mask = numbers(sample.mask);
+  if (golden.find(prefix + "/pixel_mask") == nullptr) {
+    rows.equal("pixel_mask", std::ranges::count(mask, 0.0), sample.mask.numel());
     return;
   }
   const Tensor expected = golden.tensor(prefix + "/pixel_mask");
-  rows.equal("pixel_mask", dataset.mask() != Dataset::Mask::none && mask.shape() == expected.shape() && flags(mask) == flags(expected),
-             true);
+  rows.equal("pixel_mask", dataset.mask() != Dataset::Mask::none && sample.mask.shape() == expected.shape() && mask == numbers(expected), true);
 }
 
 void check_samples(const Dataset& dataset, const ConfigValue& recorded, const SafetensorsReader& golden, const std::string& prefix,
-                   Worst& rows) {
+                   const Mesh& mesh, Worst& rows) {
   const auto is_input = [&](const SafetensorsEntry& entry) {
     return entry.name.starts_with(prefix) && entry.name.ends_with("/pixel_values");
   };
   rows.equal("recorded samples", static_cast<std::size_t>(std::count_if(golden.entries().begin(), golden.entries().end(), is_input)),
              recorded.elements().size());
   for (const ConfigValue& sample : recorded.elements()) {
-    check_sample(dataset, sample.as_integer(), golden, concat(prefix, sample.as_integer()), rows);
+    check_sample(dataset, sample.as_integer(), golden, concat(prefix, sample.as_integer()), mesh, rows);
   }
 }
 
@@ -148,6 +164,11 @@ void check_description(const ConfigValue& golden, const Problem& problem, Worst&
   }
 }
 
+void require_rectangles(const Options& options) {
+  const bool shared = options.mesh.size(Axis::domain_y | Axis::domain_x) > 1;
+  if (options.mesh.world().size() > 1 && !shared) throw OnOneRank{"domain ranks share what is read of a field, and the mesh has none"};
+}
+
 DatasetMember open_whole(const DataConfig& config, DataEntry entry) {
   Problem problem = problem_of(config, entry);
   entry.trajectories = {0, open_field_source(problem, entry.path, entry.chunk_order)->num_trajectories()};
@@ -155,7 +176,7 @@ DatasetMember open_whole(const DataConfig& config, DataEntry entry) {
 }
 
 /// A case whose splits were recorded: the sizes of the sets are those of the file.
-void check_splits(const ConfigValue& golden, const DataEntry& entry, const SafetensorsReader& samples, Worst& rows) {
+void check_splits(const ConfigValue& golden, const DataEntry& entry, const SafetensorsReader& samples, const Mesh& mesh, Worst& rows) {
   Problem problem = problem_of({}, entry);
   const ConfigValue& sizes = at(golden, "overridden");
   problem.splits = {at(sizes, "N_max").as_integer(), at(sizes, "N_val").as_integer(), at(sizes, "N_test").as_integer()};
@@ -165,7 +186,7 @@ void check_splits(const ConfigValue& golden, const DataEntry& entry, const Safet
     const Dataset dataset({open_member(problem, entry, split)});
     rows.equal("length", dataset.size(), at(expected, "length").as_integer());
     check_index(dataset, at(expected, "index"), at(expected, "first_trajectory").as_integer(), rows);
-    check_samples(dataset, at(expected, "recorded"), samples, std::string(name) + "/", rows);
+    check_samples(dataset, at(expected, "recorded"), samples, std::string(name) + "/", mesh, rows);
   }
 }
 
@@ -188,7 +209,7 @@ Rows check_concatenation(const ConfigValue& golden, const Folder& folder, const 
                           static_cast<double>(found.frames.first), static_cast<double>(found.frames.second), found.time.value_or(-1.0)},
                expected);
   }
-  check_samples(dataset, at(golden, "recorded"), SafetensorsReader(folder.path() / "samples.safetensors"), "", rows);
+  check_samples(dataset, at(golden, "recorded"), SafetensorsReader(folder.path() / "samples.safetensors"), "", options.mesh, rows);
   return rows.take();
 }
 
@@ -197,6 +218,7 @@ Rows check_concatenation(const ConfigValue& golden, const Folder& folder, const 
 bool matches_problem(const Folder& folder) { return folder.has("problem.json") && folder.has("samples.safetensors"); }
 
 Rows check_problem(Folder& folder, const Options& options) {
+  require_rectangles(options);
   const ConfigValue golden = folder.json("problem.json");
   if (golden.find("members") != nullptr) return check_concatenation(golden, folder, options);
   const DataEntry entry =
@@ -205,19 +227,20 @@ Rows check_problem(Folder& folder, const Options& options) {
   Worst rows;
   check_description(golden, problem_of({}, entry), rows);
   if (golden.find("train") != nullptr) {
-    check_splits(golden, entry, samples, rows);
+    check_splits(golden, entry, samples, options.mesh, rows);
     return rows.take();
   }
   const Dataset dataset({open_whole({}, entry)});
   rows.equal("length", dataset.size(), at(golden, "length").as_integer());
   check_index(dataset, at(golden, "index"), 0, rows);
-  check_samples(dataset, at(golden, "recorded"), samples, "", rows);
+  check_samples(dataset, at(golden, "recorded"), samples, "", options.mesh, rows);
   return rows.take();
 }
 
 bool matches_chunks(const Folder& folder) { return folder.has("chunks.json") && folder.has("samples.safetensors"); }
 
-Rows check_chunks(Folder& folder, const Options&) {
+Rows check_chunks(Folder& folder, const Options& options) {
+  require_rectangles(options);
   const ConfigValue golden = folder.json("chunks.json");
   const SafetensorsReader samples(folder.path() / "samples.safetensors");
   const auto& orders = at(golden, "orders").entries();
@@ -241,7 +264,7 @@ Rows check_chunks(Folder& folder, const Options&) {
                             static_cast<double>(found.frames.second), found.time.value_or(-1.0)},
                  std::array{row[1].as_number(), row[4].as_number(), row[5].as_number(), row[6].as_number()});
     }
-    check_samples(dataset, at(expected, "recorded"), samples, orders.size() > 1 ? name + "/" : "", rows);
+    check_samples(dataset, at(expected, "recorded"), samples, orders.size() > 1 ? name + "/" : "", options.mesh, rows);
   }
   return rows.take();
 }
@@ -278,6 +301,19 @@ Rows check_refused(Folder& folder, const Options& options) {
     rows.equal(concat("refused: ", name, " ", to_json(settings, 0)), refused, !at(line, "error").is_null());
   }
   return rows.take();
+}
+
+bool matches_data_files(const Folder& folder) {
+  if (!fs::is_directory(folder.path()) || fs::is_empty(folder.path())) return false;
+  return std::ranges::all_of(fs::directory_iterator(folder.path()), [](const fs::directory_entry& entry) {
+    const fs::path extension = entry.path().extension();
+    return extension == ".nc" || extension == ".h5" || extension == ".hdf5";
+  });
+}
+
+Rows check_data_files(Folder& folder, const Options&) {
+  const auto count = std::distance(fs::directory_iterator(folder.path()), fs::directory_iterator());
+  return {{.name = "nothing to compare", .note = concat(count, " data files")}};
 }
 
 }  // namespace trident::golden

@@ -11,6 +11,7 @@
 #include "checkpoint/atomic_file.h"
 #include "launch/commands.h"
 #include "launch/trainer/metrics.h"
+#include "parallel/messages.h"
 #include "parallel/session.h"
 #include "runtime/error.h"
 #include "tests/golden/pdegym.h"
@@ -20,21 +21,30 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// A folder of its own that is gone afterwards.
+/// A folder of its own that is gone afterwards; the ranks share the first one's. Collective.
 class TemporaryFolder {
  public:
-  TemporaryFolder() : path_(fs::temp_directory_path() / concat("trident_golden_", ::getpid())) { fs::remove_all(path_); }
-  ~TemporaryFolder() { fs::remove_all(path_); }
+  explicit TemporaryFolder(const Options& options) : ranks_(options.mesh.world()) {
+    path_ = fs::temp_directory_path() / concat("trident_golden_", broadcast_text(ranks_, concat(::getpid()), 0));
+    if (is_first()) fs::remove_all(path_);
+    barrier(ranks_);
+  }
+  ~TemporaryFolder() {
+    if (is_first()) fs::remove_all(path_);
+  }
   TemporaryFolder(const TemporaryFolder&) = delete;
   TemporaryFolder& operator=(const TemporaryFolder&) = delete;
   const fs::path& path() const { return path_; }
 
  private:
+  bool is_first() const { return ranks_.rank() == 0; }
+
+  Communicator& ranks_;
   fs::path path_;
 };
 
-/// What the program would print on standard output; its progress is not shown.
-std::string run_program(const std::vector<std::string>& arguments) {
+/// What the program would print on standard output; its progress is not shown. Throws OnOneRank if it refuses the mesh.
+std::string run_program(const std::vector<std::string>& arguments, const Options& options) {
   std::vector<const char*> argv{"trident"};
   for (const std::string& argument : arguments) argv.push_back(argument.c_str());
   std::ostringstream output, progress;
@@ -45,10 +55,13 @@ std::string run_program(const std::vector<std::string>& arguments) {
     std::cerr.rdbuf(before_err);
   };
   try {
-    Session session;
     const Invocation invocation = parse_command_line(static_cast<int>(argv.size()), argv.data(), all_commands());
-    CommandContext context{invocation.common, session, ""};
+    CommandContext context{invocation.common, *options.session, ""};
     invocation.run(context);
+  } catch (const ConfigError& error) {  // before anything is computed, on all ranks
+    restore();
+    if (options.mesh.world().size() > 1) throw OnOneRank{error.what()};
+    throw;
   } catch (...) {
     restore();
     throw;
@@ -173,6 +186,17 @@ std::vector<std::string> data_overrides(const Folder& folder, const Options& opt
 
 std::string device_name(const Options& options) { return options.device.kind == Device::Kind::cuda ? "cuda" : "cpu"; }
 
+/// The mesh, where there are several ranks: the run file may name another.
+std::vector<std::string> mesh_overrides(const Options& options) {
+  std::vector<std::string> overrides;
+  if (options.mesh.world().size() == 1) return overrides;
+  for (const auto& [key, axis] : {std::pair{"data", Axis::data}, std::pair{"domain_y", Axis::domain_y}, std::pair{"domain_x", Axis::domain_x},
+                                  std::pair{"tensor", Axis::tensor}}) {
+    overrides.push_back(concat("parallel.", key, "=", options.mesh.size(axis)));
+  }
+  return overrides;
+}
+
 ConfigValue read_run_file(const Folder& folder) {
   const fs::path path = folder.path() / "run.yaml";
   return parse_yaml(read_text_file(path), path.string());
@@ -212,11 +236,13 @@ Rows check_training_run(Folder& folder, const Options& options) {
   Rows rows;
   const ConfigValue recorded = folder.json("case.json");
   for (const char* precision : {"f64", "f32"}) {
-    const TemporaryFolder temporary;
+    const TemporaryFolder temporary(options);
     std::vector<std::string> arguments{"train", (folder.path() / "run.yaml").string(), "output=" + temporary.path().string(),
                                        concat("training.precision=", precision), "--device", device_name(options)};
     for (const std::string& text : data_overrides(folder, options, read_run_file(folder))) arguments.push_back(text);
-    run_program(arguments);
+    for (const std::string& text : mesh_overrides(options)) arguments.push_back(text);
+    run_program(arguments, options);
+    if (options.mesh.world().rank() != 0) continue;
     const std::vector<ConfigValue> metrics = read_metrics(temporary.path() / "metrics.jsonl");
     check_curve(rows, metrics, *recorded.find("curve"), precision);
     check_validation(rows, metrics, *recorded.find("validation"), precision);
@@ -230,11 +256,13 @@ bool matches_evaluation(const Folder& folder) { return folder.has("run.yaml") &&
 Rows check_evaluation(Folder& folder, const Options& options) {
   Rows rows;
   const ConfigValue recorded = folder.json("evaluation.json");
-  const std::vector<std::string> overrides = data_overrides(folder, options, read_run_file(folder));
+  std::vector<std::string> overrides = data_overrides(folder, options, read_run_file(folder));
+  for (const std::string& text : mesh_overrides(options)) overrides.push_back(text);
   for (const auto& [model, about] : recorded.find("cases")->elements()[0].find("models")->entries()) {
     for (const std::string precision : {"f64", "f32"}) {
-      const TemporaryFolder temporary;
-      fs::create_directories(temporary.path());
+      const TemporaryFolder temporary(options);
+      if (options.mesh.world().rank() == 0) fs::create_directories(temporary.path());
+      barrier(options.mesh.world());
       const fs::path predictions = temporary.path() / "predictions.safetensors";
       std::vector<std::string> arguments{"evaluate",
                                          "--model",
@@ -249,7 +277,9 @@ Rows check_evaluation(Folder& folder, const Options& options) {
                                          "--output",
                                          predictions.string()};
       arguments.insert(arguments.end(), overrides.begin(), overrides.end());
-      check_cases(rows, recorded, parse_json(run_program(arguments), "evaluation"), model, precision);
+      const std::string report = run_program(arguments, options);
+      if (options.mesh.world().rank() != 0) continue;
+      check_cases(rows, recorded, parse_json(report, "evaluation"), model, precision);
       if (model == "final" && precision == "f64" && folder.has("predictions.safetensors")) {
         check_predictions(rows, predictions, folder.path() / "predictions.safetensors");
       }

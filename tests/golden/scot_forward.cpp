@@ -83,7 +83,7 @@ class ForwardCheck {
 
   Rows run() {
     rows_ = unknown_keys(document_, {"batch", "mode", "loss", "f32_vs_f64", "parameters", "gradients.f64", "gradients.f32"});
-    if (const auto reason = left_out(folder_.json("config.json"), inputs_.input, folder_, options_)) return {*reason};
+    require_mesh(folder_.json("config.json"), inputs_.input, options_);
     const ConfigValue* mode = document_.find("mode");
     if (mode != nullptr && mode->as_string() == "train") mode_ = Mode::train;
     for (const DType dtype : kPrecisions) {

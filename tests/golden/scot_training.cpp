@@ -14,6 +14,7 @@
 #include "runtime/error.h"
 #include "runtime/tensor/create.h"
 #include "runtime/tensor/view.h"
+#include "tests/golden/mesh_case.h"
 #include "tests/golden/scot.h"
 
 namespace trident::golden {
@@ -88,6 +89,7 @@ class TrainingCheck {
     rows_ = unknown_keys(document_, {"steps", "batch", "batches", "lr", "warmup_steps", "weight_decay", "max_grad_norm", "betas", "eps",
                                      "finetune", "order", "curve", "groups"});
     check_groups();
+    require_mesh(folder_.json("config.json"), folder_.take("input/0"), options_);
     for (const DType dtype : kPrecisions) {
       if (find_path(document_, concat("curve.", name_of(dtype))) != nullptr) check_curve(dtype, train(dtype));
     }
