@@ -189,6 +189,7 @@ std::vector<Operand> SpectralWeight::operands(const std::string& labels, const s
   const auto cropped = [&](Tensor x, int dim_of_x, int dim) {  // a dimension of the weight that x has, if it is one of modes
     if (dim < channels) return x;
     const Range &wanted = kept[static_cast<std::size_t>(dim - channels)], &own = owned_[static_cast<std::size_t>(dim)];
+    if (wanted.size() == description_.shape[dim]) return x;  // so on every rank: their tapes agree
     const std::int64_t first = std::clamp(wanted.first, own.first, own.last), end = std::clamp(wanted.last, own.first, own.last);
     return slice(x, dim_of_x, first - own.first, end - own.first);
   };

@@ -59,7 +59,7 @@ class Run {
     std::vector<Tensor> results = [&] {
       const Activity running(node->name);
       const Recording off(false);
-      return node->backward(dy, Wanted(*node));
+      return node->backward(dy, Wanted(*node, collects_ ? Sums::withheld : Sums::offered));
     }();
     if (results.size() != node->inputs.size()) {
       throw Error(concat("backward: \"", node->name, "\" returned ", results.size(), " gradients for ", node->inputs.size(), " inputs"));
@@ -147,6 +147,11 @@ class Run {
 }  // namespace
 
 bool Wanted::operator[](std::size_t input) const { return node_->inputs[input] != nullptr; }
+
+Tensor Wanted::sum(std::size_t input) const {
+  const Node* node = node_->inputs[input].get();
+  return node != nullptr && node->leaf && sums_ == Sums::offered ? node->gradient : Tensor{};
+}
 
 Node::~Node() {
   // A tape that is dropped without a backward is a chain of thousands: take it apart in a loop, not by recursion.

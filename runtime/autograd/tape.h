@@ -13,17 +13,23 @@
 
 namespace trident {
 
+enum class Sums { offered, withheld };
+
 /// Which inputs of a node want a gradient; frozen weights and data cost nothing.
 class Wanted {
  public:
-  explicit Wanted(const Node& node) : node_(&node) {}
+  Wanted(const Node& node, Sums sums) : node_(&node), sums_(sums) {}
   bool operator[](std::size_t input) const;
+  /// What a leaf collects of its gradient; undefined for other inputs. A closure may add its part there and return none: a large weight's
+  /// gradient then needs no memory of its own.
+  Tensor sum(std::size_t input) const;
 
  private:
   const Node* node_;
+  Sums sums_;
 };
 
-/// Given the gradient of a node's output, returns one gradient per input, in their order; undefined where not wanted or zero.
+/// Given the gradient of a node's output, returns one gradient per input, in their order; undefined where not wanted, zero or added already.
 using Backward = std::function<std::vector<Tensor>(const Tensor& dy, Wanted wanted)>;
 
 /// A computed value's place on the tape, or a leaf (no inputs; its gradient is kept).

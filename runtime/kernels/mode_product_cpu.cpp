@@ -8,11 +8,14 @@ namespace trident {
 namespace {
 
 using cpu::kLanes;
+using cpu::Start;
 using cpu::Vector;
 
 template <class T>
 constexpr int kModes = kLanes<T> / 2;  // complex numbers of a vector
-constexpr std::int64_t kModesOfTask = 512;
+constexpr std::int64_t kMostModesOfTask = 2304, kLeastModesOfTask = 64;  // as long runs of memory as fit into the cache
+constexpr std::int64_t kTasks = 8;                                        // at least, so that threads share them evenly
+constexpr std::int64_t kDepthOfPass = 4;
 
 template <class T>
 Vector<T> real_parts(Vector<T> x) {
@@ -41,88 +44,122 @@ struct Corner {
   T* c;
 };
 
-/// M by N numbers of c at `count` modes, a vector or what is left of one.
-template <int M, int N, bool kWhole, class T>
-void tile(const ModeProduct& size, Corner<T> at, std::int64_t count, Vector<T> sign, Vector<T> result_sign) {
-  Vector<T> sum[M][N] = {};
+/// The signs by which conjugates come in: conj(b) a = conj(b conj(a)), so that of a's imaginary parts and that of the result's suffice.
+template <class T>
+struct Signs {
+  Vector<T> imaginary, result;
+  explicit Signs(const ModeProduct& size)
+      : imaginary(size.conjugate_a != size.conjugate_b ? alternating<T>(1, -1) : alternating<T>(-1, 1)),
+        result(alternating<T>(1, size.conjugate_b ? -1 : 1)) {}
+};
+
+/// M by N numbers of c at `count` modes, a vector or what is left of one: `depth` products, added to what c has or not.
+template <int M, int N, bool kWhole, Start kStart, class T>
+inline void tile(const ModeProduct& size, std::int64_t depth, Corner<T> at, std::int64_t count, const Signs<T>& signs) {
+  constexpr std::int64_t kAhead = 256 / sizeof(T);  // neighbours in memory are the next modes
   const auto read = [&](const T* from) { return kWhole ? cpu::load(from) : cpu::load_some(from, 2 * count); };
-  for (std::int64_t k = 0; k < size.k; ++k) {
+  const auto streamed = [&](const T* from) {
+    if (kWhole) __builtin_prefetch(from + kAhead);
+    return read(from);
+  };
+  const auto place = [&](int i, int j) { return at.c + 2 * (i * size.c_m + j * size.c_n); };
+  Vector<T> sum[M][N] = {};
+  if (kStart == Start::given) {
+    for (int i = 0; i < M; ++i) {
+      for (int j = 0; j < N; ++j) sum[i][j] = read(place(i, j)) * signs.result;
+    }
+  }
+  for (std::int64_t k = 0; k < depth; ++k) {
     Vector<T> b[N], turned[N];
     for (int j = 0; j < N; ++j) {
-      const T* from = at.b + 2 * (k * size.b_k + j * size.b_n);
-      b[j] = read(from);
-      if (kWhole) __builtin_prefetch(from + kLanes<T>);  // the next modes: neighbours lie a whole set of modes away
+      b[j] = streamed(at.b + 2 * (k * size.b_k + j * size.b_n));
       turned[j] = cpu::exchanged_pairs<T>(b[j]);
     }
     for (int i = 0; i < M; ++i) {
-      const Vector<T> a = read(at.a + 2 * (i * size.a_m + k * size.a_k));
-      const Vector<T> re = real_parts<T>(a), im = imaginary_parts<T>(a) * sign;
+      const Vector<T> a = streamed(at.a + 2 * (i * size.a_m + k * size.a_k));
+      const Vector<T> re = real_parts<T>(a), im = imaginary_parts<T>(a) * signs.imaginary;
       for (int j = 0; j < N; ++j) sum[i][j] += re * b[j] + im * turned[j];
     }
   }
   for (int i = 0; i < M; ++i) {
     for (int j = 0; j < N; ++j) {
-      const Vector<T> result = sum[i][j] * result_sign;
-      T* to = at.c + 2 * (i * size.c_m + j * size.c_n);
-      if (kWhole) {
-        cpu::store(to, result);
-      } else {
-        for (std::int64_t lane = 0; lane < 2 * count; ++lane) to[lane] = result[static_cast<int>(lane)];
-      }
+      const Vector<T> result = sum[i][j] * signs.result;
+      kWhole ? cpu::store(place(i, j), result) : cpu::store_some(place(i, j), result, 2 * count);
     }
   }
 }
 
-template <int M, int N, class T>
-void tile_of_modes(const ModeProduct& size, Corner<T> at, std::int64_t modes) {
-  // conj(b) a = conj(b conj(a)): conjugates are signs of a's imaginary parts and of the result's.
-  const bool turn_a = size.conjugate_a != size.conjugate_b;
-  const Vector<T> sign = turn_a ? alternating<T>(1, -1) : alternating<T>(-1, 1);
-  const Vector<T> result_sign = alternating<T>(1, size.conjugate_b ? -1 : 1);
+template <int M, int N, Start kStart, class T>
+void tile_of_modes(const ModeProduct& size, std::int64_t depth, Corner<T> at, std::int64_t modes, const Signs<T>& signs) {
   std::int64_t mode = 0;
   for (; mode + kModes<T> <= modes; mode += kModes<T>) {
-    tile<M, N, true>(size, Corner<T>{at.a + 2 * mode, at.b + 2 * mode, at.c + 2 * mode}, kModes<T>, sign, result_sign);
+    tile<M, N, true, kStart>(size, depth, Corner<T>{at.a + 2 * mode, at.b + 2 * mode, at.c + 2 * mode}, kModes<T>, signs);
   }
-  if (mode < modes) tile<M, N, false>(size, Corner<T>{at.a + 2 * mode, at.b + 2 * mode, at.c + 2 * mode}, modes - mode, sign, result_sign);
+  if (mode < modes) {
+    tile<M, N, false, kStart>(size, depth, Corner<T>{at.a + 2 * mode, at.b + 2 * mode, at.c + 2 * mode}, modes - mode, signs);
+  }
+}
+
+/// A few products at a time over all modes of the task: what is large is then read where it lies, front to back.
+template <int M, int N, class T>
+void all_depth(const ModeProduct& size, Corner<T> at, std::int64_t modes) {
+  const Signs<T> signs(size);
+  bool given = size.add;
+  std::int64_t k = 0;
+  do {
+    const std::int64_t depth = std::min(kDepthOfPass, size.k - k);
+    const Corner<T> from{at.a + 2 * k * size.a_k, at.b + 2 * k * size.b_k, at.c};
+    given ? tile_of_modes<M, N, Start::given>(size, depth, from, modes, signs) : tile_of_modes<M, N, Start::zero>(size, depth, from, modes, signs);
+    given = true;
+    k += depth;
+  } while (k < size.k);
 }
 
 template <int M, class T>
 void tile_row(const ModeProduct& size, Corner<T> at, std::int64_t columns, std::int64_t modes) {
-  if (columns == 4) return tile_of_modes<M, 4>(size, at, modes);
+  if (columns == 4) return all_depth<M, 4>(size, at, modes);
   if (columns >= 2) {
-    tile_of_modes<M, 2>(size, at, modes);
+    all_depth<M, 2>(size, at, modes);
     at.b += 4 * size.b_n, at.c += 4 * size.c_n, columns -= 2;
   }
-  if (columns == 1) tile_of_modes<M, 1>(size, at, modes);
+  if (columns == 1) all_depth<M, 1>(size, at, modes);
+}
+
+template <class T>
+void tile_of_rows(const ModeProduct& size, Corner<T> at, std::int64_t rows, std::int64_t columns, std::int64_t modes) {
+  if (rows == 4) return tile_row<4>(size, at, columns, modes);
+  if (rows >= 2) {
+    tile_row<2>(size, at, columns, modes);
+    at.a += 4 * size.a_m, at.c += 4 * size.c_m, rows -= 2;
+  }
+  if (rows == 1) tile_row<1>(size, at, columns, modes);
+}
+
+/// Even spans of whole vectors; what they are depends on the sizes alone.
+template <class T>
+std::int64_t span_of_task(std::int64_t modes, std::int64_t tiles) {
+  const std::int64_t fitting = (modes + kMostModesOfTask - 1) / kMostModesOfTask, wanted = (kTasks + tiles - 1) / std::max<std::int64_t>(1, tiles);
+  const std::int64_t spans = std::max<std::int64_t>({1, fitting, wanted});
+  return std::max(kLeastModesOfTask, ((modes + spans - 1) / spans + kModes<T> - 1) / kModes<T> * kModes<T>);
 }
 
 }  // namespace
 
 template <class T>
 void mode_product(Cpu, const ModeProduct& size, const std::complex<T>* a, const std::complex<T>* b, std::complex<T>* c) {
-  constexpr std::int64_t kColumns = 4, kRows = 4;
-  const std::int64_t spans = (size.modes + kModesOfTask - 1) / kModesOfTask, column_tiles = (size.n + kColumns - 1) / kColumns;
-#pragma omp parallel for schedule(static) collapse(2) if (size.modes * size.m * size.n * size.k > 1 << 14)
-  for (std::int64_t column_tile = 0; column_tile < column_tiles; ++column_tile) {
-    for (std::int64_t span = 0; span < spans; ++span) {
-      const std::int64_t mode = span * kModesOfTask, modes = std::min(kModesOfTask, size.modes - mode);
-      const std::int64_t column = column_tile * kColumns, columns = std::min(kColumns, size.n - column);
-      for (std::int64_t row = 0; row < size.m;) {
-        const std::int64_t rows = size.m - row;
-        const Corner<T> at{reinterpret_cast<const T*>(a + row * size.a_m + mode), reinterpret_cast<const T*>(b + column * size.b_n + mode),
-                           reinterpret_cast<T*>(c + row * size.c_m + column * size.c_n + mode)};
-        if (rows >= kRows) {
-          tile_row<4>(size, at, columns, modes);
-          row += 4;
-        } else if (rows >= 2) {
-          tile_row<2>(size, at, columns, modes);
-          row += 2;
-        } else {
-          tile_row<1>(size, at, columns, modes);
-          row += 1;
-        }
-      }
-    }
+  constexpr std::int64_t kSide = 4;
+  const std::int64_t row_tiles = (size.m + kSide - 1) / kSide, column_tiles = (size.n + kSide - 1) / kSide, tiles = row_tiles * column_tiles;
+  const std::int64_t span = span_of_task<T>(size.modes, tiles), spans = (size.modes + span - 1) / span;
+  // What the many tiles of the longer side read, the few of the other read again while it lies in the cache.
+  const bool tall = size.m >= size.n;
+  const std::int64_t inner = tall ? column_tiles : row_tiles;
+#pragma omp parallel for schedule(static) if (size.modes * size.m * size.n * size.k > 1 << 14)
+  for (std::int64_t task = 0; task < spans * tiles; ++task) {
+    const std::int64_t mode = task / tiles * span, place = task % tiles;
+    const std::int64_t row = kSide * (tall ? place / inner : place % inner), column = kSide * (tall ? place % inner : place / inner);
+    const Corner<T> at{reinterpret_cast<const T*>(a + row * size.a_m + mode), reinterpret_cast<const T*>(b + column * size.b_n + mode),
+                       reinterpret_cast<T*>(c + row * size.c_m + column * size.c_n + mode)};
+    tile_of_rows(size, at, std::min(kSide, size.m - row), std::min(kSide, size.n - column), std::min(span, size.modes - mode));
   }
 }
 

@@ -45,7 +45,9 @@ __global__ void __launch_bounds__(kModesOfBlock* kTilesOfBlock)
   for (int i = 0; i < kTall; ++i) {
 #pragma unroll
     for (int j = 0; j < kWide; ++j) {
-      if (row + i < size.m && column + j < size.n) c[mode + (row + i) * size.c_m + (column + j) * size.c_n] = sums[i][j];
+      if (row + i >= size.m || column + j >= size.n) continue;
+      Complex<T>& to = c[mode + (row + i) * size.c_m + (column + j) * size.c_n];
+      to = size.add ? Complex<T>{to.re + sums[i][j].re, to.im + sums[i][j].im} : sums[i][j];
     }
   }
 }

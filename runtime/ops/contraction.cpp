@@ -138,21 +138,36 @@ Shape shape_of(const Operand& a, const Operand& b, const std::string& labels) {
   return shape;
 }
 
-/// Modes are the letters of both that the result keeps: a small product at each.
-Tensor batched(const Operand& a, const Operand& b, const Roles& roles, Conjugate conjugate_b) {
+/// Where a product of every mode goes: `tensor` with the dimensions rows, columns, modes, and the steps through it.
+struct Target {
+  Tensor tensor;
+  std::int64_t row_step, column_step;
+};
+
+/// `sum` (result) as it lies, if its rows, its columns and its modes each have one step.
+std::optional<Target> target_in(const Tensor& sum, const std::string& result, const Roles& roles) {
+  const Tensor all = ordered({sum, result}, roles.rows + roles.columns + roles.batch);
+  const int columns = static_cast<int>(roles.rows.size()), modes = columns + static_cast<int>(roles.columns.size());
+  const auto row_step = joint_stride(all, 0, columns), column_step = joint_stride(all, columns, modes), step = joint_stride(all, modes, all.rank());
+  if (!row_step || !column_step || step != 1) return std::nullopt;
+  return Target{all, *row_step, *column_step};
+}
+
+/// Modes are the letters of both that the result keeps: a small product at each. Added to `sum`, if it is given and fits.
+Tensor batched(const Operand& a, const Operand& b, const Roles& roles, Conjugate conjugate_b, const std::optional<Target>& sum) {
   const Grouped left = grouped(a, {roles.rows, roles.summed, roles.batch}, true), right = grouped(b, {roles.summed, roles.columns, roles.batch}, true);
-  const Tensor c = empty(shape_of(a, b, roles.rows + roles.columns + roles.batch), a.tensor.dtype(), a.tensor.device());
   const std::int64_t modes = left.tensor.size(2), n = right.tensor.size(1);
+  const Target to = sum ? *sum : Target{empty(shape_of(a, b, roles.rows + roles.columns + roles.batch), a.tensor.dtype(), a.tensor.device()), n * modes, modes};
   const ModeProduct size{.modes = modes, .m = left.tensor.size(0), .n = n, .k = left.tensor.size(1), .a_m = left.stride(0), .a_k = left.stride(1),
-                         .b_k = right.stride(0), .b_n = right.stride(1), .c_m = n * modes, .c_n = modes,
-                         .conjugate_a = false, .conjugate_b = conjugate_b == Conjugate::yes};
-  launch_numbers("contract", c, [&](auto device, auto type) {
+                         .b_k = right.stride(0), .b_n = right.stride(1), .c_m = to.row_step, .c_n = to.column_step,
+                         .conjugate_a = false, .conjugate_b = conjugate_b == Conjugate::yes, .add = sum.has_value()};
+  launch_numbers("contract", to.tensor, [&](auto device, auto type) {
     using Z = decltype(type);
     if constexpr (!std::is_floating_point_v<Z>) {
-      mode_product(device, size, left.tensor.data<Z>(), right.tensor.data<Z>(), c.data<Z>());
+      mode_product(device, size, left.tensor.data<Z>(), right.tensor.data<Z>(), to.tensor.data<Z>());
     }
   });
-  return c;
+  return to.tensor;
 }
 
 /// Dimensions that every tensor that has them steps through as through one.
@@ -287,15 +302,17 @@ bool modes_lie_last(const Operand& x, const std::string& modes) {
   return joint_stride(last, 0, last.rank()) == 1;
 }
 
-/// Unrecorded: a times b, or its conjugate.
-Tensor contracted(const Operand& a, const Operand& b, const std::string& result, Conjugate conjugate_b) {
+/// Unrecorded: a times b, or its conjugate. Undefined where it was added to `sum` (result), which may be undefined itself.
+Tensor contracted(const Operand& a, const Operand& b, const std::string& result, Conjugate conjugate_b, const Tensor& sum = {}) {
   const Roles roles = roles_of(a, b, result);
   if (roles.summed.empty()) {
     const Tensor right = conjugate_b == Conjugate::yes ? conjugate(b.tensor) : b.tensor;
     return ordered(a, result) * ordered({right, b.labels}, result);
   }
   if (!roles.batch.empty() && modes_lie_last(a, roles.batch) && modes_lie_last(b, roles.batch)) {
-    return ordered({batched(a, b, roles, conjugate_b), roles.rows + roles.columns + roles.batch}, result);
+    const std::optional<Target> target = sum.defined() ? target_in(sum, result, roles) : std::nullopt;
+    const Tensor c = batched(a, b, roles, conjugate_b, target);
+    return target ? Tensor{} : ordered({c, roles.rows + roles.columns + roles.batch}, result);
   }
   return ordered(product(a, b, roles, conjugate_b), result);
 }
@@ -321,8 +338,8 @@ Tensor contract(const Operand& a, const Operand& b, const std::string& result) {
   return record("contract", c, {a.tensor, b.tensor}, [left, right, result](const Tensor& dc, Wanted wanted) {
     const Operand gradient{dc, result};
     std::vector<Tensor> gradients(2);
-    if (wanted[0]) gradients[0] = contracted(gradient, right, left.labels, Conjugate::yes);
-    if (wanted[1]) gradients[1] = contracted(gradient, left, right.labels, Conjugate::yes);
+    if (wanted[0]) gradients[0] = contracted(gradient, right, left.labels, Conjugate::yes, wanted.sum(0));
+    if (wanted[1]) gradients[1] = contracted(gradient, left, right.labels, Conjugate::yes, wanted.sum(1));
     return gradients;
   });
 }

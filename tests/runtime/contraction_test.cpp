@@ -4,6 +4,7 @@
 
 #include <map>
 
+#include "runtime/autograd/tape.h"
 #include "runtime/error.h"
 #include "runtime/ops/complex.h"
 #include "runtime/ops/elementwise.h"
@@ -100,6 +101,20 @@ TEST(Contraction, Gradients) {
       return real(z) * imag(z);
     };
     EXPECT_TRUE(gradcheck(fn, parts)) << c.operands[0] << " " << c.operands[1];
+  }
+}
+
+TEST(Contraction, AddsTheGradientOfALeafToWhatItHas) {
+  for (const Case& c : {Case{{"abm", "bem"}, "aem"}, {{"bam", "mbe"}, "aem"}}) {  // where the sum lies, and by way of a tensor
+    const Operand a = random_operand(c.operands[0], 1), b = random_operand(c.operands[1], 2);
+    const Tensor start = random_operand(c.operands[1], 3).tensor, sum = empty(start.shape(), start.dtype()), dy = random_operand(c.result, 4).tensor;
+    copy_into(sum, start);
+    const Tensor weight = leaf(b.tensor, sum);
+    const Tensor y = contract(a, {weight, b.labels}, c.result);
+    const std::vector<Tensor> alone = gradients(y, dy, {weight});
+    const Tensor again = contract(a, {weight, b.labels}, c.result);
+    backward(record("start", full({1}, 0.0, DType::f64), {again}, [dy](const Tensor&, Wanted) { return std::vector{dy}; }));
+    EXPECT_TENSOR_NEAR(sum, packed(start + alone[0]), 1e-14) << c.operands[1];
   }
 }
 

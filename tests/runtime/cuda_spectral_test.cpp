@@ -34,8 +34,8 @@ class CudaSpectral : public testing::OnGpu {
     std::vector<Tensor> inputs_there, here, there;
     for (const Tensor& input : inputs) inputs_there.push_back(to_device(input, kGpu));
     for (const std::int64_t size : sizes) {
-      here.push_back(empty({size}, dtype_of<T>));
-      there.push_back(empty({size}, dtype_of<T>, kGpu));
+      here.push_back(full({size}, 0.25, dtype_of<T>));
+      there.push_back(to_device(here.back(), kGpu));
     }
     kernel(Cpu{}, inputs, here);
     kernel(Cuda{current_stream(kGpu).handle()}, inputs_there, there);
@@ -75,9 +75,10 @@ TYPED_TEST(CudaSpectral, ProductsAtModesAreThoseOfTheCpu) {
   using T = TypeParam;
   using Sizes = std::array<std::int64_t, 4>;
   for (const auto [m, n, k, modes] : {Sizes{1, 1, 1, 1}, {2, 3, 4, 33}, {9, 34, 5, 70}, {16, 5, 7, 31}, {3, 0, 2, 5}, {5, 6, 0, 4}, {4, 33, 2, 40}}) {
-    for (const unsigned signs : {0U, 1U, 2U, 3U}) {
+    for (const unsigned signs : {0U, 1U, 2U, 3U, 7U}) {
       const ModeProduct size{.modes = modes, .m = m, .n = n, .k = k, .a_m = k * modes, .a_k = modes, .b_k = n * modes, .b_n = modes,
-                             .c_m = n * modes, .c_n = modes, .conjugate_a = (signs & 1U) != 0, .conjugate_b = (signs & 2U) != 0};
+                             .c_m = n * modes, .c_n = modes, .conjugate_a = (signs & 1U) != 0, .conjugate_b = (signs & 2U) != 0,
+                             .add = (signs & 4U) != 0};
       this->expect_same({this->random(2 * m * k * modes, 1), this->random(2 * n * k * modes, 2)}, {2 * m * n * modes},
                         [&](auto device, const auto& in, const auto& out) {
                           mode_product(device, size, complexes<T>(in[0]), complexes<T>(in[1]), complexes<T>(out[0]));
