@@ -9,6 +9,8 @@
 #include "checkpoint/pickled_values.h"
 #include "checkpoint/torch_reader.h"
 #include "runtime/error.h"
+#include "runtime/ops/complex.h"
+#include "runtime/tensor/copy.h"
 
 namespace trident {
 namespace {
@@ -48,11 +50,14 @@ class OptimizerFile {
                     to_string(moment.piece.full_shape)));
     }
     const bool is_moment_complex = is_complex(moment.value.dtype());
-    if (!entry->dtype || is_complex(*entry->dtype) != is_moment_complex) {
+    // The reference keeps the second moment of complex numbers, which is real, as complex numbers.
+    const bool is_real_part = entry->dtype && is_complex(*entry->dtype) && !is_moment_complex && kind == "exp_avg_sq";
+    if (!entry->dtype || (is_complex(*entry->dtype) != is_moment_complex && !is_real_part)) {
       reject(concat(kind, " of \"", parameter, "\" has a ", entry->type, " where ", is_moment_complex ? "complex" : "real",
                     " numbers are expected"));
     }
-    copy_overlap(moment.value, moment.piece.owned, reader_.tensor(name), whole_box(moment.piece.full_shape));
+    const Tensor stored = reader_.tensor(name);
+    copy_overlap(moment.value, moment.piece.owned, is_real_part ? packed(real(stored)) : stored, whole_box(moment.piece.full_shape));
   }
 
   NeuralopTraining training() const {

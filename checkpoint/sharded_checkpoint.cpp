@@ -11,7 +11,9 @@
 #include "checkpoint/safetensors_writer.h"
 #include "parallel/messages.h"
 #include "runtime/error.h"
+#include "runtime/ops/complex.h"
 #include "runtime/tensor/copy.h"
+#include "runtime/tensor/create.h"
 #include "runtime/tensor/view.h"
 
 namespace trident {
@@ -102,6 +104,9 @@ std::string way_on(const fs::path& checkpoint) {
                 earlier == checkpoints.rend() ? " to start anew: there is no earlier one" : " to go on from " + earlier->path.string());
 }
 
+/// A converted model's checkpoint does not know which optimiser will read it: its second moments of complex numbers are complex.
+bool fits(DType saved, DType wanted) { return saved == wanted || (is_complex(saved) && real_of(saved) == wanted); }
+
 /// One line for each tensor that does not fit.
 std::string differences(const CheckpointReader& saved, const std::vector<StatePiece>& pieces) {
   std::string lines;
@@ -111,7 +116,7 @@ std::string differences(const CheckpointReader& saved, const std::vector<StatePi
     const ManifestTensor* found = saved.find(piece.name);
     if (found == nullptr) {
       lines += concat("\n  missing: ", piece.name);
-    } else if (found->shape != piece.full_shape || found->dtype != piece.values.dtype()) {
+    } else if (found->shape != piece.full_shape || !fits(found->dtype, piece.values.dtype())) {
       lines += concat("\n  ", piece.name, ": saved ", name_of(found->dtype), to_string(found->shape), ", wanted ",
                       name_of(piece.values.dtype()), to_string(piece.full_shape));
     }
@@ -236,7 +241,11 @@ ConfigValue load_checkpoint(const fs::path& checkpoint, const std::vector<StateP
           concat(checkpoint.string(), ": holds another training state:", lines, "\nresume with the run file that made it"));
     }
     for (const StatePiece& piece : pieces) {
-      if (piece.values.numel() > 0) saved.read(*saved.find(piece.name), piece.owned, piece.values.detached());
+      if (piece.values.numel() == 0) continue;
+      const ManifestTensor& tensor = *saved.find(piece.name);
+      const Tensor values = tensor.dtype == piece.values.dtype() ? piece.values.detached() : empty(piece.values.shape(), tensor.dtype);
+      saved.read(tensor, piece.owned, values);
+      if (tensor.dtype != piece.values.dtype()) copy_into(piece.values.detached(), real(values));
     }
     return saved.manifest().state;
   });

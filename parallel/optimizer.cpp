@@ -22,11 +22,18 @@ namespace {
 
 // Elements of one thread's work: small enough to balance, large enough to forget the loop around it.
 constexpr std::int64_t kBlock = 1 << 14;
+constexpr std::int64_t kAligned = 16;  // a piece's second moments begin at a multiple of so many numbers
 
-/// `place`: of the range's moments.
-void append_blocks(std::vector<FlatBlock>& blocks, Range range, int group, std::int64_t place, Numbers numbers) {
+/// Where a range has its first moments, its second ones, and how many numbers share one of these.
+struct MomentPlaces {
+  std::int64_t first = 0, second = 0, sharing = 1;
+};
+
+void append_blocks(std::vector<FlatBlock>& blocks, Range range, int group, Numbers numbers, const MomentPlaces& places) {
   for (std::int64_t begin = range.first; begin < range.last; begin += kBlock) {
-    blocks.push_back({begin, std::min(begin + kBlock, range.last), place + begin - range.first, group, numbers == Numbers::complex ? 1 : 0});
+    const std::int64_t offset = begin - range.first;
+    blocks.push_back({begin, std::min(begin + kBlock, range.last), places.first + offset, group, numbers == Numbers::complex ? 1 : 0,
+                      places.second + offset / places.sharing});
   }
 }
 
@@ -51,8 +58,8 @@ std::vector<FlatBlock> blocks_of(const ParameterList& parameters, const FlatBuck
   for (std::size_t entry = bucket.first_entry; entry < bucket.last_entry; ++entry) {
     for (const NamedPiece& piece : parameters.entries()[entry].pieces) {
       for (std::size_t rank = 0; piece.trainable && rank + 1 < bucket.cuts.size(); ++rank) {
-        append_blocks(blocks, {std::max(piece.offset, bucket.cuts[rank]), std::min(piece.offset + piece.size, bucket.cuts[rank + 1])}, 0, 0,
-                      piece.piece.numbers);
+        append_blocks(blocks, {std::max(piece.offset, bucket.cuts[rank]), std::min(piece.offset + piece.size, bucket.cuts[rank + 1])}, 0,
+                      piece.piece.numbers, {});
       }
     }
   }
@@ -117,7 +124,7 @@ AdamW::AdamW(const ParameterList& parameters, const AdamWOptions& options, std::
     size += own.size();
   }
   first_ = zeros({size}, gradients_.dtype(), gradients_.device());
-  second_ = zeros_like(first_);
+  std::int64_t second_size = 0;
   std::vector<FlatBlock> blocks;
   for (const NamedPiece& piece : parameters.pieces()) {
     if (!piece.trainable) continue;
@@ -131,9 +138,16 @@ AdamW::AdamW(const ParameterList& parameters, const AdamWOptions& options, std::
       const auto& [begin, place] = *std::prev(moments_of.upper_bound(part.offset));
       part.offset += place - begin;
     }
-    append_blocks(blocks, range, group, part.offset, piece.piece.numbers);
-    moments_.push_back(std::move(part));
+    NamedPiece second = part;
+    const std::int64_t sharing = options.rule == AdamWRule::neuralop && piece.piece.numbers == Numbers::complex ? 2 : 1;
+    if (sharing == 2) second.piece.numbers = Numbers::real, second.size /= 2;
+    second.offset = second_size;
+    second_size += (second.size + kAligned - 1) / kAligned * kAligned;
+    append_blocks(blocks, range, group, piece.piece.numbers, {part.offset, second.offset, sharing});
+    first_moments_.push_back(std::move(part));
+    second_moments_.push_back(std::move(second));
   }
+  second_ = zeros({second_size}, gradients_.dtype(), gradients_.device());
   // Memory order, so that a thread's share is contiguous.
   std::sort(blocks.begin(), blocks.end(), [](const FlatBlock& a, const FlatBlock& b) { return a.begin < b.begin; });
   blocks_ = words_of<std::int64_t>(std::span<const FlatBlock>(blocks), gradients_.device());
@@ -199,14 +213,16 @@ void AdamW::gather_values() const {
 
 std::vector<NamedPiece> AdamW::state() const {
   std::vector<NamedPiece> state;
-  for (const auto& [suffix, moments] : {std::pair{".exp_avg", first_}, std::pair{".exp_avg_sq", second_}}) {
-    for (const NamedPiece& piece : moments_) {
+  const auto add = [&](const char* suffix, const std::vector<NamedPiece>& pieces, const Tensor& moments) {
+    for (const NamedPiece& piece : pieces) {
       NamedPiece& moment = state.emplace_back(piece);
       moment.name += suffix;
       moment.value = piece.size > 0 ? piece.in(moments) : view::slice(moments, 0, 0, 0);
       moment.gradient = {};
     }
-  }
+  };
+  add(".exp_avg", first_moments_, first_);
+  add(".exp_avg_sq", second_moments_, second_);
   return state;
 }
 

@@ -72,7 +72,7 @@ class AdamW {
   void apply(const Tensor& norm);
 
   /// The moments of every trained piece as tensors to save and to restore in place: "NAME.exp_avg", "NAME.exp_avg_sq", shaped and owned as
-  /// the piece, or as the part of it in this rank's share.
+  /// the piece, or as the part of it in this rank's share. The neuralop rule's second moments of complex numbers are real.
   std::vector<NamedPiece> state() const;
 
  private:
@@ -91,7 +91,8 @@ class AdamW {
   Tensor numbers_;
   std::array<Sending, 2> sendings_;  // one may be under way while the next is written
   std::size_t next_sending_ = 0;
-  std::vector<NamedPiece> moments_;  // own parts of the trained pieces, in visiting order, with their places in the moments' buffers
+  // Own parts of the trained pieces, in visiting order, with their places in the moments' buffers.
+  std::vector<NamedPiece> first_moments_, second_moments_;
   Tensor values_, gradients_;        // flat, trained elements
   Tensor first_, second_;            // moments of this rank's shares, one after the other
 };

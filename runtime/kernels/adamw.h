@@ -10,9 +10,10 @@ namespace trident {
 /// Elements [begin, end) of the flat buffers, which share the numbers of a group. One thread's or thread block's work.
 struct FlatBlock {
   std::int64_t begin = 0, end = 0;
-  std::int64_t place = 0;  // of the first element's moments in their buffers; of the block's sum of squares
+  std::int64_t place = 0;  // of the first element's first moment in its buffer; of the block's sum of squares
   std::int32_t group = 0;
   std::int32_t complex = 0;  // 1: pairs of re and im
+  std::int64_t second = 0;   // of the first element's second moment in its buffer
 };
 /// A table of blocks, in memory of the device that works on them.
 struct FlatBlocks {
@@ -52,7 +53,7 @@ template <class T> void adamw(Cpu, const AdamWStep* step, FlatBlocks, const doub
 template <class T> void adamw(Cuda, const AdamWStep* step, FlatBlocks, const double* norm, const AdamWBuffers<T>&);
 
 /// value -= rate sqrt(correction2) / correction1 * first / (sqrt(second) + eps), then value *= 1 - rate * decay, with the moments of adamw()
-/// but for complex numbers: second = beta2 second + (1 - beta2) |g|^2 is theirs together (its imaginary part 0).
+/// but for complex numbers: second = beta2 second + (1 - beta2) |g|^2 is one number for both parts.
 /// Source: neuralop.training.AdamW.
 template <class T> void neuralop_adamw(Cpu, const AdamWStep* step, FlatBlocks, const double* norm, const AdamWBuffers<T>&);
 template <class T> void neuralop_adamw(Cuda, const AdamWStep* step, FlatBlocks, const double* norm, const AdamWBuffers<T>&);

@@ -37,7 +37,7 @@ void adamw(Cpu, const AdamWStep* numbers, FlatBlocks blocks, const double* norm,
     const AdamWGroup& group = step.groups[block.group];
     const auto shrink = static_cast<T>(1.0 - group.learning_rate * group.weight_decay);
     const auto size = static_cast<T>(group.learning_rate / step.correction1);
-    T *x = buffers.value + block.begin, *mean = buffers.first + block.place, *square = buffers.second + block.place;
+    T *x = buffers.value + block.begin, *mean = buffers.first + block.place, *square = buffers.second + block.second;
     const T* dx = buffers.gradient + block.begin;
 #pragma omp simd
     for (std::int64_t i = 0; i < block.end - block.begin; ++i) {
@@ -79,11 +79,10 @@ void update_complex(const NeuralopNumbers<T>& n, std::int64_t count, T* value, c
   for (std::int64_t i = 0; i < count; i += 2) {
     const T re = gradient[i] * n.clip, im = gradient[i + 1] * n.clip;
     const T m_re = first[i] * n.beta1 + re * n.keep1, m_im = first[i + 1] * n.beta1 + im * n.keep1;
-    const T v = second[i] * n.beta2 + (re * re + im * im) * n.keep2;
+    const T v = second[i / 2] * n.beta2 + (re * re + im * im) * n.keep2;
     first[i] = m_re;
     first[i + 1] = m_im;
-    second[i] = v;
-    second[i + 1] = T(0);
+    second[i / 2] = v;
     const T size = n.size / (std::sqrt(v) + n.eps);
     value[i] = (value[i] - size * m_re) * n.shrink;
     value[i + 1] = (value[i + 1] - size * m_im) * n.shrink;
@@ -111,7 +110,7 @@ void neuralop_adamw(Cpu, const AdamWStep* shared, FlatBlocks blocks, const doubl
                                      .shrink = static_cast<T>(1.0 - group.learning_rate * group.weight_decay)};
     const auto update = block.complex != 0 ? update_complex<T> : update_real<T>;
     update(numbers, block.end - block.begin, buffers.value + block.begin, buffers.gradient + block.begin, buffers.first + block.place,
-           buffers.second + block.place);
+           buffers.second + block.second);
     write_copy(block, buffers);
   }
 }

@@ -65,38 +65,41 @@ struct NeuralopRule {
       mean[i] = mean[i] * beta1 + g * keep1;
       squares += g * g;
     }
-    const T v = square[0] * beta2 + squares * keep2;
-    square[0] = v;
-    if constexpr (Unit == 2) square[1] = T(0);
+    const T v = *square * beta2 + squares * keep2;
+    *square = v;
     const T step = size / (sqrt(v) + eps);
 #pragma unroll
     for (int i = 0; i < Unit; ++i) x[i] = (x[i] - step * mean[i]) * shrink;
   }
 };
 
-/// N neighbours from element `at` of a block on, through vectors if they are aligned.
+/// N neighbours from element `offset` of a block on, through vectors if they are aligned.
 template <int N, bool kAligned, class T, class Rule>
-__device__ __forceinline__ void update(const AdamWBuffers<T>& to, const Rule& rule, std::int64_t at, std::int64_t place) {
-  Vector<T, N> x, g, m, v;
+__device__ __forceinline__ void update(const AdamWBuffers<T>& to, const FlatBlock& block, const Rule& rule, std::int64_t offset) {
+  constexpr int kSquares = N / Rule::kUnit;
+  const std::int64_t at = block.begin + offset, place = block.place + offset, second = block.second + offset / Rule::kUnit;
+  Vector<T, N> x, g, m;
+  Vector<T, kSquares> v;
   if constexpr (kAligned) {
-    g = load<N>(to.gradient + at), x = load<N>(to.value + at), m = load<N>(to.first + place), v = load<N>(to.second + place);
+    g = load<N>(to.gradient + at), x = load<N>(to.value + at), m = load<N>(to.first + place), v = load<kSquares>(to.second + second);
   } else {
-    for (int i = 0; i < N; ++i)
-      g[i] = to.gradient[at + i], x[i] = to.value[at + i], m[i] = to.first[place + i], v[i] = to.second[place + i];
+    for (int i = 0; i < N; ++i) g[i] = to.gradient[at + i], x[i] = to.value[at + i], m[i] = to.first[place + i];
+    for (int i = 0; i < kSquares; ++i) v[i] = to.second[second + i];
   }
 #pragma unroll
-  for (int i = 0; i < N; i += Rule::kUnit) rule(&x[i], &g[i], &m[i], &v[i]);
+  for (int i = 0; i < N; i += Rule::kUnit) rule(&x[i], &g[i], &m[i], &v[i / Rule::kUnit]);
   Vector<bf16, N> rounded;
 #pragma unroll
   for (int i = 0; i < N; ++i) rounded[i] = stored<bf16>(static_cast<float>(x[i]));
   if constexpr (kAligned) {
-    store<N>(to.value + at, x), store<N>(to.first + place, m), store<N>(to.second + place, v);
+    store<N>(to.value + at, x), store<N>(to.first + place, m), store<kSquares>(to.second + second, v);
     if (to.copy != nullptr) store<N>(to.copy + at, rounded);
   } else {
     for (int i = 0; i < N; ++i) {
-      to.value[at + i] = x[i], to.first[place + i] = m[i], to.second[place + i] = v[i];
+      to.value[at + i] = x[i], to.first[place + i] = m[i];
       if (to.copy != nullptr) to.copy[at + i] = rounded[i];
     }
+    for (int i = 0; i < kSquares; ++i) to.second[second + i] = v[i];
   }
 }
 
@@ -110,16 +113,16 @@ __device__ void update_block(const AdamWBuffers<T>& to, const FlatBlock& block, 
   constexpr int N = kVectorWidth<T>, kUnit = Rule::kUnit;
   const std::int64_t count = block.end - block.begin;
   std::int64_t head = (N - block.begin % N) % N;  // elements before the first whole vector
-  const bool aligned = block.begin % N == block.place % N && head % kUnit == 0 && is_aligned(to.value) && is_aligned(to.gradient) &&
+  const bool aligned = block.begin % N == block.place % N && head % kUnit == 0 && (block.second + head / kUnit) % (N / kUnit) == 0 && is_aligned(to.value) && is_aligned(to.gradient) &&
                        is_aligned(to.first) && is_aligned(to.second) && reinterpret_cast<std::uintptr_t>(to.copy) % (N * sizeof(bf16)) == 0;
   if (!aligned || head > count) head = count;
   const std::int64_t vectors = (count - head) / N, tail = head + vectors * N;
   for (std::int64_t i = threadIdx.x; i < vectors; i += kThreads)
-    update<N, true>(to, rule, block.begin + head + i * N, block.place + head + i * N);
+    update<N, true>(to, block, rule, head + i * N);
   for (std::int64_t i = threadIdx.x * kUnit; i < head; i += kThreads * kUnit)
-    update<kUnit, false>(to, rule, block.begin + i, block.place + i);
+    update<kUnit, false>(to, block, rule, i);
   for (std::int64_t i = tail + threadIdx.x * kUnit; i < count; i += kThreads * kUnit) {
-    update<kUnit, false>(to, rule, block.begin + i, block.place + i);
+    update<kUnit, false>(to, block, rule, i);
   }
 }
 

@@ -147,6 +147,15 @@ TEST(ShardedCheckpoint, TruncatedFilesAreNamed) {
   EXPECT_NE(load_error(saved).find("part-00000.safetensors"), std::string::npos);
 }
 
+TEST(ShardedCheckpoint, GivesTheRealPartsOfComplexNumbersToWhoKeepsThemAlone) {
+  const TemporaryFolder folder;
+  TrainingState complex_state, real_state;
+  add_tensor(complex_state, "moments/a", from_values<c64>({3}, std::vector<c64>{{1.5F, 0.0F}, {-2.0F, 0.0F}, {0.25F, 0.0F}}));
+  add_tensor(real_state, "moments/a", zeros({3}, DType::f32));
+  load_checkpoint(save_checkpoint(folder.path(), 1, complex_state, Mesh()), real_state.pieces);
+  EXPECT_EQ(to_host<float>(real_state.pieces[0].values), (std::vector{1.5F, -2.0F, 0.25F}));
+}
+
 TEST(ShardedCheckpoint, ListsAllTensorsThatDoNotFit) {
   const TemporaryFolder folder;
   const fs::path saved = save_checkpoint(folder.path(), 1, state_of(1), Mesh());

@@ -100,6 +100,11 @@ TEST(AdamWOfNeuralop, SharesOneSecondMomentBetweenThePartsOfAComplexNumberAndDec
   EXPECT_NEAR(number(0, 0), (1.0 - size * 0.3 / root) * shrink, 1e-14);
   EXPECT_NEAR(number(0, 1), (2.0 - size * 0.4 / root) * shrink, 1e-14);
   EXPECT_NEAR(number(1, 0), (1.0 - size * 0.3 / (std::sqrt(0.01 * 9.0) + 1e-2)) * shrink, 1e-14);
+  const std::vector<NamedPiece> state = optimizer.state();  // z.exp_avg, x.exp_avg, z.exp_avg_sq, x.exp_avg_sq
+  EXPECT_EQ(state[0].value.dtype(), DType::c128);
+  EXPECT_EQ(state[2].value.dtype(), DType::f64);
+  EXPECT_NEAR(to_number(state[2].value), 0.01 * 25.0, 1e-15);
+  EXPECT_NEAR(to_number(state[3].value), 0.01 * 9.0, 1e-15);
 }
 
 INSTANTIATE_TEST_SUITE_P(OnTheCpu, AdamWOfTorch, ::testing::Values(Case{DType::f64, 1e-14}, Case{DType::f32, 5e-7}));

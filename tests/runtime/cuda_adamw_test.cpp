@@ -38,10 +38,12 @@ template <class T>
 void compare(Rule rule, double norm) {
   SCOPED_TRACE(concat(rule == Rule::torch ? "torch" : "neuralop", ", norm ", norm));
   std::vector<FlatBlock> blocks = kBlocks;
-  std::int64_t place = 0;
+  std::int64_t place = 0, second_place = 0;
   for (FlatBlock& block : blocks) {  // moments one after the other, most of them aligned unlike the values
-    block.place = place;
-    place += block.end - block.begin + (block.group == 1 ? 2 : 0);
+    block.place = place, block.second = second_place;
+    const std::int64_t size = block.end - block.begin, gap = block.group == 1 ? 2 : 0;
+    place += size + gap;
+    second_place += (rule == Rule::neuralop && block.complex != 0 ? size / 2 : size) + gap;
   }
   const Tensor value = random_numbers({kSize}, 1), gradient = random_numbers({kSize}, 2), first = random_numbers({kSize}, 3);
   const Tensor second = random_numbers({kSize}, 4);
