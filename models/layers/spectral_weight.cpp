@@ -123,6 +123,18 @@ double factor_deviation(const SpectralWeight::Description& description, const st
 
 constexpr const char* kModeLabels = "uvwxyz";  // of the dimensions of space
 
+/// Tucker's core with the modes' ranks before those of the channels, which lie side by side: they come last in most products.
+Operand core_by_modes(const Tensor& core, int channels) {
+  Shape order;
+  std::string labels;
+  const auto take = [&](int begin, int end) {
+    for (int dim = begin; dim < end; ++dim) order.push_back(dim), labels += static_cast<char>('A' + dim);
+  };
+  take(channels, core.rank());
+  take(0, channels);
+  return {contiguous(permute(core, order)), labels};
+}
+
 }  // namespace
 
 SpectralWeight::SpectralWeight(const Description& description, const Mesh& mesh) : description_(description), mesh_(mesh) {
@@ -205,9 +217,7 @@ std::vector<Operand> SpectralWeight::operands(const std::string& labels, const s
       return {{tensor, labels}};
     }
     case Factorization::tucker: {
-      std::string core;
-      for (int dim = 0; dim < dims; ++dim) core += rank(dim);
-      result.push_back({value(0), core});
+      result.push_back(core_by_modes(value(0), channels));
       for (int dim = 0; dim < dims; ++dim) result.push_back({cropped(value(static_cast<std::size_t>(dim) + 1), 0, dim), letter(dim) + rank(dim)});
       return result;
     }
