@@ -2,6 +2,7 @@
 
 #include <cstdio>
 
+#include "models/captured_model.h"
 #include "models/field_share.h"
 #include "models/mg_tfno/patch_loss.h"
 #include "models/rollout.h"
@@ -140,20 +141,21 @@ ErrorTable Evaluator::table_for(const Dataset& dataset) const {
 
 ErrorTable Evaluator::validate(const std::shared_ptr<const Dataset>& dataset) const {
   const Recording off(false);
-  const Prepared prepared = model_->prepare();
+  const Model model = captured(model_, mesh_, computing_.device);
+  const Prepared prepared = model->prepare();
   ErrorTable table = table_for(*dataset);
   const PhysicalUnits physical = units_of(*dataset, &Problem::output);
   Loader loader(dataset, loader_options());
   while (const auto batch = loader.next()) {
     const MicroBatch& mine = batch->micro_batches.front();
-    add_errors(table, mine, physical, physical(model_(mine.fields, prepared, pass_)));
+    add_errors(table, mine, physical, physical(model(mine.fields, prepared, pass_)));
   }
   table.gather();
   return table;
 }
 
-Tensor Evaluator::collect(const std::vector<GlobalBatch>& batches, const std::vector<double>& fractions, const Prepared& prepared,
-                          Collected& collected) const {
+Tensor Evaluator::collect(const Model& model, const std::vector<GlobalBatch>& batches, const std::vector<double>& fractions,
+                          const Prepared& prepared, Collected& collected) const {
   const MicroBatch& last = batches.back().micro_batches.front();
   const std::int64_t out = last.fields.label.size(1);
   const bool persistent = last.fields.input.size(1) >= out;  // a prediction that is the input
@@ -162,7 +164,7 @@ Tensor Evaluator::collect(const std::vector<GlobalBatch>& batches, const std::ve
     collected.time = to_number(view::slice(last.fields.time, 0, 0, 1));
   }
   Tensor final_output;
-  roll_out(model_, prepared, last.fields, fractions, pass_, [&](std::size_t step, const Tensor& output) {
+  roll_out(model, prepared, last.fields, fractions, pass_, [&](std::size_t step, const Tensor& output) {
     const MicroBatch& reached = batches[batches.size() > 1 ? step : 0].micro_batches.front();
     add_errors(collected.of_model[step], reached, collected.physical, collected.physical(output));
     if (persistent) add_errors(collected.of_persistence[step], reached, collected.physical, start);
@@ -190,14 +192,15 @@ CaseResult Evaluator::run_case(const RunFile& run, std::size_t index, const Data
   for (const double step : steps) fractions.push_back(step / (wanted.final_time - wanted.initial_time));
   const std::vector<FramePair> pairs = pairs_of(wanted, steps);
   FrameLoaders loaders(dataset, pairs, loader_options());
-  const Prepared prepared = model_->prepare();
+  const Model model = captured(model_, mesh_, computing_.device);
+  const Prepared prepared = model->prepare();
   Collected collected;
   collected.of_model.assign(steps.size(), table_for(dataset));
   collected.of_persistence = collected.of_model;
   collected.physical = units_of(dataset, &Problem::output);
   collected.physical_input = units_of(dataset, &Problem::input);
   for (auto batches = loaders.next(); !batches.empty(); batches = loaders.next()) {
-    const Tensor output = collect(batches, fractions, prepared, collected);
+    const Tensor output = collect(model, batches, fractions, prepared, collected);
     if (kept) keep(batches.back(), output, collected.samples, names_of(wanted, kept->prefix), dataset, kept->file);
     collected.samples += batches.back().size;
   }

@@ -49,7 +49,8 @@ class Evaluator {
     PhysicalUnits physical, physical_input;
   };
   /// The output of the last step.
-  Tensor collect(const std::vector<GlobalBatch>& batches, const std::vector<double>& fractions, const Prepared& prepared, Collected& collected) const;
+  Tensor collect(const Model& model, const std::vector<GlobalBatch>& batches, const std::vector<double>& fractions, const Prepared& prepared,
+                 Collected& collected) const;
   void keep(const GlobalBatch& batch, const Tensor& output, std::int64_t first_sample, const std::vector<std::string>& names,
             const Dataset& dataset, const FieldFileWriter& file) const;
   ErrorTable table_for(const Dataset& dataset) const;

@@ -81,6 +81,7 @@ struct TrainingConfig {
   Units loss_units = Units::normalized;
   Precision precision = Precision::f32;
   bool activation_checkpointing = false;
+  bool cuda_graphs = true;
   std::optional<int> early_stopping_patience;  // evaluations without a better model
   std::vector<std::string> freeze;             // shell patterns of parameter names
   std::optional<std::string> max_wall_time;    // "11h30m"
@@ -95,7 +96,7 @@ struct TrainingConfig {
     v("lr_scheduler", self.lr_scheduler), v("warmup_steps", self.warmup_steps), v("schedule_unit", self.schedule_unit);
     v("step_size", self.step_size), v("gamma", self.gamma), v("t_max", self.t_max), v("eta_min", self.eta_min), v("patience", self.patience);
     v("loss", self.loss), v("loss_options", self.loss_options), v("loss_scope", self.loss_scope), v("loss_units", self.loss_units), v("precision", self.precision),
-        v("activation_checkpointing", self.activation_checkpointing);
+        v("activation_checkpointing", self.activation_checkpointing), v("cuda_graphs", self.cuda_graphs);
     v("early_stopping_patience", self.early_stopping_patience), v("freeze", self.freeze), v("max_wall_time", self.max_wall_time);
   }
 };

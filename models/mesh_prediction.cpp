@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "models/captured_model.h"
 #include "parallel/field_sharing.h"
 #include "parallel/messages.h"
 #include "runtime/activity.h"
@@ -55,8 +56,12 @@ std::vector<std::int64_t> space_of(const Model& model, const Shape& input) {
 
 }  // namespace
 
-MeshPredictor::MeshPredictor(Model model, const Mesh& mesh, FindProblem find_problem, const Computing& computing)
-    : model_(std::move(model)), prepared_(model_->prepare()), mesh_(mesh), find_problem_(std::move(find_problem)), computing_(computing) {
+MeshPredictor::MeshPredictor(const Model& model, const Mesh& mesh, FindProblem find_problem, const Computing& computing)
+    : model_(captured(model, mesh, computing.device)),
+      prepared_(model_->prepare()),
+      mesh_(mesh),
+      find_problem_(std::move(find_problem)),
+      computing_(computing) {
   constexpr double kGiveUpSeconds = 8.0;
   giving_up_ = mesh_.world().duplicate();
   giving_up_->set_timeout(kGiveUpSeconds);

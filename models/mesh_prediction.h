@@ -15,7 +15,7 @@ class MeshPredictor {
  public:
   using FindProblem = std::function<Problem(const std::string& name)>;  // throws ConfigError for an unknown name
   /// Collective.
-  MeshPredictor(Model model, const Mesh& mesh, FindProblem find_problem, const Computing& computing);
+  MeshPredictor(const Model& model, const Mesh& mesh, FindProblem find_problem, const Computing& computing);
 
   /// Of a request that rank 0 alone has; it alone gets the answer: what predict() gives and throws. A request that any rank refuses, or lacks
   /// the memory to begin with, is over on all of them, and the next may come. A rank that fails amid the exchanges of a model, where the

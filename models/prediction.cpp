@@ -15,6 +15,7 @@
 #include "runtime/ops/shape.h"
 #include "runtime/tensor/copy.h"
 #include "runtime/tensor/create.h"
+#include "runtime/tensor/host_copy.h"
 #include "runtime/tensor/view.h"
 
 namespace trident {
@@ -180,6 +181,18 @@ Start start_of(const Model& model, const PredictionRequest& part, const FieldSha
   return start;
 }
 
+/// In memory that a GPU fetches by itself, to be kept until it has; for the CPU the fields themselves.
+Fields staged_for(Device device, Fields fields) {
+  if (device.kind == Device::Kind::cpu) return fields;
+  for (Tensor* x : {&fields.input, &fields.time, &fields.pixel_mask, &fields.label}) {
+    if (!x->defined()) continue;
+    const Tensor staged = empty_pinned(x->shape(), x->dtype());
+    copy_into(staged, *x);
+    *x = staged;
+  }
+  return fields;
+}
+
 /// What one rank met alone in `stage`, made known to all.
 template <class Stage>
 void check_together(const Agree& agree, Stage stage) {
@@ -234,16 +247,18 @@ Tensor predict_part(const Model& model, const Prepared& prepared, const Predicti
   const Recording off(false);
   const Conversion conversion(model, problem, computing.precision);
   const Start start = run_agreed(agree, [&] { return start_of(model, part, share, problem, conversion); });
+  const Fields staged = staged_for(computing.device, start.fields);
   const std::int64_t steps = part.steps.value_or(1);
   Tensor answer;  // (batch, step, out channel, space...)
   Pass pass;
   pass.precision = computing.precision;
-  roll_out(model, prepared, on_device(start.fields, computing.device), equal_steps(steps), pass, [&](std::size_t step, const Tensor& output) {
+  roll_out(model, prepared, on_device(staged, computing.device), equal_steps(steps), pass, [&](std::size_t step, const Tensor& output) {
     check_together(agree, [&] {
+      const HostCopy arriving(output);
       if (!all_finite(output)) {
         throw Error(concat("prediction: the model's output of step ", step + 1, " is not finite; is the input of the kind it was trained on?"));
       }
-      Tensor physical = conversion.output(to_device(output, Device{}), part.input.dtype());
+      Tensor physical = conversion.output(arriving.wait(), part.input.dtype());
       if (start.kept.defined()) physical = where(start.mask, start.kept, physical);
       if (!answer.defined()) {
         Shape shape{physical.size(0), steps};

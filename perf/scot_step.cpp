@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "models/captured_model.h"
 #include "models/losses.h"
 #include "models/model.h"
 #include "parallel/optimizer.h"
@@ -19,6 +20,7 @@
 #include "runtime/config.h"
 #include "runtime/device/allocator.h"
 #include "runtime/device/cuda_device.h"
+#include "runtime/device/cuda_graph.h"
 #include "runtime/tensor/create.h"
 
 namespace trident {
@@ -101,23 +103,35 @@ Result training(const Options& options) {
   Pass pass;
   pass.mode = Mode::train;
   pass.precision = options.computing.precision;
-  std::int64_t number = 0;
-  return measure(options, batch, 3.0 * model->forward_flops(1, {}), [&] {
+  const auto compute = [&] {
     parameters.zero_gradients();
     const LossTotals totals = loss.totals(std::vector{fields.label});
     backward(loss.share(model(fields, model->prepare(), pass), fields.label, totals));
-    optimizer.update(++number, std::vector{1e-4}, norm());
+    optimizer.apply(norm());
+  };
+  std::int64_t number = 0;
+  std::optional<CudaGraph> graph;  // as the trainer has on a GPU
+  return measure(options, batch, 3.0 * model->forward_flops(1, {}), [&] {
+    optimizer.prepare(++number, std::vector{1e-4});
+    if (options.computing.device.kind == Device::Kind::cpu) {
+      compute();
+    } else if (graph) {
+      graph->launch();
+    } else {
+      graph.emplace(options.computing.device, compute);
+    }
   });
 }
 
 Result inference(const Options& options) {
   const std::int64_t batch = options.batch > 0 ? options.batch : 1;
-  const Model model = describe_model(poseidon(options.model), Mesh());
+  const Model model = captured(describe_model(poseidon(options.model), Mesh()), Mesh(), options.computing.device);
   const ParameterList parameters = materialize(model, DType::f32, Use::inference, RandomKey(0), {}, options.computing.device);
   const Prepared prepared = model->prepare();
   const Fields fields = fields_of(batch, options);
   Pass pass;
   pass.precision = options.computing.precision;
+  const Recording off(false);
   return measure(options, batch, model->forward_flops(1, {}), [&] { model(fields, prepared, pass); });
 }
 

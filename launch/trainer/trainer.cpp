@@ -120,7 +120,8 @@ Trainer::Trainer(Model model, ParameterList parameters, const TrainingConfig& co
           optimizer_options(config),
           weight_decays(config),
           [&](const std::string& name) { return static_cast<int>(optimizer_group(name, fine_tuning_groups(config))); },
-          shares_) {}
+          shares_),
+      stopped_(zeros({1}, DType::f64, device())) {}
 
 std::vector<double> Trainer::rates(std::int64_t step) const {
   const double factor = schedule_.factor(step), main = config_.learning_rate;
@@ -171,24 +172,38 @@ void Trainer::gradients_of(const GlobalBatch& batch, std::int64_t step, const Te
 void Trainer::compute(const GlobalBatch& batch, std::int64_t step, const Tensor& numbers) {
   gradients_of(batch, step, numbers);
   timer_.measure("update", [&] {
-    // A loss that is not finite stops the update as a norm that is not: 0 times it is NaN.
+    // 0 times what is not finite is NaN: a loss stops the update as a norm does, and that of the next step, which may be launched by then.
     const Recording off(false);
-    optimizer_.apply(view::slice(numbers, 0, 1, 2) + affine(view::slice(numbers, 0, 0, 1), 0.0));
+    const Tensor loss = view::slice(numbers, 0, 0, 1), norm = view::slice(numbers, 0, 1, 2);
+    copy_into(stopped_, stopped_ + affine(loss + norm, 0.0));
+    optimizer_.apply(norm + stopped_);
   });
 }
 
 bool Trainer::may_be_captured(const GlobalBatch& batch) const {
-  // Other ranks, random numbers of the step, running statistics and windows that the host counts out have no place in a graph.
-  const auto has_windows = [](const MicroBatch& part) { return part.fields.patches.has_value(); };
-  return device().kind == Device::Kind::cuda && mesh_.world().size() == 1 && parameters_.buffers().empty() && !model_->patching() &&
-         !draws_random_numbers(model_->config()) && std::ranges::none_of(batch.micro_batches, has_windows);
+  // Other ranks, random numbers of the step, running statistics and patches that are shared out have no place in a graph.
+  const auto has_patches = [](const MicroBatch& part) { return part.fields.patches.has_value(); };
+  return config_.cuda_graphs && captured_.refusal.empty() && device().kind == Device::Kind::cuda && mesh_.world().size() == 1 &&
+         parameters_.buffers().empty() && !draws_random_numbers(model_->config()) && std::ranges::none_of(batch.micro_batches, has_patches);
+}
+
+void Trainer::capture(std::int64_t step) {
+  try {
+    captured_.graph = std::make_unique<CudaGraph>(device(), [this, step] {
+      compute(captured_.inputs, step, captured_.numbers);
+      captured_.is_computed = true;
+    });
+  } catch (const DeviceError& error) {
+    if (!captured_.is_computed) throw;
+    captured_.refusal = error.what();  // the step is done; further ones go without a graph
+  }
 }
 
 void Trainer::compute_captured(const GlobalBatch& batch, std::int64_t step, const Tensor& numbers) {
   if (captured_.graph == nullptr) {
     captured_.inputs = copy_of(batch);
     captured_.numbers = zeros({2}, DType::f64, device());
-    captured_.graph = std::make_unique<CudaGraph>(device(), [this, step] { compute(captured_.inputs, step, captured_.numbers); });
+    capture(step);
   } else if (have_same_shapes(captured_.inputs, batch)) {
     copy_fields(captured_.inputs, batch);
     captured_.graph->launch();
@@ -235,6 +250,7 @@ StepResult Trainer::rehearse(const GlobalBatch& batch) {
 void Trainer::raise_not_finite(const GlobalBatch& batch, std::int64_t step, const StepResult& found) {
   // The sums over ranks have spread the bad numbers everywhere, so the rank's own part is computed again, without the reducer and without
   // the gradients of what ranks prepare together.
+  set_zero(stopped_);
   parameters_.zero_gradients();
   const LossTotals totals = totals_of(batch);
   const Prepared prepared = [&] {

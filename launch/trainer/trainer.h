@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "launch/data/loader.h"
@@ -43,7 +44,9 @@ struct RunLength {
 struct CapturedStep {
   GlobalBatch inputs;
   Tensor numbers;
-  std::unique_ptr<CudaGraph> graph;  // null before the first step
+  bool is_computed = false;          // the first step
+  std::unique_ptr<CudaGraph> graph;  // null before it
+  std::string refusal;               // why there is none, if it was tried
 };
 
 class Trainer {
@@ -67,6 +70,8 @@ class Trainer {
   const AdamW& optimizer() const { return optimizer_; }
   Schedule& schedule() { return schedule_; }
   PhaseTimer& timer() { return timer_; }
+  /// Whether steps are captured as a graph, and why not if that failed.
+  const CapturedStep& captured() const { return captured_; }
 
  private:
   /// Forward, backward and sums over ranks. `numbers` (2,) f64 receives the loss of the global batch and the norm of its gradients.
@@ -74,7 +79,9 @@ class Trainer {
   /// That and the update, with the numbers that the optimiser was last prepared for.
   void compute(const GlobalBatch& batch, std::int64_t step, const Tensor& numbers);
   bool may_be_captured(const GlobalBatch& batch) const;
-  /// The same by a graph, which the first batch makes. Batches of other shapes are computed without it.
+  /// Computes captured_.inputs, and makes the graph.
+  void capture(std::int64_t step);
+  /// compute() by the graph, which the first batch makes. Batches of other shapes are computed without it.
   void compute_captured(const GlobalBatch& batch, std::int64_t step, const Tensor& numbers);
   Tensor share_of(const MicroBatch& batch, const LossTotals& totals, std::int64_t step, const Prepared& prepared);
   [[noreturn]] void raise_not_finite(const GlobalBatch& batch, std::int64_t step, const StepResult& found);
@@ -96,6 +103,7 @@ class Trainer {
   GradientReducer reducer_;
   GlobalNorm global_norm_;
   AdamW optimizer_;
+  Tensor stopped_;  // (1,) f64: 0, or NaN behind a step whose numbers are not finite
   PhaseTimer timer_;
   CapturedStep captured_;
 };

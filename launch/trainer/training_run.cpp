@@ -141,6 +141,8 @@ void TrainingRun::run() {
     if (launched_) record_launched();
     launched_ = std::move(launched);
     state_.position = loader.position();
+    const std::string& refusal = trainer_.captured().refusal;
+    if (!refusal.empty() && state_.steps_done == first + 1) log_(concat("steps are not captured as a graph: ", refusal));
     if (!may_run_ahead()) record_launched();
     if (parts_.validation && due(parts_.run.config.evaluation.every)) {
       stop = trainer_.timer().measure("evaluation", [&] { return evaluate(); });
