@@ -108,7 +108,7 @@ class PatchedModelCheck {
     const Tensor whole = on_mesh.whole_output(output);
     const NumbersByName gradients = pieces_of(parameters, &NamedPiece::gradient, options_.mesh);
     if (!on_mesh.is_first()) return;
-    check_fields(dtype, whole, label, grid);
+    check_fields(dtype, to_device(whole, options_.device), label, grid);
     numbers_.compare_gradients(rows_, dtype, "grad/", gradients, {});
   }
 
