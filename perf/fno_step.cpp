@@ -91,7 +91,7 @@ Result measure(const Mesh& mesh, double seconds, Step&& step) {
   return {durations[durations.size() / 2], cpu};
 }
 
-Result train(const Case& work, const Mesh& mesh, double seconds) {
+Result train(const Case& work, const Mesh& mesh, double seconds, Recompute recompute) {
   const Model model = describe_model(parse_json(work.model, "model"), mesh);
   const ParameterList parameters = materialize(model, DType::f32, Use::training, RandomKey(0));
   GradientReducer reducer(parameters, FlatShares(parameters, mesh));
@@ -102,6 +102,7 @@ Result train(const Case& work, const Mesh& mesh, double seconds) {
   const Fields fields = fields_of(work, model, mesh);
   Pass pass;
   pass.mode = Mode::train;
+  pass.recompute = recompute;
   std::int64_t number = 0;
   return measure(mesh, seconds, [&] {
     parameters.zero_gradients();
@@ -118,12 +119,13 @@ std::int64_t peak_bytes_of_process() {
   return usage.ru_maxrss * 1024;
 }
 
-int run(const Session& session, const std::vector<std::string>& arguments) {
+int run(const Session& session, std::vector<std::string> arguments) {
+  const bool recomputes = std::erase(arguments, "--recompute") > 0;
   const auto found = kCases.find(arguments.empty() ? "" : arguments[0]);
   if (found == kCases.end()) throw ConfigError("fno_step: give darcy_fno, darcy_tfno, large_fno, large_tfno or mg_tfno, and then seconds");
   const double seconds = arguments.size() > 1 ? std::stod(arguments[1]) : 5.0;
   const Mesh mesh(session.world(), {session.world()->size(), 1, 1, 1});
-  const Result result = train(found->second, mesh, seconds);
+  const Result result = train(found->second, mesh, seconds, recomputes ? Recompute::blocks : Recompute::none);
   if (mesh.world().rank() != 0) return 0;
   std::printf("{\"case\": \"%s\", \"ranks\": %d, \"threads\": %d, \"seconds_per_step\": %.6f, \"cpu_seconds_per_step\": %.6f, \"process_bytes\": %lld}\n",
               found->first.c_str(), mesh.world().size(), omp_get_max_threads(), result.seconds, result.cpu_seconds,
@@ -134,7 +136,8 @@ int run(const Session& session, const std::vector<std::string>& arguments) {
 }  // namespace
 }  // namespace trident
 
-/// [mpirun -n RANKS] fno_step CASE [SECONDS]: repeats the step that long; OMP_NUM_THREADS sets the threads of a rank. Prints one JSON object.
+/// [mpirun -n RANKS] fno_step CASE [SECONDS] [--recompute]: repeats the step that long; OMP_NUM_THREADS sets the threads of a rank. With
+/// --recompute blocks keep no activations (training.activation_checkpointing). Prints one JSON object.
 int main(int argc, char** argv) {
   return trident::run_job([&](trident::Session& session) { return trident::run(session, {argv + 1, argv + argc}); });
 }
