@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <chrono>
 #include <ctime>
+#include <exception>
 #include <cstdio>
 #include <optional>
 #include <string>
@@ -179,5 +180,10 @@ int main(int argc, char** argv) {
     std::fprintf(stderr, "usage: scot_step training|inference [SECONDS] [--model T|B|L] [--batch N] [--device cpu|cuda] [--precision f32|bf16]\n");
     return 1;
   }
-  trident::print(*options, options->kind == "training" ? trident::training(*options) : trident::inference(*options));
+  try {
+    trident::print(*options, options->kind == "training" ? trident::training(*options) : trident::inference(*options));
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "scot_step: %s\n", error.what());
+    return 1;
+  }
 }

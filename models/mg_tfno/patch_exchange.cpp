@@ -45,7 +45,9 @@ void for_each_point(const PatchGrid& grid, Range units, Wanted wanted, Visit vis
   }
 }
 
-Tensor index_of(const std::vector<std::int64_t>& values) { return from_values<std::int64_t>({static_cast<std::int64_t>(values.size())}, values); }
+Tensor index_of(const std::vector<std::int64_t>& values, Device device) {
+  return from_values<std::int64_t>({static_cast<std::int64_t>(values.size())}, values, device);
+}
 
 }  // namespace
 
@@ -78,8 +80,8 @@ Tensor exchanged_windows(const Tensor& patches, const PatchGrid& grid, const Pat
   for (std::int64_t& place : from) place = place < 0 ? received : place;  // beyond the field: the row of zeros behind the others
 
   const Tensor table = reshape(contiguous(permute(patches, {0, 2, 3, 1})), {own.units.size() * grid.rows * grid.columns, channels});
-  const Tensor arrived = all_to_all(mesh, kBatchAxes, gather_rows(table, index_of(sent)), send_counts, receive_counts);
-  const Tensor values = gather_rows(concatenate({arrived, zeros({1, channels}, arrived.dtype())}, 0), index_of(from));
+  const Tensor arrived = all_to_all(mesh, kBatchAxes, gather_rows(table, index_of(sent, table.device())), send_counts, receive_counts);
+  const Tensor values = gather_rows(concatenate({arrived, zeros({1, channels}, arrived.dtype(), arrived.device())}, 0), index_of(from, arrived.device()));
   const Tensor by_window = reshape(values, {grid.levels + 1, own.units.size(), grid.window_rows(), grid.window_columns(), channels});
   return reshape(contiguous(permute(by_window, {1, 0, 4, 2, 3})),
                  {own.units.size(), (grid.levels + 1) * channels, grid.window_rows(), grid.window_columns()});

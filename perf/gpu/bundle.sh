@@ -29,14 +29,11 @@ copy_libraries() {
     done
 }
 
-for program in bin/trident bin/golden_check perf/scot_step perf/spectral_conv_perf perf/window_attention_perf perf/layer_norm_perf; do
+for program in bin/trident bin/golden_check perf/scot_step tests/cuda_test tests/cuda_trainer_test; do
   [ -x "$build/$program" ] || { echo "bundle: $build/$program is missing; build that target first" >&2; exit 1; }
   copy_program "$build/$program" bin
 done
-# Tests that run on a device say so by their names.
-for test in "$build"/tests/*cuda*_test "$build"/tests/gradient_test "$build"/tests/exchange_test; do
-  [ -x "$test" ] && copy_program "$test" bin
-done
+[ ! -x "$build/perf/kernels_perf" ] || copy_program "$build/perf/kernels_perf" bin  # there is none where nvcc builds nothing
 
 # Open MPI: its plug-ins without networks that need drivers.
 copy_program /usr/bin/orterun openmpi/bin

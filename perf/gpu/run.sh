@@ -4,7 +4,7 @@
 #     run.sh OUT [--poseidon FOLDER] [--seconds-left N]
 #
 # Runs beside bundle.tar.xz. OUT gets log, results.json (what ran, what failed, how long) and a JSON file of each benchmark; with the original
-# scOT's FOLDER also peer.json: PyTorch on the same work in the same call.
+# scOT's FOLDER also peer.json: PyTorch on the same work in the same call. Exit code: 0 if all went well, 77 if there is no GPU.
 set -uo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 [ $# -ge 1 ] || { sed -n '2,7p' "$0" >&2; exit 2; }
@@ -39,6 +39,16 @@ export LD_LIBRARY_PATH="$work/lib:$libraries:/usr/local/cuda/lib64:${LD_LIBRARY_
 export OPAL_PREFIX="$work/openmpi" PMIX_INSTALL_PREFIX="$work/openmpi/lib/x86_64-linux-gnu/pmix2" PATH="$work/bin:$work/openmpi/bin:$PATH"
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMP_NUM_THREADS="${OMP_NUM_THREADS:-8}"
 nvidia-smi --query-gpu=name,driver_version,memory.total,clocks.max.sm --format=csv,noheader || echo "run.sh: nvidia-smi says nothing"
+version=$(cat "$work/version")
+golden_check --device cuda "$work/goldens/neuralop/fno_1d" > "$work/first" 2>&1
+code=$?
+if [ $code -eq 77 ]; then
+  echo "run.sh: the programs of $version start, but find no CUDA device: nothing was run"
+  printf '{"version": "%s", "not_run": "no CUDA device"}\n' "$version" > "$out/results.json"
+  exit 77
+elif [ $code -ne 0 ]; then
+  cat "$work/first"
+fi
 
 failed=0
 rows=""
@@ -46,46 +56,49 @@ run() { # NAME SECONDS COMMAND...: within the time that is left
   local name=$1 seconds=$2 left=$((limit - SECONDS + begin)) start=$SECONDS code
   shift 2
   if [ "$left" -le 5 ]; then
-    echo "== $name: no time left" && rows+="${rows:+, }{\"name\": \"$name\", \"ran\": false}" && return 1
+    echo "== $name: no time left"
+    rows+="${rows:+, }{\"name\": \"$name\", \"ran\": false}"
+    return
   fi
   echo "== $name"
   timeout "$((seconds < left ? seconds : left))" "$@"
   code=$?
-  [ $code -eq 0 ] || failed=$((failed + 1))
+  [ $code -eq 0 ] || { failed=$((failed + 1)); echo "== $name: FAILED, exit code $code"; }
   rows+="${rows:+, }{\"name\": \"$name\", \"ran\": true, \"exit\": $code, \"seconds\": $((SECONDS - start))}"
-  return $code
+}
+golden() { # NAME COMMAND...: shows what is not ok
+  local name=$1
+  shift
+  run "golden_$name" 60 bash -c 'set -o pipefail; "$@" | { grep -vE " ok( |$)" || true; }' _ "$@"
 }
 benchmark() { # NAME SECONDS COMMAND...: its output is a JSON file
   local name=$1 seconds=$2
   shift 2
   run "$name" "$seconds" bash -c '"${@:2}" > "$1"' _ "$out/$name.json" "$@"
-  cat "$out/$name.json" 2>/dev/null
+  [ ! -s "$out/$name.json" ] || cat "$out/$name.json"
 }
 
-for test in "$work"/bin/*_test; do
-  name=$(basename "$test")
-  case $name in gradient_test | exchange_test) continue ;; esac
-  run "$name" 60 "$test" --gtest_brief=1
-done
-for kind in scot neuralop pdegym; do
-  run "golden_$kind" 60 golden_check --device cuda --data "$work/goldens/data" "$work/goldens/$kind" 2>&1 | grep -vE ' ok$'
-done
+check=(golden_check --device cuda --data "$work/goldens/data")
+run cuda_test 90 cuda_test --gtest_brief=1
+run cuda_trainer_test 60 cuda_trainer_test --gtest_brief=1
+for kind in scot neuralop pdegym; do golden $kind "${check[@]}" "$work/goldens/$kind"; done
 for more in "$work"/goldens/*-more; do
-  [ ! -d "$more" ] || run "golden_$(basename "$more")" 60 golden_check --device cuda --data "$work/goldens/data" "$more" | grep -vE ' ok$'
+  [ ! -d "$more" ] || golden "$(basename "$more")" "${check[@]}" "$more"
 done
 # Two ranks on one GPU: through host memory.
-run golden_two_ranks 60 mpirun -n 2 --oversubscribe golden_check --device cuda --mesh 2x1x1x1 --data "$work/goldens/data" "$work/goldens/scot" | grep -vE ' ok$'
+golden two_ranks mpirun -n 2 --oversubscribe "${check[@]}" --mesh 2x1x1x1 "$work/goldens/scot"
 
+[ ! -x "$work/bin/kernels_perf" ] || benchmark kernels 60 kernels_perf
+declare -A batches=([T]="16 64 256" [B]="16 128" [L]="16 64")
 for model in T B L; do
-  for batch in 16 64; do
-    benchmark "training_${model}_${batch}_bf16" 30 scot_step training --device cuda --precision bf16 --model $model --batch $batch --seconds 3
-  done
-  benchmark "training_${model}_16_f32" 30 scot_step training --device cuda --precision f32 --model $model --batch 16 --seconds 3
+  step=(scot_step training --device cuda --model $model --seconds 3)
+  for batch in ${batches[$model]}; do benchmark "training_${model}_${batch}_bf16" 30 "${step[@]}" --precision bf16 --batch "$batch"; done
+  benchmark "training_${model}_16_f32" 30 "${step[@]}" --precision f32 --batch 16
   benchmark "inference_${model}" 20 scot_step inference --device cuda --precision bf16 --model $model --batch 1 --seconds 2
 done
 if [ -n "$poseidon" ]; then
   benchmark peer 150 python3 "$here/peer.py" "$poseidon" --seconds 3
 fi
-printf '{"version": "%s", "failed": %d, "seconds": %d, "steps": [%s]}\n' "$(cat "$work/version")" "$failed" "$((SECONDS - begin))" "$rows" > "$out/results.json"
+printf '{"version": "%s", "failed": %d, "seconds": %d, "steps": [%s]}\n' "$version" "$failed" "$((SECONDS - begin))" "$rows" > "$out/results.json"
 echo "run.sh: $failed failed, $((SECONDS - begin)) s; results in $out"
 [ "$failed" -eq 0 ]
