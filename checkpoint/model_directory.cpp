@@ -151,7 +151,9 @@ std::vector<std::string> load_weights(const fs::path& folder, const ParameterLis
   WeightLoader loader(stored, fit, key);
   for (const NamedPiece& piece : parameters.pieces()) loader.load(piece);
   for (const auto& buffer : parameters.buffers()) loader.load(buffer);
-  return loader.finish(folder);
+  std::vector<std::string> anew = loader.finish(folder);
+  parameters.round_values();
+  return anew;
 }
 
 LoadedModel load_model(const fs::path& folder, const Mesh& mesh, const LoadOptions& options) {

@@ -130,7 +130,7 @@ void evaluate(const EvaluateOptions& options, CommandContext& context) {
                       .points = {datasets.front()->ny(), datasets.front()->nx()}};
   const Computing computing(dtype_of_precision(run.config.training.precision), device_of_rank(run.config.device, context));
   const Mesh mesh = make_mesh(run.config.parallel, run.document, load, context);
-  const LoadedModel loaded = load_model(options.model, mesh, {.dtype = parameter_type(computing.precision), .device = computing.device});
+  const LoadedModel loaded = load_model(options.model, mesh, {.dtype = computing.precision, .device = computing.device});
   const Evaluator evaluator(loaded.model, loss_of_run(loaded.model, run.config.training), computing, batch_size_of(run), mesh,
                             run.config.evaluation.units);
   for (const auto& dataset : datasets) check_fields(run, options, loaded.model, *dataset);

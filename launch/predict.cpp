@@ -63,7 +63,7 @@ Shape predict_here(const PredictOptions& options, CommandContext& context) {
   if (request.input.rank() > 0) load.batch = request.input.size(0);
   const Computing computing = computing_of(context);
   const Mesh mesh = make_inference_mesh(parallel, document, load, context);
-  const LoadedModel loaded = load_model(options.model, mesh, {.dtype = parameter_type(computing.precision), .device = computing.device});
+  const LoadedModel loaded = load_model(options.model, mesh, {.dtype = computing.precision, .device = computing.device});
   const Recording off(false);
   const ModelDescription description = read_model_description(loaded.description);
   const Model& model = loaded.model;

@@ -25,7 +25,7 @@ struct Computing {
   Device device{};
   Computing(DType precision_of, Device on = {}) : precision(precision_of), device(on) {}  // NOLINT: numbers alone mean on the host
 };
-/// The number type of the parameters of a model that computes in `precision`: bf16 is for activations alone.
+/// The number type of fields, parameters and losses of a model that computes in `precision`: bf16 is for what lies between.
 inline DType parameter_type(DType precision) { return precision == DType::bf16 ? DType::f32 : precision; }
 
 /// What a call needs besides its inputs; passed by value.

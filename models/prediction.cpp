@@ -143,7 +143,7 @@ void check_input(const Model& model, const Tensor& x) {
 /// Fields <-> the model's numbers; without a problem they are these already.
 class Conversion {
  public:
-  Conversion(const Model& model, const Problem* problem, DType precision) : problem_(problem), dims_(model->num_dims()), precision_(precision) {}
+  Conversion(const Model& model, const Problem* problem, DType precision) : problem_(problem), dims_(model->num_dims()), precision_(parameter_type(precision)) {}
   Tensor input(const Tensor& x) const { return in_precision(problem_ == nullptr ? x : normalize(x, problem_->input, dims_)); }
   Tensor label(const Tensor& x) const { return in_precision(problem_ == nullptr ? x : normalize(x, problem_->output, dims_)); }
   Tensor output(const Tensor& y, DType dtype) const {

@@ -17,7 +17,7 @@ void roll_out(const Model& model, const Prepared& prepared, Fields fields, const
     throw ConfigError(concat("roll-out: the model has ", in, " input and ", out, " output channels, so its output does not determine its next ",
                              "input; ask for one step"));
   }
-  const Tensor lead_time = fields.time.defined() ? cast(fields.time, pass.precision) : Tensor{};
+  const Tensor lead_time = fields.time.defined() ? cast(fields.time, parameter_type(pass.precision)) : Tensor{};
   for (std::size_t step = 0; step < fractions.size(); ++step) {
     if (lead_time.defined()) fields.time = affine(lead_time, fractions[step]);
     const Tensor output = model(fields, prepared, pass);

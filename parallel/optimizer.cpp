@@ -116,6 +116,7 @@ AdamW::AdamW(const ParameterList& parameters, const AdamWOptions& options, std::
       gradients_(parameters.gradients()) {
   if (weight_decays_.size() > AdamWStep::kMostGroups) throw ConfigError(concat("adamw: ", weight_decays_.size(), " groups; it takes ", AdamWStep::kMostGroups));
   values_ = view::slice(parameters.values(), 0, 0, gradients_.numel());
+  if (parameters.rounded().defined()) rounded_ = view::slice(parameters.rounded(), 0, 0, gradients_.numel());
   std::int64_t size = 0;
   std::map<std::int64_t, std::int64_t> moments_of;  // place of a share's moments, by its begin
   for (const FlatBucket& bucket : shares_.buckets()) {
@@ -189,7 +190,8 @@ void AdamW::send(const AdamWStep& numbers) {
 void AdamW::apply(const Tensor& norm) {
   launch("adamw", values_, [&](auto device, auto type) {
     using T = decltype(type);
-    const AdamWBuffers<T> buffers{values_.data<T>(), gradients_.data<T>(), first_.data<T>(), second_.data<T>()};
+    const AdamWBuffers<T> buffers{values_.data<T>(), gradients_.data<T>(), first_.data<T>(), second_.data<T>(),
+                                  rounded_.defined() ? rounded_.data<bf16>() : nullptr};
     const auto* shared = reinterpret_cast<const AdamWStep*>(numbers_.data<double>());
     if (options_.rule == AdamWRule::neuralop) {
       neuralop_adamw(device, shared, blocks_in(blocks_), norm.data<double>(), buffers);
@@ -206,8 +208,9 @@ void AdamW::gather_values() const {
   for (const FlatBucket& bucket : shares_.buckets()) {
     if (!shares_.is_shared_out(bucket)) continue;
     const Range own = shares_.own(bucket);
-    mesh.comm(bucket.axes).all_gather(view::slice(values_, 0, own.first, own.last), view::slice(values_, 0, bucket.begin(), bucket.end()),
-                                      bucket.counts());
+    const auto whole = [&](const Tensor& flat) { return view::slice(flat, 0, bucket.begin(), bucket.end()); };
+    mesh.comm(bucket.axes).all_gather(view::slice(values_, 0, own.first, own.last), whole(values_), bucket.counts());
+    if (rounded_.defined()) copy_into(whole(rounded_), whole(values_));
   }
 }
 

@@ -94,6 +94,7 @@ class AdamW {
   // Own parts of the trained pieces, in visiting order, with their places in the moments' buffers.
   std::vector<NamedPiece> first_moments_, second_moments_;
   Tensor values_, gradients_;        // flat, trained elements
+  Tensor rounded_;                   // the values in bf16, where the model computes with them
   Tensor first_, second_;            // moments of this rank's shares, one after the other
 };
 

@@ -9,6 +9,8 @@
 
 #include "runtime/autograd/tape.h"
 #include "runtime/error.h"
+#include "runtime/kernels/wide.h"
+#include "runtime/tensor/copy.h"
 #include "runtime/tensor/create.h"
 #include "runtime/tensor/view.h"
 
@@ -84,12 +86,19 @@ void ParameterList::zero_gradients() const {
   if (gradients_.defined()) set_zero(gradients_);
 }
 
+void ParameterList::round_values() const {
+  if (rounded_.defined()) copy_into(rounded_, values_);
+}
+
 /// Collects what a visit reaches, orders it, and lays it out.
 class Materializer {
  public:
-  Materializer(const Visit& visit, DType dtype, Device device) : dtype_(dtype), device_(device) {
-    if (dtype != DType::f32 && dtype != DType::f64) {
+  Materializer(const Visit& visit, DType dtype, Device device) : dtype_(wide(dtype)), rounds_(dtype == DType::bf16), device_(device) {
+    if (dtype_ != DType::f32 && dtype_ != DType::f64) {
       throw ConfigError(concat("parameters: kept in f32 or f64, not in ", name_of(dtype), "; choose training.precision accordingly"));
+    }
+    if (rounds_ && device.kind == Device::Kind::cpu) {
+      throw ConfigError("parameters: bf16 is computed on CUDA devices alone; choose training.precision f32 or f64, or another device");
     }
     ParameterVisitor visitor;
     visitor.parameter = [this](const std::string& path, Parameter& parameter) { collect(path, parameter); };
@@ -126,6 +135,7 @@ class Materializer {
     }
     list_.values_ = zeros({size}, dtype_, device_);
     if (use == Use::training) list_.gradients_ = zeros({trained}, dtype_, device_);
+    if (rounds_) list_.rounded_ = zeros({size}, DType::bf16, device_);
     for (Found& found : found_) place(found);
     for (const Found& found : found_) list_.pieces_.insert(list_.pieces_.end(), found.entry.pieces.begin(), found.entry.pieces.end());
     put_in_place(list_.pieces_, [](const NamedPiece& piece) { return piece.piece.place; });
@@ -193,6 +203,7 @@ class Materializer {
     entry.value = window(list_.values_);
     if (trained) entry.value = leaf(entry.value, window(list_.gradients_));
     found.parameter->value = entry.value;
+    if (rounds_ && entry.numbers == Numbers::real) found.parameter->rounded = window(list_.rounded_).with_node(entry.value.node());
     for (NamedPiece& piece : entry.pieces) {
       piece.offset = entry.offset + reals_in({piece.piece.offset}, entry.numbers);
       piece.size = reals_in({owned_size(piece.piece)}, entry.numbers);
@@ -202,6 +213,7 @@ class Materializer {
   }
 
   DType dtype_;
+  bool rounds_;
   Device device_;
   std::vector<Found> found_;
   std::set<std::string> names_;
@@ -215,6 +227,7 @@ ParameterList materialize(const Visit& visit, DType dtype, Use use, std::optiona
   ParameterList parameters = materializer.lay_out(use);
   if (key) {
     for (const NamedPiece& piece : parameters.pieces()) initialize(piece, *key);
+    parameters.round_values();
   }
   return parameters;
 }

@@ -57,8 +57,11 @@ struct Parameter {
   AxisSet replicated = AxisSet::all();  // axes over which ranks hold the same: its gradient is summed over them
   bool prepared = false;  // read by prepare() alone, so its gradient is final last: kept apart, it delays no other gradient's sum
   Tensor value;           // a tape leaf in training, c64 or c128 if its pieces are complex; undefined before materialize()
+  Tensor rounded{};       // the value in bf16, with the value's place on the tape; undefined unless materialized so
 
   bool defined() const { return value.defined(); }
+  /// What to compute with beside activations of this type: the value itself, or for bf16 its copy. Gradients go to the value either way.
+  const Tensor& in(DType activations) const { return activations == DType::bf16 ? rounded : value; }
 };
 
 /// The common case: one piece that is the whole tensor, the same on every rank.
@@ -119,6 +122,9 @@ class ParameterList {
   const std::vector<NamedBuffer>& buffers() const { return buffers_; }
   const Tensor& values() const { return values_; }        // (n,)
   const Tensor& gradients() const { return gradients_; }  // (m,): the trained first m elements; undefined when not training
+  const Tensor& rounded() const { return rounded_; }      // (n,): the values in bf16; undefined unless materialized so
+  /// Brings rounded() up to date where it exists. Whoever writes values calls it; the optimiser keeps it up to date by itself.
+  void round_values() const;
   /// All named pieces in the order of the reference's state dict: visiting order, and Piece::place.
   const std::vector<NamedPiece>& pieces() const { return pieces_; }
   void zero_gradients() const;
@@ -128,14 +134,14 @@ class ParameterList {
   std::vector<Entry> entries_;
   std::vector<NamedPiece> pieces_;
   std::vector<NamedBuffer> buffers_;
-  Tensor values_, gradients_;
+  Tensor values_, gradients_, rounded_;
 };
 
 enum class Use { inference, training };
 using Visit = std::function<void(const ParameterVisitor&)>;
 
-/// Gives every parameter that `visit` reaches its memory in `dtype`, on the device, and its initial values from `key` (by global element
-/// and name); without a key they are 0, for a caller who reads them from a file. For training they become tape leaves; pieces that match a
+/// Gives every parameter that `visit` reaches its memory in `dtype` (bf16: in f32, with rounded copies), on the device, and its initial values
+/// from `key` (by global element and name); without a key they are 0, for a caller who reads them from a file. For training they become tape leaves; pieces that match a
 /// pattern of `frozen` ("encoder.*") are not trained. Throws ConfigError for a pattern that matches nothing.
 ParameterList materialize(const Visit& visit, DType dtype, Use use, std::optional<RandomKey> key,
                           const std::vector<std::string>& frozen = {}, Device device = {});

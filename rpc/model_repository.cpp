@@ -71,7 +71,7 @@ std::vector<ServedModel> load_repository(const fs::path& repository, const Compu
   for (const fs::path& folder : model_folders(repository)) {
     const std::string name = folder.filename().string();
     try {
-      models.push_back(serve_model(name, load_model(folder, mesh, {.dtype = parameter_type(computing.precision), .device = computing.device}), computing, mesh));
+      models.push_back(serve_model(name, load_model(folder, mesh, {.dtype = computing.precision, .device = computing.device}), computing, mesh));
     } catch (const Error& error) {
       throw CheckpointError(concat("model \"", name, "\" of ", repository.string(), ": ", error.what()));
     }

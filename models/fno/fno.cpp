@@ -72,7 +72,7 @@ Parts Fno::parts_of(const Fields& fields, DType precision) const {
     throw ShapeError(concat(type_, ": the time is ", fields.time.defined() ? to_string(fields.time.shape()) : "missing",
                             "; norm ada_in needs one lead time for each of the ", input.size(0), " samples"));
   }
-  return for_each_part(split(input), [&](const Tensor& part) { return cast(part, precision); });
+  return cast_parts(split(input), parameter_type(precision));
 }
 
 std::vector<double> Fno::total_scaling() const {
@@ -108,9 +108,9 @@ FieldPlace Fno::place_of(const Fields& fields) const {
 
 Tensor Fno::call(const Fields& fields, const Prepared&, const Pass& pass, std::vector<Tensor>* hidden) const {
   const Parts input = parts_of(fields, pass.precision);
-  const Tensor time = uses_time() ? cast(fields.time, pass.precision) : Tensor{};
+  const Tensor time = uses_time() ? cast(fields.time, parameter_type(pass.precision)) : Tensor{};
   const FieldPlace place = place_of(fields);
-  Parts x = lifting_(config_.positional_embedding ? with_grid(input, place) : input, place, pass);
+  Parts x = lifting_(cast_parts(config_.positional_embedding ? with_grid(input, place) : input, pass.precision), place, pass);
   note(hidden, x);
   x = for_each_part(x, [&](const Tensor& part) { return padding_.pad(part, place); });
   FieldPlace inside = place.of(padding_.padded(place.extents()));
@@ -118,13 +118,13 @@ Tensor Fno::call(const Fields& fields, const Prepared&, const Pass& pass, std::v
     if (pass.recompute == Recompute::none) {
       x = blocks_(index, x, inside, time, pass);
     } else {
-      x = split(recompute([this, index, x, inside, time, pass] { return joined(blocks_(index, x, inside, time, pass)); }));
+      x = cast_parts(split(recompute([this, index, x, inside, time, pass] { return joined(blocks_(index, x, inside, time, pass)); })), pass.precision);
     }
     inside = inside.of(blocks_.scaled(index, inside.extents()));
     note(hidden, x);
   }
   x = for_each_part(x, [&](const Tensor& part) { return padding_.unpad(part, place, total_scaling()); });
-  x = projection_(x, place, pass);
+  x = cast_parts(projection_(x, place, pass), parameter_type(pass.precision));
   if (config_.complex_data) return joined(x);
   if (!fields.pixel_mask.defined()) return x[0];
   Tensor mask = fields.pixel_mask;
@@ -133,7 +133,7 @@ Tensor Fno::call(const Fields& fields, const Prepared&, const Pass& pass, std::v
     shape[0] = mask.size(0);
     mask = reshape(mask, shape);
   }
-  return where(mask, cast(fields.label, pass.precision), x[0]);
+  return where(mask, cast(fields.label, x[0].dtype()), x[0]);
 }
 
 ConfigValue Fno::config() const {

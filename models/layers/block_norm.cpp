@@ -19,17 +19,17 @@ Tensor normalised(const Tensor& x, const FieldPlace& place, std::int64_t groups,
   const std::int64_t batch = x.size(0), channels = x.size(1);
   std::int64_t numbers = channels / groups;
   for (int dim = 2; dim < x.rank(); ++dim) numbers *= x.size(dim);
-  const Tensor grouped = reshape(x, {batch, groups, numbers});
+  const Tensor grouped = reshape(cast(x, parameter_type(x.dtype())), {batch, groups, numbers});
   const double share = 1.0 / (place.points() * static_cast<double>(channels / groups));
   const auto mean_of = [&](const Tensor& y) {
     return affine(all_reduce_sum(place.mesh(), Axis::domain_y | Axis::domain_x, sum(y, {2})), share);
   };
   const Tensor distance = grouped - mean_of(grouped);
   const Tensor normal = reshape(distance / power(affine(mean_of(distance * distance), 1.0, kEps), 0.5), x.shape());
-  if (!scale.defined()) return normal;
+  if (!scale.defined()) return cast(normal, x.dtype());
   Shape shape = per_channel(x.rank(), channels);
   if (scale.rank() == 2) shape[0] = batch;
-  return normal * reshape(scale, shape) + reshape(shift, shape);
+  return cast(normal * reshape(scale, shape) + reshape(shift, shape), x.dtype());
 }
 
 }  // namespace

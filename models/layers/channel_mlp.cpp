@@ -41,7 +41,7 @@ Tensor mix_channels(const Tensor& x, const Tensor& weight, const Tensor& bias, c
 PointwiseLinear::PointwiseLinear(std::int64_t in, std::int64_t out)
     : weight(whole_parameter({out, in, 1}, torch_init(in))), bias(whole_parameter({out}, torch_init(in))) {}
 
-Tensor PointwiseLinear::operator()(const Tensor& x, const Ending& ending) const { return mix_channels(x, weight.value, bias.value, ending); }
+Tensor PointwiseLinear::operator()(const Tensor& x, const Ending& ending) const { return mix_channels(x, weight.in(x.dtype()), bias.in(x.dtype()), ending); }
 
 PointwiseLinear::PointwiseLinear(std::int64_t in, std::int64_t out, SplitAlong along, Range own, const Mesh& mesh)
     : weight(split_parameter({out, in, 1}, along == SplitAlong::rows ? 0 : 1, own, torch_init(in), mesh)),
@@ -64,7 +64,7 @@ ChannelMlp::ChannelMlp(std::int64_t in, std::int64_t hidden, std::int64_t out, N
 Tensor ChannelMlp::operator()(const Tensor& x, const FieldPlace& place, const Pass& pass, const Ending& ending) const {
   if (is_shared_out()) {
     const Tensor hidden = fcs.front()(x, {.activation = non_linearity});
-    const Tensor addend = mix_channels(hidden, fcs.back().weight.value, added_once(mesh, fcs.back().bias.value), {});
+    const Tensor addend = mix_channels(hidden, fcs.back().weight.in(x.dtype()), added_once(mesh, fcs.back().bias.in(x.dtype())), {});
     return ended(all_reduce_sum(mesh, Axis::tensor, addend), ending);
   }
   const bool drops = dropout > 0.0 && pass.mode == Mode::train;

@@ -27,9 +27,17 @@ inline Parts sum_of(const Parts& a, const Parts& b) {
   return result;
 }
 
-/// The parts of a field, and the field of its parts.
+inline Parts cast_parts(const Parts& x, DType dtype) {
+  return for_each_part(x, [dtype](const Tensor& part) { return cast(part, dtype); });
+}
+
+/// The parts of a field, and the field of its parts. Complex numbers of bf16 do not exist: their parts are joined in f32.
 inline Parts split(const Tensor& x) { return is_complex(x.dtype()) ? Parts{real(x), imag(x)} : Parts{x}; }
-inline Tensor joined(const Parts& x) { return x.size() == 2 ? complex(x[0], x[1]) : x[0]; }
+inline Tensor joined(const Parts& x) {
+  if (x.size() == 1) return x[0];
+  const DType part = parameter_type(x[0].dtype());
+  return complex(cast(x[0], part), cast(x[1], part));
+}
 
 /// A module for real fields; or two of them, which stand for its action on a complex field: neuraloperator's ComplexValued.
 template <class Module>

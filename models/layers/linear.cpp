@@ -15,6 +15,6 @@ Linear::Linear(std::int64_t in, std::int64_t out, Bias with, double deviation, S
   bias = along == SplitAlong::rows ? split_parameter({out}, 0, own, zero, mesh) : whole_parameter({out}, zero);
 }
 
-Tensor Linear::operator()(const Tensor& x) const { return linear(x, weight.value, bias_value()); }
+Tensor Linear::operator()(const Tensor& x) const { return linear(x, weight.in(x.dtype()), bias_in(x.dtype())); }
 
 }  // namespace trident

@@ -22,8 +22,8 @@ struct Linear {
   Linear(std::int64_t in, std::int64_t out, Bias with, double deviation, SplitAlong along, Range own, const Mesh& mesh);
   /// (..., in) -> (..., out)
   Tensor operator()(const Tensor& x) const;
-  /// Undefined if there is none.
-  Tensor bias_value() const { return bias ? bias->value : Tensor{}; }
+  /// What to add to activations of this type; undefined if there is no bias.
+  Tensor bias_in(DType activations) const { return bias ? bias->in(activations) : Tensor{}; }
 
   static void visit(auto& self, auto& v) {
     v("weight", self.weight);

@@ -9,7 +9,8 @@ Mlp::Mlp(std::int64_t width, std::int64_t hidden, Range own, Activation activati
       mesh(mesh) {}
 
 Tensor Mlp::operator()(const Tensor& x) const {
-  return mlp(x, up.weight.value, up.bias_value(), down.weight.value, added_once(mesh, down.bias_value()), activation);
+  const DType numbers = x.dtype();
+  return mlp(x, up.weight.in(numbers), up.bias_in(numbers), down.weight.in(numbers), added_once(mesh, down.bias_in(numbers)), activation);
 }
 
 }  // namespace trident

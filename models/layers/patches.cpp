@@ -35,10 +35,11 @@ PatchEmbedding::PatchEmbedding(std::int64_t channels, std::int64_t width, std::i
       weight(whole_parameter({width, channels, patch, patch}, Init::normal(deviation))),
       bias(whole_parameter({width}, Init::constant(0.0))) {}
 
-Tensor PatchEmbedding::operator()(const Tensor& fields) const {
-  // In f64: where fields are nearly constant the norm behind it enlarges the rounding of this sum, which then is the largest error of the
-  // whole model. It is one product in a hundred.
-  const auto wide = [](const Tensor& x) { return cast(x, DType::f64); };
+Tensor PatchEmbedding::operator()(const Tensor& fields, DType precision) const {
+  // In the next wider type: where fields are nearly constant the norm behind it enlarges the rounding of this sum, which then is the largest
+  // error of the whole model. It is one product in a hundred.
+  const DType wider = precision == DType::bf16 ? DType::f32 : DType::f64;
+  const auto wide = [wider](const Tensor& x) { return cast(x, wider); };
   return cast(linear(wide(patchify(fields, patch)), wide(reshape(weight.value, {weight.shape[0], -1})), wide(bias.value)), fields.dtype());
 }
 

@@ -15,7 +15,8 @@ struct PatchEmbedding {
   Parameter bias;      // (width,)
 
   PatchEmbedding(std::int64_t channels, std::int64_t width, std::int64_t patch, double deviation);
-  Tensor operator()(const Tensor& fields) const;
+  /// `precision`: of the model, which takes the tokens in the fields' own type nevertheless.
+  Tensor operator()(const Tensor& fields, DType precision) const;
 
   static void visit(auto& self, auto& v) { v("projection.weight", self.weight), v("projection.bias", self.bias); }
 };

@@ -5,6 +5,7 @@
 #include <complex>
 #include <numbers>
 
+#include "models/module.h"
 #include "runtime/error.h"
 #include "runtime/ops/elementwise.h"
 #include "runtime/ops/matmul.h"
@@ -122,21 +123,21 @@ Tensor resample(const Tensor& x, const std::vector<std::int64_t>& extents) {
     throw ShapeError(concat("resample: x ", to_string(x.shape()), " has ", dims, " space dimensions, ", extents.size(),
                             " extents are given; expected 1 to 3 of both"));
   }
+  Tensor y = cast(x, parameter_type(x.dtype()));  // weights of bf16 would not add up to 1
   if (dims == 3) {
-    ComplexPair y{x, {}};
+    ComplexPair pair{y, {}};
     for (int dim = 2; dim < 5; ++dim) {
       const std::int64_t rows = extents[static_cast<std::size_t>(dim - 2)], columns = x.size(dim);
-      y = along(y, dim, dim == 4 ? half_fourier_weights(rows, columns) : fourier_weights(rows, columns));
+      pair = along(pair, dim, dim == 4 ? half_fourier_weights(rows, columns) : fourier_weights(rows, columns));
     }
-    return y.re;
+    return cast(pair.re, x.dtype());
   }
-  Tensor y = x;
   for (int dim = 2; dim < x.rank(); ++dim) {
     const std::int64_t rows = extents[static_cast<std::size_t>(dim - 2)], columns = x.size(dim);
     const Matrix<double> weights = dims == 1 ? linear_weights(rows, columns) : cubic_weights(rows, columns);
-    y = along(y, dim, tensor_of(rows, columns, weights.values, x));
+    y = along(y, dim, tensor_of(rows, columns, weights.values, y));
   }
-  return y;
+  return cast(y, x.dtype());
 }
 
 }  // namespace trident

@@ -44,10 +44,11 @@ ConvNextBlock::ConvNextBlock(std::int64_t width, Conditioning conditioning, doub
       mesh(mesh) {}
 
 Tensor ConvNextBlock::operator()(const Tensor& x, const WindowLevel& level, const Tensor& time) const {
+  const DType numbers = x.dtype();
   const Tensor wide = exchange(mesh, level.halo, x);
-  const Tensor mixed = norm(depthwise_conv(wide, conv_weight.value, conv_bias.value, level.padding), time);
-  const Tensor addend = mlp(mixed, up.weight.value, up.bias_value(), down.weight.value, added_once(mesh, down.bias_value()));
-  return x + all_reduce_sum(mesh, Axis::tensor, addend) * scale.value;
+  const Tensor mixed = norm(depthwise_conv(wide, conv_weight.in(numbers), conv_bias.in(numbers), level.padding), time);
+  const Tensor addend = mlp(mixed, up.weight.in(numbers), up.bias_in(numbers), down.weight.in(numbers), added_once(mesh, down.bias_in(numbers)));
+  return x + all_reduce_sum(mesh, Axis::tensor, addend) * scale.in(numbers);
 }
 
 double ConvNextBlock::flops(std::int64_t tokens) const {
@@ -85,10 +86,11 @@ ResNetBlock::ResNetBlock(std::int64_t width, const Mesh& mesh, double deviation)
       mesh(mesh) {}
 
 Tensor ResNetBlock::operator()(const Tensor& x, const WindowLevel& level, Mode mode) const {
+  const DType numbers = x.dtype();
   const Tensor fields = as_fields(exchange(mesh, level.halo, x));
-  const Tensor first = leaky_relu(norm1(conv2d(fields, conv1_weight.value, conv1_bias.value, level.padding), mode));
+  const Tensor first = leaky_relu(norm1(conv2d(fields, conv1_weight.in(numbers), conv1_bias.in(numbers), level.padding), mode));
   const Tensor wide = level.halo.is_identity() ? first : as_fields(exchange(mesh, level.halo, as_tokens(first)));
-  const Tensor second = norm2(conv2d(wide, conv2_weight.value, conv2_bias.value, level.padding), mode);
+  const Tensor second = norm2(conv2d(wide, conv2_weight.in(numbers), conv2_bias.in(numbers), level.padding), mode);
   return as_tokens(second) + x;
 }
 

@@ -63,11 +63,11 @@ SkipConnection::SkipConnection(SkipKind kind, std::int64_t channels, int dims, s
 Tensor SkipConnection::operator()(const Tensor& x, const FieldPlace& place) const {
   switch (kind_) {
     case SkipKind::linear:
-      return mix_channels(x, weight_->value, {}, {});
+      return mix_channels(x, weight_->in(x.dtype()), {}, {});
     case SkipKind::soft_gating:
-      return x * weight_->value;
+      return x * weight_->in(x.dtype());
     case SkipKind::convolution:
-      return convolve(x, place, weight_->value);
+      return convolve(x, place, weight_->in(x.dtype()));
     case SkipKind::identity:
       break;
   }
@@ -75,12 +75,12 @@ Tensor SkipConnection::operator()(const Tensor& x, const FieldPlace& place) cons
 }
 
 Tensor SkipConnection::add_to(const Tensor& branch, const Tensor& x, const FieldPlace& place, std::optional<NonLinearity> activation) const {
-  if (kind_ == SkipKind::linear) return mix_channels(x, weight_->value, {}, {.addend = branch, .activation = activation});
+  if (kind_ == SkipKind::linear) return mix_channels(x, weight_->in(x.dtype()), {}, {.addend = branch, .activation = activation});
   return activate(branch + (*this)(x, place), activation);
 }
 
 Ending SkipConnection::ending(const Tensor& x, const FieldPlace& place, std::optional<NonLinearity> activation) const {
-  if (kind_ == SkipKind::soft_gating) return {.addend = x, .gate = weight_->value, .activation = activation};
+  if (kind_ == SkipKind::soft_gating) return {.addend = x, .gate = weight_->in(x.dtype()), .activation = activation};
   return {.addend = (*this)(x, place), .activation = activation};
 }
 

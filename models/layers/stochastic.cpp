@@ -55,7 +55,7 @@ Tensor drop_path_factor(std::int64_t batch, double probability, const Pass& pass
     const bool dropped = uniform(key, static_cast<std::uint64_t>(pass.first_sample + sample)) < probability;
     factors[static_cast<std::size_t>(sample)] = dropped ? 0.0 : 1.0 / (1.0 - probability);
   }
-  const Tensor result = empty({batch, 1}, pass.precision, device);
+  const Tensor result = empty({batch, 1}, parameter_type(pass.precision), device);
   copy_into(result, from_values<double>({batch, 1}, factors));
   return result;
 }

@@ -123,13 +123,13 @@ Tensor WindowAttention::bias_table(const Tensor& offsets, Heads heads) const {
   const std::vector<std::int64_t> counts = part_sizes(width_ / head_size_, mesh_.size(Axis::tensor));
   const Tensor& own = bias_down_.weight.value;
   const Tensor down = heads == Heads::own ? own : all_gather(mesh_, Axis::tensor, own, counts);
-  const Tensor table = mlp(offsets, wide(bias_up_.weight.value), wide(bias_up_.bias_value()), wide(down), {}, Activation::relu);
+  const Tensor table = mlp(offsets, wide(bias_up_.weight.value), wide(bias_up_.bias->value), wide(down), {}, Activation::relu);
   return cast(affine(sigmoid(table), kBiasBound, -kBiasBound / 2.0), dtype());
 }
 
 Tensor WindowAttention::attend(const Tensor& tokens, const WindowLevel& level, const WindowPart& part, const Tensor& position_bias,
                                const Pass& pass) const {
-  const Tensor qkv = linear(tokens, qkv_weight_.value, qkv_bias_ ? qkv_bias_->value : Tensor{});
+  const Tensor qkv = linear(tokens, qkv_weight_.in(tokens.dtype()), qkv_bias_ ? qkv_bias_->in(tokens.dtype()) : Tensor{});
   const WindowGrid grid{.window = windows_.window,
                         .roll = windows_.shift > 0 ? level.roll : 0,
                         .mask_shift = windows_.shift,
@@ -163,7 +163,7 @@ Tensor WindowAttention::operator()(const Tensor& tokens, const WindowLevel& leve
     }
   }
   for (Exchange& results : leaving) add(std::move(results).finish());
-  return linear(attended, output_.weight.value, added_once(mesh_, output_.bias_value()));
+  return linear(attended, output_.weight.in(tokens.dtype()), added_once(mesh_, output_.bias_in(tokens.dtype())));
 }
 
 double WindowAttention::flops(std::int64_t rows, std::int64_t columns) const {

@@ -101,7 +101,7 @@ Tensor MgTfno::call(const Fields& fields, const Prepared&, const Pass& pass, std
   const PatchGrid grid(config_.patching(), fields.patches ? fields.ny : fields.input.size(2), fields.patches ? fields.nx : fields.input.size(3));
   const Range units = fields.patches ? fields.patches->units : Range{0, fields.input.size(0) * grid.patches()};
   const auto indices = multigrid_windows(grid, units);
-  const Tensor windows = windows_of(fields, grid, indices, pass.precision);
+  const Tensor windows = windows_of(fields, grid, indices, parameter_type(pass.precision));
   Pass of_units = pass;  // random numbers belong to units, whichever rank computes them
   of_units.first_sample = pass.first_sample * grid.patches() + units.first;
   const Tensor patches = without_padding(on_windows(with_coordinates(windows, grid, *indices), of_units, hidden), grid);

@@ -256,13 +256,13 @@ std::vector<ScotLevel> Scot::levels_of(std::int64_t batch, const Tensor& time, c
 }
 
 Tensor Scot::embed(const Tensor& input, const ScotLevel& level) const {
-  Tensor tokens = embeddings_.norm(embeddings_.patches(input), level.time);
+  Tensor tokens = embeddings_.norm(embeddings_.patches(input, level.pass.precision), level.time);
   if (embeddings_.position) {
     const Tensor grid = reshape(embeddings_.position->value, {1, config_.grid(), config_.grid(), config_.embed_dim});
     const GridBox& own = level.tokens->own;
     tokens = tokens + slice(slice(grid, 1, own.rows.first, own.rows.last), 2, own.columns.first, own.columns.last);
   }
-  return drop_elements(tokens, config_.hidden_dropout_prob, level.pass, "embeddings", *level.tokens);
+  return drop_elements(cast(tokens, level.pass.precision), config_.hidden_dropout_prob, level.pass, "embeddings", *level.tokens);
 }
 
 Tensor Scot::run_blocks(const std::vector<ScotBlock>& blocks, const Tensor& tokens, const ScotLevel& level, const Prepared& prepared) const {
@@ -306,18 +306,19 @@ Tensor Scot::decode(const std::vector<Tensor>& skips, const std::vector<ScotLeve
   return tokens;
 }
 
-Tensor Scot::masked(const Tensor& output, const Fields& fields, DType precision) const {
+Tensor Scot::masked(const Tensor& output, const Fields& fields) const {
   if (!fields.pixel_mask.defined()) return output;
   const Tensor& mask = fields.pixel_mask;
   const Tensor broadcast = mask.rank() == 2 ? reshape(mask, {mask.size(0), mask.size(1), 1, 1}) : mask;
-  return where(broadcast, cast(fields.label, precision), output);
+  return where(broadcast, cast(fields.label, output.dtype()), output);
 }
 
 Tensor Scot::call(const Fields& fields, const Prepared& prepared, const Pass& pass, std::vector<Tensor>* hidden) const {
   const std::int64_t points = points_of(fields), batch = fields.input.size(0);
   check(fields);
-  const Tensor input = resampled(cast(fields.input, pass.precision), points, config_.image_size);
-  const Tensor time = config_.use_conditioning ? reshape(cast(fields.time, pass.precision), {batch}) : Tensor{};
+  const DType outside = parameter_type(pass.precision);  // of fields, and of what norms are conditioned on
+  const Tensor input = resampled(cast(fields.input, outside), points, config_.image_size);
+  const Tensor time = config_.use_conditioning ? reshape(cast(fields.time, outside), {batch}) : Tensor{};
   const std::vector<ScotLevel> levels = levels_of(batch, time, pass);
 
   const Tensor embedded = embed(input, levels.front());
@@ -326,13 +327,13 @@ Tensor Scot::call(const Fields& fields, const Prepared& prepared, const Pass& pa
   for (std::size_t i = 0; i < skips.size(); ++i) {
     for (const ResidualBlock& block : residual_blocks_[i]) skips[i] = block(skips[i], *levels[i].tokens, levels[i].time, pass);
   }
-  Tensor output = recovery_(decode(skips, levels, prepared, hidden), *levels.front().tokens);
+  Tensor output = recovery_(cast(decode(skips, levels, prepared, hidden), outside), *levels.front().tokens);
   if (hidden != nullptr) {
     hidden->push_back(embedded);
     hidden->insert(hidden->end(), encoded.begin(), encoded.end());
   }
   if (config_.learn_residual) output = output + slice(input, 1, 0, std::min(config_.num_channels, config_.num_out_channels));
-  return masked(resampled(output, config_.image_size, points), fields, pass.precision);
+  return masked(resampled(output, config_.image_size, points), fields);
 }
 
 LossDescription Scot::loss() const {

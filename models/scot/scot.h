@@ -103,7 +103,7 @@ class Scot final : public ModelInterface {
   /// Points per side of the whole field, of which this rank holds its part. Throws ShapeError for fields that are not the model's.
   std::int64_t points_of(const Fields& fields) const;
   void check(const Fields& fields) const;
-  Tensor masked(const Tensor& output, const Fields& fields, DType precision) const;
+  Tensor masked(const Tensor& output, const Fields& fields) const;
   /// Fields of which this rank holds its part, with another number of points per side.
   Tensor resampled(const Tensor& fields, std::int64_t points, std::int64_t new_points) const;
   std::vector<GridBox> planes_in_parts(std::int64_t planes, std::int64_t points) const;

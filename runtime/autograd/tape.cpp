@@ -18,6 +18,14 @@ namespace {
 std::atomic<std::uint64_t> next_number = 1;  // of the process, so that a tape may run backward on another thread than recorded it
 thread_local bool recording = true;
 
+/// x, or a copy of it in another number type.
+Tensor converted(const Tensor& x, DType dtype) {
+  if (x.dtype() == dtype) return x;
+  const Tensor y = empty(x.shape(), dtype, x.device());
+  copy_into(y, x);
+  return y;
+}
+
 struct Newest {
   bool operator()(const std::shared_ptr<Node>& a, const std::shared_ptr<Node>& b) const { return a->number < b->number; }
 };
@@ -100,8 +108,8 @@ class Run {
   void arrive(const std::shared_ptr<Node>& node, Tensor dy) {
     if (node->leaf && !collects_) {
       if (!dy.defined()) return;
-      if (!node->gradient.defined()) node->gradient = zeros(dy.shape(), dy.dtype(), dy.device());
-      add_into(node->gradient, dy);
+      if (!node->gradient.defined()) node->gradient = zeros(dy.shape(), node->dtype, dy.device());
+      add_into(node->gradient, converted(dy, node->dtype));
       return;
     }
     if (collects_ && node->leaf && !stops_.contains(node.get())) return;
@@ -175,6 +183,7 @@ Tensor leaf(const Tensor& value, Tensor gradient) {
   node->name = "leaf";
   node->number = next_number++;
   node->leaf = true;
+  node->dtype = value.dtype();
   node->gradient = std::move(gradient);
   return value.with_node(std::move(node));
 }

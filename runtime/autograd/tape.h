@@ -40,12 +40,13 @@ struct Node {
   Backward backward;
   std::function<Tensor()> block;  // set instead of `backward`: run again, and the tape of that run goes backward in the node's place
   bool leaf = false;
-  Tensor gradient;  // leaves only: what backward adds to
+  DType dtype = DType::f32;  // leaves only: of their gradient, whatever type its addends come in
+  Tensor gradient;           // leaves only: what backward adds to
 
   ~Node();  // releases long chains without recursion
 };
 
-/// Makes `value` a leaf whose gradient is added into `gradient` (same shape, zeroed by the caller; allocated if undefined).
+/// Makes `value` a leaf whose gradient is added into `gradient` (same shape and type, zeroed by the caller; allocated if undefined).
 Tensor leaf(const Tensor& value, Tensor gradient = {});
 /// The gradient collected by a leaf; undefined if none has arrived.
 Tensor gradient_of(const Tensor& leaf);

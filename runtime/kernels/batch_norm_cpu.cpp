@@ -15,7 +15,7 @@ void for_each_plane(const NormChannels& extents, std::int64_t channel, Plane&& p
 }  // namespace
 
 template <class T>
-void channel_sums(Cpu, const NormChannels& extents, const T* x, const T* center, double* sums) {
+void channel_sums(Cpu, const NormChannels& extents, const T* x, const Wide<T>* center, double* sums) {
 #pragma omp parallel for schedule(static) if (extents.batch * extents.channels * extents.points > kGrain)
   for (std::int64_t channel = 0; channel < extents.channels; ++channel) {
     double total = 0;
@@ -50,7 +50,8 @@ void batch_norm(Cpu, const NormChannels& extents, const ChannelNorm<T>& norm, co
 }
 
 template <class T>
-void batch_norm_gradient_sums(Cpu, const NormChannels& extents, const ChannelNorm<T>& norm, const T* x, const T* dy, T* dweight, T* dbias) {
+void batch_norm_gradient_sums(Cpu, const NormChannels& extents, const ChannelNorm<T>& norm, const T* x, const T* dy,
+                              Wide<T>* dweight, Wide<T>* dbias) {
 #pragma omp parallel for schedule(static) if (extents.batch * extents.channels * extents.points > kGrain)
   for (std::int64_t channel = 0; channel < extents.channels; ++channel) {
     const T center = norm.mean[channel], rstd = T(1) / std::sqrt(norm.variance[channel] + static_cast<T>(norm.eps));
@@ -68,8 +69,8 @@ void batch_norm_gradient_sums(Cpu, const NormChannels& extents, const ChannelNor
 }
 
 template <class T>
-void batch_norm_gradient(Cpu, const NormChannels& extents, const ChannelNorm<T>& norm, const T* mean_along, const T* mean_slope, const T* x,
-                         const T* dy, T* dx) {
+void batch_norm_gradient(Cpu, const NormChannels& extents, const ChannelNorm<T>& norm, const Wide<T>* mean_along, const Wide<T>* mean_slope,
+                         const T* x, const T* dy, T* dx) {
   const std::int64_t planes = extents.batch * extents.channels;
 #pragma omp parallel for schedule(static) if (planes * extents.points > kGrain)
   for (std::int64_t plane = 0; plane < planes; ++plane) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "runtime/kernels/dispatch.h"
+#include "runtime/kernels/wide.h"
 
 namespace trident {
 
@@ -18,14 +19,14 @@ struct MixOperands {
   const T* addend = nullptr;  // (batch, out, points)
   const T* gate = nullptr;    // (out,): what the addend is multiplied by
 };
-/// Where gradients go; null where not wanted.
+/// Where gradients go; null where not wanted. Those of parameters are f32 beside bf16.
 template <class T>
 struct MixGradients {
   T* x = nullptr;
-  T* weight = nullptr;
-  T* bias = nullptr;
+  Wide<T>* weight = nullptr;
+  Wide<T>* bias = nullptr;
   T* addend = nullptr;
-  T* gate = nullptr;
+  Wide<T>* gate = nullptr;
 };
 
 /// y (batch, out, points) = gelu(weight x + bias + gate addend); `slope` receives the GELU's derivatives unless null: with the value at hand they

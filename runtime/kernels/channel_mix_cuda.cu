@@ -21,18 +21,18 @@ struct MixEnd {
   MixOperands<T> from;
   T *slope, *y;
 
-  __device__ void operator()(std::int64_t sample, std::int64_t channel, std::int64_t point, T value) const {
+  __device__ void operator()(std::int64_t sample, std::int64_t channel, std::int64_t point, Wide<T> value) const {
     const std::int64_t place = (sample * size.out + channel) * size.points + point;
-    if (from.bias != nullptr) value += from.bias[channel];
-    if (from.addend != nullptr) value += (from.gate != nullptr ? from.gate[channel] : T(1)) * from.addend[place];
+    if (from.bias != nullptr) value += cuda::compute(from.bias[channel]);
+    if (from.addend != nullptr) value += (from.gate != nullptr ? cuda::compute(from.gate[channel]) : Wide<T>(1)) * cuda::compute(from.addend[place]);
     if (!size.gelu) {
-      y[place] = value;
+      y[place] = cuda::stored<T>(value);
     } else if (slope == nullptr) {
-      y[place] = cuda::activate<Activation::gelu>(value);
+      y[place] = cuda::stored<T>(cuda::activate<Activation::gelu>(value));
     } else {
-      T derivative = 1;
-      y[place] = cuda::activate_backward<Activation::gelu>(value, derivative);
-      slope[place] = derivative;
+      Wide<T> derivative = 1;
+      y[place] = cuda::stored<T>(cuda::activate_backward<Activation::gelu>(value, derivative));
+      slope[place] = cuda::stored<T>(derivative);
     }
   }
 };
@@ -44,26 +44,26 @@ struct Spans {
 
 /// The sums over a span of the gradient before the GELU, and of it times the addend; on the way it and the addend's gradient are written.
 template <class T>
-__global__ void slope_kernel(Spans spans, const T* dy, const T* slope, const T* addend, const T* gate, T* gradient, T* d_addend, T* bias_parts,
-                             T* gate_parts) {
+__global__ void slope_kernel(Spans spans, const T* dy, const T* slope, const T* addend, const T* gate, T* gradient, T* d_addend,
+                             Wide<T>* bias_parts, Wide<T>* gate_parts) {
   const std::int64_t part = blockIdx.x % (spans.batch * spans.per_sample), channel = blockIdx.x / (spans.batch * spans.per_sample);
   const std::int64_t sample = part / spans.per_sample, first = part % spans.per_sample * kPoints;
   const std::int64_t row = (sample * spans.channels + channel) * spans.points, last = min(first + kPoints, spans.points);
-  T sum = 0, gated = 0;
+  Wide<T> sum = 0, gated = 0;
   for (std::int64_t point = first + threadIdx.x; point < last; point += kThreads) {
-    T value = dy[row + point];
-    if (slope != nullptr) value *= slope[row + point];
-    if (gradient != nullptr) gradient[row + point] = value;
+    Wide<T> value = cuda::compute(dy[row + point]);
+    if (slope != nullptr) value *= cuda::compute(slope[row + point]);
+    if (gradient != nullptr) gradient[row + point] = cuda::stored<T>(value);
     sum += value;
-    if (gate_parts != nullptr) gated += value * addend[row + point];
-    if (d_addend != nullptr) d_addend[row + point] = (gate == nullptr ? T(1) : gate[channel]) * value;
+    if (gate_parts != nullptr) gated += value * cuda::compute(addend[row + point]);
+    if (d_addend != nullptr) d_addend[row + point] = cuda::stored<T>((gate == nullptr ? Wide<T>(1) : cuda::compute(gate[channel])) * value);
   }
   if (bias_parts != nullptr) {
-    const T total = cuda::block_sum<kThreads>(sum);
+    const Wide<T> total = cuda::block_sum<kThreads>(sum);
     if (threadIdx.x == 0) bias_parts[part * spans.channels + channel] = total;
   }
   if (gate_parts != nullptr) {
-    const T total = cuda::block_sum<kThreads>(gated);
+    const Wide<T> total = cuda::block_sum<kThreads>(gated);
     if (threadIdx.x == 0) gate_parts[part * spans.channels + channel] = total;
   }
 }
@@ -98,16 +98,16 @@ class Numbers {
 
 /// dW = sum over samples and points of slope x^T: spans side by side, then their sums in order.
 template <class T>
-void weight_gradient(Cuda cuda, const MixSize& size, const T* slope, const T* x, T* gradient) {
+void weight_gradient(Cuda cuda, const MixSize& size, const T* slope, const T* x, Wide<T>* gradient) {
   // Few, long spans where there are many points, so that partial sums stay small beside the fields.
   const std::int64_t span = std::max(kPoints, (size.batch * size.points / 512 + kPoints - 1) / kPoints * kPoints);
   const std::int64_t per_sample = (size.points + span - 1) / span, parts = size.batch * per_sample;
-  const Numbers<T> partial(cuda, parts * size.out * size.in);
+  const Numbers<Wide<T>> partial(cuda, parts * size.out * size.in);
   cuda::tiled_product(cuda, {.batch = parts, .m = size.out, .n = size.in, .k = size.points, .a_batch = size.out * size.points, .a_m = size.points,
                              .a_k = 1, .b_batch = size.in * size.points, .b_k = 1, .b_n = size.points, .parts = std::max<std::int64_t>(per_sample, 1),
                              .part_k = span},
-                      slope, x, StoreRows<T>{partial.data(), size.out, size.in});
-  add_parts(cuda, size.out * size.in, parts, partial.data(), gradient);
+                      slope, x, StoreRows<Wide<T>>{partial.data(), size.out, size.in});
+  add_parts<Wide<T>>(cuda, size.out * size.in, parts, partial.data(), gradient);
 }
 
 }  // namespace
@@ -124,14 +124,14 @@ void mix_backward(Cuda cuda, const MixSize& size, const MixOperands<T>& from, co
   const Spans spans{size.batch, size.out, size.points, (size.points + kPoints - 1) / kPoints};
   const std::int64_t parts = spans.batch * spans.per_sample;
   const Numbers<T> held(cuda, size.gelu ? size.batch * size.out * size.points : 0);
-  const Numbers<T> bias(cuda, to.bias != nullptr ? parts * size.out : 0), gate(cuda, to.gate != nullptr ? parts * size.out : 0);
+  const Numbers<Wide<T>> bias(cuda, to.bias != nullptr ? parts * size.out : 0), gate(cuda, to.gate != nullptr ? parts * size.out : 0);
   const bool passes = size.gelu || to.bias != nullptr || to.gate != nullptr || to.addend != nullptr;
   if (passes && parts * size.out > 0) {
     cuda::launch_kernel(slope_kernel<T>, dim3(static_cast<unsigned>(parts * size.out)), dim3(kThreads), 0, cuda, spans, dy,
                   size.gelu ? slope : static_cast<const T*>(nullptr), from.addend, from.gate, held.data(), to.addend, bias.data(), gate.data());
   }
-  if (to.bias != nullptr) add_parts(cuda, size.out, parts, static_cast<const T*>(bias.data()), to.bias);
-  if (to.gate != nullptr) add_parts(cuda, size.out, parts, static_cast<const T*>(gate.data()), to.gate);
+  if (to.bias != nullptr) add_parts(cuda, size.out, parts, static_cast<const Wide<T>*>(bias.data()), to.bias);
+  if (to.gate != nullptr) add_parts(cuda, size.out, parts, static_cast<const Wide<T>*>(gate.data()), to.gate);
   const T* gradient = size.gelu ? held.data() : dy;
   if (to.x != nullptr) {
     cuda::tiled_product(cuda, {.batch = size.batch, .m = size.in, .n = size.points, .k = size.out, .a_m = 1, .a_k = size.in,
@@ -146,5 +146,6 @@ void mix_backward(Cuda cuda, const MixSize& size, const MixOperands<T>& from, co
   template void mix_backward<T>(Cuda, const MixSize&, const MixOperands<T>&, const T*, const T*, const MixGradients<T>&);
 TRIDENT_CHANNEL_MIX(float)
 TRIDENT_CHANNEL_MIX(double)
+TRIDENT_CHANNEL_MIX(bf16)
 
 }  // namespace trident

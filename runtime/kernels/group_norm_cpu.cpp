@@ -18,7 +18,7 @@ T affine_of(const T* values, const GroupExtents& e, std::int64_t plane, T withou
 }  // namespace
 
 template <class T>
-void group_norm(Cpu, const GroupExtents& e, double eps, GroupAffine<T> affine, const T* x, T* y, T* mean, T* rstd) {
+void group_norm(Cpu, const GroupExtents& e, double eps, GroupAffine<T> affine, const T* x, T* y, Wide<T>* mean, Wide<T>* rstd) {
   const std::int64_t count = e.channels * e.points;
 #pragma omp parallel for schedule(static) if (planes_of(e) * e.points > kGrain)
   for (std::int64_t group = 0; group < e.batch * e.groups; ++group) {
@@ -46,7 +46,8 @@ void group_norm(Cpu, const GroupExtents& e, double eps, GroupAffine<T> affine, c
 }
 
 template <class T>
-void group_norm_gradient(Cpu, const GroupExtents& e, GroupAffine<T> affine, const T* x, const T* mean, const T* rstd, const T* dy,
+void group_norm_gradient(Cpu, const GroupExtents& e, GroupAffine<T> affine, const T* x, const Wide<T>* mean, const Wide<T>* rstd,
+                         const T* dy,
                          GroupGradients<T> to) {
   const std::int64_t planes = planes_of(e);
   std::vector<double> slopes(static_cast<std::size_t>(planes)), alongs(static_cast<std::size_t>(planes));  // sums of dy, and of dy normalised(x)

@@ -18,37 +18,41 @@ __device__ __forceinline__ T affine_of(const T* values, const GroupExtents& e, s
 
 /// A group of a sample per block.
 template <class T>
-__global__ void group_norm_kernel(GroupExtents e, double eps, GroupAffine<T> affine, const T* x, T* y, T* mean, T* rstd) {
+__global__ void group_norm_kernel(GroupExtents e, double eps, GroupAffine<T> affine, const T* x, T* y, Wide<T>* mean, Wide<T>* rstd) {
+  using W = Wide<T>;
   const std::int64_t group = blockIdx.x, count = e.channels * e.points;
   const T* from = x + group * count;
   double total = 0, squares = 0;
-  for (std::int64_t i = threadIdx.x; i < count; i += kThreads) total += static_cast<double>(from[i]);
+  for (std::int64_t i = threadIdx.x; i < count; i += kThreads) total += static_cast<double>(compute(from[i]));
   const double center = block_sum<kThreads>(total) / static_cast<double>(count);
   for (std::int64_t i = threadIdx.x; i < count; i += kThreads) {
-    const double distance = static_cast<double>(from[i]) - center;
+    const double distance = static_cast<double>(compute(from[i])) - center;
     squares += distance * distance;
   }
-  const T inverse = static_cast<T>(1.0 / sqrt(block_sum<kThreads>(squares) / static_cast<double>(count) + eps)), middle = static_cast<T>(center);
+  const W inverse = static_cast<W>(1.0 / sqrt(block_sum<kThreads>(squares) / static_cast<double>(count) + eps)), middle = static_cast<W>(center);
   if (threadIdx.x == 0) {
     mean[group] = middle;
     rstd[group] = inverse;
   }
   for (std::int64_t i = threadIdx.x; i < count; i += kThreads) {
     const std::int64_t plane = group * e.channels + i / e.points;
-    y[group * count + i] = (from[i] - middle) * (inverse * affine_of(affine.scale, e, plane, T(1))) + affine_of(affine.shift, e, plane, T(0));
+    const W gain = inverse * affine_of(affine.scale, e, plane, W(1));
+    y[group * count + i] = stored<T>((compute(from[i]) - middle) * gain + affine_of(affine.shift, e, plane, W(0)));
   }
 }
 
 /// A plane per block: the sums of dy, and of dy times the normalised x.
 template <class T>
-__global__ void plane_sums_kernel(GroupExtents e, const T* x, const T* mean, const T* rstd, const T* dy, double* slopes, double* alongs) {
+__global__ void plane_sums_kernel(GroupExtents e, const T* x, const Wide<T>* mean, const Wide<T>* rstd, const T* dy, double* slopes,
+                                  double* alongs) {
   const std::int64_t plane = blockIdx.x, group = plane / e.channels;
   const T *source = x + plane * e.points, *slope = dy + plane * e.points;
-  const T middle = mean[group], gain = rstd[group];
+  const Wide<T> middle = mean[group], gain = rstd[group];
   double total = 0, along = 0;
   for (std::int64_t i = threadIdx.x; i < e.points; i += kThreads) {
-    total += static_cast<double>(slope[i]);
-    along += static_cast<double>(slope[i] * ((source[i] - middle) * gain));
+    const Wide<T> value = compute(slope[i]);
+    total += static_cast<double>(value);
+    along += static_cast<double>(value * ((compute(source[i]) - middle) * gain));
   }
   total = block_sum<kThreads>(total);
   along = block_sum<kThreads>(along);
@@ -71,21 +75,22 @@ __global__ void affine_gradient_kernel(GroupExtents e, std::int64_t owners, cons
 }
 
 template <class T>
-__global__ void input_gradient_kernel(GroupExtents e, GroupAffine<T> affine, const T* x, const T* mean, const T* rstd, const T* dy,
-                                      const double* slopes, const double* alongs, T* dx) {
+__global__ void input_gradient_kernel(GroupExtents e, GroupAffine<T> affine, const T* x, const Wide<T>* mean, const Wide<T>* rstd,
+                                      const T* dy, const double* slopes, const double* alongs, T* dx) {
+  using W = Wide<T>;
   const std::int64_t group = blockIdx.x, first = group * e.channels;
   double total = 0, along = 0;
   for (std::int64_t plane = first; plane < first + e.channels; ++plane) {
-    const double gain = static_cast<double>(affine_of(affine.scale, e, plane, T(1)));
+    const double gain = static_cast<double>(affine_of(affine.scale, e, plane, W(1)));
     total += gain * slopes[plane];
     along += gain * alongs[plane];
   }
   const double count = static_cast<double>(e.channels * e.points);
-  const T mean_slope = static_cast<T>(total / count), mean_along = static_cast<T>(along / count), middle = mean[group], inverse = rstd[group];
+  const W mean_slope = static_cast<W>(total / count), mean_along = static_cast<W>(along / count), middle = mean[group], inverse = rstd[group];
   for (std::int64_t i = threadIdx.x; i < e.channels * e.points; i += kThreads) {
     const std::int64_t at = first * e.points + i;
-    const T gain = affine_of(affine.scale, e, first + i / e.points, T(1));
-    dx[at] = inverse * (gain * dy[at] - mean_slope - (x[at] - middle) * inverse * mean_along);
+    const W gain = affine_of(affine.scale, e, first + i / e.points, W(1));
+    dx[at] = stored<T>(inverse * (gain * compute(dy[at]) - mean_slope - (compute(x[at]) - middle) * inverse * mean_along));
   }
 }
 
@@ -94,29 +99,30 @@ dim3 blocks(std::int64_t count) { return dim3(static_cast<unsigned>(count)); }
 }  // namespace
 
 template <class T>
-void group_norm(Cuda device, const GroupExtents& e, double eps, GroupAffine<T> affine, const T* x, T* y, T* mean, T* rstd) {
+void group_norm(Cuda device, const GroupExtents& e, double eps, GroupAffine<T> affine, const T* x, T* y, Wide<T>* mean, Wide<T>* rstd) {
   launch_kernel(group_norm_kernel<T>, blocks(e.batch * e.groups), dim3(kThreads), 0, device, e, eps, affine, x, y, mean, rstd);
 }
 
 template <class T>
-void group_norm_gradient(Cuda device, const GroupExtents& e, GroupAffine<T> affine, const T* x, const T* mean, const T* rstd, const T* dy,
-                         GroupGradients<T> to) {
+void group_norm_gradient(Cuda device, const GroupExtents& e, GroupAffine<T> affine, const T* x, const Wide<T>* mean, const Wide<T>* rstd,
+                         const T* dy, GroupGradients<T> to) {
   const std::int64_t width = e.groups * e.channels, planes = e.batch * width, owners = e.per_sample ? planes : width;
   const Block memory = workspace(device, static_cast<std::size_t>(2 * planes) * sizeof(double));
   double *slopes = static_cast<double*>(memory.data()), *alongs = slopes + planes;
   launch_kernel(plane_sums_kernel<T>, blocks(planes), dim3(kThreads), 0, device, e, x, mean, rstd, dy, slopes, alongs);
   if (to.scale != nullptr || to.shift != nullptr) {
-    launch_kernel(affine_gradient_kernel<T>, blocks(divided_up<std::int64_t>(owners, kThreads)), dim3(kThreads), 0, device, e, owners, slopes, alongs,
+    launch_kernel(affine_gradient_kernel<Wide<T>>, blocks(divided_up<std::int64_t>(owners, kThreads)), dim3(kThreads), 0, device, e, owners, slopes, alongs,
                   to.scale, to.shift);
   }
   if (to.x == nullptr) return;
   launch_kernel(input_gradient_kernel<T>, blocks(e.batch * e.groups), dim3(kThreads), 0, device, e, affine, x, mean, rstd, dy, slopes, alongs, to.x);
 }
 
-#define TRIDENT_GROUP_NORM(T)                                                                        \
-  template void group_norm(Cuda, const GroupExtents&, double, GroupAffine<T>, const T*, T*, T*, T*); \
-  template void group_norm_gradient(Cuda, const GroupExtents&, GroupAffine<T>, const T*, const T*, const T*, const T*, GroupGradients<T>);
+#define TRIDENT_GROUP_NORM(T)                                                                                       \
+  template void group_norm<T>(Cuda, const GroupExtents&, double, GroupAffine<T>, const T*, T*, Wide<T>*, Wide<T>*); \
+  template void group_norm_gradient<T>(Cuda, const GroupExtents&, GroupAffine<T>, const T*, const Wide<T>*, const Wide<T>*, const T*, GroupGradients<T>);
 TRIDENT_GROUP_NORM(float)
 TRIDENT_GROUP_NORM(double)
+TRIDENT_GROUP_NORM(bf16)
 
 }  // namespace trident

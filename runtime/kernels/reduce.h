@@ -3,6 +3,7 @@
 #pragma once
 
 #include "runtime/kernels/dispatch.h"
+#include "runtime/kernels/wide.h"
 
 namespace trident {
 
@@ -15,9 +16,9 @@ struct SumExtents {
 /// Numbers of f64 workspace that the sum needs.
 std::int64_t sum_workspace(const SumExtents& extents);
 template <class T>
-void sum_middle(Cpu, const SumExtents&, const T* x, double* workspace, T* y);
+void sum_middle(Cpu, const SumExtents&, const T* x, double* workspace, Wide<T>* y);
 template <class T>
-void sum_middle(Cuda, const SumExtents&, const T* x, double* workspace, T* y);
+void sum_middle(Cuda, const SumExtents&, const T* x, double* workspace, Wide<T>* y);
 
 /// Fields (batch, channel, point) and the groups of channels whose errors are added.
 struct ErrorExtents {

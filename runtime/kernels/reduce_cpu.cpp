@@ -106,7 +106,7 @@ std::int64_t sum_workspace(const SumExtents& extents) {
 }
 
 template <class T>
-void sum_middle(Cpu, const SumExtents& extents, const T* x, double* workspace, T* y) {
+void sum_middle(Cpu, const SumExtents& extents, const T* x, double* workspace, Wide<T>* y) {
   if (extents.count == 0) {
     std::fill(y, y + extents.outer * extents.inner, T(0));
   } else if (extents.inner == 1) {

@@ -14,7 +14,7 @@ constexpr std::int64_t kThreadRows = 64;  // rows that a thread adds up
 
 template <class T>
 __device__ __forceinline__ double wide(T x) {
-  return static_cast<double>(x);
+  return static_cast<double>(cuda::compute(x));
 }
 
 /// The sum of value(i) for i in [0, count): each thread's in ascending order, then the threads'.
@@ -53,15 +53,15 @@ __global__ void __launch_bounds__(kThreads) sum_run_blocks(std::int64_t tasks, s
 }
 
 template <class T>
-void sum_runs(Cuda cuda, const SumExtents& extents, const T* x, double* workspace, T* y) {
+void sum_runs(Cuda cuda, const SumExtents& extents, const T* x, double* workspace, Wide<T>* y) {
   constexpr std::int64_t kShort = 1024;
   const unsigned grid = cuda::strided_grid(extents.outer, kThreads / cuda::kWarp);
   if (extents.count <= kShort) {
-    return cuda::launch_kernel(sum_by_warps<T, T>, grid, kThreads, 0, cuda, extents.outer, extents.count, x, y);
+    return cuda::launch_kernel(sum_by_warps<T, Wide<T>>, grid, kThreads, 0, cuda, extents.outer, extents.count, x, y);
   }
   const std::int64_t blocks = cuda::divided_up(extents.count, kBlock), tasks = extents.outer * blocks;
   cuda::launch_kernel(sum_run_blocks<T>, cuda::strided_grid(tasks, 1), kThreads, 0, cuda, tasks, blocks, extents.count, x, workspace);
-  cuda::launch_kernel(sum_by_warps<double, T>, grid, kThreads, 0, cuda, extents.outer, blocks, workspace, y);
+  cuda::launch_kernel(sum_by_warps<double, Wide<T>>, grid, kThreads, 0, cuda, extents.outer, blocks, workspace, y);
 }
 
 // ---- rows added to one another ----
@@ -109,14 +109,14 @@ __global__ void __launch_bounds__(kThreads) add_row_blocks(RowBlocks size, const
 }
 
 template <class T>
-void sum_rows(Cuda cuda, const SumExtents& extents, const T* x, double* workspace, T* y) {
+void sum_rows(Cuda cuda, const SumExtents& extents, const T* x, double* workspace, Wide<T>* y) {
   RowBlocks size{extents.outer, extents.count, extents.inner, 1, 0, 0, 0};
   while (size.columns < kThreads && size.columns < extents.inner) size.columns *= 2;
   size.rows = kThreadRows * (kThreads / size.columns);
   size.blocks = cuda::divided_up(size.count, size.rows);
   size.column_blocks = cuda::divided_up(size.inner, static_cast<std::int64_t>(size.columns));
   cuda::launch_kernel(sum_row_blocks<T>, cuda::strided_grid(size.outer * size.blocks * size.column_blocks, 1), kThreads, 0, cuda, size, x, workspace);
-  cuda::launch_kernel(add_row_blocks<T>, cuda::strided_grid(size.outer * size.inner, kThreads), kThreads, 0, cuda, size, workspace, y);
+  cuda::launch_kernel(add_row_blocks<Wide<T>>, cuda::strided_grid(size.outer * size.inner, kThreads), kThreads, 0, cuda, size, workspace, y);
 }
 
 // ---- errors ----
@@ -197,7 +197,7 @@ __global__ void set_true(bool* finite) { *finite = true; }
 }  // namespace
 
 template <class T>
-void sum_middle(Cuda cuda, const SumExtents& extents, const T* x, double* workspace, T* y) {
+void sum_middle(Cuda cuda, const SumExtents& extents, const T* x, double* workspace, Wide<T>* y) {
   if (extents.inner > 1) return sum_rows(cuda, extents, x, workspace, y);
   sum_runs(cuda, extents, x, workspace, y);
 }
@@ -230,5 +230,6 @@ void all_finite(Cuda cuda, std::int64_t count, const T* x, bool* finite) {
   template void all_finite(Cuda, std::int64_t, const T*, bool*);
 TRIDENT_REDUCE(float)
 TRIDENT_REDUCE(double)
+template void sum_middle(Cuda, const SumExtents&, const bf16*, double*, float*);
 
 }  // namespace trident

@@ -47,21 +47,22 @@ void check(const Tensor& x, const Tensor& weight, const MixEnding& ending) {
 std::vector<Tensor> mix_gradients(const Saved& saved, const Shape& gate_shape, const Shape& bias_shape, const Tensor& gradient, Wanted wanted) {
   const Tensor dy = packed(gradient);
   std::vector<Tensor> result(5);
-  const auto make = [&](std::size_t index, const Shape& shape) {
-    if (wanted[index]) result[index] = empty(shape, dy.dtype(), dy.device());
+  const auto make = [&](std::size_t index, const Shape& shape, DType dtype) {
+    if (wanted[index]) result[index] = empty(shape, dtype, dy.device());
   };
-  make(0, saved.x.shape());
-  make(1, saved.weight.shape());
-  make(2, bias_shape);
-  make(4, gate_shape);
+  make(0, saved.x.shape(), dy.dtype());
+  make(1, saved.weight.shape(), wide(dy.dtype()));
+  make(2, bias_shape, wide(dy.dtype()));
+  make(4, gate_shape, wide(dy.dtype()));
   const bool same = !saved.size.gelu && !saved.gate.defined();
   if (same && wanted[3]) result[3] = dy;
-  if (!same) make(3, dy.shape());
-  launch("channel_mix", dy, [&](auto device, auto number) {
+  if (!same) make(3, dy.shape(), dy.dtype());
+  launch_activations("channel_mix", dy, [&](auto device, auto number) {
     using T = decltype(number);
+    using W = Wide<T>;
     mix_backward<T>(device, saved.size, operands_of<T>(saved), data_or_null<T>(saved.slope), dy.data<T>(),
-                    {data_or_null<T>(result[0]), data_or_null<T>(result[1]), data_or_null<T>(result[2]), same ? nullptr : data_or_null<T>(result[3]),
-                     data_or_null<T>(result[4])});
+                    {data_or_null<T>(result[0]), data_or_null<W>(result[1]), data_or_null<W>(result[2]), same ? nullptr : data_or_null<T>(result[3]),
+                     data_or_null<W>(result[4])});
   });
   return result;
 }
@@ -86,7 +87,7 @@ Tensor channel_mix(const Tensor& x, const Tensor& weight, const MixEnding& endin
               .slope = recorded && ending.gelu ? empty(shape, x.dtype(), x.device()) : Tensor{}};
   for (int dim = 2; dim < x.rank(); ++dim) saved.size.points *= x.size(dim);
   const Tensor y = empty(shape, x.dtype(), x.device());
-  launch("channel_mix", x, [&](auto device, auto number) {
+  launch_activations("channel_mix", x, [&](auto device, auto number) {
     using T = decltype(number);
     mix_forward<T>(device, saved.size, operands_of<T>(saved), data_or_null<T>(saved.slope), y.data<T>());
   });

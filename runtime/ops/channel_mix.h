@@ -15,6 +15,7 @@ struct MixEnding {
 
 /// gelu(weight x + bias + gate * addend) at every point, in one pass: a convolution with a kernel of one point and what follows it in a
 /// Fourier block. x: (batch, in, space...); weight: (out, in) with any extents of 1 after them. Returns (batch, out, space...).
+/// The gradients of weight, bias and gate are f32 where these are bf16.
 Tensor channel_mix(const Tensor& x, const Tensor& weight, const MixEnding& ending = {});
 
 }  // namespace trident

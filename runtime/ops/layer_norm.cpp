@@ -10,10 +10,11 @@
 namespace trident {
 namespace {
 
-void require_type_of(const char* op, const Tensor& x, const char* name, const Tensor& other) {
-  if (other.dtype() != x.dtype()) {
-    throw ShapeError(concat(op, ": x is ", name_of(x.dtype()), " and ", name, " is ", name_of(other.dtype()), "; convert one with cast()"));
-  }
+/// `expected`: the number type that `other` has beside x.
+void require_type(const char* op, const Tensor& x, const char* name, const Tensor& other, DType expected) {
+  if (other.dtype() == expected) return;
+  throw ShapeError(concat(op, ": x is ", name_of(x.dtype()), " and takes a ", name, " of ", name_of(expected), ", got ", name_of(other.dtype()),
+                          "; convert it with cast()"));
 }
 
 NormRows rows_of(const Tensor& x, const Tensor& scale, const Tensor& shift, const Tensor& residual, const std::optional<SampleRows>& part) {
@@ -30,13 +31,9 @@ NormRows rows_of(const Tensor& x, const Tensor& scale, const Tensor& shift, cons
   if (residual.defined() && residual.shape() != x.shape()) {
     throw ShapeError(concat("layer_norm: residual ", to_string(residual.shape()), " is not of x's shape ", to_string(x.shape())));
   }
-  for (const auto& [name, tensor] : {std::pair{"scale", &scale}, {"shift", &shift}}) {
-    if (tensor->dtype() != wide(x.dtype())) {
-      throw ShapeError(concat("layer_norm: x is ", name_of(x.dtype()), " and takes a ", name, " of ", name_of(wide(x.dtype())), ", got ",
-                              name_of(tensor->dtype()), "; convert it with cast()"));
-    }
-  }
-  if (residual.defined()) require_type_of("layer_norm", x, "residual", residual);
+  require_type("layer_norm", x, "scale", scale, wide(x.dtype()));
+  require_type("layer_norm", x, "shift", shift, wide(x.dtype()));
+  if (residual.defined()) require_type("layer_norm", x, "residual", residual, x.dtype());
   std::int64_t rows = 1;
   for (int dim = 0; dim < x.rank() - 1; ++dim) rows *= x.size(dim);
   if (part && !plain) {
@@ -85,7 +82,8 @@ struct Channels {
 
   template <class T>
   ChannelNorm<T> norm() const {
-    return {mean.data<T>(), variance.data<T>(), weight.data<T>(), bias.data<T>(), eps};
+    using W = Wide<T>;
+    return {mean.data<W>(), variance.data<W>(), weight.data<W>(), bias.data<W>(), eps};
   }
 };
 
@@ -97,14 +95,14 @@ Channels channels_of(const char* op, const Tensor& x, const Tensor& weight, cons
       throw ShapeError(concat(op, ": ", name, " ", to_string(tensor->shape()), " does not fit the ", x.size(1), " channels of x ",
                               to_string(x.shape())));
     }
-    require_type_of(op, x, name, *tensor);
+    require_type(op, x, name, *tensor, wide(x.dtype()));
   }
   return {{x.size(0), x.size(1), x.size(2) * x.size(3)}, packed(x), packed(weight), packed(bias), packed(mean), packed(variance), eps};
 }
 
 Tensor normalised(const char* op, const Channels& channels) {
   const Tensor y = empty_like(channels.x);
-  launch(op, channels.x, [&](auto device, auto type) {
+  launch_activations(op, channels.x, [&](auto device, auto type) {
     using T = decltype(type);
     batch_norm(device, channels.extents, channels.norm<T>(), channels.x.data<T>(), y.data<T>());
   });
@@ -115,27 +113,27 @@ Tensor normalised(const char* op, const Channels& channels) {
 template <class Means>
 std::vector<Tensor> batch_norm_backward(const char* op, const Channels& channels, const Tensor& dy, Means means) {
   const Tensor from = packed(dy), dx = empty_like(from), dweight = empty_like(channels.weight), dbias = empty_like(channels.weight);
-  launch(op, from, [&](auto device, auto type) {
+  launch_activations(op, from, [&](auto device, auto type) {
     using T = decltype(type);
-    batch_norm_gradient_sums(device, channels.extents, channels.norm<T>(), channels.x.data<T>(), from.data<T>(), dweight.data<T>(),
-                             dbias.data<T>());
+    using W = Wide<T>;
+    batch_norm_gradient_sums<T>(device, channels.extents, channels.norm<T>(), channels.x.data<T>(), from.data<T>(), dweight.data<W>(),
+                                dbias.data<W>());
     const Tensor mean_along = means(dweight), mean_slope = means(dbias);
-    const auto data_of = [](const Tensor& x) { return x.defined() ? x.data<T>() : nullptr; };
-    batch_norm_gradient(device, channels.extents, channels.norm<T>(), data_of(mean_along), data_of(mean_slope), channels.x.data<T>(),
-                        from.data<T>(), dx.data<T>());
+    batch_norm_gradient<T>(device, channels.extents, channels.norm<T>(), data_or_null<W>(mean_along), data_or_null<W>(mean_slope),
+                           channels.x.data<T>(), from.data<T>(), dx.data<T>());
   });
   return {dx, dweight, dbias};
 }
 
-/// sums / count, in the number type of the batch.
+/// sums / count, in the number type of what belongs to channels.
 Tensor mean_of(const Tensor& sums, double count, DType dtype) { return cast(affine(sums, 1.0 / count), dtype); }
 
 /// Sums over the whole batch of every channel's x, or of its squared distance from a center.
 Tensor sums_over_batch(const NormChannels& extents, const Tensor& x, const Tensor& center, const SumOverBatch& sum) {
   const Tensor sums = empty({extents.channels}, DType::f64, x.device());
-  launch("batch_norm_train", x, [&](auto device, auto type) {
+  launch_activations("batch_norm_train", x, [&](auto device, auto type) {
     using T = decltype(type);
-    channel_sums(device, extents, x.data<T>(), center.defined() ? center.data<T>() : nullptr, sums.data<double>());
+    channel_sums<T>(device, extents, x.data<T>(), data_or_null<Wide<T>>(center), sums.data<double>());
   });
   if (sum) sum(sums);
   return sums;
@@ -145,11 +143,14 @@ BatchStatistics statistics_of(const Tensor& x, const SumOverBatch& sum) {
   const Recording off(false);
   const Tensor in = packed(x);
   const NormChannels extents{x.size(0), x.size(1), x.size(2) * x.size(3)};
-  const Tensor count = full({1}, static_cast<double>(extents.batch * extents.points), DType::f64, x.device());
-  if (sum) sum(count);
-  BatchStatistics result{.mean = {}, .variance = {}, .count = to_number(count)};
-  result.mean = mean_of(sums_over_batch(extents, in, {}, sum), result.count, x.dtype());
-  result.variance = mean_of(sums_over_batch(extents, in, result.mean, sum), result.count, x.dtype());
+  BatchStatistics result{.mean = {}, .variance = {}, .count = static_cast<double>(extents.batch * extents.points)};
+  if (sum) {
+    const Tensor count = full({1}, result.count, DType::f64, x.device());
+    sum(count);
+    result.count = to_number(count);
+  }
+  result.mean = mean_of(sums_over_batch(extents, in, {}, sum), result.count, wide(x.dtype()));
+  result.variance = mean_of(sums_over_batch(extents, in, result.mean, sum), result.count, wide(x.dtype()));
   return result;
 }
 

@@ -29,7 +29,7 @@ struct BatchStatistics {
 using SumOverBatch = std::function<void(const Tensor& sums)>;
 
 /// Batch normalisation of x (batch, channel, y, x) by its own statistics, which are handed out to be folded into running ones. weight, bias:
-/// (channel,). With `sum` x is a part of the batch, possibly empty: statistics and gradients are those of the whole.
+/// (channel,), f32 where x is bf16. With `sum` x is a part of the batch, possibly empty: statistics and gradients are those of the whole.
 Tensor batch_norm_train(const Tensor& x, const Tensor& weight, const Tensor& bias, double eps, BatchStatistics& statistics,
                         const SumOverBatch& sum = {});
 /// By given statistics.

@@ -20,20 +20,28 @@ Tensor sum_neighbours(const Tensor& x, int first, int last) {
     (dim < first ? extents.outer : dim < last ? extents.count : extents.inner) *= in.size(dim);
     if (dim >= first && dim < last) shape[dim] = 1;
   }
-  const Tensor y = empty(shape, in.dtype(), in.device());
+  const Tensor y = empty(shape, wide(in.dtype()), in.device());
   const Tensor workspace = empty({sum_workspace(extents)}, DType::f64, in.device());
-  launch("sum", in, [&](auto device, auto type) {
+  launch_activations("sum", in, [&](auto device, auto type) {
     using T = decltype(type);
-    sum_middle(device, extents, in.data<T>(), workspace.data<double>(), y.data<T>());
+    sum_middle<T>(device, extents, in.data<T>(), workspace.data<double>(), y.data<Wide<T>>());
   });
   return y;
+}
+
+/// y: the sums of x.
+Tensor recorded_sum(const Tensor& x, const Tensor& y) {
+  return record("sum", y, {x}, [shape = x.shape(), dtype = x.dtype()](const Tensor& dy, Wanted) {
+    const Tensor dx = view::broadcast_to(dy, shape);
+    return std::vector{is_complex(dtype) ? dx : cast(dx, dtype)};
+  });
 }
 
 }  // namespace
 
 Tensor sum(const Tensor& x) {
   const Tensor y = view::reshape(sum_neighbours(x, 0, x.rank()), {1});
-  return record("sum", y, {x}, [shape = x.shape()](const Tensor& dy, Wanted) { return std::vector{view::broadcast_to(dy, shape)}; });
+  return recorded_sum(x, y);
 }
 
 Tensor sum(const Tensor& x, const std::vector<int>& dims) {
@@ -51,7 +59,7 @@ Tensor sum(const Tensor& x, const std::vector<int>& dims) {
     y = sum_neighbours(y, first, last);
     last = first + 1;
   }
-  return record("sum", y, {x}, [shape = x.shape()](const Tensor& dy, Wanted) { return std::vector{view::broadcast_to(dy, shape)}; });
+  return recorded_sum(x, y);
 }
 
 Tensor mean(const Tensor& x, const std::vector<int>& dims) {

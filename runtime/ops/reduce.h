@@ -1,4 +1,4 @@
-/// Sums. Deterministic: the order of additions depends on the shape alone, not on the number of threads.
+/// Sums. Deterministic: the order of additions depends on the shape alone, not on the number of threads. Sums of bf16 are f32.
 #pragma once
 
 #include <vector>

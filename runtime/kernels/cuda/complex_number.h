@@ -6,6 +6,9 @@
 namespace trident::cuda {
 
 template <class T>
+__device__ __forceinline__ Complex<T> compute(Complex<T> x) { return x; }
+
+template <class T>
 __device__ __forceinline__ void multiply_add(T a, T b, T& sum) { sum += a * b; }
 template <class T>
 __device__ __forceinline__ void multiply_add(Complex<T> a, Complex<T> b, Complex<T>& sum) {

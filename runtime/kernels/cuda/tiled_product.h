@@ -1,4 +1,4 @@
-/// Products of many matrices with any strides, real or complex, with what follows applied to each number where it is computed.
+/// Products of many matrices with any strides, real (f32, f64, bf16 added up in f32) or complex, with what follows applied to each number where it is computed.
 ///
 /// A block computes a tile of the result: 256 threads of kTall x kWide numbers each, in registers. Slices of both matrices pass through shared
 /// memory; the next one is fetched while the current one is multiplied.
@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <type_traits>
 
 #include "runtime/kernels/cuda/complex_number.h"
 
@@ -22,33 +23,34 @@ struct TiledProduct {
 };
 
 /// Writes the numbers row-major.
-template <class Number>
+template <class T>
 struct StoreRows {
-  Number* c;
+  T* c;
   std::int64_t m, n;
-  __device__ void operator()(std::int64_t batch, std::int64_t row, std::int64_t column, Number value) const {
-    c[(batch * m + row) * n + column] = value;
+  __device__ void operator()(std::int64_t batch, std::int64_t row, std::int64_t column, Compute<T> value) const {
+    c[(batch * m + row) * n + column] = stored<T>(value);
   }
 };
 
 inline constexpr int kProductThreads = 256, kProductSide = 16;
 
-/// A tile of a matrix on its way to shared memory: kExtent numbers across by kDepth along the sum.
-template <class Number, int kExtent, int kDepth>
+/// A tile of a matrix on its way to shared memory: kExtent numbers across by kDepth along the sum, converted on the way.
+template <class T, int kExtent, int kDepth>
 struct TileFetch {
+  using Number = Compute<T>;
   static constexpr int kCount = kExtent * kDepth / kProductThreads;
   static constexpr int kStep = kExtent + 4;  // numbers between rows in shared memory: keeps vectors aligned, and writes off one bank
   Number held[kCount];
 
   /// `base` is the matrix's first number; the thread with consecutive places follows the matrix's dense direction.
-  __device__ void fetch(const Number* base, std::int64_t first, std::int64_t extent, std::int64_t stride, std::int64_t depth_first,
+  __device__ void fetch(const T* base, std::int64_t first, std::int64_t extent, std::int64_t stride, std::int64_t depth_first,
                         std::int64_t depth_end, std::int64_t depth_stride, bool along_depth, typename PartOf<Number>::type sign) {
 #pragma unroll
     for (int i = 0; i < kCount; ++i) {
       const int place = static_cast<int>(threadIdx.x) + i * kProductThreads;
       const int across = along_depth ? place / kDepth : place % kExtent, depth = along_depth ? place % kDepth : place / kExtent;
       const std::int64_t row = first + across, k = depth_first + depth;
-      held[i] = row < extent && k < depth_end ? with_sign(base[row * stride + k * depth_stride], sign) : Number{};
+      held[i] = row < extent && k < depth_end ? with_sign(compute(base[row * stride + k * depth_stride]), sign) : Number{};
     }
   }
 
@@ -62,12 +64,13 @@ struct TileFetch {
   }
 };
 
-template <class Number, int kTall, int kWide, int kDepth, class Ending>
-__global__ void __launch_bounds__(kProductThreads) tiled_product_kernel(TiledProduct size, const Number* a, const Number* b, Ending ending) {
+template <class A, class B, int kTall, int kWide, int kDepth, class Ending>
+__global__ void __launch_bounds__(kProductThreads) tiled_product_kernel(TiledProduct size, const A* a, const B* b, Ending ending) {
+  using Number = Compute<A>;
   using Part = typename PartOf<Number>::type;
   constexpr int kRows = kProductSide * kTall, kColumns = kProductSide * kWide;
-  using FetchA = TileFetch<Number, kRows, kDepth>;
-  using FetchB = TileFetch<Number, kColumns, kDepth>;
+  using FetchA = TileFetch<A, kRows, kDepth>;
+  using FetchB = TileFetch<B, kColumns, kDepth>;
   alignas(16) __shared__ Number a_tile[kDepth * FetchA::kStep];
   alignas(16) __shared__ Number b_tile[kDepth * FetchB::kStep];
 
@@ -120,32 +123,33 @@ __global__ void __launch_bounds__(kProductThreads) tiled_product_kernel(TiledPro
   }
 }
 
-template <class Number, int kTall, int kWide, int kDepth, class Ending>
-void launch_tiled_product(Cuda cuda, const TiledProduct& size, const Number* a, const Number* b, const Ending& ending) {
+template <int kTall, int kWide, int kDepth, class A, class B, class Ending>
+void launch_tiled_product(Cuda cuda, const TiledProduct& size, const A* a, const B* b, const Ending& ending) {
   constexpr std::int64_t kRows = kProductSide * kTall, kColumns = kProductSide * kWide;
   const std::int64_t tiles = (size.n + kColumns - 1) / kColumns * ((size.m + kRows - 1) / kRows) * size.batch;
-  launch_kernel(tiled_product_kernel<Number, kTall, kWide, kDepth, Ending>, dim3(static_cast<unsigned>(tiles)), dim3(kProductThreads), 0, cuda,
+  launch_kernel(tiled_product_kernel<A, B, kTall, kWide, kDepth, Ending>, dim3(static_cast<unsigned>(tiles)), dim3(kProductThreads), 0, cuda,
                 size, a, b, ending);
 }
 
 /// Hands every number of the product to `ending(batch, row, column, value)`. Tiles are chosen by the shape alone.
-template <class T, class Ending>
-void tiled_product(Cuda cuda, TiledProduct size, const T* a, const T* b, const Ending& ending) {
+template <class A, class B, class Ending>
+void tiled_product(Cuda cuda, TiledProduct size, const A* a, const B* b, const Ending& ending) {
+  static_assert(std::is_same_v<Compute<A>, Compute<B>>);
   if (size.batch == 0 || size.m == 0 || size.n == 0) return;
   if (size.part_k == 0) size.part_k = std::max<std::int64_t>(size.k, 1);
-  if (size.n <= 32) return launch_tiled_product<T, 8, 2, 16>(cuda, size, a, b, ending);
-  if (size.m > 64 && size.n <= 64) return launch_tiled_product<T, 8, 4, 16>(cuda, size, a, b, ending);
-  if (size.m > 64 && size.n <= 80) return launch_tiled_product<T, 8, 5, 16>(cuda, size, a, b, ending);
-  if (size.n <= 64) return launch_tiled_product<T, 4, 4, 16>(cuda, size, a, b, ending);
-  launch_tiled_product<T, 4, 8, 16>(cuda, size, a, b, ending);
+  if (size.n <= 32) return launch_tiled_product<8, 2, 16>(cuda, size, a, b, ending);
+  if (size.m > 64 && size.n <= 64) return launch_tiled_product<8, 4, 16>(cuda, size, a, b, ending);
+  if (size.m > 64 && size.n <= 80) return launch_tiled_product<8, 5, 16>(cuda, size, a, b, ending);
+  if (size.n <= 64) return launch_tiled_product<4, 4, 16>(cuda, size, a, b, ending);
+  launch_tiled_product<4, 8, 16>(cuda, size, a, b, ending);
 }
 template <class T, class Ending>
 void tiled_product(Cuda cuda, TiledProduct size, const Complex<T>* a, const Complex<T>* b, const Ending& ending) {
   if (size.batch == 0 || size.m == 0 || size.n == 0) return;
   if (size.part_k == 0) size.part_k = std::max<std::int64_t>(size.k, 1);
-  if (size.n <= 32) return launch_tiled_product<Complex<T>, 4, 2, 8>(cuda, size, a, b, ending);
-  if (size.n <= 48) return launch_tiled_product<Complex<T>, 4, 3, 16>(cuda, size, a, b, ending);
-  launch_tiled_product<Complex<T>, 4, 4, 8>(cuda, size, a, b, ending);
+  if (size.n <= 32) return launch_tiled_product<4, 2, 8>(cuda, size, a, b, ending);
+  if (size.n <= 48) return launch_tiled_product<4, 3, 16>(cuda, size, a, b, ending);
+  launch_tiled_product<4, 4, 8>(cuda, size, a, b, ending);
 }
 
 }  // namespace trident::cuda
