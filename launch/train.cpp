@@ -78,23 +78,23 @@ Setup prepare(const TrainOptions& options, CommandContext& context) {
 /// The model with its weights, in memory. `notes` receives what is to be said about them.
 Trainer make_trainer(const Setup& setup, std::vector<std::string>& notes) {
   const RunConfig& config = setup.run.config;
-  const DType dtype = parameter_type(dtype_of_precision(config.training.precision));
+  const DType precision = dtype_of_precision(config.training.precision);
   const RandomKey key = RandomKey(config.seed).fold("initial weights");
   notes = setup.choice.notes;
   const auto trainer = [&](const Model& model, ParameterList parameters) {
     const PhysicalUnits units = config.training.loss_units == Units::physical
-                                    ? PhysicalUnits(*setup.train, &Problem::output, model->num_dims(), dtype, setup.device)
+                                    ? PhysicalUnits(*setup.train, &Problem::output, model->num_dims(), parameter_type(precision), setup.device)
                                     : PhysicalUnits();
     return Trainer(model, std::move(parameters), config.training, config.parallel, {setup.total_steps, setup.steps_per_epoch}, config.seed,
                    setup.mesh, units);
   };
   if (!setup.choice.from) {
     const Model model = describe_model(setup.choice.config, setup.mesh);
-    ParameterList parameters = materialize(model, dtype, Use::training, key, config.training.freeze, setup.device);
+    ParameterList parameters = materialize(model, precision, Use::training, key, config.training.freeze, setup.device);
     return trainer(model, std::move(parameters));
   }
   LoadedModel loaded = load_model(*setup.choice.from, setup.mesh,
-                                  {.dtype = dtype,
+                                  {.dtype = precision,
                                    .use = Use::training,
                                    .fit = Fit::fine_tuning,
                                    .overrides = setup.choice.overrides,

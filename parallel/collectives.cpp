@@ -5,6 +5,7 @@
 
 #include "runtime/autograd/tape.h"
 #include "runtime/error.h"
+#include "runtime/kernels/wide.h"
 #include "runtime/tensor/copy.h"
 #include "runtime/tensor/create.h"
 
@@ -12,6 +13,14 @@ namespace trident {
 namespace {
 
 using Counts = std::vector<std::int64_t>;
+
+/// x, or a copy of it in another number type.
+Tensor in_type(const Tensor& x, DType dtype) {
+  if (x.dtype() == dtype) return x;
+  const Tensor y = empty(x.shape(), dtype, x.device());
+  copy_into(y, x);
+  return y;
+}
 
 /// Behind all communication that is already under way, on this thread, which would only wait for another.
 template <class Job>
@@ -42,11 +51,12 @@ void require_rows(const char* op, const Tensor& x, const Counts& counts, int ran
   }
 }
 
+/// bf16 is added up in f32.
 Tensor summed(const Mesh& mesh, AxisSet axes, const Tensor& x) {
-  const Tensor y = empty(x.shape(), x.dtype(), x.device());
+  const Tensor y = empty(x.shape(), wide(x.dtype()), x.device());
   copy_into(y, x);
   communicate(mesh, [y, &comm = mesh.comm(axes)] { comm.all_reduce(y, ReduceOp::sum); });
-  return y;
+  return in_type(y, x.dtype());
 }
 
 Tensor gathered(const Mesh& mesh, AxisSet axes, const Tensor& x, const Counts& counts) {
@@ -58,9 +68,10 @@ Tensor gathered(const Mesh& mesh, AxisSet axes, const Tensor& x, const Counts& c
 
 Tensor scattered(const Mesh& mesh, AxisSet axes, const Tensor& x, const Counts& counts) {
   Communicator& comm = mesh.comm(axes);
-  const Tensor y = empty(with_rows(x, counts[static_cast<std::size_t>(comm.rank())]), x.dtype(), x.device());
-  communicate(mesh, [y, source = packed(x), elements = in_elements(counts, x), &comm] { comm.reduce_scatter(source, y, elements); });
-  return y;
+  const Tensor source = packed(in_type(x, wide(x.dtype())));
+  const Tensor y = empty(with_rows(x, counts[static_cast<std::size_t>(comm.rank())]), source.dtype(), x.device());
+  communicate(mesh, [y, source, elements = in_elements(counts, x), &comm] { comm.reduce_scatter(source, y, elements); });
+  return in_type(y, x.dtype());
 }
 
 Tensor exchanged(const Mesh& mesh, AxisSet axes, const Tensor& x, const Counts& send_counts, const Counts& receive_counts) {

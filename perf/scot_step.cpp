@@ -96,7 +96,7 @@ Result training(const Options& options) {
   const std::int64_t batch = options.batch > 0 ? options.batch : 4;
   const Mesh mesh;
   const Model model = describe_model(poseidon(options.model), mesh);
-  const ParameterList parameters = materialize(model, DType::f32, Use::training, RandomKey(0), {}, options.computing.device);
+  const ParameterList parameters = materialize(model, options.computing.precision, Use::training, RandomKey(0), {}, options.computing.device);
   AdamW optimizer(parameters, {.max_grad_norm = 5.0}, {0.01}, [](const std::string&) { return 0; });
   const GlobalNorm norm(parameters, FlatShares(parameters, mesh));
   const Loss loss(model->loss(), model->num_out_channels(), LossScope::global, mesh);
@@ -127,7 +127,7 @@ Result training(const Options& options) {
 Result inference(const Options& options) {
   const std::int64_t batch = options.batch > 0 ? options.batch : 1;
   const Model model = captured(describe_model(poseidon(options.model), Mesh()), Mesh(), options.computing.device);
-  const ParameterList parameters = materialize(model, DType::f32, Use::inference, RandomKey(0), {}, options.computing.device);
+  const ParameterList parameters = materialize(model, options.computing.precision, Use::inference, RandomKey(0), {}, options.computing.device);
   const Prepared prepared = model->prepare();
   const Fields fields = fields_of(batch, options);
   Pass pass;

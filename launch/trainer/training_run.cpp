@@ -81,6 +81,7 @@ TrainingState TrainingRun::saved_state() const {
 
 void TrainingRun::resume(const std::filesystem::path& checkpoint) {
   RunState saved = read_config<RunState>(load_checkpoint(checkpoint, saved_state().pieces));
+  trainer_.parameters().round_values();
   if (saved.seed != state_.seed) {
     throw parts_.run.error("seed", concat("the run was started with seed ", saved.seed, ", not ", state_.seed, "; set it to ", saved.seed));
   }

@@ -32,6 +32,8 @@ Row failed(const std::string& name, const std::string& why);
 inline constexpr double kF64Bound = 1e-9;
 /// Three times the distance between the reference's own f32 and f64, at least 1e-6.
 double f32_bound(double reference_distance);
+/// Computed on GPUs alone: outputs, and the loss along a curve.
+inline constexpr double kBf16OutputBound = 2e-2, kBf16CurveBound = 1e-2;
 
 struct Options {
   std::filesystem::path data;  // where data files named in a case are looked for after the case's own folder; may be empty

@@ -149,6 +149,7 @@ Rows load_weights(const ParameterList& parameters, const NumberFile& weights) {
   };
   for (const NamedPiece& piece : parameters.pieces()) load(piece.name, piece.value, piece.piece.full_shape, piece.piece.owned);
   for (const auto& buffer : parameters.buffers()) load(buffer.name, buffer.value, buffer.value.shape(), whole_box(buffer.value.shape()));
+  parameters.round_values();
   for (const std::string& name : weights.names()) {
     if (std::ranges::find(used, name) == used.end()) rows.push_back(failed(name, "the model has no such weight"));
   }

@@ -51,7 +51,7 @@ struct PassCheck {
   }
 
   Tensor given(const std::string& name) const {
-    return in_precision(numbers.given(prefix + name), dtype, loaded.parameters.values().device());
+    return in_precision(numbers.given(prefix + name), parameter_type(dtype), loaded.parameters.values().device());
   }
 
   void run(Rows& rows) const {
@@ -71,6 +71,16 @@ struct PassCheck {
     const std::vector<std::string> recorded = numbers.names_with(prefix + "grad/");
     if (recorded == std::vector<std::string>{prefix + "grad/input"}) return;  // at other resolutions that of the input alone
     numbers.compare_gradients(rows, dtype, prefix + "grad/", gradients, zero);
+  }
+
+  /// In bf16 the output alone has a bound.
+  void run_in_bf16(Rows& rows) const {
+    const Tensor input = given("input");
+    const MeshCase on_mesh(loaded.model, loaded.mesh, input);
+    const Tensor output = on_mesh.whole_output(loaded.model(on_mesh.fields(on_mesh.part(input), {}, {}, {}), {}, pass(Mode::train)));
+    if (!on_mesh.is_first()) return;
+    const std::string name = prefix + "output";
+    rows.push_back({"bf16 " + name, relative_error(all_numbers(output), all_numbers(numbers.expected(name))), kBf16OutputBound});
   }
 
   /// The state after the pass, and the output in evaluation.
@@ -120,6 +130,9 @@ Rows check_neuralop_model(Folder& folder, const Options& options) {
     check.run(rows);
     check.check_state(rows);
   }
+  if (options.device.kind == Device::Kind::cuda) {
+    PassCheck{numbers, load(document, weights, DType::bf16, options, rows), "", DType::bf16, {}}.run_in_bf16(rows);
+  }
   append(rows, numbers.unused());
   return rows;
 }
@@ -140,6 +153,9 @@ Rows check_neuralop_resolutions(Folder& folder, const Options& options) {
     for (const DType dtype : kNumberTypes) {
       const Loaded loaded = load(document, weights, dtype, options, rows);
       PassCheck{numbers, loaded, name + "/", dtype, zero_gradients(*document.find("f32_vs_f64")->find(name))}.run(rows);
+    }
+    if (options.device.kind == Device::Kind::cuda) {
+      PassCheck{numbers, load(document, weights, DType::bf16, options, rows), name + "/", DType::bf16, {}}.run_in_bf16(rows);
     }
   }
   append(rows, numbers.unused());

@@ -35,8 +35,9 @@ Results compute(const Folder& folder, const Inputs& inputs, Mode mode, DType dty
   const LoadedModel loaded = load_model(folder, dtype, Use::training, options);
   const MeshCase on_mesh(loaded.model, options.mesh, inputs.input);
   const auto own = [&](const Tensor& whole, DType type) { return on_device(on_mesh.part(whole), type, options); };
-  const Tensor input = leaf(own(inputs.input, dtype));
-  const Fields fields = on_mesh.fields(input, own(inputs.time, dtype), own(inputs.pixel_mask, DType::boolean), own(inputs.label, dtype));
+  const DType outside = parameter_type(dtype);
+  const Tensor input = leaf(own(inputs.input, outside));
+  const Fields fields = on_mesh.fields(input, own(inputs.time, outside), own(inputs.pixel_mask, DType::boolean), own(inputs.label, outside));
   Pass pass;
   pass.mode = mode;
   pass.precision = dtype;
@@ -90,6 +91,10 @@ class ForwardCheck {
       if (dtype == DType::f32 && document_.find("f32_vs_f64") == nullptr) continue;
       const Results results = compute(folder_, inputs_, mode_, dtype, options_);
       if (options_.mesh.world().rank() == 0) check(dtype, results);
+    }
+    if (options_.device.kind == Device::Kind::cuda && expected_output_[DType::f64].defined()) {
+      const Results results = compute(folder_, inputs_, mode_, DType::bf16, options_);
+      rows_.push_back({"bf16 output", relative_error(results.output, expected_output_[DType::f64]), kBf16OutputBound});
     }
     return std::move(rows_);
   }

@@ -28,6 +28,7 @@ LoadedModel load_model(const Folder& folder, DType dtype, Use use, const Options
     if (!is_floating(buffer.value.dtype())) continue;
     copy_into(buffer.value, from_values<float>(buffer.value.shape(), hashed_weights(buffer.name, buffer.value.shape())));
   }
+  loaded.parameters.round_values();
   return loaded;
 }
 

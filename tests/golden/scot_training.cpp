@@ -93,6 +93,10 @@ class TrainingCheck {
     for (const DType dtype : kPrecisions) {
       if (find_path(document_, concat("curve.", name_of(dtype))) != nullptr) check_curve(dtype, train(dtype));
     }
+    if (options_.device.kind == Device::Kind::cuda) {
+      const Curve expected = recorded_curve(*find_path(document_, "curve.f64"));
+      rows_.push_back({"bf16 curve of loss", largest_difference(train(DType::bf16)["loss"], expected.at("loss")), kBf16CurveBound});
+    }
     return std::move(rows_);
   }
 
@@ -146,7 +150,7 @@ class TrainingCheck {
     Curve curve;
     for (std::int64_t step = 0; step < recipe_.steps; ++step) {
       loaded.parameters.zero_gradients();
-      const Fields fields = batch(step, dtype, loaded.model);
+      const Fields fields = batch(step, parameter_type(dtype), loaded.model);
       Pass pass;
       pass.mode = Mode::train;
       pass.precision = dtype;
