@@ -8,6 +8,7 @@
 #include "checkpoint/sharded_checkpoint.h"
 #include "launch/run_model.h"
 #include "parallel/messages.h"
+#include "runtime/activity.h"
 #include "runtime/device/allocator.h"
 #include "runtime/ops/matmul.h"
 #include "runtime/tensor/create.h"
@@ -138,13 +139,10 @@ void TrainingRun::run() {
     profile(state_.steps_done - first, false);
     if (!launched_) last_recorded_ = Clock::now();
     std::optional<GlobalBatch> batch = trainer_.timer().measure("wait for data", [&] { return loader.next(); });
-    LaunchedStep launched = trainer_.launch(std::move(*batch), state_.steps_done++);
-    if (launched_) record_launched();
-    launched_ = std::move(launched);
+    take_step(std::move(*batch));
     state_.position = loader.position();
     const std::string& refusal = trainer_.captured().refusal;
     if (!refusal.empty() && state_.steps_done == first + 1) log_(concat("steps are not captured as a graph: ", refusal));
-    if (!may_run_ahead()) record_launched();
     if (parts_.validation && due(parts_.run.config.evaluation.every)) {
       stop = trainer_.timer().measure("evaluation", [&] { return evaluate(); });
     }
@@ -155,6 +153,14 @@ void TrainingRun::run() {
     if (last || due(parts_.run.config.checkpoint.every)) trainer_.timer().measure("checkpoint", [&] { save(); });
   }
   finish(stop, signal);
+}
+
+void TrainingRun::take_step(GlobalBatch batch) {
+  const Activity activity("step");
+  LaunchedStep launched = trainer_.launch(std::move(batch), state_.steps_done++);
+  if (launched_) record_launched();
+  launched_ = std::move(launched);
+  if (!may_run_ahead()) record_launched();
 }
 
 void TrainingRun::profile(std::int64_t done, bool last) {

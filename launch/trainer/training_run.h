@@ -67,6 +67,8 @@ class TrainingRun {
   void save();
   void save_models(const std::filesystem::path& folder) const;
   void finish(Stop stop, int signal);
+  /// Launches the next step, and reads the numbers of the one before, or of this one where nothing may run ahead.
+  void take_step(GlobalBatch batch);
   bool may_run_ahead() const;
   /// Waits for the numbers of the step that was launched last, and writes them down.
   void record_launched();
