@@ -245,7 +245,7 @@ ConfigValue load_checkpoint(const fs::path& checkpoint, const std::vector<StateP
       const ManifestTensor& tensor = *saved.find(piece.name);
       const Tensor values = tensor.dtype == piece.values.dtype() ? piece.values.detached() : empty(piece.values.shape(), tensor.dtype);
       saved.read(tensor, piece.owned, values);
-      if (tensor.dtype != piece.values.dtype()) copy_into(piece.values.detached(), real(values));
+      if (tensor.dtype != piece.values.dtype()) copy_into(piece.values.detached(), packed(real(values)));
     }
     return saved.manifest().state;
   });
