@@ -1,13 +1,16 @@
 #include "checkpoint/atomic_file.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
+#include <cstdio>
 #include <cstring>
 #include <fstream>
+#include <vector>
 
 #include "runtime/error.h"
 
@@ -33,9 +36,31 @@ void sync_path(const fs::path& path, int flags, const char* advice) {
   if (result != 0) fail(path, "fsync", advice);
 }
 
+/// Of `.NAME.PID.N.tmp`; 0 for any other file.
+pid_t writer_of(const std::string& temporary, const std::string& name) {
+  const std::string before = concat(".", name, ".");
+  if (!temporary.starts_with(before) || !temporary.ends_with(".tmp")) return 0;
+  int process = 0, number = 0, length = 0;
+  const char* const rest = temporary.c_str() + before.size();
+  const bool ours = std::sscanf(rest, "%d.%d.tmp%n", &process, &number, &length) == 2 && rest[length] == '\0';
+  return ours ? process : 0;
+}
+
+/// Of processes that were killed while they wrote a file of this name. What cannot be removed harms nobody.
+void remove_leftovers(const fs::path& path) {
+  std::error_code ignored;
+  std::vector<fs::path> leftovers;
+  for (const fs::directory_entry& entry : fs::directory_iterator(folder_of(path), ignored)) {
+    const pid_t writer = writer_of(entry.path().filename().string(), path.filename().string());
+    if (writer > 0 && ::kill(writer, 0) != 0 && errno == ESRCH) leftovers.push_back(entry.path());
+  }
+  for (const fs::path& leftover : leftovers) fs::remove(leftover, ignored);
+}
+
 }  // namespace
 
 AtomicFile::AtomicFile(fs::path path) : path_(std::move(path)) {
+  remove_leftovers(path_);
   static std::atomic<int> count{0};
   do {
     temporary_ = folder_of(path_) / concat(".", path_.filename().string(), ".", ::getpid(), ".", count++, ".tmp");

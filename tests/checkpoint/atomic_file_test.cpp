@@ -1,6 +1,9 @@
 #include "checkpoint/atomic_file.h"
 
 #include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "runtime/error.h"
 #include "tests/support/temporary_folder.h"
@@ -33,6 +36,28 @@ TEST(AtomicFile, LeavesNothingBehindWithoutACommit) {
   const TemporaryFolder folder;
   { AtomicFile(folder / "a").write("half"); }
   EXPECT_EQ(num_files(folder.path()), 0);
+}
+
+TEST(AtomicFile, WhatAKilledProcessLeftGoesWithTheNextWriterOfTheName) {
+  const TemporaryFolder folder;
+  const pid_t killed = ::fork();
+  if (killed == 0) {
+    AtomicFile file(folder / "a");
+    file.write("half");
+    ::raise(SIGKILL);
+  }
+  int status = 0;
+  ASSERT_EQ(::waitpid(killed, &status, 0), killed);
+  ASSERT_TRUE(WIFSIGNALED(status));
+  EXPECT_EQ(num_files(folder.path()), 1);
+  write_bytes(folder / concat(".a.", killed, ".0.tmp.kept"), "of somebody else");
+  write_file_atomically(folder / "b", "another name");
+  EXPECT_EQ(num_files(folder.path()), 3);
+  const AtomicFile living(folder / "a");
+  write_file_atomically(folder / "a", "whole");
+  EXPECT_EQ(read_bytes(folder / "a"), "whole");
+  EXPECT_TRUE(fs::exists(living.temporary()));
+  EXPECT_EQ(num_files(folder.path()), 4);  // a, b, the living writer's, somebody else's
 }
 
 TEST(AtomicFile, TakesWhatAnotherWriterPutUnderTheTemporaryName) {

@@ -2,6 +2,12 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <signal.h>
+
+#include <array>
+#include <chrono>
+#include <filesystem>
+#include <thread>
 #include <tuple>
 
 #include "runtime/error.h"
@@ -69,6 +75,40 @@ TEST(MeshProcess, FourierOperatorsTrainAndAreValidatedOnSharedFields) {
     };
     for (const char* column : {"loss", "grad_norm"}) expect_close(folder.column(run, column), folder.column("whole", column));
     expect_close(validation_losses(folder, run), validation_losses(folder, "whole"));
+  }
+}
+
+/// Waits until it holds, at most so long.
+template <class Condition>
+bool comes_true(std::chrono::seconds limit, const Condition& condition) {
+  const auto end = std::chrono::steady_clock::now() + limit;
+  while (!condition()) {
+    if (std::chrono::steady_clock::now() > end) return false;
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  }
+  return true;
+}
+
+TEST(MeshProcess, ARankKilledAmidTheExchangesOfAModelEndsTheJob) {
+  const RunFolderFixture folder;
+  for (const std::string mesh : {"domain_y", "tensor"}) {
+    SCOPED_TRACE(mesh);
+    const auto process_file = [&](int rank) { return folder.path(concat(mesh, ".process.", rank)); };
+    const std::string launcher =
+        concat(mpirun(2), " sh -c 'echo $$ >\"", folder.path(mesh + ".process.").string(), "$OMPI_COMM_WORLD_RANK\"; exec \"$@\"' sh");
+    const std::string log = folder.path(mesh + ".log").string();
+    Background job(folder.train(mesh, "training.steps=1000000 parallel." + mesh + "=2", launcher), log);
+    const std::filesystem::path metrics = folder.path(mesh) / "metrics.jsonl";
+    const bool trains = comes_true(std::chrono::seconds(30), [&] { return std::filesystem::exists(metrics) && std::filesystem::file_size(metrics) > 1000; });
+    if (!trains) job.signal(SIGTERM);
+    ASSERT_TRUE(trains) << RunFolderFixture::bytes(log);
+    const std::array<int, 2> processes{std::stoi(RunFolderFixture::bytes(process_file(0))), std::stoi(RunFolderFixture::bytes(process_file(1)))};
+    ASSERT_EQ(::kill(processes[1], SIGKILL), 0);
+    const auto killed = std::chrono::steady_clock::now();
+    EXPECT_NE(job.wait(std::chrono::seconds(20)), 0);
+    EXPECT_LT(std::chrono::steady_clock::now() - killed, std::chrono::seconds(10));
+    EXPECT_THAT(RunFolderFixture::bytes(log), ::testing::AnyOf(HasSubstr("signal 9"), HasSubstr("rank 1 (" + mesh + " 1) has ended without a word")));
+    EXPECT_TRUE(comes_true(std::chrono::seconds(2), [&] { return ::kill(processes[0], 0) != 0; })) << "rank 0 outlives the job";
   }
 }
 

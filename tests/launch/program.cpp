@@ -35,10 +35,10 @@ Finished run_shell(const std::string& command) {
 std::string program() { return "'" TRIDENT_PROGRAM "'"; }
 std::string mpirun(int ranks) { return concat("'" TRIDENT_MPIRUN "' --oversubscribe -n ", ranks); }
 
-Background::Background(const std::string& command) {
+Background::Background(const std::string& command, const std::string& output) {
   process_ = ::fork();
   if (process_ != 0) return;
-  const std::string replaced = "exec " + command + " >/dev/null 2>&1";
+  const std::string replaced = concat("exec ", command, " >'", output, "' 2>&1");
   ::execl("/bin/sh", "sh", "-c", replaced.c_str(), nullptr);
   ::_exit(127);
 }

@@ -24,7 +24,8 @@ std::string mpirun(int ranks);
 /// A process that runs beside the test.
 class Background {
  public:
-  explicit Background(const std::string& command);
+  /// What it prints goes to the file `output`.
+  explicit Background(const std::string& command, const std::string& output = "/dev/null");
   void signal(int number) const;
   /// Its exit code, or 128 + signal. Kills it after `limit`, which gives 137.
   int wait(std::chrono::seconds limit);
