@@ -117,7 +117,11 @@ Tensor Loss::norm_share(const NormLoss& norm, const Tensor& output, const Fields
   }
   double divisor = mesh_.size(Axis::tensor) * (norm.reduction == Reduction::mean ? totals.terms : 1.0);
   Tensor terms;
-  if (stitches(fields)) {
+  if (stitches(fields) && fields.patches->samples % mesh_.size(kBatchAxes) == 0) {
+    // Every rank has all patches of its samples: nothing is exchanged, and no rank waits for another before its backward.
+    const std::int64_t per_side = description_.patches->per_side;
+    terms = norm_terms(norm, stitched(output, per_side), stitched(without_margin(fields.label), per_side));
+  } else if (stitches(fields)) {
     terms = stitched_norm_terms(norm, *description_.patches, output, fields, mesh_);
     divisor *= mesh_.size(kBatchAxes);  // every rank has the terms of all samples
   } else if (fields.patches) {

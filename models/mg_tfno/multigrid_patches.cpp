@@ -119,9 +119,13 @@ Tensor cut_into_patches(const Tensor& x, std::int64_t per_side) {
 
 Tensor stitched(const Tensor& patches, const PatchGrid& grid) {
   require_units("stitched", patches, grid, grid.rows, grid.columns);
-  const std::int64_t samples = patches.size(0) / grid.patches(), channels = patches.size(1);
-  const Tensor cells = reshape(patches, {samples, grid.per_side, grid.per_side, channels, grid.rows, grid.columns});
-  return reshape(contiguous(permute(cells, {0, 3, 1, 4, 2, 5})), {samples, channels, grid.ny, grid.nx});
+  return stitched(patches, grid.per_side);
+}
+
+Tensor stitched(const Tensor& patches, std::int64_t per_side) {
+  const std::int64_t samples = patches.size(0) / (per_side * per_side), channels = patches.size(1), rows = patches.size(2), columns = patches.size(3);
+  const Tensor cells = reshape(patches, {samples, per_side, per_side, channels, rows, columns});
+  return reshape(contiguous(permute(cells, {0, 3, 1, 4, 2, 5})), {samples, channels, per_side * rows, per_side * columns});
 }
 
 Tensor window_coordinates(const PatchGrid& grid, const WindowIndices& windows, DType dtype, Device device) {

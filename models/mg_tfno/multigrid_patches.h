@@ -57,6 +57,7 @@ Tensor without_padding(const Tensor& x, const PatchGrid& grid);
 /// (sample, channel, ny, nx) -> (unit, channel, rows, columns), and back.
 Tensor cut_into_patches(const Tensor& x, std::int64_t per_side);
 Tensor stitched(const Tensor& patches, const PatchGrid& grid);
+Tensor stitched(const Tensor& patches, std::int64_t per_side);
 
 /// (unit, (levels + 1) * 2, window rows, window columns): the coordinates row / ny and column / nx of every point of the windows.
 Tensor window_coordinates(const PatchGrid& grid, const WindowIndices& windows, DType dtype, Device device = {});

@@ -81,7 +81,7 @@ struct Bounds {
     const auto found = rounding.find(gradient);
     return found == rounding.end() ? each : std::max(each, kRoundings * found->second);
   }
-  static constexpr double kRoundings = 3.0;
+  static constexpr double kRoundings = 5.0;
 };
 
 constexpr double kNegligible = 1e-3;  // of the bound: a gradient so much smaller than all together
