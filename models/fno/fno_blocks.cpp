@@ -98,8 +98,7 @@ std::vector<std::int64_t> FnoBlocks::output_extents(std::size_t index, const std
 
 Parts FnoBlocks::convolve(const Call& call, const Parts& x) const {
   const Parts bounded = stabilized_ ? activate_parts(x, NonLinearity::tanh) : x;
-  const Parts fields = cast_parts(bounded, parameter_type(call.pass.precision));  // modes are f32 where the rest is bf16
-  return cast_parts(split(convs_[call.index](joined(fields), call.extents, call.place.extents())), call.pass.precision);
+  return cast_parts(split(convs_[call.index](joined(bounded), call.extents, call.place.extents())), call.pass.precision);
 }
 
 Parts FnoBlocks::normalise(const Call& call, std::size_t which, const Parts& x) const {

@@ -116,18 +116,19 @@ Tensor SpectralExchange::to_modes(const Tensor& x, double scale) const {
   return fourier_modes(moved(mesh, to_columns(samples), along_x, rows(), own_modes()), other_axes());
 }
 
-Tensor SpectralExchange::to_field(const Tensor& modes) const {
-  if (domain.ranks() == 1) return fourier_field(modes, axes, numbers);
+Tensor SpectralExchange::to_field(const Tensor& modes, DType real_type) const {
+  if (domain.ranks() == 1) return fourier_field(modes, axes, numbers, real_type);
   if (way(modes.size(0) * modes.size(1)) == SpectralWay::partial_sums) {
     const Tensor all = first_last(all_gather(domain.mesh(), kDomain, last_first(modes), sizes_of(shares)));
-    return fourier_field(all, local_axes(), numbers);
+    return fourier_field(all, local_axes(), numbers, real_type);
   }
   const Tensor along_others = fourier_field(modes, other_axes(), FieldNumbers::complex);
   const std::int64_t samples = samples_of(along_others);
   const Mesh& mesh = domain.mesh();
   const Rectangle own = own_rectangle();
   const Tensor rows_here = moved(mesh, to_columns(samples).transposed(), along_others, pencil_rows(domain.rank()).size(), axes.back().modes);
-  return moved(mesh, to_rows(samples).transposed(), fourier_field(rows_here, last_axis_only(), numbers), own.rows.size(), own.columns.size());
+  const Tensor field = fourier_field(rows_here, last_axis_only(), numbers, real_type);
+  return moved(mesh, to_rows(samples).transposed(), field, own.rows.size(), own.columns.size());
 }
 
 }  // namespace trident

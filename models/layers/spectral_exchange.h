@@ -32,8 +32,8 @@ struct SpectralExchange {
 
   /// x (batch, channel, space of this rank) -> (batch, channel, modes, own modes of the last axis).
   Tensor to_modes(const Tensor& x, double scale) const;
-  /// (batch, channel, modes, own modes) -> (batch, channel, space of this rank).
-  Tensor to_field(const Tensor& modes) const;
+  /// (batch, channel, modes, own modes) -> (batch, channel, space of this rank), with numbers of `real_type` if the field is real.
+  Tensor to_field(const Tensor& modes, DType real_type) const;
 
  private:
   Rectangle own_rectangle() const;

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "runtime/kernels/dispatch.h"
+#include "runtime/kernels/wide.h"
 
 namespace trident {
 
@@ -22,7 +23,8 @@ struct FourierAxis {
 /// stored: all but frequency 0 and, of an even period, the highest.
 enum class Conjugates { ignored, counted };
 
-/// `count` fields over `axes`; the numbers of a real field have modes with two. Complex numbers are pairs of T.
+/// `count` fields over `axes`; the numbers of a real field have modes with two. Complex numbers are pairs of T. A real field may be bf16 on a
+/// GPU: its modes are f32, and so is all that lies between.
 struct FourierTransform {
   std::int64_t count = 0;
   std::vector<FourierAxis> axes;
@@ -35,11 +37,11 @@ struct FourierTransform {
 template <class T>
 void fourier_modes(Cpu, const FourierTransform&, const T* x, T* modes);
 template <class T>
-void fourier_modes(Cuda, const FourierTransform&, const T* x, T* modes);
+void fourier_modes(Cuda, const FourierTransform&, const T* x, Wide<T>* modes);
 /// x[n] = scale sum over the modes weight[k] X[k] e^{2 pi i k n / period}; the real part of it for a real field.
 template <class T>
 void fourier_field(Cpu, const FourierTransform&, const T* modes, T* x);
 template <class T>
-void fourier_field(Cuda, const FourierTransform&, const T* modes, T* x);
+void fourier_field(Cuda, const FourierTransform&, const Wide<T>* modes, T* x);
 
 }  // namespace trident

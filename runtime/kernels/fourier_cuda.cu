@@ -5,6 +5,7 @@
 #include <map>
 #include <mutex>
 #include <tuple>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -78,10 +79,10 @@ __global__ void fill_matrix_kernel(MatrixKey key, T* matrix) {
   }
 }
 
-template <class T>
-__global__ void copy_kernel(std::int64_t count, const T* from, T* to) {
+template <class From, class To>
+__global__ void copy_kernel(std::int64_t count, const From* from, To* to) {
   const std::int64_t i = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
-  if (i < count) to[i] = from == nullptr ? T(0) : from[i];
+  if (i < count) to[i] = cuda::stored<To>(from == nullptr ? cuda::Compute<From>(0) : cuda::compute(from[i]));
 }
 
 constexpr unsigned kThreads = 256;
@@ -109,6 +110,7 @@ std::int64_t extent_at(const FourierAxis& axis, Direction side) {
   return side == Direction::to_modes && axis.period != 0 ? axis.modes : axis.points;
 }
 
+/// T: of modes and of what lies between the axes.
 template <class T>
 class Transform {
  public:
@@ -117,7 +119,8 @@ class Transform {
     for (const FourierAxis& axis : transform.axes) extents_.push_back(extent_at(axis, opposite(direction)));
   }
 
-  void run(const T* x, T* y) {
+  template <class From, class To>
+  void run(const From* x, To* y) {
     std::vector<std::size_t> order;
     for (std::size_t i = 0; i < extents_.size(); ++i) {
       if (transform_.axes[i].period != 0) order.push_back(i);
@@ -125,20 +128,23 @@ class Transform {
     if (direction_ == Direction::to_modes) std::reverse(order.begin(), order.end());
     if (order.empty()) return copy(2 * product(0, extents_.size()) * transform_.count, x, y);
     Block held;
-    const T* from = x;
     for (const std::size_t axis : order) {
-      const bool last = axis == order.back();
+      const bool first = axis == order.front(), last = axis == order.back();
       Block next = last ? Block() : cuda::workspace(cuda_, static_cast<std::size_t>(numbers_after(axis)) * sizeof(T));
-      T* to = last ? y : static_cast<T*>(next.data());
-      through(axis, from, to);
+      T* between = static_cast<T*>(next.data());
+      const T* from = static_cast<const T*>(held.data());
+      if (first && last) through(axis, x, y);
+      if (first && !last) through(axis, x, between);
+      if (!first && last) through(axis, from, y);
+      if (!first && !last) through(axis, from, between);
       extents_[axis] = extent_at(transform_.axes[axis], direction_);
       held = std::move(next);
-      from = to;
     }
   }
 
-  void copy(std::int64_t count, const T* from, T* to) const {
-    cuda::launch_kernel(copy_kernel<T>, blocks_for(count), dim3(kThreads), 0, cuda_, count, from, to);
+  template <class From, class To>
+  void copy(std::int64_t count, const From* from, To* to) const {
+    cuda::launch_kernel(copy_kernel<From, To>, blocks_for(count), dim3(kThreads), 0, cuda_, count, from, to);
   }
 
  private:
@@ -153,7 +159,9 @@ class Transform {
     return 2 * transform_.count * product(0, axis) * extent_at(transform_.axes[axis], direction_) * product(axis + 1, extents_.size());
   }
 
-  void through(std::size_t axis, const T* from, T* to) {
+  /// bf16 stands at the real end alone.
+  template <class From, class To>
+  void through(std::size_t axis, const From* from, To* to) {
     const FourierAxis& one = transform_.axes[axis];
     const bool last = axis + 1 == extents_.size(), real = last && transform_.real;
     const T* matrix = matrix_of<T>(cuda_, {one, direction_, real ? Entries::real_field : Entries::complex,
@@ -164,8 +172,13 @@ class Transform {
       const bool to_modes = direction_ == Direction::to_modes;
       const std::int64_t columns = to_modes ? 2 * out : out, depth = to_modes ? in : 2 * in;
       return cuda::tiled_product(cuda_, {.m = before, .n = columns, .k = depth, .a_m = depth, .a_k = 1, .b_k = columns, .b_n = 1}, from, matrix,
-                                 StoreRows<T>{to, before, columns});
+                                 StoreRows<To>{to, before, columns});
     }
+    if constexpr (std::is_same_v<From, T> && std::is_same_v<To, T>) complex_product(axis, matrix, from, to);
+  }
+
+  void complex_product(std::size_t axis, const T* matrix, const T* from, T* to) {
+    const std::int64_t before = transform_.count * product(0, axis), in = extents_[axis], out = extent_at(transform_.axes[axis], direction_);
     const auto *x = reinterpret_cast<const Complex<T>*>(from), *factors = reinterpret_cast<const Complex<T>*>(matrix);
     auto* y = reinterpret_cast<Complex<T>*>(to);
     const std::int64_t after = product(axis + 1, extents_.size());
@@ -191,30 +204,32 @@ bool is_empty_sum(const FourierTransform& transform, Direction direction) {
   });
 }
 
-template <class T>
-void run(Cuda cuda, const FourierTransform& transform, Direction direction, const T* x, T* y) {
+template <class T, class From, class To>
+void run(Cuda cuda, const FourierTransform& transform, Direction direction, const From* x, To* y) {
   std::int64_t size = transform.count * (direction == Direction::to_field && transform.real ? 1 : 2);
   for (const FourierAxis& axis : transform.axes) size *= extent_at(axis, direction);
   if (size == 0) return;
-  if (is_empty_sum(transform, direction)) return Transform<T>(cuda, transform, direction).copy(size, nullptr, y);
+  if (is_empty_sum(transform, direction)) return Transform<T>(cuda, transform, direction).copy(size, static_cast<const T*>(nullptr), y);
   Transform<T>(cuda, transform, direction).run(x, y);
 }
 
 }  // namespace
 
 template <class T>
-void fourier_modes(Cuda cuda, const FourierTransform& transform, const T* x, T* modes) {
-  run(cuda, transform, Direction::to_modes, x, modes);
+void fourier_modes(Cuda cuda, const FourierTransform& transform, const T* x, Wide<T>* modes) {
+  run<Wide<T>>(cuda, transform, Direction::to_modes, x, modes);
 }
 
 template <class T>
-void fourier_field(Cuda cuda, const FourierTransform& transform, const T* modes, T* x) {
-  run(cuda, transform, Direction::to_field, modes, x);
+void fourier_field(Cuda cuda, const FourierTransform& transform, const Wide<T>* modes, T* x) {
+  run<Wide<T>>(cuda, transform, Direction::to_field, modes, x);
 }
 
-template void fourier_modes(Cuda, const FourierTransform&, const float*, float*);
-template void fourier_modes(Cuda, const FourierTransform&, const double*, double*);
-template void fourier_field(Cuda, const FourierTransform&, const float*, float*);
-template void fourier_field(Cuda, const FourierTransform&, const double*, double*);
+#define TRIDENT_FOURIER(T)                                                           \
+  template void fourier_modes<T>(Cuda, const FourierTransform&, const T*, Wide<T>*); \
+  template void fourier_field<T>(Cuda, const FourierTransform&, const Wide<T>*, T*);
+TRIDENT_FOURIER(float)
+TRIDENT_FOURIER(double)
+TRIDENT_FOURIER(bf16)
 
 }  // namespace trident

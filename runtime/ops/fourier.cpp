@@ -37,7 +37,8 @@ T* parts(const Tensor& x) { return is_complex(x.dtype()) ? view::as_real(x).temp
 
 enum class Direction { to_modes, to_field };
 
-Tensor transformed(const Tensor& x, FourierTransform transform, Direction direction) {
+/// `real_type`: of the field's numbers or of their parts.
+Tensor transformed(const Tensor& x, FourierTransform transform, Direction direction, DType real_type) {
   const char* op = direction == Direction::to_modes ? "fourier_modes" : "fourier_field";
   const Tensor in = packed(x);
   const std::vector<FourierAxis>& axes = transform.axes;
@@ -47,15 +48,16 @@ Tensor transformed(const Tensor& x, FourierTransform transform, Direction direct
     const int dim = x.rank() - static_cast<int>(axes.size() - i);
     shape[dim] = axes[i].period == 0 || direction == Direction::to_field ? axes[i].points : axes[i].modes;
   }
-  const DType part = real_of(x.dtype());
-  const Tensor y = empty(shape, direction == Direction::to_field && transform.real ? part : complex_of(part), x.device());
+  const Tensor y = empty(shape, direction == Direction::to_field && transform.real ? real_type : complex_of(wide(real_type)), x.device());
   if (y.numel() == 0) return y;
-  launch(op, is_complex(in.dtype()) ? view::as_real(in) : in, [&](auto device, auto type) {
+  const Tensor& field = direction == Direction::to_modes ? in : y;
+  launch_activations(op, is_complex(field.dtype()) ? view::as_real(field) : field, [&](auto device, auto type) {
     using T = decltype(type);
+    using W = Wide<T>;
     if (direction == Direction::to_modes) {
-      fourier_modes(device, transform, parts<T>(in), parts<T>(y));
+      fourier_modes<T>(device, transform, parts<T>(in), parts<W>(y));
     } else {
-      fourier_field(device, transform, parts<T>(in), parts<T>(y));
+      fourier_field<T>(device, transform, parts<W>(in), parts<T>(y));
     }
   });
   return y;
@@ -67,18 +69,21 @@ Tensor fourier_modes(const Tensor& x, const std::vector<FourierAxis>& axes, doub
   check("fourier_modes", x, axes, [](const FourierAxis& axis) { return axis.points; });
   FourierTransform transform{.count = 0, .axes = axes, .real = !is_complex(x.dtype()), .scale = scale};
   if (transform.real && axes.back().period == 0) refuse("fourier_modes", x, "the last axis of a real field must be transformed");
-  return record("fourier_modes", transformed(x, transform, Direction::to_modes), {x}, [transform](const Tensor& dy, Wanted) {
-    return std::vector{transformed(dy, transform, Direction::to_field)};  // each mode stands for itself: what is not stored has no gradient
+  const DType type = real_of(x.dtype());
+  return record("fourier_modes", transformed(x, transform, Direction::to_modes, type), {x}, [transform, type](const Tensor& dy, Wanted) {
+    return std::vector{transformed(dy, transform, Direction::to_field, type)};  // each mode stands for itself: what is not stored has no gradient
   });
 }
 
-Tensor fourier_field(const Tensor& modes, const std::vector<FourierAxis>& axes, FieldNumbers numbers) {
+Tensor fourier_field(const Tensor& modes, const std::vector<FourierAxis>& axes, FieldNumbers numbers, std::optional<DType> real_type) {
   if (!is_complex(modes.dtype())) refuse("fourier_field", modes, "modes must be complex");
   check("fourier_field", modes, axes, [](const FourierAxis& axis) { return axis.modes; });
   FourierTransform transform{.count = 0, .axes = axes, .real = numbers == FieldNumbers::real, .conjugates = Conjugates::counted};
   if (transform.real && axes.back().period == 0) refuse("fourier_field", modes, "the last axis of a real field must be transformed");
-  return record("fourier_field", transformed(modes, transform, Direction::to_field), {modes}, [transform](const Tensor& dy, Wanted) {
-    return std::vector{transformed(dy, transform, Direction::to_modes)};
+  const DType type = real_type && transform.real ? *real_type : real_of(modes.dtype());
+  if (wide(type) != real_of(modes.dtype())) refuse("fourier_field", modes, concat("makes no field of ", name_of(type)));
+  return record("fourier_field", transformed(modes, transform, Direction::to_field, type), {modes}, [transform, type](const Tensor& dy, Wanted) {
+    return std::vector{transformed(dy, transform, Direction::to_modes, type)};
   });
 }
 

@@ -11,6 +11,7 @@
 #include "runtime/ops/channel_mix.h"
 #include "runtime/ops/convolution.h"
 #include "runtime/ops/elementwise.h"
+#include "runtime/ops/fourier.h"
 #include "runtime/ops/group_norm.h"
 #include "runtime/ops/layer_norm.h"
 #include "runtime/ops/matmul.h"
@@ -69,12 +70,8 @@ Outcome outcome_on(Device device, const Case& of) {
     const Tensor numbers = numbers_of(input.shape, i + 1);
     inputs.push_back(leaf(to_device(rounded && input.kind != Kind::wide ? cast(numbers, DType::bf16) : numbers, device)));
   }
-  const Tensor direction_host = [&] {
-    const Recording off(false);
-    const Tensor y = of.operation(inputs);  // also brings constants to the device
-    return cast(numbers_of(y.shape(), 99), y.dtype());
-  }();
-  const Tensor direction = to_device(direction_host, device);
+  const Tensor first = of.operation(inputs), direction = to_device(cast(numbers_of(first.shape(), 99), first.dtype()), device);
+  gradients(first, direction, inputs);  // brings constants to the device
   const LaunchOnly launching;
   const Tensor y = of.operation(inputs);
   return {y, gradients(y, direction, inputs)};
@@ -151,6 +148,16 @@ std::vector<Case> product_cases() {
           {"channel_mix", {{{2, 5, 4, 6}}, {{7, 5}, kWeight}, {{7}, kWeight}, {{2, 7, 4, 6}}, {{7}, kWeight}},
            [](const Inputs& in) { return channel_mix(in[0], in[1], {.bias = in[2], .addend = in[3], .gate = in[4], .gelu = true}); }},
           {"channel_mix_without_ending", {{{2, 70, 130}}, {{66, 70}, kWeight}}, [](const Inputs& in) { return channel_mix(in[0], in[1]); }},
+          {"fourier", {{{2, 3, 12, 10}}},
+           [](const Inputs& in) {
+             const std::vector<FourierAxis> axes{{12, 0, 12, -3, 6}, {10, 0, 10, 0, 4}};
+             return fourier_field(fourier_modes(in[0], axes, 1.0 / 120.0), axes, FieldNumbers::real, in[0].dtype());
+           }},
+          {"fourier_of_a_line", {{{4, 10}}},
+           [](const Inputs& in) {
+             const std::vector<FourierAxis> axes{{10, 0, 10, 0, 4}};
+             return fourier_field(fourier_modes(in[0], axes, 0.1), axes, FieldNumbers::real, in[0].dtype());
+           }},
           {"recompute", {{{5, 6}}, {{6, 6}, kWeight}},
            [](const Inputs& in) { return recompute([x = in[0], w = in[1]] { return gelu(linear(x, w)); }); }},
           {"window_attention", {{{1, 8, 8, 3, 2, 16}}, {{2}, kWide}, {{2, 16, 16}, kWide}}, [](const Inputs& in) {

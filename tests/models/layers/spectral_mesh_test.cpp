@@ -156,7 +156,7 @@ TEST(SpectralMesh, SendsWhatTheFormulasSay) {
       const std::int64_t before = comm.bytes_sent();
       const Tensor modes = exchange.to_modes(x, 1.0);
       const Tensor there = full({1}, static_cast<double>(comm.bytes_sent() - before), DType::f64);
-      const Tensor field = exchange.to_field(modes);
+      const Tensor field = exchange.to_field(modes, x.dtype());
       const Tensor both = full({1}, static_cast<double>(comm.bytes_sent() - before), DType::f64);
       world()->all_reduce(there, ReduceOp::sum);
       world()->all_reduce(both, ReduceOp::sum);
