@@ -66,7 +66,8 @@ AtomicFile::AtomicFile(fs::path path) : path_(std::move(path)) {
     temporary_ = folder_of(path_) / concat(".", path_.filename().string(), ".", ::getpid(), ".", count++, ".tmp");
     descriptor_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
   } while (descriptor_ < 0 && errno == EEXIST);
-  if (descriptor_ < 0) fail(path_, "create", errno == ENOENT ? "make its folder first" : "make the folder writable or choose another output");
+  if (descriptor_ < 0)
+    fail(path_, "create", errno == ENOENT ? "make its folder first" : "make the folder writable or choose another output");
 }
 
 AtomicFile::~AtomicFile() {

@@ -24,7 +24,8 @@ struct Outline {
 
   explicit Outline(const ConfigValue& config) : model(describe_model(config, Mesh())) {
     std::set<std::string> names;
-    model->visit({.parameter = [](const std::string&, Parameter&) {}, .buffer = [&](const std::string& name, Buffer&) { names.insert(name); }});
+    model->visit(
+        {.parameter = [](const std::string&, Parameter&) {}, .buffer = [&](const std::string& name, Buffer&) { names.insert(name); }});
     for (const Described& tensor : describe([&](const ParameterVisitor& visitor) { model->visit(visitor); })) {
       (names.contains(tensor.name) ? buffers : parameters).push_back(tensor);
     }
@@ -108,7 +109,8 @@ bool is_training_checkpoint(const fs::path& path) { return fs::is_directory(path
 void model_from_checkpoint(const fs::path& checkpoint, const fs::path& folder, Description description, std::optional<DType> dtype) {
   CheckpointReader saved(checkpoint);
   const ConfigValue* config = saved.manifest().state.find(kModelKey);
-  if (config == nullptr) throw CheckpointError(concat(checkpoint.string(), ": does not say which model it is of; convert the run's model/"));
+  if (config == nullptr)
+    throw CheckpointError(concat(checkpoint.string(), ": does not say which model it is of; convert the run's model/"));
   const Outline outline(*config);
   require_all(saved, outline, checkpoint);
   std::vector<LateTensor> tensors;
@@ -139,10 +141,12 @@ fs::path checkpoint_from_model(const fs::path& model, const fs::path& folder, Co
     for (const auto& [name, shape, numbers] : names) {
       const StoredTensor* stored = source.find(name);
       if (stored == nullptr || stored->shape != shape || !stored->dtype) {
-        throw CheckpointError(concat(model.string(), ": \"", name, "\" is missing or not ", to_string(shape), "; give a whole model directory"));
+        throw CheckpointError(
+            concat(model.string(), ": \"", name, "\" is missing or not ", to_string(shape), "; give a whole model directory"));
       }
       const DType type = converted(*stored->dtype, dtype);
-      tensors.push_back({name_in(group, name) + ending, type, shape, [name = name, shape = shape, type, values_of] { return values_of(name, shape, type); }});
+      tensors.push_back({name_in(group, name) + ending, type, shape,
+                         [name = name, shape = shape, type, values_of] { return values_of(name, shape, type); }});
     }
   };
   const auto as_stored = [&source](const std::string& name, const Shape&, DType type) { return converted(source.load(name), type); };

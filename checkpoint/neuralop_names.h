@@ -23,7 +23,8 @@ NeuralopLayout neuralop_layout(const std::vector<StoredTensor>& tensors);
 /// Throws CheckpointError where a tensor has another shape than its layers need.
 std::vector<StoredTensor> from_neuralop(std::vector<StoredTensor> tensors, NeuralopLayout layout, const ConfigValue& config);
 
-/// The inverse: our tensors under the names and in the shapes of `layout`, each made of ours when its turn has come; undefined where those are.
+/// The inverse: our tensors under the names and in the shapes of `layout`, each made of ours when its turn has come; undefined where those
+/// are.
 std::vector<LateTensor> to_neuralop(const std::vector<LateTensor>& tensors, NeuralopLayout layout, const ConfigValue& config);
 
 }  // namespace trident

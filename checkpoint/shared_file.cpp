@@ -16,7 +16,8 @@ namespace trident {
 namespace {
 
 [[noreturn]] void fail(const std::filesystem::path& path, const char* action) {
-  throw CheckpointError(concat(path.string(), ": cannot ", action, " it (", std::strerror(errno), "); nothing was changed; see that all ranks ",
+  throw CheckpointError(concat(path.string(), ": cannot ", action, " it (", std::strerror(errno),
+                               "); nothing was changed; see that all ranks ",
                                "reach its folder and that there is space on the file system"));
 }
 
@@ -29,7 +30,8 @@ int first_whole_axis(const Shape& shape, const Box& box) {
 
 }  // namespace
 
-SharedFile::SharedFile(const std::filesystem::path& path, Communicator& ranks, const std::function<void(AtomicFile&)>& begin) : ranks_(ranks) {
+SharedFile::SharedFile(const std::filesystem::path& path, Communicator& ranks, const std::function<void(AtomicFile&)>& begin)
+    : ranks_(ranks) {
   if (ranks.rank() == 0) {
     file_ = std::make_unique<AtomicFile>(path);
     begin(*file_);

@@ -44,10 +44,11 @@ void run(const ConvertOptions& options, const CommandContext& context) {
 Command convert_command() {
   return {"convert", "turns a model directory or a file of tensors into another format", [](Arguments& arguments) {
             auto options = std::make_shared<ConvertOptions>();
-            arguments.add("source", options->source,
-                          "model directory of Hugging Face, neuraloperator or The Well, training checkpoint, or a .bin, .pt or .safetensors "
-                          "file",
-                          Presence::required);
+            arguments.add(
+                "source", options->source,
+                "model directory of Hugging Face, neuraloperator or The Well, training checkpoint, or a .bin, .pt or .safetensors "
+                "file",
+                Presence::required);
             arguments.add("target", options->target, "model directory, or .safetensors, .pt or .bin file", Presence::required);
             arguments.add("--to", options->to,
                           "trident (with trident.json, if the source has one), hugging-face (without), neuraloperator (fno, tfno) or "

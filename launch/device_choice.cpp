@@ -14,7 +14,8 @@ Device device_of_rank(DeviceChoice choice, CommandContext& context) {
   } else {
     const int devices = cuda_device_count(), ranks = context.session.host().size(), rank = context.session.host().rank();
     if (devices == 0) {
-      throw ConfigError("device: cuda is asked for, but this host has no CUDA device; look at nvidia-smi and CUDA_VISIBLE_DEVICES, or set device: cpu");
+      throw ConfigError(
+          "device: cuda is asked for, but this host has no CUDA device; look at nvidia-smi and CUDA_VISIBLE_DEVICES, or set device: cpu");
     }
     if (ranks > devices && rank == 0) {
       std::cerr << concat("device: ", ranks, " ranks of this host share ", devices, devices == 1 ? " GPU" : " GPUs",
@@ -29,7 +30,8 @@ Device device_of_rank(DeviceChoice choice, CommandContext& context) {
 Computing computing_of(CommandContext& context) {
   const DeviceChoice choice = context.common.device.value_or(DeviceChoice::cpu);
   const Precision precision = context.common.precision.value_or(Precision::f32);
-  if (precision == Precision::bf16 && choice == DeviceChoice::cpu) throw ConfigError("--precision: bf16 needs --device cuda; take f32 or f64");
+  if (precision == Precision::bf16 && choice == DeviceChoice::cpu)
+    throw ConfigError("--precision: bf16 needs --device cuda; take f32 or f64");
   return {dtype_of_precision(precision), device_of_rank(choice, context)};
 }
 

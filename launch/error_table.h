@@ -24,16 +24,16 @@ class ErrorTable {
     std::int64_t out_channels = 1;
     std::int64_t points = 1;  // of a channel
     Mesh mesh = {};
-    AxisSet sample_axes = Axis::data;                          // whose ranks have different samples
-    AxisSet part_axes = Axis::domain_y | Axis::domain_x;       // whose ranks have parts of the same samples
+    AxisSet sample_axes = Axis::data;                     // whose ranks have different samples
+    AxisSet part_axes = Axis::domain_y | Axis::domain_x;  // whose ranks have parts of the same samples
   };
   explicit ErrorTable(Options options);
 
   /// One row a sample: `samples` are their numbers in the data set. prediction, label: (batch, channel, y, x), also this rank's
   /// rectangle of the fields. Collective over domain_y and domain_x.
   void add(const std::vector<std::int64_t>& samples, const Tensor& prediction, const Tensor& label);
-  /// The same of patches that all ranks share: `samples` are those of the whole batch; prediction and fields.label as a model of patches gives
-  /// and takes them. Collective over data and domain.
+  /// The same of patches that all ranks share: `samples` are those of the whole batch; prediction and fields.label as a model of patches
+  /// gives and takes them. Collective over data and domain.
   void add_patches(const std::vector<std::int64_t>& samples, const Tensor& prediction, const Fields& fields);
   /// Every rank's rows on every rank, in the order of the samples; what the domain ranks know of their parts of a sample is added up.
   /// Collective.
@@ -62,10 +62,10 @@ class ErrorTable {
   template <class T>
   void add_sums(Row& row, const T* prediction, const T* label, std::int64_t points) const;
   template <class T>
-  void add_rows(const std::vector<std::int64_t>& samples, const std::vector<std::int64_t>& sample_of, const Tensor& prediction, const Tensor& label,
-                const Tensor& terms);
-  void add_all(const std::vector<std::int64_t>& samples, const std::vector<std::int64_t>& sample_of, const Tensor& prediction, const Tensor& label,
-               const Tensor& terms);
+  void add_rows(const std::vector<std::int64_t>& samples, const std::vector<std::int64_t>& sample_of, const Tensor& prediction,
+                const Tensor& label, const Tensor& terms);
+  void add_all(const std::vector<std::int64_t>& samples, const std::vector<std::int64_t>& sample_of, const Tensor& prediction,
+               const Tensor& label, const Tensor& terms);
   double loss_of(std::size_t first, std::size_t last) const;
   double norm_loss_of(std::size_t first, std::size_t last) const;
   std::vector<double> errors(std::size_t group, bool relative) const;

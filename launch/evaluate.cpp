@@ -32,8 +32,8 @@ void check_fields(const RunFile& run, const EvaluateOptions& options, const Mode
   const Problem& problem = dataset.problem();
   if (model->num_dims() != problem.space_axes || model->is_complex() != problem.complex) {
     const auto described = [](bool complex, int axes) { return concat(complex ? "complex" : "real", " fields of ", axes, " space axes"); };
-    throw run.error("data.validation", concat("the model ", options.model, " takes ", described(model->is_complex(), model->num_dims()), ", but \"",
-                                              problem.name, "\" has ", described(problem.complex, problem.space_axes),
+    throw run.error("data.validation", concat("the model ", options.model, " takes ", described(model->is_complex(), model->num_dims()),
+                                              ", but \"", problem.name, "\" has ", described(problem.complex, problem.space_axes),
                                               "; check space_axes and complex, or evaluate it on data of its own problem"));
   }
   if (model->num_channels() == dataset.in_channels() && model->num_out_channels() == dataset.out_channels()) return;
@@ -75,7 +75,8 @@ using Datasets = std::vector<std::shared_ptr<const Dataset>>;
 std::string prefix_of(const Dataset& dataset, const Datasets& all) { return all.size() > 1 ? dataset.problem().name + "/" : ""; }
 
 /// The file of --output; cases that share fields write the same ones.
-std::unique_ptr<FieldFileWriter> open_output(const std::string& path, const RunFile& run, const Datasets& datasets, DType dtype, const Mesh& mesh) {
+std::unique_ptr<FieldFileWriter> open_output(const std::string& path, const RunFile& run, const Datasets& datasets, DType dtype,
+                                             const Mesh& mesh) {
   std::vector<FieldDescription> fields;
   for (const auto& dataset : datasets) {
     for (std::size_t index = 0; index < run.config.evaluation.cases.size(); ++index) {
@@ -125,9 +126,7 @@ void evaluate(const EvaluateOptions& options, CommandContext& context) {
     const bool fitted = run.config.data.normalization == Normalization::fitted;
     datasets.push_back(std::make_shared<const Dataset>(fitted ? as_trained(options, dataset) : dataset));
   }
-  const MeshLoad load{.models = {model_config},
-                      .batch = batch_size_of(run),
-                      .points = {datasets.front()->ny(), datasets.front()->nx()}};
+  const MeshLoad load{.models = {model_config}, .batch = batch_size_of(run), .points = {datasets.front()->ny(), datasets.front()->nx()}};
   const Computing computing(dtype_of_precision(run.config.training.precision), device_of_rank(run.config.device, context));
   const Mesh mesh = make_mesh(run.config.parallel, run.document, load, context);
   const LoadedModel loaded = load_model(options.model, mesh, {.dtype = computing.precision, .device = computing.device});

@@ -92,7 +92,8 @@ constexpr AxisSet kBatchAxes = (Axis::data | Axis::domain_y) | Axis::domain_x;
 
 }  // namespace
 
-std::vector<FieldDescription> kept_fields(const RunFile& run, std::size_t index, const Dataset& dataset, DType dtype, const std::string& prefix) {
+std::vector<FieldDescription> kept_fields(const RunFile& run, std::size_t index, const Dataset& dataset, DType dtype,
+                                          const std::string& prefix) {
   const EvaluationCase& wanted = run.config.evaluation.cases[index];
   const std::vector<std::string> names = names_of(wanted, prefix);
   const std::int64_t samples = dataset.with_pairs({{wanted.initial_time, wanted.final_time}}).size();
@@ -112,8 +113,10 @@ Evaluator::Evaluator(Model model, LossDescription loss, const Computing& computi
   pass_.precision = computing.precision;
 }
 
-PhysicalUnits Evaluator::units_of(const Dataset& dataset, std::vector<Channel> Problem::* channels) const {
-  return units_ == Units::physical ? PhysicalUnits(dataset, channels, model_->num_dims(), parameter_type(computing_.precision), computing_.device) : PhysicalUnits();
+PhysicalUnits Evaluator::units_of(const Dataset& dataset, std::vector<Channel> Problem::*channels) const {
+  return units_ == Units::physical
+             ? PhysicalUnits(dataset, channels, model_->num_dims(), parameter_type(computing_.precision), computing_.device)
+             : PhysicalUnits();
 }
 
 bool Evaluator::shares_patches() const { return model_->patching() && mesh_.size(kBatchAxes) > 1; }

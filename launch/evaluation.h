@@ -21,19 +21,21 @@ struct CaseResult {
   ConfigValue report = ConfigValue::map();  // as `trident evaluate --json` prints it
 };
 
-/// A file that keeps the fields of cases, each rank writing what it has of them: PREFIX and FIRST/input, FIRST-LAST/label, FIRST-LAST/STEPS; the
-/// model's numbers.
+/// A file that keeps the fields of cases, each rank writing what it has of them: PREFIX and FIRST/input, FIRST-LAST/label,
+/// FIRST-LAST/STEPS; the model's numbers.
 struct KeptFields {
   const FieldFileWriter& file;
   std::string prefix;
 };
 /// What a case adds to such a file.
-std::vector<FieldDescription> kept_fields(const RunFile& run, std::size_t index, const Dataset& dataset, DType dtype, const std::string& prefix);
+std::vector<FieldDescription> kept_fields(const RunFile& run, std::size_t index, const Dataset& dataset, DType dtype,
+                                          const std::string& prefix);
 
 class Evaluator {
  public:
   /// `loss`: of the run. `batch_size`: samples of all ranks that are computed at once. `units`: of all errors.
-  Evaluator(Model model, LossDescription loss, const Computing& computing, std::int64_t batch_size, const Mesh& mesh, Units units = Units::normalized);
+  Evaluator(Model model, LossDescription loss, const Computing& computing, std::int64_t batch_size, const Mesh& mesh,
+            Units units = Units::normalized);
 
   /// Every sample, one step. Collective, as the next.
   ErrorTable validate(const std::shared_ptr<const Dataset>& dataset) const;
@@ -49,14 +51,14 @@ class Evaluator {
     PhysicalUnits physical, physical_input;
   };
   /// The output of the last step.
-  Tensor collect(const Model& model, const std::vector<GlobalBatch>& batches, const std::vector<double>& fractions, const Prepared& prepared,
-                 Collected& collected) const;
+  Tensor collect(const Model& model, const std::vector<GlobalBatch>& batches, const std::vector<double>& fractions,
+                 const Prepared& prepared, Collected& collected) const;
   void keep(const GlobalBatch& batch, const Tensor& output, std::int64_t first_sample, const std::vector<std::string>& names,
             const Dataset& dataset, const FieldFileWriter& file) const;
   ErrorTable table_for(const Dataset& dataset) const;
   LoaderOptions loader_options() const;
   bool shares_patches() const;
-  PhysicalUnits units_of(const Dataset& dataset, std::vector<Channel> Problem::* channels) const;
+  PhysicalUnits units_of(const Dataset& dataset, std::vector<Channel> Problem::*channels) const;
 
   Model model_;
   LossDescription loss_;

@@ -41,7 +41,8 @@ FieldDescription as_pairs(FieldDescription field) {
 }
 
 /// The file's fields in the order of their bytes, and where they begin.
-std::vector<std::uint64_t> begin_safetensors(AtomicFile& file, const std::string& path, const std::vector<FieldDescription>& stored, Notes notes) {
+std::vector<std::uint64_t> begin_safetensors(AtomicFile& file, const std::string& path, const std::vector<FieldDescription>& stored,
+                                             Notes notes) {
   notes["format"] = "pt";
   std::vector<LateTensor> tensors;
   for (const FieldDescription& field : stored) tensors.push_back({field.name, field.dtype, field.shape, {}});
@@ -126,7 +127,8 @@ Tensor FieldFileReader::read(const std::string& name) const {
   return field ? read(name, whole_box(field->shape)) : Tensor{};
 }
 
-FieldFileWriter::FieldFileWriter(const std::string& path, const std::vector<FieldDescription>& fields, const Notes& notes, Communicator& ranks) {
+FieldFileWriter::FieldFileWriter(const std::string& path, const std::vector<FieldDescription>& fields, const Notes& notes,
+                                 Communicator& ranks) {
   const bool hdf5 = is_hdf5_name(path);
   std::vector<FieldDescription> stored;
   const auto ordered = stored_fields(fields, hdf5);
@@ -135,7 +137,8 @@ FieldFileWriter::FieldFileWriter(const std::string& path, const std::vector<Fiel
   file_ = std::make_unique<SharedFile>(path, ranks, [&](AtomicFile& file) {
     begins = hdf5 ? begin_hdf5(file, stored, notes) : begin_safetensors(file, path, stored, notes);
   });
-  const Tensor offsets = from_values<std::int64_t>({static_cast<std::int64_t>(begins.size())}, std::vector<std::int64_t>(begins.begin(), begins.end()));
+  const Tensor offsets =
+      from_values<std::int64_t>({static_cast<std::int64_t>(begins.size())}, std::vector<std::int64_t>(begins.begin(), begins.end()));
   ranks.broadcast(offsets, 0);
   for (std::size_t at = 0; at < stored.size(); ++at) {
     const FieldDescription& given = fields[ordered[at].second];

@@ -1,5 +1,5 @@
-/// Files of named fields that `predict`, `evaluate` and `plot` read and write, whole or by parts: safetensors, or HDF5 by the ending .h5, .hdf5
-/// or .nc.
+/// Files of named fields that `predict`, `evaluate` and `plot` read and write, whole or by parts: safetensors, or HDF5 by the ending .h5,
+/// .hdf5 or .nc.
 #pragma once
 
 #include <cstdint>
@@ -52,8 +52,8 @@ class FieldFileReader {
   Notes notes_;
 };
 
-/// A file that several ranks write together, each its parts; it appears complete or not at all. Complex fields become pairs of reals where the
-/// format has no complex numbers.
+/// A file that several ranks write together, each its parts; it appears complete or not at all. Complex fields become pairs of reals where
+/// the format has no complex numbers.
 class FieldFileWriter {
  public:
   /// Collective; the same on all ranks.
@@ -61,7 +61,8 @@ class FieldFileWriter {
   /// By any rank, in any order.
   void write(const std::string& name, const Box& box, const Tensor& part) const;
   /// This rank's pieces of a field, as they lie behind each other in `part`, of samples counted from `first_sample` on.
-  void write(const std::string& name, const FieldPieces& pieces, const Tensor& part, int num_dims, bool pairs, std::int64_t first_sample = 0) const;
+  void write(const std::string& name, const FieldPieces& pieces, const Tensor& part, int num_dims, bool pairs,
+             std::int64_t first_sample = 0) const;
   /// Collective, when all is written.
   void commit() { file_->commit(); }
 

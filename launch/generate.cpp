@@ -37,7 +37,8 @@ GenerateOptions complete(const GenerateArguments& given) {
   if (is_burgers) options.viscosity = kBurgersViscosity;
   const auto take = [&](const char* option, const auto& value, bool fits, const char* owners, auto& target) {
     if (!value) return;
-    if (!fits) throw ConfigError(concat("generate: ", option, " means nothing for ", options.problem, ", only for ", owners, "; leave it out"));
+    if (!fits)
+      throw ConfigError(concat("generate: ", option, " means nothing for ", options.problem, ", only for ", owners, "; leave it out"));
     target = *value;
   };
   take("--viscosity", given.viscosity, is_flow || is_burgers, "NS-* and Burgers1D", options.viscosity);
@@ -74,7 +75,8 @@ Command generate_command() {
             arguments.add("--resolution", options.resolution, "points per side");
             arguments.add("--seed", options.seed, "data depend on it and the trajectory's number alone");
             arguments.add("--viscosity", given->viscosity, "NS: of the flow and of its tracer, default 4e-4; Burgers1D: default 0.01");
-            arguments.add("--viscous-above", given->viscous_above, "NS: cycles per side up to which the flow feels no viscosity; default 0");
+            arguments.add("--viscous-above", given->viscous_above,
+                          "NS: cycles per side up to which the flow feels no viscosity; default 0");
             arguments.add("--velocity-std", given->velocity_std, "NS: root mean square of a velocity component at time 0; default 0.39");
             arguments.add("--coefficient", given->coefficient, "Darcy: two-phase (default) or log-normal");
             arguments.flag("--overwrite", options.overwrite, "replace an existing file");

@@ -106,8 +106,9 @@ fs::path draw_lines(const fs::path& folder, const std::string& name, const std::
   const bool has_errors = std::ranges::any_of(rows.front(), &Panel::is_error);
   const std::size_t columns = has_errors ? 2 : 1;
   std::string data;
-  std::string script = concat("set terminal pngcairo size ", 560 * columns, ",", 320 * rows.size(), "\nset output ", quoted(name + ".png"),
-                              "\nset multiplot layout ", rows.size(), ",", columns, "\nset grid\nset xlabel \"point\"\nset autoscale xfix\n");
+  std::string script =
+      concat("set terminal pngcairo size ", 560 * columns, ",", 320 * rows.size(), "\nset output ", quoted(name + ".png"),
+             "\nset multiplot layout ", rows.size(), ",", columns, "\nset grid\nset xlabel \"point\"\nset autoscale xfix\n");
   int block = 0;
   for (const auto& row : rows) {
     for (const bool errors : {false, true}) {

@@ -54,7 +54,8 @@ std::optional<std::string> objection_of_model(const MeshSizes& sizes, const Conf
   for (int& coordinate : last) --coordinate;
   const Model model = describe_model(config, Mesh::described(sizes, last));
   if (tensor && !holds_pieces_of_its_own(model)) {
-    return concat("rank ", last.back(), " of ", sizes.back(), " on the tensor axis would have no part of the ", model->type(), " model to itself");
+    return concat("rank ", last.back(), " of ", sizes.back(), " on the tensor axis would have no part of the ", model->type(),
+                  " model to itself");
   }
   if (!domain || model->patching()) return std::nullopt;  // ranks share patches in place of rectangles
   const auto [ny, nx] = load.points;
@@ -108,7 +109,8 @@ std::string described(const MeshSizes& sizes) {
 std::optional<std::string> objection_to(const MeshSizes& sizes, int ranks, const MeshLoad& load) {
   if (product_of(sizes) != ranks) return concat("it has ", product_of(sizes), " ranks, but the job has ", ranks);
   if (size_on(sizes, Axis::data) > load.batch) {
-    return concat("its data axis has ", size_on(sizes, Axis::data), " ranks for a batch of ", load.batch, load.batch == 1 ? " sample" : " samples");
+    return concat("its data axis has ", size_on(sizes, Axis::data), " ranks for a batch of ", load.batch,
+                  load.batch == 1 ? " sample" : " samples");
   }
   try {
     for (const ConfigValue& model : load.models) {
@@ -159,7 +161,8 @@ Mesh make_mesh(const ParallelConfig& parallel, const ConfigValue& document, cons
   const MeshSizes wanted = wanted_sizes(parallel, ranks);
   // One rank need not be asked: nothing is shared, and what the model itself refuses it says when it is made.
   if (const auto objection = ranks == 1 && product_of(wanted) == 1 ? std::nullopt : objection_to(wanted, ranks, load)) {
-    throw config_error(document, "parallel", concat("the mesh ", described(wanted), " does not work: ", *objection, "; ", advice(wanted, ranks, load)));
+    throw config_error(document, "parallel",
+                       concat("the mesh ", described(wanted), " does not work: ", *objection, "; ", advice(wanted, ranks, load)));
   }
   return make(wanted, parallel, context);
 }
@@ -175,8 +178,9 @@ Mesh make_inference_mesh(const ParallelConfig& parallel, const ConfigValue& docu
   });
   const auto found = std::ranges::find_if(meshes, [&](const MeshSizes& sizes) { return !objection_to(sizes, ranks, load); });
   if (found != meshes.end()) return make(*found, parallel, context);
-  throw config_error(document, "parallel", concat("no mesh of ", ranks, " ranks can share the model: ", *objection_to(meshes.front(), ranks, load),
-                                                  "; ", advice(meshes.front(), ranks, load)));
+  throw config_error(document, "parallel",
+                     concat("no mesh of ", ranks, " ranks can share the model: ", *objection_to(meshes.front(), ranks, load), "; ",
+                            advice(meshes.front(), ranks, load)));
 }
 
 }  // namespace trident

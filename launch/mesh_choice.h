@@ -17,8 +17,8 @@ namespace trident {
 
 /// What the ranks are to share.
 struct MeshLoad {
-  std::vector<ConfigValue> models;              // complete: for describe_model()
-  std::int64_t batch = 1;                       // samples computed at once, over all ranks
+  std::vector<ConfigValue> models;               // complete: for describe_model()
+  std::int64_t batch = 1;                        // samples computed at once, over all ranks
   std::array<std::int64_t, 2> points{256, 256};  // of the fields along y and x; where they are not known, any that models split
 };
 
@@ -34,8 +34,8 @@ std::pair<ParallelConfig, ConfigValue> parallel_of(const std::vector<std::string
 /// Every entry of `parallel` positive, every axis named once. Throws ConfigError with the line in `document`.
 void check_parallel(const ParallelConfig& parallel, const ConfigValue& document);
 
-/// The mesh that `parallel` asks for, known to the session from then on; ranks of a host stand side by side. Collective. Throws ConfigError,
-/// on all ranks alike.
+/// The mesh that `parallel` asks for, known to the session from then on; ranks of a host stand side by side. Collective. Throws
+/// ConfigError, on all ranks alike.
 Mesh make_mesh(const ParallelConfig& parallel, const ConfigValue& document, const MeshLoad& load, CommandContext& context);
 /// The same for one answer at a time: where `parallel` names no sizes all ranks share each field if the model can, else its heads and
 /// columns, else the samples.

@@ -17,9 +17,10 @@ std::vector<double> constants_of(const std::vector<Channel>& channels) {
 
 }  // namespace
 
-PhysicalUnits::PhysicalUnits(const Dataset& dataset, std::vector<Channel> Problem::* channels, int dims, DType dtype, Device device) {
+PhysicalUnits::PhysicalUnits(const Dataset& dataset, std::vector<Channel> Problem::*channels, int dims, DType dtype, Device device) {
   if (dataset.is_complex()) {
-    throw ConfigError(concat("data: the fields of \"", dataset.problem().name, "\" are complex, whose losses and errors are of normalised numbers; set ",
+    throw ConfigError(concat("data: the fields of \"", dataset.problem().name,
+                             "\" are complex, whose losses and errors are of normalised numbers; set ",
                              "training.loss_units and evaluation.units to normalized"));
   }
   const std::vector<double> constants = constants_of(dataset.problem().*channels);

@@ -15,7 +15,7 @@ class PhysicalUnits {
   PhysicalUnits() = default;
   /// Of fields (batch, channel, `dims` axes of space) with the data's input or output channels. `device`: where they are. Throws
   /// ConfigError if several problems with different constants share the data.
-  PhysicalUnits(const Dataset& dataset, std::vector<Channel> Problem::* channels, int dims, DType dtype, Device device = {});
+  PhysicalUnits(const Dataset& dataset, std::vector<Channel> Problem::*channels, int dims, DType dtype, Device device = {});
 
   /// Differentiable.
   Tensor operator()(const Tensor& fields) const { return constants_ ? constants_->decode(fields) : fields; }

@@ -33,7 +33,7 @@ struct PlotOptions {
 struct Drawn {
   std::int64_t channel = 0;
   std::string name;
-  int part = 0;                // of real fields 0
+  int part = 0;                 // of real fields 0
   std::optional<int> across{};  // axis of the sample
 };
 
@@ -122,7 +122,8 @@ std::vector<Drawn> parts_of(const std::vector<std::pair<std::int64_t, std::strin
         drawn.push_back({channel, of_part, part});
         continue;
       }
-      for (const int across : {1, 2, 3}) drawn.push_back({channel, concat(of_part, ", middle ", space_letter(3, across - 1)), part, across});
+      for (const int across : {1, 2, 3})
+        drawn.push_back({channel, concat(of_part, ", middle ", space_letter(3, across - 1)), part, across});
     }
   }
   return drawn;
@@ -158,7 +159,8 @@ std::optional<Problem> problem_of(const PlotOptions& options, const FieldFile& f
 /// The frame that a prediction from frame `first` reaches, if it says its lead time or the problem's samples have but one.
 std::optional<int> frame_reached(const Problem& problem, int first, const Tensor& time) {
   if (problem.steady) return 0;
-  if (time.defined()) return first + static_cast<int>(std::lround(to_number(view::slice(view::reshape(packed(time), {time.numel()}), 0, 0, 1))));
+  if (time.defined())
+    return first + static_cast<int>(std::lround(to_number(view::slice(view::reshape(packed(time), {time.numel()}), 0, 0, 1))));
   std::optional<int> reached;
   for (const FramePair& pair : frame_pairs(problem.times)) {
     if (pair.first != first || pair.second == first) continue;
@@ -175,7 +177,8 @@ Tensor truth_of(const PlotOptions& options, const FieldFile& file, const std::op
   const std::optional<int> reached =
       options.frame || !problem || frame.empty() ? options.frame : frame_reached(*problem, std::stoi(frame), file.find("time"));
   if (!problem || trajectory.empty() || !reached) {
-    throw ConfigError(concat("--truth: ", options.path, " does not say which frame it is to be compared with; it must come from trident predict with ",
+    throw ConfigError(concat("--truth: ", options.path,
+                             " does not say which frame it is to be compared with; it must come from trident predict with ",
                              "--problem, --trajectory and --time, or --frame says it"));
   }
   return read_frames(*options.truth, *problem, std::stoll(trajectory), {*reached});

@@ -67,7 +67,8 @@ Shape predict_here(const PredictOptions& options, CommandContext& context) {
   const Recording off(false);
   const ModelDescription description = read_model_description(loaded.description);
   const Model& model = loaded.model;
-  const MeshPredictor predictor(model, mesh, [&](const std::string& name) { return problem_named(description, name); }, computing);
+  const MeshPredictor predictor(
+      model, mesh, [&](const std::string& name) { return problem_named(description, name); }, computing);
 
   const FieldPieces asked = predictor.input_share(request).pieces, answered = predictor.output_share(request).pieces;
   const bool pairs = model->is_complex() && !is_complex(request.input.dtype());
@@ -89,11 +90,13 @@ Shape predict_there(const PredictOptions& options, CommandContext& context) {
   if constexpr (build::kHasGrpc) {
     Client client(*options.server);
     // The service knows the problems of the user's own that its models were trained on.
-    const Question question = ask(options.question, options.question.problem.empty() ? ModelDescription{} : client.description(options.model));
+    const Question question =
+        ask(options.question, options.question.problem.empty() ? ModelDescription{} : client.description(options.model));
     PredictionRequest request = question.request;
     request.input = question.read_all();
     const Tensor output = client.predict(options.model, request);
-    FieldFileWriter file(options.output, answer_fields(request, output.shape()), notes_of(options.question, question.problem), *context.session.world());
+    FieldFileWriter file(options.output, answer_fields(request, output.shape()), notes_of(options.question, question.problem),
+                         *context.session.world());
     file.write("input", whole_box(request.input.shape()), request.input);
     file.write("output", whole_box(output.shape()), output);
     if (request.time.defined()) file.write("time", whole_box(request.time.shape()), request.time);
@@ -107,8 +110,8 @@ Shape predict_there(const PredictOptions& options, CommandContext& context) {
 void run_predict(const PredictOptions& options, CommandContext& context) {
   Communicator& world = *context.session.world();
   if (world.size() > 1 && options.server) {
-    throw ConfigError(concat("predict: started on ", world.size(),
-                             " ranks, but the service computes; start it without a launcher or with -n 1"));
+    throw ConfigError(
+        concat("predict: started on ", world.size(), " ranks, but the service computes; start it without a launcher or with -n 1"));
   }
   check_target(options.output, options.overwrite ? Overwrite::yes : Overwrite::no);
   const Shape output = options.server ? predict_there(options, context) : predict_here(options, context);

@@ -31,7 +31,8 @@ Question question_on_frame(const QuestionOptions& options, Problem problem) {
   for (const std::int64_t extent : dataset->extents()) shape.push_back(extent);
   question.request.input = described_tensor(shape, dataset->is_complex() ? DType::c64 : DType::f32);
   const auto read = [dataset, channels](const FieldPieces& pieces) {
-    const Tensor input = dataset->make_fields(rows_of(pieces), dataset->in_channels(), box_of(dataset->extents(), pieces.front().rectangle));
+    const Tensor input =
+        dataset->make_fields(rows_of(pieces), dataset->in_channels(), box_of(dataset->extents(), pieces.front().rectangle));
     std::int64_t row = 0;
     for (const FieldPiece& piece : pieces) {
       if (piece.samples.size() == 0) continue;
@@ -49,7 +50,8 @@ Question question_of_file(const QuestionOptions& options) {
   const auto file = std::make_shared<const FieldFileReader>(options.input);
   const auto input = file->find("input");
   if (!input) {
-    throw DataError(concat(options.input, ": has no tensor \"input\" (batch, channel, space...); of a data set choose --trajectory and --frame"));
+    throw DataError(
+        concat(options.input, ": has no tensor \"input\" (batch, channel, space...); of a data set choose --trajectory and --frame"));
   }
   Question question;
   question.request.input = described_tensor(input->shape, input->dtype);

@@ -13,8 +13,8 @@ namespace trident {
 
 /// As the command line names it.
 struct QuestionOptions {
-  std::string input;                               // a file of fields, or a data set if there is a trajectory
-  std::string problem;                             // empty: fields and time are the model's own numbers
+  std::string input;    // a file of fields, or a data set if there is a trajectory
+  std::string problem;  // empty: fields and time are the model's own numbers
   std::optional<std::int64_t> trajectory, steps;
   std::optional<double> time;
   int frame = 0;
@@ -22,7 +22,7 @@ struct QuestionOptions {
 
 struct Question {
   std::optional<Problem> problem{};  // that the request names
-  PredictionRequest request;  // its input has extents and a type, but no memory for its numbers
+  PredictionRequest request;         // its input has extents and a type, but no memory for its numbers
   /// Pieces of the input, one behind the other, of fields with `num_dims` axes of space; pairs: and a last one of real and imaginary parts.
   std::function<Tensor(const FieldPieces& pieces, int num_dims, bool pairs)> read;
   std::function<Tensor()> read_all;

@@ -67,13 +67,15 @@ void check_schedule(const RunFile& run) {
   require(run, training.eta_min >= 0.0, "training.eta_min", training.eta_min, "a rate that is not negative");
   require(run, training.patience >= 0, "training.patience", training.patience, "at least 0");
   if (training.lr_scheduler == ScheduleChoice::step && !training.step_size) {
-    throw run.error("training.lr_scheduler",
-                    "the schedule \"step\" needs training.step_size, the steps (or epochs: training.schedule_unit) between two reductions of "
-                    "the rate");
+    throw run.error(
+        "training.lr_scheduler",
+        "the schedule \"step\" needs training.step_size, the steps (or epochs: training.schedule_unit) between two reductions of "
+        "the rate");
   }
   if (training.lr_scheduler == ScheduleChoice::cosine_annealing && !training.t_max) {
-    throw run.error("training.lr_scheduler",
-                    "the schedule \"cosine_annealing\" needs training.t_max, the steps (or epochs: training.schedule_unit) of half a period");
+    throw run.error(
+        "training.lr_scheduler",
+        "the schedule \"cosine_annealing\" needs training.t_max, the steps (or epochs: training.schedule_unit) of half a period");
   }
 }
 
@@ -182,7 +184,8 @@ void check_for_training(const RunFile& run) {
     throw run.error("model", "needs `type` (scot, fno, tfno or mg_tfno) with its sizes, or `from`, a model directory to start from");
   }
   if (config.training.restore_optimizer && config.model.find("from") == nullptr) {
-    throw run.error("training.restore_optimizer", "needs model.from, the folder in which neuraloperator's trainer saved model and optimizer.pt");
+    throw run.error("training.restore_optimizer",
+                    "needs model.from, the folder in which neuraloperator's trainer saved model and optimizer.pt");
   }
   if (config.training.steps.has_value() == config.training.epochs.has_value()) {
     throw run.error("training.steps", "give either training.steps or training.epochs");

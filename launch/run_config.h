@@ -28,7 +28,9 @@ inline auto config_names(ScheduleChoice) {
 
 /// What a schedule counts.
 enum class ScheduleUnit { step, epoch };
-inline auto config_names(ScheduleUnit) { return std::array{std::pair{ScheduleUnit::step, "step"}, std::pair{ScheduleUnit::epoch, "epoch"}}; }
+inline auto config_names(ScheduleUnit) {
+  return std::array{std::pair{ScheduleUnit::step, "step"}, std::pair{ScheduleUnit::epoch, "epoch"}};
+}
 
 enum class LossChoice { relative_l1, relative_l2, lp, h1 };
 inline auto config_names(LossChoice) {
@@ -38,14 +40,12 @@ inline auto config_names(LossChoice) {
 
 /// Of the fields that a loss or an error compares: the model's own numbers, or the data's.
 enum class Units { normalized, physical };
-inline auto config_names(Units) {
-  return std::array{std::pair{Units::normalized, "normalized"}, std::pair{Units::physical, "physical"}};
-}
+inline auto config_names(Units) { return std::array{std::pair{Units::normalized, "normalized"}, std::pair{Units::physical, "physical"}}; }
 
 /// Of the losses lp and h1.
 struct NormLossConfig {
-  double p = 2.0;                            // lp
-  ConfigValue periodic = true;               // h1: true, false, or one for each space axis
+  double p = 2.0;                              // lp
+  ConfigValue periodic = true;                 // h1: true, false, or one for each space axis
   std::optional<std::vector<double>> measure;  // the domain's extent along each space axis; null: 1
   Relation relation = Relation::relative;
   Reduction reduction = Reduction::sum;  // over samples and channels
@@ -70,12 +70,12 @@ struct TrainingConfig {
   ScheduleChoice lr_scheduler = ScheduleChoice::cosine;
   std::int64_t warmup_steps = 0;
   ScheduleUnit schedule_unit = ScheduleUnit::step;
-  std::optional<std::int64_t> step_size;     // units between two reductions of the rate (lr_scheduler: step)
-  double gamma = 0.5;                        // of each reduction (step, plateau)
-  std::optional<std::int64_t> t_max;         // units of half a period (cosine_annealing)
-  double eta_min = 0.0;                      // the main group's rate at its end
-  std::int64_t patience = 10;                // epochs without improvement (plateau)
-  std::optional<LossChoice> loss;            // null: the model's own
+  std::optional<std::int64_t> step_size;  // units between two reductions of the rate (lr_scheduler: step)
+  double gamma = 0.5;                     // of each reduction (step, plateau)
+  std::optional<std::int64_t> t_max;      // units of half a period (cosine_annealing)
+  double eta_min = 0.0;                   // the main group's rate at its end
+  std::int64_t patience = 10;             // epochs without improvement (plateau)
+  std::optional<LossChoice> loss;         // null: the model's own
   NormLossConfig loss_options;
   LossScope loss_scope = LossScope::global;  // per_rank: as the reference under data parallelism
   Units loss_units = Units::normalized;
@@ -94,9 +94,10 @@ struct TrainingConfig {
     v("learning_rate_time_embedding", self.learning_rate_time_embedding);
     v("betas", self.betas), v("eps", self.eps), v("weight_decay", self.weight_decay), v("max_grad_norm", self.max_grad_norm);
     v("lr_scheduler", self.lr_scheduler), v("warmup_steps", self.warmup_steps), v("schedule_unit", self.schedule_unit);
-    v("step_size", self.step_size), v("gamma", self.gamma), v("t_max", self.t_max), v("eta_min", self.eta_min), v("patience", self.patience);
-    v("loss", self.loss), v("loss_options", self.loss_options), v("loss_scope", self.loss_scope), v("loss_units", self.loss_units), v("precision", self.precision),
-        v("activation_checkpointing", self.activation_checkpointing), v("cuda_graphs", self.cuda_graphs);
+    v("step_size", self.step_size), v("gamma", self.gamma), v("t_max", self.t_max), v("eta_min", self.eta_min),
+        v("patience", self.patience);
+    v("loss", self.loss), v("loss_options", self.loss_options), v("loss_scope", self.loss_scope), v("loss_units", self.loss_units),
+        v("precision", self.precision), v("activation_checkpointing", self.activation_checkpointing), v("cuda_graphs", self.cuda_graphs);
     v("early_stopping_patience", self.early_stopping_patience), v("freeze", self.freeze), v("max_wall_time", self.max_wall_time);
   }
 };

@@ -129,15 +129,18 @@ std::optional<int> space_axes_of(const ConfigValue* modes) {
 void check_fields(const RunFile& run, const ConfigValue& config, const Problem& problem) {
   const std::optional<int> axes = space_axes_of(config.find("n_modes"));
   if (axes && *axes != problem.space_axes) {
-    throw run.error("model.n_modes", concat("the model has ", *axes, " dimensions, but the fields of \"", problem.name, "\" have ", problem.space_axes,
-                                            "; give ", problem.space_axes, problem.space_axes == 1 ? " number" : " numbers", " of modes to fno or tfno, "
-                                            "or other data (space_axes)"));
+    throw run.error("model.n_modes",
+                    concat("the model has ", *axes, " dimensions, but the fields of \"", problem.name, "\" have ", problem.space_axes,
+                           "; give ", problem.space_axes, problem.space_axes == 1 ? " number" : " numbers",
+                           " of modes to fno or tfno, "
+                           "or other data (space_axes)"));
   }
   const ConfigValue* complex = config.find("complex_data");
   const bool takes_complex = complex != nullptr && read_config<bool>(*complex, "model.complex_data");
   if (takes_complex != problem.complex) {
-    throw run.error("model.complex_data", concat("the model takes ", takes_complex ? "complex" : "real", " fields, but those of \"", problem.name,
-                                                 "\" are ", problem.complex ? "complex" : "real", "; set it to ", problem.complex ? "true" : "false"));
+    throw run.error("model.complex_data",
+                    concat("the model takes ", takes_complex ? "complex" : "real", " fields, but those of \"", problem.name, "\" are ",
+                           problem.complex ? "complex" : "real", "; set it to ", problem.complex ? "true" : "false"));
   }
 }
 

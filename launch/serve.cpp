@@ -40,11 +40,12 @@ class EndSignals {
  public:
   EndSignals() {
     end_signal = 0;
-    for (const int signal : {SIGTERM, SIGINT}) std::signal(signal, [](int received) {
-      end_signal = received;
-      std::signal(SIGTERM, SIG_DFL);
-      std::signal(SIGINT, SIG_DFL);
-    });
+    for (const int signal : {SIGTERM, SIGINT})
+      std::signal(signal, [](int received) {
+        end_signal = received;
+        std::signal(SIGTERM, SIG_DFL);
+        std::signal(SIGINT, SIG_DFL);
+      });
   }
   ~EndSignals() {
     std::signal(SIGTERM, SIG_DFL);

@@ -38,7 +38,8 @@ struct Setup {
 
 std::string constants_text(const std::vector<Channel>& channels) {
   std::string text;
-  for (const Channel& channel : channels) text += concat(text.empty() ? "" : ", ", channel.name, " ", to_json(channel.mean), " +- ", to_json(channel.std));
+  for (const Channel& channel : channels)
+    text += concat(text.empty() ? "" : ", ", channel.name, " ", to_json(channel.mean), " +- ", to_json(channel.std));
   return text;
 }
 
@@ -67,8 +68,7 @@ Setup prepare(const TrainOptions& options, CommandContext& context) {
   const std::int64_t batch = config.training.global_batch_size;
   setup.device = device_of_rank(config.device, context);
   setup.mesh = make_mesh(config.parallel, setup.run.document,
-                         {.models = {setup.choice.config}, .batch = batch, .points = {setup.train->ny(), setup.train->nx()}},
-                         context);
+                         {.models = {setup.choice.config}, .batch = batch, .points = {setup.train->ny(), setup.train->nx()}}, context);
   fit_normalization(setup);
   setup.steps_per_epoch = (setup.train->size() + batch - 1) / batch;
   setup.total_steps = config.training.steps ? *config.training.steps : *config.training.epochs * setup.steps_per_epoch;
@@ -82,9 +82,10 @@ Trainer make_trainer(const Setup& setup, std::vector<std::string>& notes) {
   const RandomKey key = RandomKey(config.seed).fold("initial weights");
   notes = setup.choice.notes;
   const auto trainer = [&](const Model& model, ParameterList parameters) {
-    const PhysicalUnits units = config.training.loss_units == Units::physical
-                                    ? PhysicalUnits(*setup.train, &Problem::output, model->num_dims(), parameter_type(precision), setup.device)
-                                    : PhysicalUnits();
+    const PhysicalUnits units =
+        config.training.loss_units == Units::physical
+            ? PhysicalUnits(*setup.train, &Problem::output, model->num_dims(), parameter_type(precision), setup.device)
+            : PhysicalUnits();
     return Trainer(model, std::move(parameters), config.training, config.parallel, {setup.total_steps, setup.steps_per_epoch}, config.seed,
                    setup.mesh, units);
   };
@@ -112,8 +113,9 @@ std::optional<NeuralopTraining> restored_training(const Setup& setup, const Trai
   const auto saved = load_neuralop_training(folder, trainer.optimizer().state());
   const char* key = "training.restore_optimizer";
   if (!saved) {
-    throw setup.run.error(key, concat(folder, " has no optimizer.pt; set it to false, or give as model.from the folder that neuraloperator's "
-                                              "trainer wrote"));
+    throw setup.run.error(key, concat(folder,
+                                      " has no optimizer.pt; set it to false, or give as model.from the folder that neuraloperator's "
+                                      "trainer wrote"));
   }
   if (saved->step >= setup.total_steps) {
     throw setup.run.error(key, concat(folder, " has ", saved->step, " steps behind it, and the run ends after ", setup.total_steps,

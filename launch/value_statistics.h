@@ -31,7 +31,7 @@ class ValueStatistics {
   void add(const Tensor& values);
 
   std::int64_t count() const { return static_cast<std::int64_t>(moments_.count); }  // of finite numbers
-  std::int64_t non_finite() const { return non_finite_; }  // NaN and infinities, which enter nothing else
+  std::int64_t non_finite() const { return non_finite_; }                           // NaN and infinities, which enter nothing else
   double mean() const { return moments_.mean; }
   const Moments& moments() const { return moments_; }
   double deviation() const;

@@ -32,7 +32,8 @@ struct Forward {
 
   bool fits(const Fields& other, const Prepared& other_prepared, const Pass& pass) const {
     const auto same = [](const Tensor& a, const Tensor& b) { return a.bytes() == b.bytes(); };
-    return pass.precision == precision && std::ranges::equal(tensors_of(fields), tensors_of(other), [](auto* a, auto* b) { return alike(*a, *b); }) &&
+    return pass.precision == precision &&
+           std::ranges::equal(tensors_of(fields), tensors_of(other), [](auto* a, auto* b) { return alike(*a, *b); }) &&
            fields.ny == other.ny && fields.nx == other.nx && std::ranges::equal(prepared, other_prepared, same);
   }
 };
@@ -62,12 +63,16 @@ class CapturedModel final : public ModelInterface {
   int num_out_channels() const override { return model_->num_out_channels(); }
   int num_dims() const override { return model_->num_dims(); }
   Rectangle rectangle(std::int64_t ny, std::int64_t nx) const override { return model_->rectangle(ny, nx); }
-  std::vector<std::int64_t> output_extents(const std::vector<std::int64_t>& extents) const override { return model_->output_extents(extents); }
+  std::vector<std::int64_t> output_extents(const std::vector<std::int64_t>& extents) const override {
+    return model_->output_extents(extents);
+  }
   bool uses_time() const override { return model_->uses_time(); }
   bool is_complex() const override { return model_->is_complex(); }
   LossDescription loss() const override { return model_->loss(); }
   std::optional<PatchingConfig> patching() const override { return model_->patching(); }
-  double forward_flops(std::int64_t batch, const std::vector<std::int64_t>& extents) const override { return model_->forward_flops(batch, extents); }
+  double forward_flops(std::int64_t batch, const std::vector<std::int64_t>& extents) const override {
+    return model_->forward_flops(batch, extents);
+  }
 
  private:
   static constexpr std::size_t kMostShapes = 4;  // each holds the memory of a forward

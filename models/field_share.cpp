@@ -14,8 +14,8 @@ FieldPieces pieces_of(const PatchGrid& grid, Range units) {
   FieldPieces pieces;
   for (std::int64_t unit = units.first; unit < units.last; ++unit) {
     const std::int64_t sample = unit / grid.patches(), row = grid.row_of(unit) * grid.rows, column = grid.column_of(unit) * grid.columns;
-    pieces.push_back({.samples = {sample, sample + 1},
-                      .rectangle = {.rows = {row, row + grid.rows}, .columns = {column, column + grid.columns}}});
+    pieces.push_back(
+        {.samples = {sample, sample + 1}, .rectangle = {.rows = {row, row + grid.rows}, .columns = {column, column + grid.columns}}});
   }
   if (pieces.empty()) pieces.push_back({.samples = {0, 0}, .rectangle = {.rows = {0, grid.rows}, .columns = {0, grid.columns}}});
   return pieces;
@@ -28,7 +28,8 @@ FieldShare share_of(const Model& model, const Mesh& mesh, std::int64_t samples, 
   if (patching && mesh.size(kBatchAxes) > 1) {
     const PatchGrid grid(*patching, ny, nx);
     const Range units = part_of(samples * grid.patches(), mesh.size(kBatchAxes), mesh.comm(kBatchAxes).rank());
-    return {.pieces = pieces_of(grid, units), .units = PatchUnits{.units = units, .samples = samples, .windows = false}, .ny = ny, .nx = nx};
+    return {
+        .pieces = pieces_of(grid, units), .units = PatchUnits{.units = units, .samples = samples, .windows = false}, .ny = ny, .nx = nx};
   }
   const Range mine = part_of(samples, mesh.size(Axis::data), mesh.coordinate(Axis::data));
   return {.pieces = {{.samples = mine, .rectangle = model->rectangle(ny, nx)}}, .units = {}, .ny = ny, .nx = nx};

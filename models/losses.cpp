@@ -112,7 +112,8 @@ Tensor Loss::share(const Tensor& output, const Tensor& label, const LossTotals& 
 
 Tensor Loss::norm_share(const NormLoss& norm, const Tensor& output, const Fields& fields, const LossTotals& totals) const {
   if (description_.patches && !fields.patches && mesh_.size(kDomainAxes) > 1) {
-    throw ConfigError(concat("loss: ", mesh_.size(kDomainAxes), " domain ranks share the patches of mg_tfno, but this batch has whole fields; set "
+    throw ConfigError(concat("loss: ", mesh_.size(kDomainAxes),
+                             " domain ranks share the patches of mg_tfno, but this batch has whole fields; set "
                              "parallel.domain_y and parallel.domain_x to 1"));
   }
   double divisor = mesh_.size(Axis::tensor) * (norm.reduction == Reduction::mean ? totals.terms : 1.0);
@@ -146,7 +147,8 @@ Tensor Loss::ratio_share(const Tensor& output, const Tensor& label, const LossTo
     Tensor sums = totals.sums;
     if (scope_ == LossScope::per_rank) {
       if (label.size(0) == 0) {
-        throw ConfigError("loss: per_rank needs samples on every rank in every micro-batch; choose a global_batch_size that all ranks divide");
+        throw ConfigError(
+            "loss: per_rank needs samples on every rank in every micro-batch; choose a global_batch_size that all ranks divide");
       }
       sums = local_sums(label);
       mesh_.comm(kDomainAxes).all_reduce(sums, ReduceOp::sum);

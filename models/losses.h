@@ -20,9 +20,9 @@ inline auto config_names(LossScope) {
 
 /// What the errors are divided by. Made from labels alone, before the forward.
 struct LossTotals {
-  Tensor sums;                      // f64 (groups + 1,): sums of |label|^p per group, and the number of points of a channel. Undefined: per_rank
+  Tensor sums;  // f64 (groups + 1,): sums of |label|^p per group, and the number of points of a channel. Undefined: per_rank
   std::int64_t micro_batches = 0;
-  double terms = 1.0;               // of norms: how many are added up
+  double terms = 1.0;  // of norms: how many are added up
 };
 
 class Loss {

@@ -17,9 +17,9 @@ class MeshPredictor {
   /// Collective.
   MeshPredictor(const Model& model, const Mesh& mesh, FindProblem find_problem, const Computing& computing);
 
-  /// Of a request that rank 0 alone has; it alone gets the answer: what predict() gives and throws. A request that any rank refuses, or lacks
-  /// the memory to begin with, is over on all of them, and the next may come. A rank that fails amid the exchanges of a model, where the
-  /// others wait for it, ends the job with its name after some seconds.
+  /// Of a request that rank 0 alone has; it alone gets the answer: what predict() gives and throws. A request that any rank refuses, or
+  /// lacks the memory to begin with, is over on all of them, and the next may come. A rank that fails amid the exchanges of a model, where
+  /// the others wait for it, ends the job with its name after some seconds.
   Tensor lead(const PredictionRequest& request) const;
   /// The others, once for each request that rank 0 leads.
   void follow() const;

@@ -46,9 +46,9 @@ struct PatchLoss {
 
 /// What the loss of a model is, as its configuration says: a ratio of sums over the batch, or norms of each sample and channel.
 struct LossDescription {
-  int p = 1;                               // 1: sums of |e|, 2: sums of e^2
-  std::vector<ChannelGroup> groups = {};   // empty: absolute loss (mean over all), else mean over groups of relative losses
-  std::optional<NormLoss> norm = {};       // instead of the ratio of sums
+  int p = 1;                              // 1: sums of |e|, 2: sums of e^2
+  std::vector<ChannelGroup> groups = {};  // empty: absolute loss (mean over all), else mean over groups of relative losses
+  std::optional<NormLoss> norm = {};      // instead of the ratio of sums
   std::optional<PatchLoss> patches = {};
 };
 

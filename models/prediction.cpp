@@ -131,19 +131,23 @@ bool has_pairs(const Model& model, const Tensor& input) { return model->is_compl
 
 void check_input(const Model& model, const Tensor& x) {
   const bool pairs = has_pairs(model, x);
-  const bool number_type = x.defined() && (x.dtype() == DType::f32 || x.dtype() == DType::f64 || (model->is_complex() && is_complex(x.dtype())));
+  const bool number_type =
+      x.defined() && (x.dtype() == DType::f32 || x.dtype() == DType::f64 || (model->is_complex() && is_complex(x.dtype())));
   const int rank = model->num_dims() + 2;
-  if (!number_type || x.rank() != rank + (pairs ? 1 : 0) || x.size(1) != model->num_channels() || x.size(0) < 1 || (pairs && x.size(-1) != 2)) {
-    throw ShapeError(concat("prediction: input is ", described(x), "; expected ", model->is_complex() ? "c64 or c128" : "f32 or f64", " (batch, ",
-                            expected_axes(model), ")", model->is_complex() ? ", or its real and imaginary parts on a last axis of 2" : "",
-                            ": the model has ", model->num_channels(), " input channels and ", model->num_dims(), " dimensions"));
+  if (!number_type || x.rank() != rank + (pairs ? 1 : 0) || x.size(1) != model->num_channels() || x.size(0) < 1 ||
+      (pairs && x.size(-1) != 2)) {
+    throw ShapeError(concat("prediction: input is ", described(x), "; expected ", model->is_complex() ? "c64 or c128" : "f32 or f64",
+                            " (batch, ", expected_axes(model), ")",
+                            model->is_complex() ? ", or its real and imaginary parts on a last axis of 2" : "", ": the model has ",
+                            model->num_channels(), " input channels and ", model->num_dims(), " dimensions"));
   }
 }
 
 /// Fields <-> the model's numbers; without a problem they are these already.
 class Conversion {
  public:
-  Conversion(const Model& model, const Problem* problem, DType precision) : problem_(problem), dims_(model->num_dims()), precision_(parameter_type(precision)) {}
+  Conversion(const Model& model, const Problem* problem, DType precision)
+      : problem_(problem), dims_(model->num_dims()), precision_(parameter_type(precision)) {}
   Tensor input(const Tensor& x) const { return in_precision(problem_ == nullptr ? x : normalize(x, problem_->input, dims_)); }
   Tensor label(const Tensor& x) const { return in_precision(problem_ == nullptr ? x : normalize(x, problem_->output, dims_)); }
   Tensor output(const Tensor& y, DType dtype) const {
@@ -166,11 +170,18 @@ struct Start {
   Tensor mask, kept;  // undefined without masks
 };
 
-Start start_of(const Model& model, const PredictionRequest& part, const FieldShare& share, const Problem* problem, const Conversion& conversion) {
+Start start_of(const Model& model, const PredictionRequest& part, const FieldShare& share, const Problem* problem,
+               const Conversion& conversion) {
   require_finite("input", part.input);
-  Start start{.fields = {.input = conversion.input(part.input), .time = lead_time(model, part, problem), .pixel_mask = {}, .label = {},
-                         .ny = share.ny, .nx = share.nx, .patches = share.units},
-              .mask = kept_mask(model, part, problem), .kept = {}};
+  Start start{.fields = {.input = conversion.input(part.input),
+                         .time = lead_time(model, part, problem),
+                         .pixel_mask = {},
+                         .label = {},
+                         .ny = share.ny,
+                         .nx = share.nx,
+                         .patches = share.units},
+              .mask = kept_mask(model, part, problem),
+              .kept = {}};
   require_finite("input, as the model's numbers,", start.fields.input);
   if (!start.mask.defined()) return start;
   const Tensor& mask = start.mask;
@@ -209,8 +220,10 @@ Shape answer_shape(const Model& model, const PredictionRequest& request) {
   const int in = model->num_channels(), out = model->num_out_channels();
   check_input(model, x);
   const Tensor& mask = request.pixel_mask;
-  if (mask.defined() && !(mask.dtype() == DType::boolean && (mask.shape() == Shape{x.size(0), in} || mask.shape() == Shape{x.size(0), out}))) {
-    throw ShapeError(concat("prediction: pixel_mask is ", described(mask), "; expected bool (", x.size(0), ", ", out, "), one for each channel"));
+  if (mask.defined() &&
+      !(mask.dtype() == DType::boolean && (mask.shape() == Shape{x.size(0), in} || mask.shape() == Shape{x.size(0), out}))) {
+    throw ShapeError(
+        concat("prediction: pixel_mask is ", described(mask), "; expected bool (", x.size(0), ", ", out, "), one for each channel"));
   }
   if (request.steps && *request.steps < 1) throw ShapeError(concat("prediction: steps is ", *request.steps, "; expected at least 1"));
   Shape shape{x.size(0)};
@@ -219,7 +232,8 @@ Shape answer_shape(const Model& model, const PredictionRequest& request) {
   const std::vector<std::int64_t> extents(x.shape().begin() + 2, x.shape().begin() + 2 + model->num_dims());
   const std::vector<std::int64_t> answered = model->output_extents(extents);
   if (answered != extents && request.steps.value_or(1) > 1) {
-    throw ShapeError("prediction: the model's output has another resolution than its input, so it is no input of a further step; ask for one step");
+    throw ShapeError(
+        "prediction: the model's output has another resolution than its input, so it is no input of a further step; ask for one step");
   }
   for (const std::int64_t extent : answered) shape.push_back(extent);
   if (has_pairs(model, x)) shape.push_back(2);
@@ -242,8 +256,8 @@ Tensor predict(const Model& model, const Prepared& prepared, const PredictionReq
   return view::reshape(pairs ? view::as_real(answer) : answer, shape);
 }
 
-Tensor predict_part(const Model& model, const Prepared& prepared, const PredictionRequest& part, const FieldShare& share, const Problem* problem,
-                    const Computing& computing, const Agree& agree) {
+Tensor predict_part(const Model& model, const Prepared& prepared, const PredictionRequest& part, const FieldShare& share,
+                    const Problem* problem, const Computing& computing, const Agree& agree) {
   const Recording off(false);
   const Conversion conversion(model, problem, computing.precision);
   const Start start = run_agreed(agree, [&] { return start_of(model, part, share, problem, conversion); });
@@ -256,7 +270,8 @@ Tensor predict_part(const Model& model, const Prepared& prepared, const Predicti
     check_together(agree, [&] {
       const HostCopy arriving(output);
       if (!all_finite(output)) {
-        throw Error(concat("prediction: the model's output of step ", step + 1, " is not finite; is the input of the kind it was trained on?"));
+        throw Error(
+            concat("prediction: the model's output of step ", step + 1, " is not finite; is the input of the kind it was trained on?"));
       }
       Tensor physical = conversion.output(arriving.wait(), part.input.dtype());
       if (start.kept.defined()) physical = where(start.mask, start.kept, physical);

@@ -19,8 +19,8 @@ struct PredictionRequest {
   Tensor input;
   Tensor time;        // (batch,) or (batch, 1): the whole lead time; needed by models conditioned on time, refused by others
   Tensor pixel_mask;  // bool (batch, channel), optional: true keeps the input's values
-  std::optional<std::int64_t> steps;  // roll-out; each step advances time / steps
-  std::string problem;                // of the model's problems; empty: fields and time are the model's own numbers
+  std::optional<std::int64_t> steps;    // roll-out; each step advances time / steps
+  std::string problem;                  // of the model's problems; empty: fields and time are the model's own numbers
   std::function<void()> between_steps;  // called between the steps of a roll-out, where it may end it by an exception; may be empty
 };
 
@@ -40,7 +40,7 @@ Tensor predict(const Model& model, const Prepared& prepared, const PredictionReq
 /// This rank's part of an answer from its parts of the fields, complex ones as complex numbers; time and mask have a row for each row of
 /// the part. Nothing is checked that answer_shape() and check_request() have for the whole. What a rank meets alone before its model runs,
 /// or between two steps, all hear of through `agree`.
-Tensor predict_part(const Model& model, const Prepared& prepared, const PredictionRequest& part, const FieldShare& share, const Problem* problem,
-                    const Computing& computing, const Agree& agree);
+Tensor predict_part(const Model& model, const Prepared& prepared, const PredictionRequest& part, const FieldShare& share,
+                    const Problem* problem, const Computing& computing, const Agree& agree);
 
 }  // namespace trident

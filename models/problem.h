@@ -39,7 +39,7 @@ struct Channel {
   double shift = 0.0;      // removed from the data before they are normalised (the mean pressure of the compressible sets)
   double mean = 0.0, std = 1.0;
   double mean_imag = 0.0;  // of complex fields: the mean's imaginary part
-  bool masked = false;  // not predicted: outputs take the label, or `value` where there is none
+  bool masked = false;     // not predicted: outputs take the label, or `value` where there is none
 
   static void visit(auto& self, auto& v) {
     v("name", self.name), v("source", self.source), v("variable", self.variable), v("index", self.index), v("value", self.value);
@@ -48,9 +48,9 @@ struct Channel {
   }
 };
 
-/// One variable of a file and the meaning of its axes, in the order of the file: n trajectory, t frame, c channel, z, y and x the axes -3, -2
-/// and -1 of our fields, p (the last one) real and imaginary part. PDEgym calls our y "x" and our x "y"; "ntcxy" is a set that is transposed
-/// when it is read.
+/// One variable of a file and the meaning of its axes, in the order of the file: n trajectory, t frame, c channel, z, y and x the axes -3,
+/// -2 and -1 of our fields, p (the last one) real and imaginary part. PDEgym calls our y "x" and our x "y"; "ntcxy" is a set that is
+/// transposed when it is read.
 struct Variable {
   std::string name{};
   std::string axes{};  // "ntcyx"; "" for a number

@@ -24,7 +24,8 @@ class Rectangles {
     const int ranks = mesh.size(kDomainAxes);
     const Tensor sizes = empty({ranks, 2}, DType::i64);
     const Tensor own = from_values<std::int64_t>({1, 2}, std::vector{rows, columns});
-    mesh.stream().enqueue([&] { mesh.comm(kDomainAxes).all_gather(own, sizes, std::vector<std::int64_t>(static_cast<std::size_t>(ranks), 2)); });
+    mesh.stream().enqueue(
+        [&] { mesh.comm(kDomainAxes).all_gather(own, sizes, std::vector<std::int64_t>(static_cast<std::size_t>(ranks), 2)); });
     mesh.stream().synchronize();
     const std::vector<std::int64_t> numbers = to_host<std::int64_t>(sizes);
     const auto size_of = [&](int ry, int rx, int axis) { return numbers[static_cast<std::size_t>(2 * (ry * ranks_x_ + rx) + axis)]; };
@@ -77,8 +78,9 @@ Neighbours beside(const NormLoss& norm, const Mesh& mesh, const Rectangles& rect
   const Neighbours others{from(true), from(false)};
   if (norm.is_periodic(axis)) return others;
   if (x.size(dim) < 4) {
-    throw ConfigError(concat("loss: a rank's rectangle has ", x.size(dim), " points along axis ", axis,
-                             ", but one-sided differences need 4; use fewer ranks along it, or set training.loss_options.periodic to true"));
+    throw ConfigError(
+        concat("loss: a rank's rectangle has ", x.size(dim), " points along axis ", axis,
+               ", but one-sided differences need 4; use fewer ranks along it, or set training.loss_options.periodic to true"));
   }
   const Neighbours edges = one_sided_neighbours(x, dim);
   const auto chosen = [&](bool at_edge, const Tensor& edge, const Tensor& other) {

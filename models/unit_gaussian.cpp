@@ -24,7 +24,8 @@ void UnitGaussian::fit(const Tensor& data) {
   const std::vector<int> axes = summed_axes(data, per_);
   const Tensor total = sum(data, axes);
   count_ = static_cast<double>(data.numel()) / static_cast<double>(total.numel());
-  if (count_ < 2.0) throw ShapeError(concat("unit_gaussian: ", to_string(data.shape()), " has no two numbers for a deviation; give more samples"));
+  if (count_ < 2.0)
+    throw ShapeError(concat("unit_gaussian: ", to_string(data.shape()), " has no two numbers for a deviation; give more samples"));
   mean_ = affine(total, 1.0 / count_);
   squares_ = affine(sum(data * data, axes), 1.0 / count_);
   const Tensor centred = data - mean_;

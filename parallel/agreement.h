@@ -9,8 +9,8 @@
 
 namespace trident {
 
-/// Called by all ranks together, with what each has met or null. Returns if none has met anything; else throws on all: where it happened the
-/// same exception, elsewhere one of its kind with the rank and its words.
+/// Called by all ranks together, with what each has met or null. Returns if none has met anything; else throws on all: where it happened
+/// the same exception, elsewhere one of its kind with the rank and its words.
 using Agree = std::function<void(const std::exception_ptr& here)>;
 
 /// Among the ranks of a communicator. Not while a stream communicates.

@@ -40,7 +40,7 @@ class CollectiveCheck {
  private:
   using Group = std::pair<std::string, std::string>;  // lane and group: each lane has its own exchanges between the same ranks
   using Place = std::pair<Group, std::int64_t>;       // and which of them
-  using Pending = std::map<int, Arrival>;              // by rank
+  using Pending = std::map<int, Arrival>;             // by rank
 
   void require_equal(const Arrival& first, const Arrival& other) const;
   void require_counts(const std::vector<int>& members, const Pending& pending) const;
@@ -51,7 +51,7 @@ class CollectiveCheck {
   std::function<std::string(int)> name_of_;
   std::map<Group, std::vector<int>> members_;
   std::map<Place, Pending> pending_;
-  std::map<std::pair<std::string, int>, Place> waiting_;        // by lane and rank
+  std::map<std::pair<std::string, int>, Place> waiting_;  // by lane and rank
 };
 
 }  // namespace trident

@@ -193,16 +193,20 @@ class LevelBuilder {
     if (!split) return add_part(level, level.shifted, 0, all);
     // The last row and the last column of a rank's rolled windows hold tokens of the next ranks.
     const bool rows = level.split_rows, columns = level.split_columns;
-    const auto but_last = [](const Range& range, bool split) { return Range{range.first, std::max(range.first, range.last - (split ? 1 : 0))}; };
+    const auto but_last = [](const Range& range, bool split) {
+      return Range{range.first, std::max(range.first, range.last - (split ? 1 : 0))};
+    };
     const auto inner = [=](const Windows& own) { return Windows{but_last(own.rows, rows), but_last(own.columns, columns)}; };
     add_part(level, level.shifted, level.grid.shift, inner);
     if (rows) {
-      add_part(level, level.shifted, level.grid.shift,
-               [=](const Windows& own) { return Windows{{inner(own).rows.last, own.rows.last}, own.columns}; });
+      add_part(level, level.shifted, level.grid.shift, [=](const Windows& own) {
+        return Windows{{inner(own).rows.last, own.rows.last}, own.columns};
+      });
     }
     if (columns) {
-      add_part(level, level.shifted, level.grid.shift,
-               [=](const Windows& own) { return Windows{inner(own).rows, {inner(own).columns.last, own.columns.last}}; });
+      add_part(level, level.shifted, level.grid.shift, [=](const Windows& own) {
+        return Windows{inner(own).rows, {inner(own).columns.last, own.columns.last}};
+      });
     }
   }
 
@@ -214,7 +218,8 @@ class LevelBuilder {
     bool any = false;
     for (const GridBox& box : level.owned) {
       const Windows chosen = choose(windows_of(box, grid));
-      wanted.push_back({{box.samples}, rolled(chosen.rows, grid, grid.windows_y() * grid.window, shift),
+      wanted.push_back({{box.samples},
+                        rolled(chosen.rows, grid, grid.windows_y() * grid.window, shift),
                         rolled(chosen.columns, grid, grid.windows_x() * grid.window, shift)});
       any = any || chosen.rows.size() * chosen.columns.size() > 0;
     }

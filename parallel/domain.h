@@ -58,20 +58,20 @@ struct WindowedGrid {
 
 /// A rectangle of whole windows on this rank, and how their tokens come to it.
 struct WindowPart {
-  ExchangePlan arriving;                          // from the owned tokens; transposed: the results' way home
-  std::int64_t first_row = 0, first_column = 0;   // tokens of the global grid, padded to whole windows and rolled by `shift`
+  ExchangePlan arriving;                         // from the owned tokens; transposed: the results' way home
+  std::int64_t first_row = 0, first_column = 0;  // tokens of the global grid, padded to whole windows and rolled by `shift`
 };
 
 /// One level of a pyramid of grids for one batch size, as this rank sees it.
 struct WindowLevel {
   WindowedGrid grid;
-  std::vector<GridBox> owned;       // by rank: whole windows x samples
-  GridBox own;                      // this rank's
-  GridBox merged;                   // this rank's before `descend`
+  std::vector<GridBox> owned;                      // by rank: whole windows x samples
+  GridBox own;                                     // this rank's
+  GridBox merged;                                  // this rank's before `descend`
   bool split_rows = false, split_columns = false;  // whether ranks share them
   // Where no axis is split, rolling and padding are left to the kernels, which need no copy for it.
-  std::int64_t roll = 0;     // tokens by which what arrives for shifted windows is still to be rolled
-  std::int64_t padding = 0;  // tokens by which what arrives with a halo is still to be padded
+  std::int64_t roll = 0;            // tokens by which what arrives for shifted windows is still to be rolled
+  std::int64_t padding = 0;         // tokens by which what arrives with a halo is still to be padded
   std::vector<WindowPart> plain;    // all own windows without a shift: one part
   std::vector<WindowPart> shifted;  // the own windows; what needs no token of other ranks comes first, the rest may be on its way
   ExchangePlan halo;                // own tokens -> with those around them

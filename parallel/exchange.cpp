@@ -122,9 +122,9 @@ Tensor exchanged(const Mesh& mesh, const ExchangePlan& plan, const Tensor& x) {
 struct Exchange::Flight {
   Mesh mesh;
   ExchangePlan plan;
-  Tensor result;             // complete but for what arrives
-  Tensor arriving;           // packed
-  std::future<void> landed;  // not valid if nothing travels
+  Tensor result;                      // complete but for what arrives
+  Tensor arriving;                    // packed
+  std::future<void> landed;           // not valid if nothing travels
   std::shared_ptr<CudaEvent> moment;  // of the communication stream, when a device has put it there; null on the CPU
 };
 

@@ -41,7 +41,8 @@ void for_each_piece(const Tensor& whole, const Tensor& row, std::int64_t begin, 
 std::vector<std::vector<std::int64_t>> all_rows(Communicator& world, const std::vector<std::int64_t>& own) {
   const auto ranks = static_cast<std::size_t>(world.size());
   const Tensor sizes = empty({world.size()}, DType::i64);
-  world.all_gather(from_values<std::int64_t>({1}, std::vector{static_cast<std::int64_t>(own.size())}), sizes, std::vector<std::int64_t>(ranks, 1));
+  world.all_gather(from_values<std::int64_t>({1}, std::vector{static_cast<std::int64_t>(own.size())}), sizes,
+                   std::vector<std::int64_t>(ranks, 1));
   const std::vector<std::int64_t> counts = to_host<std::int64_t>(sizes);
   const Tensor all = empty({std::accumulate(counts.begin(), counts.end(), std::int64_t{0})}, DType::i64);
   world.all_gather(from_values<std::int64_t>({static_cast<std::int64_t>(own.size())}, own), all, counts);
@@ -106,7 +107,8 @@ Tensor FieldSharing::scatter(const Tensor& whole, const Shape& between, DType dt
     const Tensor fields = first ? with_four_axes(whole, num_samples_, ny_, nx_) : Tensor{};
     std::int64_t begin = 0;
     for (std::size_t rank = 0; first && rank < parts_.size(); begin += sends[rank++]) {
-      for_each_piece(fields, tensors.first, begin, parts_[rank].pieces, [](const Tensor& field, const Tensor& row) { copy_into(row, field); });
+      for_each_piece(fields, tensors.first, begin, parts_[rank].pieces,
+                     [](const Tensor& field, const Tensor& row) { copy_into(row, field); });
     }
     return tensors;
   });

@@ -16,7 +16,8 @@ struct FieldPiece {
   std::int64_t points() const { return samples.size() * rectangle.rows.size() * rectangle.columns.size(); }
 };
 
-/// What a rank holds of a batch: pieces with rectangles of one size, one behind the other along the first axis. At least one, maybe of no samples.
+/// What a rank holds of a batch: pieces with rectangles of one size, one behind the other along the first axis. At least one, maybe of no
+/// samples.
 using FieldPieces = std::vector<FieldPiece>;
 /// Along the first axis: the samples of all pieces.
 std::int64_t rows_of(const FieldPieces& pieces);

@@ -1,5 +1,5 @@
-/// How the ranks that hold the same parameters share out the flat buffers: in buckets, which travel one at a time, and inside of a bucket by
-/// rank, for optimisers of which each rank keeps a share.
+/// How the ranks that hold the same parameters share out the flat buffers: in buckets, which travel one at a time, and inside of a bucket
+/// by rank, for optimisers of which each rank keeps a share.
 #pragma once
 
 #include <cstdint>

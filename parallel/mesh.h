@@ -62,9 +62,9 @@ class Mesh {
   /// The stream of all communication of this mesh: while work is on it, no other thread calls a communicator. One rank: inline.
   Stream& stream() const;
   Mesh duplicate() const;  // collective; communicators and a stream of its own
-  /// For exchanges that computing hides: another lane of the same ranks, whose exchanges neither wait for those of this mesh nor hold them up,
-  /// and leave the processor to the computing thread while they wait. The mesh itself if its communicators cannot be in two exchanges at
-  /// once. The first call is collective.
+  /// For exchanges that computing hides: another lane of the same ranks, whose exchanges neither wait for those of this mesh nor hold them
+  /// up, and leave the processor to the computing thread while they wait. The mesh itself if its communicators cannot be in two exchanges
+  /// at once. The first call is collective.
   Mesh background() const;
   /// Bytes that this rank has sent so far, over all axes, also in the background.
   std::int64_t bytes_sent() const;

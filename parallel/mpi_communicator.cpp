@@ -80,8 +80,7 @@ struct Message {
 /// Owns its MPI communicator. Messages between two ranks keep their order, so one tag serves all calls.
 class MpiCommunicator final : public Communicator {
  public:
-  MpiCommunicator(MPI_Comm comm, std::string lane, std::string id)
-      : comm_(comm), group_{std::move(lane), std::move(id), members_of(comm)} {
+  MpiCommunicator(MPI_Comm comm, std::string lane, std::string id) : comm_(comm), group_{std::move(lane), std::move(id), members_of(comm)} {
     check(MPI_Comm_set_errhandler(comm_, MPI_ERRORS_RETURN), "MPI_Comm_set_errhandler");
     check(MPI_Comm_rank(comm_, &rank_), "MPI_Comm_rank");
     check(MPI_Comm_size(comm_, &size_), "MPI_Comm_size");
@@ -319,8 +318,8 @@ class MpiCommunicator final : public Communicator {
     requests_.emplace_back();
     peers_.push_back(kAnyPeer);
     const void* own = source == target + places_[static_cast<std::size_t>(rank_)] ? MPI_IN_PLACE : static_cast<const void*>(source);
-    check(MPI_Iallgatherv(own, counts_[static_cast<std::size_t>(rank_)], MPI_BYTE, target, counts_.data(), places_.data(), MPI_BYTE,
-                          comm_, &requests_.back()),
+    check(MPI_Iallgatherv(own, counts_[static_cast<std::size_t>(rank_)], MPI_BYTE, target, counts_.data(), places_.data(), MPI_BYTE, comm_,
+                          &requests_.back()),
           "MPI_Iallgatherv");
     wait(call);
   }
@@ -369,7 +368,8 @@ class MpiCommunicator final : public Communicator {
       } else if (patient || now - progress > kSpinTime) {
         const double deadline = timeout_seconds_ + (watchdog_ ? kWatchdogSeconds : 0.0);
         if (now - start > std::chrono::duration<double>(deadline)) throw_missing(call);
-        std::this_thread::sleep_for(std::clamp<Clock::duration>((now - progress) / (patient ? 1 : kNapsInAWait), kNapTime, kLongestNapTime));
+        std::this_thread::sleep_for(
+            std::clamp<Clock::duration>((now - progress) / (patient ? 1 : kNapsInAWait), kNapTime, kLongestNapTime));
       }
     }
     requests_.clear();

@@ -23,7 +23,9 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-std::string message(const char* call, const std::string& why) { return concat(call, " between GPUs: ", why, "; NCCL_DEBUG=INFO says more"); }
+std::string message(const char* call, const std::string& why) {
+  return concat(call, " between GPUs: ", why, "; NCCL_DEBUG=INFO says more");
+}
 
 [[noreturn]] void fail(const char* call, const std::string& why) { throw CommunicationError(message(call, why)); }
 
@@ -76,8 +78,8 @@ class Group {
   bool open_ = true;
 };
 
-/// NCCL's communicator, made when it is first needed: every rank needs it at the same call. A thread watches what is under way: a kernel that
-/// waits for a rank that never comes would wait for ever.
+/// NCCL's communicator, made when it is first needed: every rank needs it at the same call. A thread watches what is under way: a kernel
+/// that waits for a rank that never comes would wait for ever.
 class Link {
  public:
   Link(Device device, OnFailure on_failure) : device_(device), on_failure_(std::move(on_failure)) {}
@@ -188,7 +190,8 @@ class NcclCommunicator final : public WrappedCommunicator {
     require_contiguous("all_gather", source);
     require_counts("all_gather", target, counts);
     if (source.numel() != counts[static_cast<std::size_t>(rank())]) {
-      throw ShapeError(concat("all_gather: ", source.numel(), " elements where ", counts[static_cast<std::size_t>(rank())], " are announced"));
+      throw ShapeError(
+          concat("all_gather: ", source.numel(), " elements where ", counts[static_cast<std::size_t>(rank())], " are announced"));
     }
     bytes_sent_ += (size() - 1) * target.num_bytes() / size();
     const Kind kind = kind_of(source);
@@ -249,8 +252,10 @@ class NcclCommunicator final : public WrappedCommunicator {
     if (from >= 0) require_contiguous("send_receive", target);
     if (to >= 0) bytes_sent_ += source.num_bytes();
     run_group("send_receive", [&](ncclComm_t comm, cudaStream_t stream) {
-      if (to >= 0) require(ncclSend(source.bytes(), numbers_in(source, kind_of(source)), kind_of(source).type, to, comm, stream), "ncclSend");
-      if (from >= 0) require(ncclRecv(target.bytes(), numbers_in(target, kind_of(target)), kind_of(target).type, from, comm, stream), "ncclRecv");
+      if (to >= 0)
+        require(ncclSend(source.bytes(), numbers_in(source, kind_of(source)), kind_of(source).type, to, comm, stream), "ncclSend");
+      if (from >= 0)
+        require(ncclRecv(target.bytes(), numbers_in(target, kind_of(target)), kind_of(target).type, from, comm, stream), "ncclRecv");
     });
   }
 
@@ -264,7 +269,9 @@ class NcclCommunicator final : public WrappedCommunicator {
     });
   }
 
-  std::unique_ptr<Communicator> split(int color, int key) override { return make_nccl_communicator(host().split(color, key), device_, on_failure_); }
+  std::unique_ptr<Communicator> split(int color, int key) override {
+    return make_nccl_communicator(host().split(color, key), device_, on_failure_);
+  }
   std::unique_ptr<Communicator> duplicate() override { return make_nccl_communicator(host().duplicate(), device_, on_failure_); }
   std::unique_ptr<Stream> make_stream() const override { return std::make_unique<LaunchedStream>(device_); }
   void set_timeout(double seconds) override {

@@ -73,7 +73,8 @@ Tensor summed_over_ranks(const Mesh& mesh, AxisSet axes, const Tensor& x) {
 
 }  // namespace
 
-GlobalNorm::GlobalNorm(const ParameterList& parameters, const FlatShares& shares) : mesh_(shares.mesh()), gradients_(parameters.gradients()) {
+GlobalNorm::GlobalNorm(const ParameterList& parameters, const FlatShares& shares)
+    : mesh_(shares.mesh()), gradients_(parameters.gradients()) {
   std::map<std::uint8_t, std::pair<Squares, std::vector<FlatBlock>>> sets;
   for (const FlatBucket& bucket : shares.buckets()) {
     auto& [squares, own] = sets[bucket.axes.bits()];
@@ -114,7 +115,8 @@ AdamW::AdamW(const ParameterList& parameters, const AdamWOptions& options, std::
       shares_(shares ? *shares : FlatShares(parameters, Mesh())),
       weight_decays_(std::move(weight_decays)),
       gradients_(parameters.gradients()) {
-  if (weight_decays_.size() > AdamWStep::kMostGroups) throw ConfigError(concat("adamw: ", weight_decays_.size(), " groups; it takes ", AdamWStep::kMostGroups));
+  if (weight_decays_.size() > AdamWStep::kMostGroups)
+    throw ConfigError(concat("adamw: ", weight_decays_.size(), " groups; it takes ", AdamWStep::kMostGroups));
   values_ = view::slice(parameters.values(), 0, 0, gradients_.numel());
   if (parameters.rounded().defined()) rounded_ = view::slice(parameters.rounded(), 0, 0, gradients_.numel());
   std::int64_t size = 0;
@@ -166,7 +168,8 @@ void AdamW::prepare(std::int64_t step, std::span<const double> learning_rates) {
                     .correction1 = 1.0 - std::pow(options_.beta1, static_cast<double>(step)),
                     .correction2 = 1.0 - std::pow(options_.beta2, static_cast<double>(step)),
                     .groups = {}};
-  for (std::size_t group = 0; group < weight_decays_.size(); ++group) numbers.groups[group] = {learning_rates[group], weight_decays_[group]};
+  for (std::size_t group = 0; group < weight_decays_.size(); ++group)
+    numbers.groups[group] = {learning_rates[group], weight_decays_[group]};
   send(numbers);
 }
 

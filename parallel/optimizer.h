@@ -17,8 +17,8 @@
 
 namespace trident {
 
-/// The 2-norm of the gradients of all trained pieces of the model, f64, shape (1,), on their device: the same bits on every rank. Parts that
-/// several ranks hold alike count once. On one mesh its bits are the same whether ranks have shares or not.
+/// The 2-norm of the gradients of all trained pieces of the model, f64, shape (1,), on their device: the same bits on every rank. Parts
+/// that several ranks hold alike count once. On one mesh its bits are the same whether ranks have shares or not.
 class GlobalNorm {
  public:
   GlobalNorm(const ParameterList& parameters, const FlatShares& shares);
@@ -40,7 +40,9 @@ class GlobalNorm {
   std::vector<Squares> sets_;
 };
 inline Tensor global_norm(const ParameterList& parameters, const FlatShares& shares) { return GlobalNorm(parameters, shares)(); }
-inline Tensor global_norm(const ParameterList& parameters, const Mesh& mesh) { return global_norm(parameters, FlatShares(parameters, mesh)); }
+inline Tensor global_norm(const ParameterList& parameters, const Mesh& mesh) {
+  return global_norm(parameters, FlatShares(parameters, mesh));
+}
 
 /// Whose rule: torch.optim.AdamW (decay first, both moments corrected, the parts of a complex number are two numbers) or
 /// neuralop.training.AdamW (decay last, eps not corrected, one second moment for a complex number).
@@ -93,9 +95,9 @@ class AdamW {
   std::size_t next_sending_ = 0;
   // Own parts of the trained pieces, in visiting order, with their places in the moments' buffers.
   std::vector<NamedPiece> first_moments_, second_moments_;
-  Tensor values_, gradients_;        // flat, trained elements
-  Tensor rounded_;                   // the values in bf16, where the model computes with them
-  Tensor first_, second_;            // moments of this rank's shares, one after the other
+  Tensor values_, gradients_;  // flat, trained elements
+  Tensor rounded_;             // the values in bf16, where the model computes with them
+  Tensor first_, second_;      // moments of this rank's shares, one after the other
 };
 
 }  // namespace trident

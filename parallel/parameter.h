@@ -140,9 +140,10 @@ class ParameterList {
 enum class Use { inference, training };
 using Visit = std::function<void(const ParameterVisitor&)>;
 
-/// Gives every parameter that `visit` reaches its memory in `dtype` (bf16: in f32, with rounded copies), on the device, and its initial values
-/// from `key` (by global element and name); without a key they are 0, for a caller who reads them from a file. For training they become tape leaves; pieces that match a
-/// pattern of `frozen` ("encoder.*") are not trained. Throws ConfigError for a pattern that matches nothing.
+/// Gives every parameter that `visit` reaches its memory in `dtype` (bf16: in f32, with rounded copies), on the device, and its initial
+/// values from `key` (by global element and name); without a key they are 0, for a caller who reads them from a file. For training they
+/// become tape leaves; pieces that match a pattern of `frozen` ("encoder.*") are not trained. Throws ConfigError for a pattern that matches
+/// nothing.
 ParameterList materialize(const Visit& visit, DType dtype, Use use, std::optional<RandomKey> key,
                           const std::vector<std::string>& frozen = {}, Device device = {});
 

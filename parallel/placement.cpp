@@ -9,7 +9,9 @@ namespace trident {
 
 std::vector<int> places_by_host(const std::vector<int>& hosts) {
   // Hosts in the order of their first ranks: rank 0 stays the first.
-  const auto first_of = [&](int rank) { return std::find(hosts.begin(), hosts.end(), hosts[static_cast<std::size_t>(rank)]) - hosts.begin(); };
+  const auto first_of = [&](int rank) {
+    return std::find(hosts.begin(), hosts.end(), hosts[static_cast<std::size_t>(rank)]) - hosts.begin();
+  };
   std::vector<int> ranks(hosts.size()), places(hosts.size());
   std::iota(ranks.begin(), ranks.end(), 0);
   std::ranges::stable_sort(ranks, {}, first_of);

@@ -28,8 +28,8 @@ class Session {
   /// The ranks of this job on this host.
   Communicator& host() const { return *host_; }
 
-  /// Computing happens on this device: from then on the ranks also exchange its tensors, through NCCL if each has a GPU of its own, else through
-  /// host memory. Collective; before world() is given to a mesh.
+  /// Computing happens on this device: from then on the ranks also exchange its tensors, through NCCL if each has a GPU of its own, else
+  /// through host memory. Collective; before world() is given to a mesh.
   void use_device(Device device);
 
   /// The mesh of the job, once it is known. Errors name its coordinates; and it lives until the job ends, because a rank that fails

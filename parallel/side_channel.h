@@ -1,5 +1,5 @@
-/// Lines of text between the ranks of a job beside MPI: TCP from every rank to a hub on rank 0. It answers while threads of a rank are stuck
-/// in computing or in MPI, and its end tells that a process has ended.
+/// Lines of text between the ranks of a job beside MPI: TCP from every rank to a hub on rank 0. It answers while threads of a rank are
+/// stuck in computing or in MPI, and its end tells that a process has ended.
 #pragma once
 
 #include <chrono>
@@ -46,8 +46,8 @@ std::string host_name();
 struct HubAddress {
   std::vector<std::string> hosts;  // numeric, in the order to be tried
   int port = 0;
-  std::string host_name;   // of rank 0: ranks of the same host use the loopback interface
-  std::string secret;      // that a rank shows when it connects
+  std::string host_name;  // of rank 0: ranks of the same host use the loopback interface
+  std::string secret;     // that a rank shows when it connects
 };
 
 /// Listens on all interfaces, or on the loopback interface if all ranks are on this host. Throws CommunicationError.

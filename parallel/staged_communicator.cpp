@@ -13,7 +13,10 @@ class Staged {
  public:
   enum class Holds { input, space };
   Staged(const Tensor& x, Holds holds)
-      : place_(x), host_(!x.is_cuda() ? x : holds == Holds::input ? to_device(x, Device{}) : empty(x.shape(), x.dtype())) {}
+      : place_(x),
+        host_(!x.is_cuda()            ? x
+              : holds == Holds::input ? to_device(x, Device{})
+                                      : empty(x.shape(), x.dtype())) {}
   const Tensor& host() const { return host_; }
   void put_back() const {
     if (!place_.is_cuda()) return;

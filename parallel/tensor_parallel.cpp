@@ -9,8 +9,8 @@
 namespace trident {
 namespace {
 
-/// Multiply-adds of a block for each token are 4 width^2 in attention's projections, shared out by heads, and 2 width hidden in the MLP: what a
-/// rank's heads leave of an even share, in a common unit that keeps it whole.
+/// Multiply-adds of a block for each token are 4 width^2 in attention's projections, shared out by heads, and 2 width hidden in the MLP:
+/// what a rank's heads leave of an even share, in a common unit that keeps it whole.
 std::vector<std::int64_t> column_weights(std::int64_t ranks, std::int64_t hidden, std::int64_t width, std::int64_t heads) {
   std::vector<std::int64_t> weights;
   for (const std::int64_t own : part_sizes(heads, ranks)) {

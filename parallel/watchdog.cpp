@@ -211,9 +211,9 @@ class RankWatchdog final : public Watchdog {
   std::mutex sending_;
   std::mutex mutex_;
   std::condition_variable released_;
-  std::map<std::string, std::int64_t> entered_;               // collectives of each group
-  std::map<std::int64_t, Visit> visits_;                      // by number
-  std::set<std::pair<std::string, std::int64_t>> allowed_;    // checked by the hub
+  std::map<std::string, std::int64_t> entered_;             // collectives of each group
+  std::map<std::int64_t, Visit> visits_;                    // by number
+  std::set<std::pair<std::string, std::int64_t>> allowed_;  // checked by the hub
   std::int64_t next_visit_ = 0;
   std::atomic<bool> ending_ = false, stopping_ = false;
   std::thread thread_;  // last: it uses the members above
@@ -265,8 +265,8 @@ std::shared_ptr<Watchdog> Watchdog::start(Communicator& world, Fail fail) {
   return std::make_shared<RankWatchdog>(world.rank(), std::move(*line), std::move(hub), std::move(fail));
 }
 
-CollectiveVisit::CollectiveVisit(Watchdog* watchdog, const CollectiveGroup& group, const std::string& group_name, const CollectiveCall& call,
-                                 double timeout_seconds, const std::int64_t& bytes_sent)
+CollectiveVisit::CollectiveVisit(Watchdog* watchdog, const CollectiveGroup& group, const std::string& group_name,
+                                 const CollectiveCall& call, double timeout_seconds, const std::int64_t& bytes_sent)
     : activity_(call.name, TraceEvent::Kind::exchange), watchdog_(watchdog), bytes_sent_(bytes_sent), bytes_before_(bytes_sent) {
   if (watchdog_ != nullptr) visit_ = watchdog_->enter(group, group_name, call, timeout_seconds, activity_.event());
 }

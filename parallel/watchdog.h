@@ -29,10 +29,10 @@ struct CollectiveCall {
   const char* name = "";
   std::int64_t elements = -1;  // -1: not of a tensor, or different on each rank
   DType dtype = DType::f32;
-  const char* op = "";                               // of a reduction
-  int root = -1;                                     // of a broadcast
+  const char* op = "";                                // of a reduction
+  int root = -1;                                      // of a broadcast
   const std::vector<std::int64_t>* counts = nullptr;  // elements by rank, equal on all ranks
-  std::vector<std::int64_t> sends = {};              // elements for each rank, where ranks differ
+  std::vector<std::int64_t> sends = {};               // elements for each rank, where ranks differ
   std::vector<std::int64_t> receives = {};
 };
 /// "all_reduce sum of 100 f32"
@@ -53,9 +53,10 @@ class Watchdog {
   virtual void announce_failure() = 0;
   virtual void announce_end() = 0;
 
-  /// A rank enters a collective; returns a number for leave(). The first ones of a group wait here until all its ranks have come with the same.
-  virtual std::int64_t enter(const CollectiveGroup& group, const std::string& group_name, const CollectiveCall& call, double timeout_seconds,
-                             TraceEvent& event) = 0;
+  /// A rank enters a collective; returns a number for leave(). The first ones of a group wait here until all its ranks have come with the
+  /// same.
+  virtual std::int64_t enter(const CollectiveGroup& group, const std::string& group_name, const CollectiveCall& call,
+                             double timeout_seconds, TraceEvent& event) = 0;
   virtual void leave(std::int64_t visit) = 0;
 };
 

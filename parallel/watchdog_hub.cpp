@@ -124,8 +124,8 @@ bool WatchdogHub::all_answered() const {
 
 void WatchdogHub::lost(const Client& client) {
   if (client.rank < 0 || client.excused || ending_) return;
-  throw CommunicationError(concat("job: ", name_of(client.rank),
-                                  " has ended without a word: killed, or crashed; see its output above and the log of its host"));
+  throw CommunicationError(
+      concat("job: ", name_of(client.rank), " has ended without a word: killed, or crashed; see its output above and the log of its host"));
 }
 
 const WatchdogHub::Client* WatchdogHub::client_of(int rank) const {
@@ -159,8 +159,9 @@ void WatchdogHub::judge() const {
     (member && !arrived ? of_missing : of_others).push_back(text);
   }
   const std::string& during = late.find("during")->as_string();
-  std::string text = concat(late.find("call")->as_string(), " over ", late.find("group_name")->as_string(),
-                            during.empty() ? "" : " (in " + during + ")", " has not ended within ", late.find("seconds")->as_number(), " s: ");
+  std::string text =
+      concat(late.find("call")->as_string(), " over ", late.find("group_name")->as_string(), during.empty() ? "" : " (in " + during + ")",
+             " has not ended within ", late.find("seconds")->as_number(), " s: ");
   if (!missing.empty()) text += concat("not arrived: ", listed(missing), "; ");
   if (!silent.empty()) text += concat("no answer from: ", listed(silent), "; ");
   if (missing.empty() && silent.empty()) text += "all ranks have arrived, so the exchange itself stands still; see the network; ";

@@ -1,8 +1,8 @@
 /// Rank 0's end of the side channel: checks arrivals, and when a deadline has passed asks all ranks and says what it has learned.
 #pragma once
 
-#include <chrono>
 #include <atomic>
+#include <chrono>
 #include <exception>
 #include <functional>
 #include <list>

@@ -36,11 +36,13 @@ const std::map<std::string, Case> kCases{
     {"darcy_tfno", {R"({"type": "tfno", "n_modes": [16, 16], "in_channels": 1, "out_channels": 1, "hidden_channels": 24})", 8, 16}},
     {"large_fno", {R"({"type": "fno", "n_modes": [64, 64], "in_channels": 1, "out_channels": 1, "hidden_channels": 64})", 2, 128}},
     {"large_tfno", {R"({"type": "tfno", "n_modes": [64, 64], "in_channels": 1, "out_channels": 1, "hidden_channels": 64})", 2, 128}},
-    {"mg_tfno", {R"({"type": "mg_tfno", "levels": 1, "n_modes": [32, 32], "in_channels": 1, "out_channels": 1, "hidden_channels": 64})", 4, 128}}};
+    {"mg_tfno",
+     {R"({"type": "mg_tfno", "levels": 1, "n_modes": [32, 32], "in_channels": 1, "out_channels": 1, "hidden_channels": 64})", 4, 128}}};
 
 Tensor random(const Shape& shape, std::uint64_t seed) {
   const Tensor x = empty(shape, DType::f32);
-  for (std::int64_t i = 0; i < x.numel(); ++i) x.data<float>()[i] = static_cast<float>(normal(RandomKey(seed), static_cast<std::uint64_t>(i)));
+  for (std::int64_t i = 0; i < x.numel(); ++i)
+    x.data<float>()[i] = static_cast<float>(normal(RandomKey(seed), static_cast<std::uint64_t>(i)));
   return x;
 }
 
@@ -78,7 +80,8 @@ Result measure(const Mesh& mesh, double seconds, Step&& step) {
     return std::chrono::duration<double>(Clock::now() - start).count();
   };
   timed_step();
-  const Tensor steps = from_values<std::int64_t>({1}, std::vector{std::max<std::int64_t>(3, static_cast<std::int64_t>(seconds / timed_step()))});
+  const Tensor steps =
+      from_values<std::int64_t>({1}, std::vector{std::max<std::int64_t>(3, static_cast<std::int64_t>(seconds / timed_step()))});
   mesh.world().all_reduce(steps, ReduceOp::min);
   std::vector<double> durations(static_cast<std::size_t>(steps.data<std::int64_t>()[0]));
   double cpu = std::numeric_limits<double>::infinity();
@@ -127,9 +130,11 @@ int run(const Session& session, std::vector<std::string> arguments) {
   const Mesh mesh(session.world(), {session.world()->size(), 1, 1, 1});
   const Result result = train(found->second, mesh, seconds, recomputes ? Recompute::blocks : Recompute::none);
   if (mesh.world().rank() != 0) return 0;
-  std::printf("{\"case\": \"%s\", \"ranks\": %d, \"threads\": %d, \"seconds_per_step\": %.6f, \"cpu_seconds_per_step\": %.6f, \"process_bytes\": %lld}\n",
-              found->first.c_str(), mesh.world().size(), omp_get_max_threads(), result.seconds, result.cpu_seconds,
-              static_cast<long long>(peak_bytes_of_process()));
+  std::printf(
+      "{\"case\": \"%s\", \"ranks\": %d, \"threads\": %d, \"seconds_per_step\": %.6f, \"cpu_seconds_per_step\": %.6f, \"process_bytes\": "
+      "%lld}\n",
+      found->first.c_str(), mesh.world().size(), omp_get_max_threads(), result.seconds, result.cpu_seconds,
+      static_cast<long long>(peak_bytes_of_process()));
   return 0;
 }
 

@@ -1,5 +1,6 @@
 /// Question: what fraction of the machine's memory bandwidth does the conditional layer norm with its residual addition reach, forward
-/// (x and residual read, y written) and backward (x, dy read, dx written)? Rows of Poseidon-T's first level, and enough of them to leave the caches.
+/// (x and residual read, y written) and backward (x, dy read, dx written)? Rows of Poseidon-T's first level, and enough of them to leave
+/// the caches.
 #include <benchmark/benchmark.h>
 
 #include "perf/machine_limits.h"
@@ -32,8 +33,16 @@ void layer_norm_of(benchmark::State& state, bool backward) {
   report(state, array * (backward ? 6 : 3));
 }
 
-BENCHMARK_CAPTURE(layer_norm_of, forward, false)->ArgNames({"batch", "tokens", "d"})->Args({4, 1024, 48})->Args({64, 4096, 48})->UseRealTime();
-BENCHMARK_CAPTURE(layer_norm_of, with_backward, true)->ArgNames({"batch", "tokens", "d"})->Args({4, 1024, 48})->Args({64, 4096, 48})->UseRealTime();
+BENCHMARK_CAPTURE(layer_norm_of, forward, false)
+    ->ArgNames({"batch", "tokens", "d"})
+    ->Args({4, 1024, 48})
+    ->Args({64, 4096, 48})
+    ->UseRealTime();
+BENCHMARK_CAPTURE(layer_norm_of, with_backward, true)
+    ->ArgNames({"batch", "tokens", "d"})
+    ->Args({4, 1024, 48})
+    ->Args({64, 4096, 48})
+    ->UseRealTime();
 
 }  // namespace
 }  // namespace trident

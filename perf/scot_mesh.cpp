@@ -40,7 +40,8 @@ std::string poseidon_t(std::int64_t points) {
 
 Tensor random(const Shape& shape, std::uint64_t seed) {
   const Tensor x = empty(shape, DType::f32);
-  for (std::int64_t i = 0; i < x.numel(); ++i) x.data<float>()[i] = static_cast<float>(normal(RandomKey(seed), static_cast<std::uint64_t>(i)));
+  for (std::int64_t i = 0; i < x.numel(); ++i)
+    x.data<float>()[i] = static_cast<float>(normal(RandomKey(seed), static_cast<std::uint64_t>(i)));
   return x;
 }
 
@@ -69,7 +70,8 @@ class Training {
         shares_(parameters_, mesh, work.sharding),
         reducer_(parameters_, shares_),
         norm_(parameters_, shares_),
-        optimizer_(parameters_, {.max_grad_norm = 5.0}, {0.01}, [](const std::string&) { return 0; }, shares_),
+        optimizer_(
+            parameters_, {.max_grad_norm = 5.0}, {0.01}, [](const std::string&) { return 0; }, shares_),
         loss_(model_->loss(), model_->num_out_channels(), LossScope::global, mesh),
         weight_bytes_(memory_counters({}).in_use_bytes) {
     const Rectangle own = model_->rectangle(work.points, work.points);
@@ -136,11 +138,13 @@ class Training {
 std::string described(const Profile& profile) {
   StepProfile sum;
   for (const StepProfile& step : profile.steps) {
-    sum.total += step.total, sum.compute += step.compute, sum.exposed += step.exposed, sum.waiting += step.waiting, sum.hidden += step.hidden;
+    sum.total += step.total, sum.compute += step.compute, sum.exposed += step.exposed, sum.waiting += step.waiting,
+        sum.hidden += step.hidden;
   }
   std::array<char, 240> text{};
   const double each = 1e3 / static_cast<double>(std::max<std::size_t>(1, profile.steps.size()));
-  std::snprintf(text.data(), text.size(), R"("milliseconds": {"compute": %.1f, "exposed": %.1f, "waiting": %.1f, "hidden": %.1f}, "exposed_share": {)",
+  std::snprintf(text.data(), text.size(),
+                R"("milliseconds": {"compute": %.1f, "exposed": %.1f, "waiting": %.1f, "hidden": %.1f}, "exposed_share": {)",
                 each * sum.compute, each * sum.exposed, each * sum.waiting, each * sum.hidden);
   std::string result = text.data();
   const char* separator = "";
@@ -180,14 +184,14 @@ int run(const Session& session, std::vector<std::string> arguments) {
   job.all_reduce(cpu, ReduceOp::sum);
   if (job.rank() != 0) return 0;
   const auto bytes = to_host<std::int64_t>(most);
-  std::printf("{\"mesh\": \"%s%dx%dx%dx%d%s%s\", \"points\": %lld, \"batch\": %lld, \"fastest_seconds\": %.3f, \"median_seconds\": %.3f, "
-              "\"cpu_seconds\": {\"computing\": %.3f, \"others\": %.3f}, %s, \"weight_bytes\": %lld, \"activation_bytes\": %lld, "
-              "\"sent_bytes\": %lld}\n",
-              apart ? "apart " : "", sizes[0], sizes[1], sizes[2], sizes[3], shared_tokens ? " sequence_parallel" : "",
-              shared_optimizer ? " optimizer_sharding" : "", static_cast<long long>(work.points), static_cast<long long>(work.batch),
-              result.seconds.front(), result.seconds[result.seconds.size() / 2], cpu.data<double>()[0], cpu.data<double>()[1],
-              described(profile).c_str(), static_cast<long long>(bytes[0]), static_cast<long long>(bytes[1]),
-              static_cast<long long>(bytes[2]));
+  std::printf(
+      "{\"mesh\": \"%s%dx%dx%dx%d%s%s\", \"points\": %lld, \"batch\": %lld, \"fastest_seconds\": %.3f, \"median_seconds\": %.3f, "
+      "\"cpu_seconds\": {\"computing\": %.3f, \"others\": %.3f}, %s, \"weight_bytes\": %lld, \"activation_bytes\": %lld, "
+      "\"sent_bytes\": %lld}\n",
+      apart ? "apart " : "", sizes[0], sizes[1], sizes[2], sizes[3], shared_tokens ? " sequence_parallel" : "",
+      shared_optimizer ? " optimizer_sharding" : "", static_cast<long long>(work.points), static_cast<long long>(work.batch),
+      result.seconds.front(), result.seconds[result.seconds.size() / 2], cpu.data<double>()[0], cpu.data<double>()[1],
+      described(profile).c_str(), static_cast<long long>(bytes[0]), static_cast<long long>(bytes[1]), static_cast<long long>(bytes[2]));
   return 0;
 }
 
@@ -195,8 +199,8 @@ int run(const Session& session, std::vector<std::string> arguments) {
 }  // namespace trident
 
 /// mpirun -n RANKS scot_mesh DATA DOMAIN_Y DOMAIN_X TENSOR [POINTS [BATCH [STEPS]]] [--sequence-parallel] [--optimizer-sharding] [--apart]
-/// OMP_NUM_THREADS sets the threads of a rank. --apart: the processes have nothing to do with each other but that they run at once, each one
-/// rank with a whole batch: what the machine allows.
+/// OMP_NUM_THREADS sets the threads of a rank. --apart: the processes have nothing to do with each other but that they run at once, each
+/// one rank with a whole batch: what the machine allows.
 int main(int argc, char** argv) {
   return trident::run_job([&](trident::Session& session) { return trident::run(session, {argv + 1, argv + argc}); });
 }

@@ -5,9 +5,9 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstdio>
 #include <ctime>
 #include <exception>
-#include <cstdio>
 #include <optional>
 #include <string>
 #include <vector>
@@ -38,7 +38,8 @@ ConfigValue poseidon(const std::string& model) {
   const std::int64_t width = model == "L" ? 192 : model == "B" ? 96 : 48, depth = model == "T" ? 4 : 8;
   ConfigValue config = parse_json(R"({"type": "scot", "image_size": 128, "patch_size": 4, "num_channels": 4, "num_out_channels": 4,
     "num_heads": [3, 6, 12, 24], "skip_connections": [2, 2, 2, 0], "window_size": 16, "drop_path_rate": 0.0, "p": 1,
-    "channel_slice_list_normalized_loss": [0, 1, 3, 4], "use_conditioning": true})", "poseidon.json");
+    "channel_slice_list_normalized_loss": [0, 1, 3, 4], "use_conditioning": true})",
+                                  "poseidon.json");
   config.set("embed_dim", width);
   config.set("depths", ConfigValue::list({depth, depth, depth, depth}));
   return config;
@@ -46,7 +47,8 @@ ConfigValue poseidon(const std::string& model) {
 
 Tensor random(const Shape& shape, std::uint64_t seed) {
   const Tensor x = empty(shape, DType::f32);
-  for (std::int64_t i = 0; i < x.numel(); ++i) x.data<float>()[i] = static_cast<float>(normal(RandomKey(seed), static_cast<std::uint64_t>(i)));
+  for (std::int64_t i = 0; i < x.numel(); ++i)
+    x.data<float>()[i] = static_cast<float>(normal(RandomKey(seed), static_cast<std::uint64_t>(i)));
   return x;
 }
 
@@ -58,7 +60,7 @@ void wait_for(Device device) {
 struct Result {
   std::int64_t batch;
   double samples_per_second, of_peak;
-  double cpu_seconds_per_sample;  // of all threads: what a machine shared with others leaves comparable
+  double cpu_seconds_per_sample;                // of all threads: what a machine shared with others leaves comparable
   std::int64_t peak_bytes, system_allocations;  // allocations after the warm-up
 };
 
@@ -81,14 +83,18 @@ Result measure(const Options& options, std::int64_t batch, double flops_per_samp
     durations.push_back(since(begin));
   }
   std::nth_element(durations.begin(), durations.begin() + static_cast<std::ptrdiff_t>(durations.size() / 2), durations.end());
-  const double cpu = static_cast<double>(std::clock() - cpu_start) / CLOCKS_PER_SEC / static_cast<double>(batch * static_cast<std::int64_t>(durations.size()));
+  const double cpu = static_cast<double>(std::clock() - cpu_start) / CLOCKS_PER_SEC /
+                     static_cast<double>(batch * static_cast<std::int64_t>(durations.size()));
   const double rate = static_cast<double>(batch) / durations[durations.size() / 2];
   const double of_peak = device.kind == Device::Kind::cpu ? rate * flops_per_sample / perf::peak_flops() : 0.0;
   return {batch, rate, of_peak, cpu, memory_counters(device).peak_bytes, memory_counters(device).system_allocations - allocations};
 }
 
 Fields fields_of(std::int64_t batch, const Options& options) {
-  return on_device({.input = random({batch, 4, 128, 128}, 1), .time = full({batch}, 0.5, DType::f32), .pixel_mask = {}, .label = random({batch, 4, 128, 128}, 2)},
+  return on_device({.input = random({batch, 4, 128, 128}, 1),
+                    .time = full({batch}, 0.5, DType::f32),
+                    .pixel_mask = {},
+                    .label = random({batch, 4, 128, 128}, 2)},
                    options.computing.device);
 }
 
@@ -96,7 +102,8 @@ Result training(const Options& options) {
   const std::int64_t batch = options.batch > 0 ? options.batch : 4;
   const Mesh mesh;
   const Model model = describe_model(poseidon(options.model), mesh);
-  const ParameterList parameters = materialize(model, options.computing.precision, Use::training, RandomKey(0), {}, options.computing.device);
+  const ParameterList parameters =
+      materialize(model, options.computing.precision, Use::training, RandomKey(0), {}, options.computing.device);
   AdamW optimizer(parameters, {.max_grad_norm = 5.0}, {0.01}, [](const std::string&) { return 0; });
   const GlobalNorm norm(parameters, FlatShares(parameters, mesh));
   const Loss loss(model->loss(), model->num_out_channels(), LossScope::global, mesh);
@@ -127,7 +134,8 @@ Result training(const Options& options) {
 Result inference(const Options& options) {
   const std::int64_t batch = options.batch > 0 ? options.batch : 1;
   const Model model = captured(describe_model(poseidon(options.model), Mesh()), Mesh(), options.computing.device);
-  const ParameterList parameters = materialize(model, options.computing.precision, Use::inference, RandomKey(0), {}, options.computing.device);
+  const ParameterList parameters =
+      materialize(model, options.computing.precision, Use::inference, RandomKey(0), {}, options.computing.device);
   const Prepared prepared = model->prepare();
   const Fields fields = fields_of(batch, options);
   Pass pass;
@@ -137,11 +145,13 @@ Result inference(const Options& options) {
 }
 
 void print(const Options& options, const Result& result) {
-  std::printf("{\"threads\": %d, \"device\": \"%s\", \"precision\": \"%s\", \"model\": \"%s\", \"batch\": %lld, \"%s\": {\"samples_per_second\": %.3f, "
-              "\"of_peak\": %.3f, \"cpu_seconds_per_sample\": %.4f, \"peak_bytes\": %lld, \"system_allocations\": %lld}}\n",
-              omp_get_max_threads(), to_string(options.computing.device).c_str(), std::string(name_of(options.computing.precision)).c_str(),
-              options.model.c_str(), static_cast<long long>(result.batch), options.kind.c_str(), result.samples_per_second, result.of_peak,
-              result.cpu_seconds_per_sample, static_cast<long long>(result.peak_bytes), static_cast<long long>(result.system_allocations));
+  std::printf(
+      "{\"threads\": %d, \"device\": \"%s\", \"precision\": \"%s\", \"model\": \"%s\", \"batch\": %lld, \"%s\": {\"samples_per_second\": "
+      "%.3f, "
+      "\"of_peak\": %.3f, \"cpu_seconds_per_sample\": %.4f, \"peak_bytes\": %lld, \"system_allocations\": %lld}}\n",
+      omp_get_max_threads(), to_string(options.computing.device).c_str(), std::string(name_of(options.computing.precision)).c_str(),
+      options.model.c_str(), static_cast<long long>(result.batch), options.kind.c_str(), result.samples_per_second, result.of_peak,
+      result.cpu_seconds_per_sample, static_cast<long long>(result.peak_bytes), static_cast<long long>(result.system_allocations));
 }
 
 /// Nothing if the words are not understood.
@@ -177,7 +187,8 @@ std::optional<Options> options_from(const std::vector<std::string>& words) {
 int main(int argc, char** argv) {
   const auto options = trident::options_from({argv + 1, argv + argc});
   if (!options) {
-    std::fprintf(stderr, "usage: scot_step training|inference [SECONDS] [--model T|B|L] [--batch N] [--device cpu|cuda] [--precision f32|bf16]\n");
+    std::fprintf(stderr,
+                 "usage: scot_step training|inference [SECONDS] [--model T|B|L] [--batch N] [--device cpu|cuda] [--precision f32|bf16]\n");
     return 1;
   }
   try {

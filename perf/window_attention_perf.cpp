@@ -1,5 +1,5 @@
-/// Question: what fraction of the machine's f32 peak does window attention reach at the four levels of Poseidon-T (128x128 fields, batch 4),
-/// counting only its matrix products (2 forward; 5 backward and 1 recomputed)?
+/// Question: what fraction of the machine's f32 peak does window attention reach at the four levels of Poseidon-T (128x128 fields, batch
+/// 4), counting only its matrix products (2 forward; 5 backward and 1 recomputed)?
 #include <benchmark/benchmark.h>
 
 #include "perf/machine_limits.h"
@@ -12,12 +12,14 @@ namespace {
 
 Tensor random(const Shape& shape, std::uint64_t seed) {
   const Tensor x = empty(shape, DType::f32);
-  for (std::int64_t i = 0; i < x.numel(); ++i) x.data<float>()[i] = static_cast<float>(normal(RandomKey(seed), static_cast<std::uint64_t>(i)));
+  for (std::int64_t i = 0; i < x.numel(); ++i)
+    x.data<float>()[i] = static_cast<float>(normal(RandomKey(seed), static_cast<std::uint64_t>(i)));
   return x;
 }
 
 void attention_of(benchmark::State& state, bool backward) {
-  const std::int64_t side = state.range(0), window = state.range(1), heads = state.range(2), head_size = 16, batch = 4, tokens = window * window;
+  const std::int64_t side = state.range(0), window = state.range(1), heads = state.range(2), head_size = 16, batch = 4,
+                     tokens = window * window;
   std::vector<Tensor> operands{random({batch, side, side, 3, heads, head_size}, 1), random({heads}, 2), random({heads, tokens, tokens}, 3)};
   if (backward) {
     for (Tensor& operand : operands) operand = leaf(operand);

@@ -4,8 +4,8 @@
 #include <utility>
 
 #include "checkpoint/model_directory.h"
-#include "models/model_description.h"
 #include "models/mesh_prediction.h"
+#include "models/model_description.h"
 #include "runtime/error.h"
 
 namespace trident {
@@ -18,7 +18,8 @@ struct ReadyModel {
   ReadyModel(LoadedModel from, const Mesh& mesh, const Computing& computing)
       : loaded(std::move(from)),
         description(read_model_description(loaded.description)),
-        predictor(loaded.model, mesh, [this](const std::string& name) { return problem_named(description, name); }, computing) {}
+        predictor(
+            loaded.model, mesh, [this](const std::string& name) { return problem_named(description, name); }, computing) {}
 
   LoadedModel loaded;
   ModelDescription description;
@@ -71,7 +72,8 @@ std::vector<ServedModel> load_repository(const fs::path& repository, const Compu
   for (const fs::path& folder : model_folders(repository)) {
     const std::string name = folder.filename().string();
     try {
-      models.push_back(serve_model(name, load_model(folder, mesh, {.dtype = computing.precision, .device = computing.device}), computing, mesh));
+      models.push_back(
+          serve_model(name, load_model(folder, mesh, {.dtype = computing.precision, .device = computing.device}), computing, mesh));
     } catch (const Error& error) {
       throw CheckpointError(concat("model \"", name, "\" of ", repository.string(), ": ", error.what()));
     }

@@ -1,5 +1,5 @@
-/// What the threads of this process are doing, by name, readable by other threads while they do it: for reports about jobs that stand still,
-/// and as intervals of time for traces. Costs a few stores where nobody reads.
+/// What the threads of this process are doing, by name, readable by other threads while they do it: for reports about jobs that stand
+/// still, and as intervals of time for traces. Costs a few stores where nobody reads.
 #pragma once
 
 #include <array>

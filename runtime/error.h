@@ -14,17 +14,29 @@ class Error : public std::runtime_error {
 };
 
 /// Tensors that do not fit each other or an operation.
-class ShapeError : public Error { using Error::Error; };
+class ShapeError : public Error {
+  using Error::Error;
+};
 /// A run file, a model configuration or a command line that cannot be meant.
-class ConfigError : public Error { using Error::Error; };
+class ConfigError : public Error {
+  using Error::Error;
+};
 /// Data files that are missing, damaged, or not what the run file says.
-class DataError : public Error { using Error::Error; };
+class DataError : public Error {
+  using Error::Error;
+};
 /// Model files and checkpoints that are missing, damaged, or of another model.
-class CheckpointError : public Error { using Error::Error; };
+class CheckpointError : public Error {
+  using Error::Error;
+};
 /// A device that is absent, out of memory, or failing.
-class DeviceError : public Error { using Error::Error; };
+class DeviceError : public Error {
+  using Error::Error;
+};
 /// Other ranks that do not answer, or disagree.
-class CommunicationError : public Error { using Error::Error; };
+class CommunicationError : public Error {
+  using Error::Error;
+};
 
 /// The arguments printed one after the other.
 template <class... Parts>

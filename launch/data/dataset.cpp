@@ -58,7 +58,8 @@ void fill_with_forcing(std::span<float> values, const FieldWindow& window, const
   }
 }
 
-/// Real fields (field, space...) on other points, by the modes that both grids have: along the last two axes, then along the first of three.
+/// Real fields (field, space...) on other points, by the modes that both grids have: along the last two axes, then along the first of
+/// three.
 Tensor resampled_reals(const Tensor& x, const Shape& extents) {
   const int axes = extents.rank();
   const std::int64_t fields = x.size(0), rows = axes > 1 ? x.size(-2) : 1, columns = x.size(-1), depth = axes > 2 ? x.size(1) : 1;

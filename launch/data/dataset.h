@@ -15,7 +15,6 @@
 
 namespace trident {
 
-
 /// Trajectories of one data set and the pairs of frames that are its samples.
 struct DatasetMember {
   Problem problem{};  // with the time settings in use

@@ -38,12 +38,13 @@ class FieldSource {
  public:
   virtual ~FieldSource() = default;
   virtual std::int64_t num_trajectories() const = 0;
-  virtual int num_frames() const = 0;  // 1 of a steady problem
+  virtual int num_frames() const = 0;        // 1 of a steady problem
   virtual const Shape& extents() const = 0;  // points along each axis of space
   /// "velocity: 17 files in the order of their numbers", for the log.
   virtual std::string description() const = 0;
   /// Writes the window of `run` at one frame as f32 into `target`, (channel, space...), of complex problems (channel, space..., 2); numbers
-  /// without space axes fill their field. Nothing else of the field is read. Throws DataError naming file, variable, trajectory and frame if it cannot be read or is not finite.
+  /// without space axes fill their field. Nothing else of the field is read. Throws DataError naming file, variable, trajectory and frame
+  /// if it cannot be read or is not finite.
   virtual void read(const ChannelRun& run, std::int64_t trajectory, int frame, const FieldWindow& window, float* target) const = 0;
 };
 

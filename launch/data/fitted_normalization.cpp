@@ -46,7 +46,7 @@ void copy_constants(std::vector<Channel>& to, const std::vector<Channel>& from) 
   }
 }
 
-std::vector<double> collected(const std::vector<Channel>& channels, double Channel::* constant) {
+std::vector<double> collected(const std::vector<Channel>& channels, double Channel::*constant) {
   std::vector<double> values;
   for (const Channel& channel : channels) values.push_back(channel.*constant);
   return values;
@@ -64,7 +64,8 @@ void check_fitted(const DataEntry& entry) {
 
 Problem fitted_problem(const Dataset& dataset, Communicator& world) {
   if (dataset.is_complex()) {
-    throw ConfigError(concat("data.normalization: the fields of \"", dataset.problem().name, "\" are complex, and only real ones are measured; set it to ",
+    throw ConfigError(concat("data.normalization: the fields of \"", dataset.problem().name,
+                             "\" are complex, and only real ones are measured; set it to ",
                              "given, and mean, mean_imag and std as trident inspect --statistics finds them"));
   }
   const std::int64_t blocks = std::min(kBlocks, dataset.size());

@@ -92,7 +92,10 @@ Id memory_type(const std::array<std::string, 2>& names = {"r", "i"}) {
     for (std::size_t index = 0; index < 2; ++index) H5Tinsert(pair.get(), names[index].c_str(), index * sizeof(Part), part.get());
     return pair;
   } else {
-    return {H5Tcopy(std::is_same_v<T, float> ? H5T_NATIVE_FLOAT : std::is_same_v<T, double> ? H5T_NATIVE_DOUBLE : H5T_NATIVE_INT64), H5Tclose};
+    return {H5Tcopy(std::is_same_v<T, float>    ? H5T_NATIVE_FLOAT
+                    : std::is_same_v<T, double> ? H5T_NATIVE_DOUBLE
+                                                : H5T_NATIVE_INT64),
+            H5Tclose};
   }
 }
 
@@ -122,7 +125,8 @@ std::optional<DType> number_type(hid_t type) {
 std::vector<hsize_t> extents_of(const Shape& shape) { return {shape.begin(), shape.end()}; }
 
 [[noreturn]] void fail(const std::string& path, const std::string& what) {
-  throw DataError(concat(path, ": ", what, " (", reason(), "); check that the file is complete and readable, or that there is space to write it"));
+  throw DataError(
+      concat(path, ": ", what, " (", reason(), "); check that the file is complete and readable, or that there is space to write it"));
 }
 
 void check(herr_t status, const std::string& path, const std::string& what) {

@@ -24,8 +24,8 @@ class Hdf5Dataset {
   /// The extents of a chunk; of rank 0 if the variable is stored in one piece.
   Shape chunks() const;
 
-  /// The block of extents `count` at `start`, converted to T (float, double, std::int64_t; c64, c128), row-major; with `stride`, every so many along
-  /// each axis. Throws DataError.
+  /// The block of extents `count` at `start`, converted to T (float, double, std::int64_t; c64, c128), row-major; with `stride`, every so
+  /// many along each axis. Throws DataError.
   template <class T>
   void read(const Shape& start, const Shape& count, T* target, const Shape& stride = {}) const;
   template <class T>

@@ -118,7 +118,8 @@ class Loader::Prefetch {
     }
     if (options.mesh && !options.patches && dataset_->is_resampled() && options.mesh->size(Axis::domain_y | Axis::domain_x) > 1) {
       const std::size_t axes = part_.size();
-      exchange_.emplace(*options.mesh, Rectangle{.rows = axes > 1 ? part_[axes - 2] : Range{0, 1}, .columns = part_.back()}, static_cast<int>(axes));
+      exchange_.emplace(*options.mesh, Rectangle{.rows = axes > 1 ? part_[axes - 2] : Range{0, 1}, .columns = part_.back()},
+                        static_cast<int>(axes));
       part_ = whole_box(dataset_->extents());
     }
     thread_ = std::thread([this] { read_ahead(); });
@@ -260,10 +261,7 @@ LoaderOptions shared_out(const Model& model, const Mesh& mesh) {
   if (model->patching() && mesh.size(kBatchAxes) > 1) {
     return {.rank = mesh.comm(kBatchAxes).rank(), .num_ranks = mesh.size(kBatchAxes), .patches = model->patching()};
   }
-  return {.rank = mesh.coordinate(Axis::data),
-          .num_ranks = mesh.size(Axis::data),
-          .part = part_of_model(model),
-          .mesh = mesh};
+  return {.rank = mesh.coordinate(Axis::data), .num_ranks = mesh.size(Axis::data), .part = part_of_model(model), .mesh = mesh};
 }
 
 }  // namespace trident

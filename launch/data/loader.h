@@ -13,13 +13,13 @@
 namespace trident {
 
 struct LoaderOptions {
-  std::int64_t global_batch_size = 1;  // samples, over all ranks and micro-batches
-  int micro_batches = 1;               // of each rank: gradient accumulation
-  int rank = 0, num_ranks = 1;         // on the data axis
-  PartOfField part{};                  // of each field: what this rank reads; all of it if there is none
-  std::optional<Mesh> mesh{};          // whose domain ranks read resampled fields for each other; without one each rank reads them all
+  std::int64_t global_batch_size = 1;       // samples, over all ranks and micro-batches
+  int micro_batches = 1;                    // of each rank: gradient accumulation
+  int rank = 0, num_ranks = 1;              // on the data axis
+  PartOfField part{};                       // of each field: what this rank reads; all of it if there is none
+  std::optional<Mesh> mesh{};               // whose domain ranks read resampled fields for each other; without one each rank reads them all
   std::optional<PatchingConfig> patches{};  // given: ranks of data and domain (`rank` is among them) share patches of each micro-batch
-  bool patch_windows = true;           // and read the windows of their patches; false: the patches alone
+  bool patch_windows = true;                // and read the windows of their patches; false: the patches alone
   std::uint64_t seed = 0;
   bool shuffle = false;
   std::optional<std::int64_t> epochs{};  // null: without end

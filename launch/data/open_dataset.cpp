@@ -112,9 +112,9 @@ DatasetMember open_member(Problem problem, const DataEntry& entry, Split default
   const Shape& extents = member.source->extents();
   const auto [least, most] = std::ranges::minmax(extents);
   if (entry.resolution && (*entry.resolution > least || least != most || problem.mask == MaskRule::input_is_one)) {
-    throw ConfigError(concat("resolution: ", *entry.resolution, " cannot be made of the ", spelled_points(extents), " points of problem \"",
-                             problem.name,
-                             "\"; Fourier downsampling takes fields of as many points along each axis, without masks per point, to at most as many"));
+    throw ConfigError(
+        concat("resolution: ", *entry.resolution, " cannot be made of the ", spelled_points(extents), " points of problem \"", problem.name,
+               "\"; Fourier downsampling takes fields of as many points along each axis, without masks per point, to at most as many"));
   }
   member.resolution = entry.resolution;
   member.weight = entry.weight;

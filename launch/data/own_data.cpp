@@ -68,14 +68,15 @@ std::string expected_axes(const DataEntry& entry) {
   return text + (entry.time_axis ? ") and a time axis" : ")");
 }
 
-/// The axes of a variable: (trajectory, [channel], space..., [real and imaginary part]) with the frames at `time_axis`; of several variables some may
-/// do without frames.
+/// The axes of a variable: (trajectory, [channel], space..., [real and imaginary part]) with the frames at `time_axis`; of several
+/// variables some may do without frames.
 std::string axes_of(const DataFile& file, const std::string& variable, const DataEntry& entry) {
   const DataArray array = file.array(variable);
   const Shape& shape = array.shape();
   const int space = space_axes_of(entry);
   if (array.is_complex() && !entry.complex.value_or(true)) {
-    throw DataError(concat(file.path(), ": variable \"", variable, "\" is complex, but the run file says complex: false; take that out, or save its ",
+    throw DataError(concat(file.path(), ": variable \"", variable,
+                           "\" is complex, but the run file says complex: false; take that out, or save its ",
                            "real and imaginary parts as two channels"));
   }
   const bool stored_pairs = entry.complex.value_or(false) && shape.rank() > space + 1 && shape[shape.rank() - 1] == 2;
@@ -83,17 +84,18 @@ std::string axes_of(const DataFile& file, const std::string& variable, const Dat
   const int leading = shape.rank() - space - (pairs ? 1 : 0);  // trajectory, frame, channel
   const bool has_frames = entry.time_axis && leading > 1;
   if (leading < 1 || leading - (has_frames ? 1 : 0) > 2) {
-    throw DataError(concat(file.path(), ": variable \"", variable, "\" has the shape ", to_string(shape), array.is_complex() ? " of complex numbers" : "",
-                           ", expected ", expected_axes(entry), entry.time_axis ? "" : "; name the axis of the frames by time_axis if there is one",
-                           "; space_axes, now ", space, ", says how many axes of space there are"));
+    throw DataError(concat(file.path(), ": variable \"", variable, "\" has the shape ", to_string(shape),
+                           array.is_complex() ? " of complex numbers" : "", ", expected ", expected_axes(entry),
+                           entry.time_axis ? "" : "; name the axis of the frames by time_axis if there is one", "; space_axes, now ", space,
+                           ", says how many axes of space there are"));
   }
   std::string axes = leading - (has_frames ? 1 : 0) == 2 ? "nc" : "n";
   for (int axis = 0; axis < space; ++axis) axes += space_letter(space, axis);
   if (pairs) axes += 'p';
   if (!has_frames) return axes;
   if (*entry.time_axis < 0 || *entry.time_axis >= leading) {
-    throw ConfigError(concat("time_axis: ", *entry.time_axis, " is not before the space axes of variable \"", variable, "\" with the shape ",
-                             to_string(shape), "; give 0 to ", leading - 1));
+    throw ConfigError(concat("time_axis: ", *entry.time_axis, " is not before the space axes of variable \"", variable,
+                             "\" with the shape ", to_string(shape), "; give 0 to ", leading - 1));
   }
   return axes.insert(static_cast<std::size_t>(*entry.time_axis), 1, 't');
 }
@@ -135,9 +137,9 @@ Problem own_problem(const DataEntry& entry) {
   const auto of_input = [&](const std::vector<double>& own, const std::vector<double>& of_output) -> const std::vector<double>& {
     return same_channels && own.empty() ? of_output : own;
   };
-  problem.input = channels_of(*entry.input, same_channels ? entry.channels : entry.input_channels,
-                              {of_input(entry.input_mean, entry.mean), of_input(entry.input_std, entry.std),
-                               of_input(entry.input_mean_imag, entry.mean_imag)});
+  problem.input = channels_of(
+      *entry.input, same_channels ? entry.channels : entry.input_channels,
+      {of_input(entry.input_mean, entry.mean), of_input(entry.input_std, entry.std), of_input(entry.input_mean_imag, entry.mean_imag)});
   problem.output = channels_of(output, entry.channels, {entry.mean, entry.std, entry.mean_imag});
   problem.group_sizes = group_sizes_of(entry);
   problem.space_axes = space_axes_of(entry);
@@ -145,8 +147,8 @@ Problem own_problem(const DataEntry& entry) {
   problem.time_scale = problem.steady ? entry.time_scale : entry.time_scale.value_or(1.0);
   int frames = 1;
   const auto add = [&](const std::string& name) {
-    const DataFile file = DataFile::open(
-        std::filesystem::is_directory(entry.path) ? chunk_files(entry.path, name, entry.chunk_order).front() : entry.path);
+    const DataFile file =
+        DataFile::open(std::filesystem::is_directory(entry.path) ? chunk_files(entry.path, name, entry.chunk_order).front() : entry.path);
     const Variable& variable = problem.variables.emplace_back(name, axes_of(file, name, entry));
     if (variable.axes.find('t') != std::string::npos) frames = static_cast<int>(file.array(name).shape()[*entry.time_axis]);
   };
@@ -158,7 +160,8 @@ Problem own_problem(const DataEntry& entry) {
   }
   problem.complex = any_axes_have(problem, 'p');
   if (entry.complex.value_or(false) && !problem.complex) {
-    throw DataError(concat(entry.path, ": variable \"", output, "\" is real where complex fields are expected; store complex numbers, or pairs on a ",
+    throw DataError(concat(entry.path, ": variable \"", output,
+                           "\" is real where complex fields are expected; store complex numbers, or pairs on a ",
                            "last axis of 2, or set complex to false (and model.complex_data)"));
   }
   if (!problem.complex && !(entry.mean_imag.empty() && entry.input_mean_imag.empty())) {

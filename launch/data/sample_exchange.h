@@ -1,5 +1,5 @@
-/// Samples that can only be read whole (Fourier downsampling needs all of a field): of each batch a domain rank reads its share of the samples,
-/// and then the ranks exchange their rectangles of them, so that every field is read once.
+/// Samples that can only be read whole (Fourier downsampling needs all of a field): of each batch a domain rank reads its share of the
+/// samples, and then the ranks exchange their rectangles of them, so that every field is read once.
 #pragma once
 
 #include <vector>

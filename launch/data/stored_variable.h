@@ -27,14 +27,16 @@ class StoredVariable {
     std::int64_t trajectory = 0;
     int frame = 0;
   };
-  /// The window of channels [first, first + count) of row `row` at `place.frame` -> (channel, space...), or one number. Where complex numbers
-  /// are wanted (channel, space..., 2), with zeros for the imaginary parts that the file does not have. Throws DataError, also if not finite.
+  /// The window of channels [first, first + count) of row `row` at `place.frame` -> (channel, space...), or one number. Where complex
+  /// numbers are wanted (channel, space..., 2), with zeros for the imaginary parts that the file does not have. Throws DataError, also if
+  /// not finite.
   void read(std::int64_t row, const Place& place, int first, int count, const FieldWindow& window, float* target) const;
 
  private:
   std::string where(std::int64_t row, const Place& place) const;
   /// Of the block of the file at `start`.
-  void require_finite(const float* values, const Shape& start, const Shape& count, const Shape& stride, std::int64_t row, const Place& place) const;
+  void require_finite(const float* values, const Shape& start, const Shape& count, const Shape& stride, std::int64_t row,
+                      const Place& place) const;
 
   std::string path_;
   std::string axes_;

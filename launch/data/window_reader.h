@@ -11,6 +11,7 @@ namespace trident {
 
 /// Inputs and labels (with a margin of one point) of `units`, counted over `samples` (numbers in the data set), in f32: of the input the
 /// windows of all levels, or the patches alone. Masks are not read: patches have none. Throws what Dataset::read throws.
-Fields read_patches(const Dataset& dataset, const PatchGrid& grid, const std::vector<std::int64_t>& samples, Range units, bool windows = true);
+Fields read_patches(const Dataset& dataset, const PatchGrid& grid, const std::vector<std::int64_t>& samples, Range units,
+                    bool windows = true);
 
 }  // namespace trident

@@ -21,7 +21,7 @@ inline auto config_names(Medium) {
 
 /// Of the data that neuraloperator publishes, where -laplace(u) is 50 in one phase and 1 / 0.36 in the other.
 inline constexpr double kLowCoefficient = 0.02, kHighCoefficient = 0.36;  // the attribute `medium` of a set says so
-inline constexpr double kDarcyTolerance = 1e-8;  // of the residual over the right side
+inline constexpr double kDarcyTolerance = 1e-8;                           // of the residual over the right side
 
 /// A field of covariance (-laplace + 9)^-2 with zero slope at the boundary and zero mean, over its standard deviation, on the points (i /
 /// n, j / n), 0 <= i, j <= n: the same function for every n.

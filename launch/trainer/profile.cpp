@@ -92,8 +92,7 @@ std::vector<TraceEvent> read_events(const std::string& text) {
 }
 
 ConfigValue lane_name(const char* what, int rank, int lane, const std::string& name) {
-  return ConfigValue::map(
-      {{"name", what}, {"ph", "M"}, {"pid", rank}, {"tid", lane}, {"args", ConfigValue::map({{"name", name}})}});
+  return ConfigValue::map({{"name", what}, {"ph", "M"}, {"pid", rank}, {"tid", lane}, {"args", ConfigValue::map({{"name", name}})}});
 }
 
 /// A mean over the steps of each rank, in milliseconds.
@@ -188,7 +187,8 @@ void Profiler::finish(const std::filesystem::path& folder, Log& log) {
   const std::string place = to_string(mesh_);
   std::vector<std::string> names = gather_texts(mesh_.world(), place);
   if (mesh_.world().rank() != 0) return;
-  for (std::size_t rank = 0; rank < names.size(); ++rank) names[rank] = concat("rank ", rank, names[rank].empty() ? "" : " | ", names[rank]);
+  for (std::size_t rank = 0; rank < names.size(); ++rank)
+    names[rank] = concat("rank ", rank, names[rank].empty() ? "" : " | ", names[rank]);
   const Profile profile = profile_of(ranks);
   std::string rows;
   for (const StepProfile& step : profile.steps) rows += to_json(write_config(step), 0) + "\n";

@@ -30,7 +30,7 @@ struct StepProfile {
 };
 
 struct Profile {
-  std::vector<StepProfile> steps;                // by rank, then step
+  std::vector<StepProfile> steps;                 // by rank, then step
   std::map<std::string, double> exposed_by_axes;  // seconds of all ranks and steps: "data", "domain_y domain_x", ...
 };
 

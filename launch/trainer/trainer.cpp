@@ -71,7 +71,8 @@ bool for_each_pair(const GlobalBatch& a, const GlobalBatch& b, Visit visit) {
 }
 
 bool have_same_shapes(const GlobalBatch& a, const GlobalBatch& b) {
-  return a.size == b.size && for_each_pair(a, b, [](const Tensor& x, const Tensor& y) { return x.defined() && y.defined() && x.shape() == y.shape(); });
+  return a.size == b.size &&
+         for_each_pair(a, b, [](const Tensor& x, const Tensor& y) { return x.defined() && y.defined() && x.shape() == y.shape(); });
 }
 
 void copy_fields(const GlobalBatch& to, const GlobalBatch& from) {
@@ -101,8 +102,8 @@ FineTuningGroups fine_tuning_groups(const TrainingConfig& config) {
 
 }  // namespace
 
-Trainer::Trainer(Model model, ParameterList parameters, const TrainingConfig& config, const ParallelConfig& parallel,
-                 RunLength length, std::uint64_t seed, const Mesh& mesh, PhysicalUnits units)
+Trainer::Trainer(Model model, ParameterList parameters, const TrainingConfig& config, const ParallelConfig& parallel, RunLength length,
+                 std::uint64_t seed, const Mesh& mesh, PhysicalUnits units)
     : model_(std::move(model)),
       parameters_(std::move(parameters)),
       config_(config),
@@ -116,11 +117,8 @@ Trainer::Trainer(Model model, ParameterList parameters, const TrainingConfig& co
       reducer_(parameters_, shares_),
       global_norm_(parameters_, shares_),
       optimizer_(
-          parameters_,
-          optimizer_options(config),
-          weight_decays(config),
-          [&](const std::string& name) { return static_cast<int>(optimizer_group(name, fine_tuning_groups(config))); },
-          shares_),
+          parameters_, optimizer_options(config), weight_decays(config),
+          [&](const std::string& name) { return static_cast<int>(optimizer_group(name, fine_tuning_groups(config))); }, shares_),
       stopped_(zeros({1}, DType::f64, device())) {}
 
 std::vector<double> Trainer::rates(std::int64_t step) const {

@@ -58,7 +58,8 @@ class Trainer {
   /// Step number `step` (from 0). Throws Error if the loss or a gradient is not finite: it names the step, the rank and the first bad
   /// tensors. The weights are then those before the step.
   StepResult step(GlobalBatch batch, std::int64_t step);
-  /// The same in two parts: everything is put on the device; what it found out is waited for later, when the next step may have been launched.
+  /// The same in two parts: everything is put on the device; what it found out is waited for later, when the next step may have been
+  /// launched.
   LaunchedStep launch(GlobalBatch batch, std::int64_t step);
   StepResult finish(LaunchedStep& launched);
   /// The forward and backward of a step without the update: what a dry run measures.

@@ -44,7 +44,8 @@ double measured_flops_limit(const Computing& computing) {
   double best = 0.0;
   bool is_long = false;
   for (std::int64_t size = 768; !is_long && size <= 12288; size *= 2) {
-    const Tensor a = full({size, size}, 0.5, computing.precision, computing.device), b = full({size, size}, 0.25, computing.precision, computing.device);
+    const Tensor a = full({size, size}, 0.5, computing.precision, computing.device),
+                 b = full({size, size}, 0.25, computing.precision, computing.device);
     for (int repeat = 0; repeat < 4; ++repeat) {  // the first one makes the library's kernels
       const Clock::time_point start = Clock::now();
       to_number(view::slice(view::slice(matmul(a, b), 0, 0, 1), 1, 0, 1));  // waits for it
@@ -61,8 +62,8 @@ TrainingRun::TrainingRun(Parts parts, Trainer& trainer, Log& log)
       trainer_(trainer),
       log_(log),
       evaluator_(trainer.model(), loss_of_run(trainer.model(), parts_.run.config.training),
-                 {dtype_of_precision(parts_.run.config.training.precision), trainer.device()}, batch_size_of(parts_.run.config), parts_.mesh,
-                 parts_.run.config.evaluation.units),
+                 {dtype_of_precision(parts_.run.config.training.precision), trainer.device()}, batch_size_of(parts_.run.config),
+                 parts_.mesh, parts_.run.config.evaluation.units),
       progress_(log, progress_options(parts_, trainer)) {
   state_.seed = parts_.run.config.seed;
   state_.model = trainer.model()->config();
@@ -74,7 +75,8 @@ TrainingState TrainingRun::saved_state() const {
   add_pieces(state, kWeightsGroup, trainer_.parameters(), trainer_.parameters().values());
   add_buffers(state, kBuffersGroup, trainer_.parameters());
   for (const NamedPiece& piece : trainer_.optimizer().state()) {
-    state.pieces.push_back({concat(kMomentsGroup, '/', piece.name), piece.piece.full_shape, piece.piece.owned, piece.replicated, piece.value});
+    state.pieces.push_back(
+        {concat(kMomentsGroup, '/', piece.name), piece.piece.full_shape, piece.piece.owned, piece.replicated, piece.value});
   }
   state.values = write_config(state_);
   return state;

@@ -53,8 +53,8 @@ class TrainingRun {
 
   /// Goes on from a checkpoint: weights, moments, state; metrics.jsonl loses the rows past it.
   void resume(const std::filesystem::path& checkpoint);
-  /// Goes on from a training of neuraloperator, whose weights and moments the trainer has already: steps done, place in the order of samples,
-  /// and what a plateau schedule remembers.
+  /// Goes on from a training of neuraloperator, whose weights and moments the trainer has already: steps done, place in the order of
+  /// samples, and what a plateau schedule remembers.
   void resume(const NeuralopTraining& saved, const std::filesystem::path& folder, std::int64_t steps_per_epoch);
   /// All steps that are left. Returns when they are done, or when the run was told to stop and has saved.
   void run();

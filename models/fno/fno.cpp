@@ -22,7 +22,8 @@ RealOrComplex<ChannelMlp> make_lifting(const FnoConfig& c, const Mesh& mesh) {
 }
 
 RealOrComplex<ChannelMlp> make_projection(const FnoConfig& c, const Mesh& mesh) {
-  return RealOrComplex<ChannelMlp>::make(c.complex_data, ChannelMlp(c.hidden_channels, c.projection_width(), c.out_channels, c.non_linearity, mesh));
+  return RealOrComplex<ChannelMlp>::make(c.complex_data,
+                                         ChannelMlp(c.hidden_channels, c.projection_width(), c.out_channels, c.non_linearity, mesh));
 }
 
 /// Coordinates are real: beside the imaginary part stand zeros.
@@ -49,10 +50,14 @@ Fno::Fno(FnoConfig config, std::string type, const Mesh& mesh)
       blocks_(config_, mesh),
       lifting_(make_lifting(config_, mesh)),
       projection_(make_projection(config_, mesh)) {
-  const auto changes = [](const std::vector<double>& layer) { return std::ranges::any_of(layer, [](double factor) { return factor != 1.0; }); };
+  const auto changes = [](const std::vector<double>& layer) {
+    return std::ranges::any_of(layer, [](double factor) { return factor != 1.0; });
+  };
   if (domain_.ranks() > 1 && std::ranges::any_of(config_.scaling(), changes)) {
-    throw ConfigError(concat("model.resolution_scaling_factor: fields that change their resolution inside the model are not shared out, and "
-                             "there are ", domain_.ranks(), " domain ranks; set parallel.domain_y and parallel.domain_x to 1, or take it out"));
+    throw ConfigError(
+        concat("model.resolution_scaling_factor: fields that change their resolution inside the model are not shared out, and "
+               "there are ",
+               domain_.ranks(), " domain ranks; set parallel.domain_y and parallel.domain_x to 1, or take it out"));
   }
 }
 
@@ -62,11 +67,13 @@ Parts Fno::parts_of(const Fields& fields, DType precision) const {
   const Tensor& input = fields.input;
   if (input.rank() != num_dims() + 2 || input.size(1) != config_.in_channels) {
     throw ShapeError(concat(type_, ": the input is ", to_string(input.shape()), "; the model takes (batch, ", config_.in_channels, ", and ",
-                            num_dims(), num_dims() == 1 ? " space dimension)" : " space dimensions)", " as model.n_modes and in_channels say"));
+                            num_dims(), num_dims() == 1 ? " space dimension)" : " space dimensions)",
+                            " as model.n_modes and in_channels say"));
   }
   if (trident::is_complex(input.dtype()) != config_.complex_data) {
-    throw ShapeError(concat(type_, ": the input is ", name_of(input.dtype()), ", but the model takes ", config_.complex_data ? "complex" : "real",
-                            " fields; set model.complex_data to ", config_.complex_data ? "false" : "true", ", or give other fields"));
+    throw ShapeError(concat(type_, ": the input is ", name_of(input.dtype()), ", but the model takes ",
+                            config_.complex_data ? "complex" : "real", " fields; set model.complex_data to ",
+                            config_.complex_data ? "false" : "true", ", or give other fields"));
   }
   if (uses_time() && fields.time.shape() != Shape{input.size(0)}) {
     throw ShapeError(concat(type_, ": the time is ", fields.time.defined() ? to_string(fields.time.shape()) : "missing",
@@ -100,8 +107,8 @@ FieldPlace Fno::place_of(const Fields& fields) const {
   const FieldPlace place(domain_, extents);
   for (std::size_t dim = 0; dim < extents.size(); ++dim) {
     if (place.own(dim).size() == x.size(static_cast<int>(dim) + 2)) continue;
-    throw ShapeError(concat(type_, ": the input is ", to_string(x.shape()), ", but this rank's rectangle of fields of ", to_string(Shape(extents)),
-                            " points has ", place.own(dim).size(), " points along dimension ", dim));
+    throw ShapeError(concat(type_, ": the input is ", to_string(x.shape()), ", but this rank's rectangle of fields of ",
+                            to_string(Shape(extents)), " points has ", place.own(dim).size(), " points along dimension ", dim));
   }
   return place;
 }
@@ -118,7 +125,8 @@ Tensor Fno::call(const Fields& fields, const Prepared&, const Pass& pass, std::v
     if (pass.recompute == Recompute::none) {
       x = blocks_(index, x, inside, time, pass);
     } else {
-      x = cast_parts(split(recompute([this, index, x, inside, time, pass] { return joined(blocks_(index, x, inside, time, pass)); })), pass.precision);
+      x = cast_parts(split(recompute([this, index, x, inside, time, pass] { return joined(blocks_(index, x, inside, time, pass)); })),
+                     pass.precision);
     }
     inside = inside.of(blocks_.scaled(index, inside.extents()));
     note(hidden, x);
@@ -152,7 +160,8 @@ LossDescription Fno::loss() const {
 
 std::vector<std::int64_t> Fno::output_extents(const std::vector<std::int64_t>& extents) const {
   if (extents.size() != config_.n_modes.size()) {
-    throw ShapeError(concat(type_, ": the fields have ", extents.size(), " space dimensions; the model has ", num_dims(), ", as model.n_modes says"));
+    throw ShapeError(
+        concat(type_, ": the fields have ", extents.size(), " space dimensions; the model has ", num_dims(), ", as model.n_modes says"));
   }
   return padding_.unpadded(blocks_.extents_after(padding_.padded(extents)), extents, total_scaling());
 }
@@ -173,7 +182,8 @@ double Fno::spectral_flops(const std::vector<std::int64_t>& extents) const {
 double Fno::forward_flops(std::int64_t batch, const std::vector<std::int64_t>& extents) const {
   if (extents.size() != config_.n_modes.size()) return 0.0;
   const auto points_of = [](const std::vector<std::int64_t>& field) {
-    return std::accumulate(field.begin(), field.end(), 1.0, [](double product, std::int64_t extent) { return product * static_cast<double>(extent); });
+    return std::accumulate(field.begin(), field.end(), 1.0,
+                           [](double product, std::int64_t extent) { return product * static_cast<double>(extent); });
   };
   const std::vector<std::int64_t> padded = padding_.padded(extents);
   const double copies = config_.complex_data ? 4.0 : 1.0;

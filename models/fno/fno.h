@@ -1,5 +1,5 @@
-/// Fourier neural operators in one to three dimensions (Li et al. 2021), and their tensorised form (Kossaifi et al. 2024). Names, shapes and
-/// arithmetic are neuraloperator's; docs/neural_operators.md says where they differ on purpose.
+/// Fourier neural operators in one to three dimensions (Li et al. 2021), and their tensorised form (Kossaifi et al. 2024). Names, shapes
+/// and arithmetic are neuraloperator's; docs/neural_operators.md says where they differ on purpose.
 #pragma once
 
 #include <string>
@@ -31,9 +31,7 @@ class Fno final : public ModelInterface {
   LossDescription loss() const override;
   double forward_flops(std::int64_t batch, const std::vector<std::int64_t>& extents) const override;
 
-  static void visit(auto& self, auto& v) {
-    v("fno_blocks", self.blocks_), v("lifting", self.lifting_), v("projection", self.projection_);
-  }
+  static void visit(auto& self, auto& v) { v("fno_blocks", self.blocks_), v("lifting", self.lifting_), v("projection", self.projection_); }
 
  private:
   Parts parts_of(const Fields& fields, DType precision) const;

@@ -33,7 +33,8 @@ SpectralConvConfig conv_config(const FnoConfig& c) {
   conv.factorization = c.spectral_factorization();
   conv.rank = c.spectral_rank();
   conv.fixed_rank_modes = c.fixed_rank_modes;
-  conv.implementation = c.implementation.front() == 'r' || c.implementation.front() == 'R' ? Contraction::reconstructed : Contraction::factorized;
+  conv.implementation =
+      c.implementation.front() == 'r' || c.implementation.front() == 'R' ? Contraction::reconstructed : Contraction::factorized;
   return conv;
 }
 
@@ -122,9 +123,11 @@ Parts FnoBlocks::through_mlp(const Call& call, const Parts& x, const Parts& skip
     return {mlp.real(x[0], call.place, call.pass, {.activation = activation})};
   }
   const RealOrComplex<SkipConnection>& skip = channel_mlp_skips_[call.index];
-  if (complex_) return activate_parts(sum_of(mlp(x, call.place, call.pass), resampled(skip(skipped, call.place), call.extents)), activation);
+  if (complex_)
+    return activate_parts(sum_of(mlp(x, call.place, call.pass), resampled(skip(skipped, call.place), call.extents)), activation);
   if (call.extents.empty()) return {mlp.real(x[0], call.place, call.pass, skip.real.ending(skipped[0], call.place, activation))};
-  return {mlp.real(x[0], call.place, call.pass, {.addend = resample(skip.real(skipped[0], call.place), call.extents), .activation = activation})};
+  return {mlp.real(x[0], call.place, call.pass,
+                   {.addend = resample(skip.real(skipped[0], call.place), call.extents), .activation = activation})};
 }
 
 Parts FnoBlocks::post_activated(const Call& call, const Parts& x) const {

@@ -5,8 +5,8 @@
 #include <vector>
 
 #include "models/fno/fno_config.h"
-#include "models/layers/channel_mlp.h"
 #include "models/layers/block_norm.h"
+#include "models/layers/channel_mlp.h"
 #include "models/layers/field_parts.h"
 #include "models/layers/field_place.h"
 #include "models/layers/skip_connection.h"
@@ -51,7 +51,7 @@ class FnoBlocks {
   std::vector<std::int64_t> output_extents(std::size_t index, const std::vector<std::int64_t>& extents) const;
 
   bool complex_, preactivation_, stabilized_, whole_;  // whole: with what follows the sum of convolution and skip
-  bool active_in_last_;  // v0_3: with an MLP the last block's sum is activated too
+  bool active_in_last_;                                // v0_3: with an MLP the last block's sum is activated too
   NonLinearity non_linearity_;
   std::vector<std::vector<double>> scaling_;  // per block and dimension
   std::vector<SpectralConv> convs_;

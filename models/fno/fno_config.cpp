@@ -16,9 +16,7 @@ constexpr int kMostLayers = 1000;
 
 bool is_number(const ConfigValue& value) { return value.kind() == Kind::number || value.kind() == Kind::integer; }
 
-bool is_list_of_numbers(const ConfigValue& value) {
-  return value.kind() == Kind::list && std::ranges::all_of(value.elements(), is_number);
-}
+bool is_list_of_numbers(const ConfigValue& value) { return value.kind() == Kind::list && std::ranges::all_of(value.elements(), is_number); }
 
 std::string lower(std::string text) {
   std::ranges::transform(text, text.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
@@ -109,8 +107,9 @@ class Checker {
       const bool halved = !c_.complex_data && dim + 1 == c_.n_modes.size();
       const int needed = halved ? c_.n_modes[dim] / 2 + 1 : c_.n_modes[dim];
       if ((*c_.max_n_modes)[dim] < needed) {
-        fail(concat("max_n_modes[", dim, "]"), (*c_.max_n_modes)[dim], " is less than the ", needed, " modes that n_modes ", c_.n_modes[dim],
-             " uses", halved ? " (the last dimension of a real field counts frequencies 0 to n/2)" : "", "; choose at least ", needed);
+        fail(concat("max_n_modes[", dim, "]"), (*c_.max_n_modes)[dim], " is less than the ", needed, " modes that n_modes ",
+             c_.n_modes[dim], " uses", halved ? " (the last dimension of a real field counts frequencies 0 to n/2)" : "",
+             "; choose at least ", needed);
       }
     }
   }
@@ -135,7 +134,8 @@ class Checker {
         positive(path, own);
         continue;
       }
-      if (own.elements().size() != dims) fail(path, "has ", own.elements().size(), " entries, n_modes has ", dims, "; give one per dimension");
+      if (own.elements().size() != dims)
+        fail(path, "has ", own.elements().size(), " entries, n_modes has ", dims, "; give one per dimension");
       for (std::size_t dim = 0; dim < dims; ++dim) positive(concat(path, "[", dim, "]"), own.elements()[dim]);
     }
   }
@@ -163,7 +163,8 @@ class Checker {
                          return value.kind() == Kind::integer && value.as_integer() > 0;
                        });
     if (!same && !whole && !is_number(rank)) {
-      fail("rank", "expected a share of the dense weight such as 0.1, a whole number, a list of whole numbers, or \"same\", found ", rank.described());
+      fail("rank", "expected a share of the dense weight such as 0.1, a whole number, a list of whole numbers, or \"same\", found ",
+           rank.described());
     }
     if (is_number(rank) && !(rank.as_number() > 0.0 && std::isfinite(rank.as_number()))) fail("rank", rank.as_number(), " is not above 0");
   }
@@ -187,7 +188,9 @@ class Checker {
 
 }  // namespace
 
-std::int64_t FnoConfig::lifting_width() const { return lifting_channels ? *lifting_channels : truncated(lifting_channel_ratio * hidden_channels); }
+std::int64_t FnoConfig::lifting_width() const {
+  return lifting_channels ? *lifting_channels : truncated(lifting_channel_ratio * hidden_channels);
+}
 std::int64_t FnoConfig::projection_width() const {
   return projection_channels ? *projection_channels : truncated(projection_channel_ratio * hidden_channels);
 }

@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
-#include "models/layers/domain_padding.h"
 #include "models/layers/block_norm.h"
+#include "models/layers/domain_padding.h"
 #include "models/layers/nonlinearity.h"
 #include "models/layers/spectral_weight.h"
 #include "runtime/config.h"
@@ -16,14 +16,16 @@ namespace trident {
 /// How a block is put together: as neuraloperator does since 1.0, or as 0.3.0 did, whose published weights need it: without an MLP a block
 /// ends with one activation and has one normalisation, and with one its first activation is there in the last block too.
 enum class BlockVariant { current, v0_3 };
-inline auto config_names(BlockVariant) { return std::array{std::pair{BlockVariant::current, "current"}, std::pair{BlockVariant::v0_3, "v0_3"}}; }
+inline auto config_names(BlockVariant) {
+  return std::array{std::pair{BlockVariant::current, "current"}, std::pair{BlockVariant::v0_3, "v0_3"}};
+}
 
 struct FnoConfig {
   std::vector<int> n_modes;  // per dimension, negative frequencies included; their number is the number of dimensions
   int in_channels = 0, out_channels = 0, hidden_channels = 0;
   int n_layers = 4;
-  double lifting_channel_ratio = 2.0, projection_channel_ratio = 2.0;           // hidden width over hidden_channels; 0: one layer
-  std::optional<int> lifting_channels{}, projection_channels{};                 // instead of the ratios; not a key of the reference's today
+  double lifting_channel_ratio = 2.0, projection_channel_ratio = 2.0;  // hidden width over hidden_channels; 0: one layer
+  std::optional<int> lifting_channels{}, projection_channels{};        // instead of the ratios; not a key of the reference's today
   std::optional<std::string> positional_embedding = "grid";
   NonLinearity non_linearity = NonLinearity::gelu;
   std::optional<BlockNormKind> norm{};
@@ -32,15 +34,15 @@ struct FnoConfig {
   bool use_channel_mlp = true;
   double channel_mlp_dropout = 0.0, channel_mlp_expansion = 0.5;
   std::optional<std::string> channel_mlp_skip = "soft-gating", fno_skip = "linear";  // linear | identity | soft-gating | null
-  int conv_bias_kernel = 1;  // points per side of the linear fno_skip
+  int conv_bias_kernel = 1;                                                          // points per side of the linear fno_skip
   ConfigValue resolution_scaling_factor{};  // null; a number; one per layer; or one list of one per dimension for each layer
   ConfigValue domain_padding{};             // null; a fraction; or one per dimension
   PaddingMode domain_padding_mode = PaddingMode::symmetric;  // not a key of the reference's today
   std::string fno_block_precision = "full";
-  std::optional<std::string> stabilizer{};         // tanh
+  std::optional<std::string> stabilizer{};        // tanh
   std::optional<std::vector<int>> max_n_modes{};  // modes that the weights hold, the last dimension of a real field halved already
-  std::optional<std::string> factorization{};      // dense | tucker | cp | tt, in any case
-  ConfigValue rank = 1.0;                          // a fraction, a whole number, a list, or "same"
+  std::optional<std::string> factorization{};     // dense | tucker | cp | tt, in any case
+  ConfigValue rank = 1.0;                         // a fraction, a whole number, a list, or "same"
   bool fixed_rank_modes = false;
   std::string implementation = "factorized";  // factorized | reconstructed
   ConfigValue decomposition_kwargs{};         // null or an empty map

@@ -37,10 +37,13 @@ Tensor normalised(const Tensor& x, const FieldPlace& place, std::int64_t groups,
 BlockNorm::Affine::Affine(std::int64_t in, std::int64_t out)
     : weight(whole_parameter({out, in}, torch_init(in))), bias(whole_parameter({out}, torch_init(in))) {}
 
-BlockNorm::BlockNorm(BlockNormKind kind, std::int64_t channels, std::int64_t groups, const Mesh& mesh) : norm_(make(kind, channels, groups, mesh)) {}
+BlockNorm::BlockNorm(BlockNormKind kind, std::int64_t channels, std::int64_t groups, const Mesh& mesh)
+    : norm_(make(kind, channels, groups, mesh)) {}
 
-std::variant<BlockNorm::Instance, BlockNorm::Group, BlockNorm::Batch, BlockNorm::Adaptive> BlockNorm::make(BlockNormKind kind, std::int64_t channels,
-                                                                                                        std::int64_t groups, const Mesh& mesh) {
+std::variant<BlockNorm::Instance, BlockNorm::Group, BlockNorm::Batch, BlockNorm::Adaptive> BlockNorm::make(BlockNormKind kind,
+                                                                                                           std::int64_t channels,
+                                                                                                           std::int64_t groups,
+                                                                                                           const Mesh& mesh) {
   switch (kind) {
     case BlockNormKind::group_norm:
       return Group{whole_parameter({channels}, Init::constant(1.0)), whole_parameter({channels}, Init::constant(0.0)), groups};

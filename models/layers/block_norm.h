@@ -55,7 +55,8 @@ class BlockNorm {
     static void visit(auto& self, auto& v) { v("mlp.0", self.up), v("mlp.2", self.down); }
   };
 
-  static std::variant<Instance, Group, Batch, Adaptive> make(BlockNormKind kind, std::int64_t channels, std::int64_t groups, const Mesh& mesh);
+  static std::variant<Instance, Group, Batch, Adaptive> make(BlockNormKind kind, std::int64_t channels, std::int64_t groups,
+                                                             const Mesh& mesh);
   std::variant<Instance, Group, Batch, Adaptive> norm_;
 };
 

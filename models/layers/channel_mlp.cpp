@@ -41,7 +41,9 @@ Tensor mix_channels(const Tensor& x, const Tensor& weight, const Tensor& bias, c
 PointwiseLinear::PointwiseLinear(std::int64_t in, std::int64_t out)
     : weight(whole_parameter({out, in, 1}, torch_init(in))), bias(whole_parameter({out}, torch_init(in))) {}
 
-Tensor PointwiseLinear::operator()(const Tensor& x, const Ending& ending) const { return mix_channels(x, weight.in(x.dtype()), bias.in(x.dtype()), ending); }
+Tensor PointwiseLinear::operator()(const Tensor& x, const Ending& ending) const {
+  return mix_channels(x, weight.in(x.dtype()), bias.in(x.dtype()), ending);
+}
 
 PointwiseLinear::PointwiseLinear(std::int64_t in, std::int64_t out, SplitAlong along, Range own, const Mesh& mesh)
     : weight(split_parameter({out, in, 1}, along == SplitAlong::rows ? 0 : 1, own, torch_init(in), mesh)),

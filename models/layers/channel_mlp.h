@@ -25,16 +25,16 @@ struct PointwiseLinear {
   Parameter bias;    // (out,)
 
   PointwiseLinear(std::int64_t in, std::int64_t out);
-  /// The same layer shared out over the tensor axis: this rank holds the rows `own` of the weight and of the bias, or the columns `own` of the
-  /// weight and the whole bias.
+  /// The same layer shared out over the tensor axis: this rank holds the rows `own` of the weight and of the bias, or the columns `own` of
+  /// the weight and the whole bias.
   PointwiseLinear(std::int64_t in, std::int64_t out, SplitAlong along, Range own, const Mesh& mesh);
   Tensor operator()(const Tensor& x, const Ending& ending = {}) const;
 
   static void visit(auto& self, auto& v) { v("weight", self.weight), v("bias", self.bias); }
 };
 
-/// Linear maps with a function, and dropout, between them. The ranks of the tensor axis share out the hidden channels, and add up what they make
-/// of them; with dropout, or without hidden channels, each computes all.
+/// Linear maps with a function, and dropout, between them. The ranks of the tensor axis share out the hidden channels, and add up what they
+/// make of them; with dropout, or without hidden channels, each computes all.
 struct ChannelMlp {
   std::vector<PointwiseLinear> fcs;
   NonLinearity non_linearity;

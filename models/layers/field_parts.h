@@ -45,9 +45,7 @@ struct RealOrComplex {
   Module real;
   std::optional<Module> imaginary;
 
-  static RealOrComplex make(bool complex, const Module& module) {
-    return {module, complex ? std::optional(module) : std::nullopt};
-  }
+  static RealOrComplex make(bool complex, const Module& module) { return {module, complex ? std::optional(module) : std::nullopt}; }
 
   /// real(x), or (fr(re) - fi(im), fr(im) + fi(re)): also where fr and fi are not linear.
   template <class... Arguments>

@@ -73,7 +73,8 @@ FieldPlace FieldPlace::padded_place(const std::vector<std::int64_t>& before, con
 }
 
 /// From rectangles of this field to those of the wide one, which are elsewhere.
-ExchangePlan FieldPlace::padding_plan(const FieldPlace& wide, std::int64_t planes, std::int64_t rows_before, std::int64_t columns_before) const {
+ExchangePlan FieldPlace::padding_plan(const FieldPlace& wide, std::int64_t planes, std::int64_t rows_before,
+                                      std::int64_t columns_before) const {
   std::vector<Sites> wanted;
   for (const GridBox& box : domain_.rectangles(planes, wide.rows(), wide.extents_.back())) {
     wanted.push_back({{box.samples}, {shifted(box.rows, -rows_before)}, {shifted(box.columns, -columns_before)}});

@@ -14,7 +14,8 @@ Tensor append_grid(const Tensor& x, const FieldPlace& place) {
     const auto space = static_cast<std::size_t>(dim - 2);
     const Range own = place.own(space);
     std::vector<double> coordinates;
-    for (std::int64_t i = own.first; i < own.last; ++i) coordinates.push_back(static_cast<double>(i) / static_cast<double>(place.extents()[space]));
+    for (std::int64_t i = own.first; i < own.last; ++i)
+      coordinates.push_back(static_cast<double>(i) / static_cast<double>(place.extents()[space]));
     Shape along, field = x.shape();
     for (int i = 0; i < x.rank(); ++i) along.push_back(i == dim ? own.size() : 1);
     field[1] = 1;

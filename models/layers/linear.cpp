@@ -4,7 +4,8 @@
 
 namespace trident {
 
-Linear::Linear(std::int64_t in, std::int64_t out, Bias with, double deviation) : weight(whole_parameter({out, in}, Init::normal(deviation))) {
+Linear::Linear(std::int64_t in, std::int64_t out, Bias with, double deviation)
+    : weight(whole_parameter({out, in}, Init::normal(deviation))) {
   if (with == Bias::zero) bias = whole_parameter({out}, Init::constant(0.0));
 }
 

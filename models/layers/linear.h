@@ -12,7 +12,7 @@ enum class Bias { none, zero };  // zero: it starts there
 
 /// x weight^T + bias; names and layout of torch.nn.Linear.
 struct Linear {
-  Parameter weight;  // (out, in)
+  Parameter weight;               // (out, in)
   std::optional<Parameter> bias;  // (out,)
 
   /// Weights start normal with this deviation.

@@ -15,9 +15,9 @@ namespace trident {
 enum class NonLinearity : std::uint8_t { gelu, relu, silu, tanh, sigmoid, elu, selu, leaky_relu, softplus };
 inline auto config_names(NonLinearity) {
   using enum NonLinearity;
-  return std::array{std::pair{gelu, "gelu"}, std::pair{relu, "relu"},   std::pair{silu, "silu"},
-                    std::pair{tanh, "tanh"}, std::pair{sigmoid, "sigmoid"}, std::pair{elu, "elu"},
-                    std::pair{selu, "selu"}, std::pair{leaky_relu, "leaky_relu"}, std::pair{softplus, "softplus"}};
+  return std::array{std::pair{gelu, "gelu"},        std::pair{relu, "relu"}, std::pair{silu, "silu"}, std::pair{tanh, "tanh"},
+                    std::pair{sigmoid, "sigmoid"},  std::pair{elu, "elu"},   std::pair{selu, "selu"}, std::pair{leaky_relu, "leaky_relu"},
+                    std::pair{softplus, "softplus"}};
 }
 
 /// x itself without one.

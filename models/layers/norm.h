@@ -18,7 +18,8 @@ class Norm {
   Norm(Conditioning conditioning, std::int64_t width, double eps, double deviation);
 
   /// residual + factor * (scale * (x - mean) / sqrt(var + eps) + shift) over the last axis.
-  /// x: (batch, ..., width), or with `part` (rows, width); time: (batch,), read with conditioning only; residual and factor may be undefined.
+  /// x: (batch, ..., width), or with `part` (rows, width); time: (batch,), read with conditioning only; residual and factor may be
+  /// undefined.
   Tensor operator()(const Tensor& x, const Tensor& time, const Tensor& residual = {}, const BranchFactor& factor = {},
                     const std::optional<SampleRows>& part = {}) const;
 

@@ -36,8 +36,8 @@ PatchEmbedding::PatchEmbedding(std::int64_t channels, std::int64_t width, std::i
       bias(whole_parameter({width}, Init::constant(0.0))) {}
 
 Tensor PatchEmbedding::operator()(const Tensor& fields, DType precision) const {
-  // In the next wider type: where fields are nearly constant the norm behind it enlarges the rounding of this sum, which then is the largest
-  // error of the whole model. It is one product in a hundred.
+  // In the next wider type: where fields are nearly constant the norm behind it enlarges the rounding of this sum, which then is the
+  // largest error of the whole model. It is one product in a hundred.
   const DType wider = precision == DType::bf16 ? DType::f32 : DType::f64;
   const auto wide = [wider](const Tensor& x) { return cast(x, wider); };
   return cast(linear(wide(patchify(fields, patch)), wide(reshape(weight.value, {weight.shape[0], -1})), wide(bias.value)), fields.dtype());

@@ -1,5 +1,5 @@
-/// Between fields and tokens, and between grids of tokens. Fields are (batch, channel, y, x), tokens (batch, y, x, width); of both a rank holds
-/// what it owns.
+/// Between fields and tokens, and between grids of tokens. Fields are (batch, channel, y, x), tokens (batch, y, x, width); of both a rank
+/// holds what it owns.
 #pragma once
 
 #include "models/layers/linear.h"

@@ -66,13 +66,16 @@ Matrix<double> cubic_weights(std::int64_t rows, std::int64_t columns) {
 
 /// Frequencies first..last out of `columns` points, put back together on `rows`, each times its factor.
 template <class Factor>
-Matrix<std::complex<double>> fourier_weights(std::int64_t rows, std::int64_t columns, std::int64_t first, std::int64_t last, const Factor& factor) {
+Matrix<std::complex<double>> fourier_weights(std::int64_t rows, std::int64_t columns, std::int64_t first, std::int64_t last,
+                                             const Factor& factor) {
   Matrix<std::complex<double>> result(rows, columns);
   for (std::int64_t row = 0; row < rows; ++row) {
     for (std::int64_t column = 0; column < columns; ++column) {
-      const double shift = static_cast<double>(row) / static_cast<double>(rows) - static_cast<double>(column) / static_cast<double>(columns);
+      const double shift =
+          static_cast<double>(row) / static_cast<double>(rows) - static_cast<double>(column) / static_cast<double>(columns);
       std::complex<double> sum = 0.0;
-      for (std::int64_t k = first; k <= last; ++k) sum += factor(k) * std::polar(1.0, 2.0 * std::numbers::pi * static_cast<double>(k) * shift);
+      for (std::int64_t k = first; k <= last; ++k)
+        sum += factor(k) * std::polar(1.0, 2.0 * std::numbers::pi * static_cast<double>(k) * shift);
       result(row, column) = sum / static_cast<double>(columns);
     }
   }
@@ -87,7 +90,8 @@ Matrix<std::complex<double>> fourier_weights(std::int64_t rows, std::int64_t col
 /// Of the last dimension, whose negative frequencies are conjugates: they are counted with the positive ones but for 0 and the result's
 /// highest.
 Matrix<std::complex<double>> half_fourier_weights(std::int64_t rows, std::int64_t columns) {
-  return fourier_weights(rows, columns, 0, std::min(rows, columns) / 2, [=](std::int64_t k) { return k == 0 || 2 * k == rows ? 1.0 : 2.0; });
+  return fourier_weights(rows, columns, 0, std::min(rows, columns) / 2,
+                         [=](std::int64_t k) { return k == 0 || 2 * k == rows ? 1.0 : 2.0; });
 }
 
 /// The matrix applied along one dimension.

@@ -47,7 +47,8 @@ Tensor ConvNextBlock::operator()(const Tensor& x, const WindowLevel& level, cons
   const DType numbers = x.dtype();
   const Tensor wide = exchange(mesh, level.halo, x);
   const Tensor mixed = norm(depthwise_conv(wide, conv_weight.in(numbers), conv_bias.in(numbers), level.padding), time);
-  const Tensor addend = mlp(mixed, up.weight.in(numbers), up.bias_in(numbers), down.weight.in(numbers), added_once(mesh, down.bias_in(numbers)));
+  const Tensor addend =
+      mlp(mixed, up.weight.in(numbers), up.bias_in(numbers), down.weight.in(numbers), added_once(mesh, down.bias_in(numbers)));
   return x + all_reduce_sum(mesh, Axis::tensor, addend) * scale.in(numbers);
 }
 

@@ -1,5 +1,5 @@
-/// Convolutional blocks on the skip connections. From and to this rank's tokens (batch, y, x, width) of a level; the tokens around them come
-/// from their owners.
+/// Convolutional blocks on the skip connections. From and to this rank's tokens (batch, y, x, width) of a level; the tokens around them
+/// come from their owners.
 #pragma once
 
 #include <variant>
@@ -32,7 +32,7 @@ struct ConvNextBlock {
 
 /// Batch normalisation of fields (batch, channel, y, x), with running statistics as torch.nn.BatchNorm2d keeps them.
 struct BatchNorm {
-  Parameter weight, bias;                                // (channels,)
+  Parameter weight, bias;  // (channels,)
   Buffer running_mean, running_var, num_batches_tracked;
   Mesh mesh;
 

@@ -7,8 +7,8 @@
 namespace trident {
 namespace {
 
-/// The neighbours of each point as channels, offset by offset (the last axis fastest): (batch, kernel^dims * channel, space...) of a field with
-/// its margin.
+/// The neighbours of each point as channels, offset by offset (the last axis fastest): (batch, kernel^dims * channel, space...) of a field
+/// with its margin.
 Tensor neighbours(const Tensor& wide, std::int64_t kernel) {
   std::vector<Tensor> shifted{wide};
   for (int dim = 2; dim < wide.rank(); ++dim) {
@@ -74,7 +74,8 @@ Tensor SkipConnection::operator()(const Tensor& x, const FieldPlace& place) cons
   return x;
 }
 
-Tensor SkipConnection::add_to(const Tensor& branch, const Tensor& x, const FieldPlace& place, std::optional<NonLinearity> activation) const {
+Tensor SkipConnection::add_to(const Tensor& branch, const Tensor& x, const FieldPlace& place,
+                              std::optional<NonLinearity> activation) const {
   if (kind_ == SkipKind::linear) return mix_channels(x, weight_->in(x.dtype()), {}, {.addend = branch, .activation = activation});
   return activate(branch + (*this)(x, place), activation);
 }

@@ -28,20 +28,26 @@ std::vector<std::int64_t> held_modes(const SpectralConvConfig& config) {
 
 void check(const SpectralConvConfig& config) {
   const auto refuse = [](const std::string& what) { throw ConfigError("spectral convolution: " + what); };
-  if (config.in_channels < 1 || config.out_channels < 1) refuse(concat(config.in_channels, " to ", config.out_channels, " channels; at least 1 is needed"));
-  if (config.n_modes.empty() || config.n_modes.size() > 3) refuse(concat("model.n_modes has ", config.n_modes.size(), " numbers; fields of 1 to 3 dimensions have one each"));
-  if (std::ranges::any_of(config.n_modes, [](std::int64_t modes) { return modes < 1; })) refuse("model.n_modes must be at least 1 in every dimension");
+  if (config.in_channels < 1 || config.out_channels < 1)
+    refuse(concat(config.in_channels, " to ", config.out_channels, " channels; at least 1 is needed"));
+  if (config.n_modes.empty() || config.n_modes.size() > 3)
+    refuse(concat("model.n_modes has ", config.n_modes.size(), " numbers; fields of 1 to 3 dimensions have one each"));
+  if (std::ranges::any_of(config.n_modes, [](std::int64_t modes) { return modes < 1; }))
+    refuse("model.n_modes must be at least 1 in every dimension");
   if (config.separable && config.in_channels != config.out_channels) {
-    refuse(concat("model.separable keeps channels apart, but there are ", config.in_channels, " in and ", config.out_channels, " out; make them equal"));
+    refuse(concat("model.separable keeps channels apart, but there are ", config.in_channels, " in and ", config.out_channels,
+                  " out; make them equal"));
   }
   if (config.max_n_modes.empty()) return;
   if (config.max_n_modes.size() != config.n_modes.size()) {
-    refuse(concat("model.max_n_modes has ", config.max_n_modes.size(), " numbers, model.n_modes ", config.n_modes.size(), "; give as many"));
+    refuse(
+        concat("model.max_n_modes has ", config.max_n_modes.size(), " numbers, model.n_modes ", config.n_modes.size(), "; give as many"));
   }
   const std::vector<std::int64_t> stored = stored_modes(config);
   for (std::size_t i = 0; i < stored.size(); ++i) {
     if (config.max_n_modes[i] < stored[i]) {
-      refuse(concat("model.max_n_modes holds ", config.max_n_modes[i], " modes in dimension ", i, ", but ", stored[i], " are used; raise it"));
+      refuse(
+          concat("model.max_n_modes holds ", config.max_n_modes[i], " modes in dimension ", i, ", but ", stored[i], " are used; raise it"));
     }
   }
 }
@@ -101,15 +107,18 @@ void require_extents(const Tensor& x, const std::vector<std::int64_t>& extents, 
     for (int dim = 0; dim + 2 < dims; ++dim) fits = fits && x.size(dim + 2) == extents[static_cast<std::size_t>(dim)];
   }
   if (fits) return;
-  throw ShapeError(concat("spectral convolution: ", to_string(x.shape()), " is not this rank's part of a field of ", to_string(Shape(extents)), " points"));
+  throw ShapeError(concat("spectral convolution: ", to_string(x.shape()), " is not this rank's part of a field of ",
+                          to_string(Shape(extents)), " points"));
 }
 
 }  // namespace
 
-SpectralConv::SpectralConv(const SpectralConvConfig& config, const Mesh& mesh) : config_(config), domain_(mesh), weight_(weight_of(config), mesh) {
+SpectralConv::SpectralConv(const SpectralConvConfig& config, const Mesh& mesh)
+    : config_(config), domain_(mesh), weight_(weight_of(config), mesh) {
   if (config.n_modes.size() == 1 && mesh.size(Axis::domain_y) > 1) {
-    throw ConfigError(concat("parallel.domain_y: fields of one dimension are shared out along x alone, and there are ", mesh.size(Axis::domain_y),
-                             " ranks along y; set it to 1 and domain_x to ", mesh.size(Axis::domain_y) * mesh.size(Axis::domain_x)));
+    throw ConfigError(concat("parallel.domain_y: fields of one dimension are shared out along x alone, and there are ",
+                             mesh.size(Axis::domain_y), " ranks along y; set it to 1 and domain_x to ",
+                             mesh.size(Axis::domain_y) * mesh.size(Axis::domain_x)));
   }
   if (!config.bias) return;
   Shape shape{config.out_channels};
@@ -117,10 +126,12 @@ SpectralConv::SpectralConv(const SpectralConvConfig& config, const Mesh& mesh) :
   bias_ = whole_parameter(shape, Init::normal(deviation_of(config)));
 }
 
-Tensor SpectralConv::operator()(const Tensor& x, const std::vector<std::int64_t>& output_extents, const std::vector<std::int64_t>& extents) const {
+Tensor SpectralConv::operator()(const Tensor& x, const std::vector<std::int64_t>& output_extents,
+                                const std::vector<std::int64_t>& extents) const {
   const int dims = static_cast<int>(config_.n_modes.size());
   if (x.rank() != dims + 2 || x.size(1) != config_.in_channels || is_complex(x.dtype()) != config_.complex_data) {
-    throw ShapeError(concat("spectral convolution: ", name_of(x.dtype()), " ", to_string(x.shape()), " is not (batch, ", config_.in_channels, ", ", dims,
+    throw ShapeError(concat("spectral convolution: ", name_of(x.dtype()), " ", to_string(x.shape()), " is not (batch, ",
+                            config_.in_channels, ", ", dims,
                             config_.complex_data ? " dimensions) of complex numbers" : " dimensions) of real numbers"));
   }
   if (!output_extents.empty() && output_extents.size() != config_.n_modes.size()) {

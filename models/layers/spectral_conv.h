@@ -14,7 +14,8 @@ namespace trident {
 struct SpectralConvConfig {
   std::int64_t in_channels = 1, out_channels = 1;
   std::vector<std::int64_t> n_modes = {};  // per dimension, negative frequencies included
-  std::vector<std::int64_t> max_n_modes = {};  // modes that the weight holds, the last dimension of a real field halved already; empty: n_modes
+  std::vector<std::int64_t> max_n_modes =
+      {};  // modes that the weight holds, the last dimension of a real field halved already; empty: n_modes
   bool complex_data = false;
   bool separable = false;  // each channel by itself; as many out as in
   Factorization factorization = Factorization::dense;
@@ -41,7 +42,8 @@ class SpectralConv {
   /// x: (batch, in, space...), real or complex as configured -> (batch, out, space...). `output_extents`: points per dimension of the
   /// result; empty: those of x. Where the domain axes share fields out (their last two dimensions, as Domain::rectangle does), x and the
   /// result are this rank's, and `extents` says how many points the whole x has; else it may be empty.
-  Tensor operator()(const Tensor& x, const std::vector<std::int64_t>& output_extents = {}, const std::vector<std::int64_t>& extents = {}) const;
+  Tensor operator()(const Tensor& x, const std::vector<std::int64_t>& output_extents = {},
+                    const std::vector<std::int64_t>& extents = {}) const;
 
   static void visit(auto& self, auto& v) {
     if (self.bias_) v("bias", *self.bias_);
@@ -52,7 +54,7 @@ class SpectralConv {
   Tensor summed_over_channels(const Tensor& x, const std::vector<Range>& kept) const;
 
   SpectralConvConfig config_;
-  Domain domain_;  // keeps plans from call to call
+  Domain domain_;                  // keeps plans from call to call
   std::optional<Parameter> bias_;  // (out, 1, ...)
   SpectralWeight weight_;
 };

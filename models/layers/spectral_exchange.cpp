@@ -126,7 +126,8 @@ Tensor SpectralExchange::to_field(const Tensor& modes, DType real_type) const {
   const std::int64_t samples = samples_of(along_others);
   const Mesh& mesh = domain.mesh();
   const Rectangle own = own_rectangle();
-  const Tensor rows_here = moved(mesh, to_columns(samples).transposed(), along_others, pencil_rows(domain.rank()).size(), axes.back().modes);
+  const Tensor rows_here =
+      moved(mesh, to_columns(samples).transposed(), along_others, pencil_rows(domain.rank()).size(), axes.back().modes);
   const Tensor field = fourier_field(rows_here, last_axis_only(), numbers, real_type);
   return moved(mesh, to_rows(samples).transposed(), field, own.rows.size(), own.columns.size());
 }

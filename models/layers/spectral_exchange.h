@@ -2,10 +2,12 @@
 /// some modes of the last one.
 ///
 /// Two ways, of which the one that sends less is taken; the choice depends on extents alone, so all ranks agree:
-/// - pencil: rectangles -> whole rows; transform along x, of which only kept modes travel on: rows -> all rows of own modes; transform along
+/// - pencil: rectangles -> whole rows; transform along x, of which only kept modes travel on: rows -> all rows of own modes; transform
+/// along
 ///   the other dimensions. Sends sum over ranks of (rows - own rows) * own modes complex numbers a channel and sample, and, with several
 ///   ranks along x, what of the rows was elsewhere.
-/// - partial sums: every rank's points give their part of all kept modes, which are added where they belong. Sends (ranks - 1) * kept modes.
+/// - partial sums: every rank's points give their part of all kept modes, which are added where they belong. Sends (ranks - 1) * kept
+/// modes.
 #pragma once
 
 #include <cstdint>

@@ -75,8 +75,8 @@ std::vector<std::int64_t> listed(const Shape& shape, Factorization factorization
   bool fits = ranks.size() == num_ranks(shape, factorization) && std::ranges::all_of(ranks, [](std::int64_t rank) { return rank >= 1; });
   if (factorization == Factorization::tt) fits = fits && ranks.front() == 1 && ranks.back() == 1;
   if (!fits) {
-    throw ConfigError(concat("model.rank: ", to_string(Shape(ranks)), " does not fit a weight ", to_string(shape), "; tucker takes one rank a mode, tt ",
-                             shape.rank() + 1, " with 1 at both ends, cp one, all at least 1"));
+    throw ConfigError(concat("model.rank: ", to_string(Shape(ranks)), " does not fit a weight ", to_string(shape),
+                             "; tucker takes one rank a mode, tt ", shape.rank() + 1, " with 1 at both ends, cp one, all at least 1"));
   }
   return ranks;
 }
@@ -96,7 +96,8 @@ std::vector<std::int64_t> choose_ranks(const Shape& shape, Factorization factori
   if (const auto* ranks = std::get_if<std::vector<std::int64_t>>(&rank)) return listed(shape, factorization, *ranks);
   if (const auto* same = std::get_if<std::int64_t>(&rank)) return uniform(shape, factorization, *same, first);
   const double share = std::get<double>(rank);
-  if (!(share > 0.0) || !std::isfinite(share)) throw ConfigError(concat("model.rank: got ", share, "; it is a share of the parameters above 0, or whole ranks"));
+  if (!(share > 0.0) || !std::isfinite(share))
+    throw ConfigError(concat("model.rank: got ", share, "; it is a share of the parameters above 0, or whole ranks"));
   if (factorization == Factorization::tucker) return tucker_ranks(shape, share, first);
   return factorization == Factorization::cp ? cp_ranks(shape, share) : tt_ranks(shape, share);
 }
@@ -218,12 +219,14 @@ std::vector<Operand> SpectralWeight::operands(const std::string& labels, const s
     }
     case Factorization::tucker: {
       result.push_back(core_by_modes(value(0), channels));
-      for (int dim = 0; dim < dims; ++dim) result.push_back({cropped(value(static_cast<std::size_t>(dim) + 1), 0, dim), letter(dim) + rank(dim)});
+      for (int dim = 0; dim < dims; ++dim)
+        result.push_back({cropped(value(static_cast<std::size_t>(dim) + 1), 0, dim), letter(dim) + rank(dim)});
       return result;
     }
     case Factorization::cp:
       result.push_back({value(0), rank(0)});
-      for (int dim = 0; dim < dims; ++dim) result.push_back({cropped(value(static_cast<std::size_t>(dim) + 1), 0, dim), letter(dim) + rank(0)});
+      for (int dim = 0; dim < dims; ++dim)
+        result.push_back({cropped(value(static_cast<std::size_t>(dim) + 1), 0, dim), letter(dim) + rank(0)});
       return result;
     case Factorization::tt:
       for (int dim = 0; dim < dims; ++dim) {

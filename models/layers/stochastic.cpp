@@ -30,7 +30,8 @@ Tensor drop_elements(const Tensor& x, double probability, const Pass& pass, std:
                            .first_column = columns.first,
                            .grid_rows = dims == 1 ? 1 : place.extents()[dims - 2],
                            .grid_columns = place.extents().back()};
-  return reshape(dropout(reshape(x, {x.size(0) * planes, rows.size(), columns.size(), 1}), probability, pass.key.fold(site), places), x.shape());
+  return reshape(dropout(reshape(x, {x.size(0) * planes, rows.size(), columns.size(), 1}), probability, pass.key.fold(site), places),
+                 x.shape());
 }
 
 Tensor drop_elements(const Tensor& x, double probability, const Pass& pass, std::string_view site, const WindowLevel& level,

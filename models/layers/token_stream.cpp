@@ -22,7 +22,9 @@ Tensor TokenStream::kept(const Tensor& whole) const {
   return slice(as_rows(whole), 0, part_->first, part_->first + counts_[static_cast<std::size_t>(mesh_.coordinate(Axis::tensor))]);
 }
 
-Tensor TokenStream::whole(const Tensor& kept) const { return part_ ? reshape(all_gather(mesh_, Axis::tensor, kept, counts_), shape_) : kept; }
+Tensor TokenStream::whole(const Tensor& kept) const {
+  return part_ ? reshape(all_gather(mesh_, Axis::tensor, kept, counts_), shape_) : kept;
+}
 
 Tensor TokenStream::sum(const Tensor& addend) const {
   return part_ ? reduce_scatter(mesh_, Axis::tensor, as_rows(addend), counts_) : all_reduce_sum(mesh_, Axis::tensor, addend);

@@ -53,18 +53,19 @@ class WindowAttention {
  private:
   std::int64_t padded(std::int64_t tokens) const { return (tokens + windows_.window - 1) / windows_.window * windows_.window; }
   /// (batch, y, x, own features) of whole windows.
-  Tensor attend(const Tensor& tokens, const WindowLevel& level, const WindowPart& part, const Tensor& position_bias, const Pass& pass) const;
+  Tensor attend(const Tensor& tokens, const WindowLevel& level, const WindowPart& part, const Tensor& position_bias,
+                const Pass& pass) const;
 
   Mesh mesh_;
   std::int64_t width_, head_size_;
   Range heads_;  // of this rank
   WindowSettings windows_;
   double dropout_;
-  Parameter logit_scale_;            // (own heads, 1, 1)
-  Linear bias_up_, bias_down_;       // offsets -> hidden -> own heads
-  Parameter qkv_weight_;             // (3 own features, width)
+  Parameter logit_scale_;              // (own heads, 1, 1)
+  Linear bias_up_, bias_down_;         // offsets -> hidden -> own heads
+  Parameter qkv_weight_;               // (3 own features, width)
   std::optional<Parameter> qkv_bias_;  // (3 own features,)
-  Linear output_;                    // own features -> width
+  Linear output_;                      // own features -> width
 };
 
 }  // namespace trident

@@ -70,9 +70,11 @@ MgTfno::MgTfno(const ConfigValue& document, const Mesh& mesh)
   fno_ = std::make_unique<Fno>(read_fno_config(operator_document(operator_keys_, config_, num_channels_)), "tfno", Mesh());
   fno_->visit({.parameter = [](const std::string&, Parameter& parameter) { parameter.replicated = AxisSet::all(); }});
   if (fno_->num_dims() != 2 || fno_->is_complex()) {
-    throw config_error(operator_keys_, "n_modes", "multi-grid patches are those of real fields of two dimensions; give two numbers of modes");
+    throw config_error(operator_keys_, "n_modes",
+                       "multi-grid patches are those of real fields of two dimensions; give two numbers of modes");
   }
-  if (fno_->uses_time()) throw config_error(operator_keys_, "norm", "ada_in needs lead times, which patches do not have; choose another norm");
+  if (fno_->uses_time())
+    throw config_error(operator_keys_, "norm", "ada_in needs lead times, which patches do not have; choose another norm");
 }
 
 Tensor MgTfno::with_coordinates(const Tensor& windows, const PatchGrid& grid, const WindowIndices& indices) const {
@@ -86,19 +88,23 @@ Tensor MgTfno::with_coordinates(const Tensor& windows, const PatchGrid& grid, co
   return concatenate(channels, 1);
 }
 
-Tensor MgTfno::windows_of(const Fields& fields, const PatchGrid& grid, const std::shared_ptr<const WindowIndices>& indices, DType precision) const {
+Tensor MgTfno::windows_of(const Fields& fields, const PatchGrid& grid, const std::shared_ptr<const WindowIndices>& indices,
+                          DType precision) const {
   const Tensor input = cast(fields.input, precision);
   if (!fields.patches) return gather_windows(input, indices);
   return fields.patches->windows ? input : exchanged_windows(input, grid, *fields.patches, mesh_);
 }
 
 Tensor MgTfno::call(const Fields& fields, const Prepared&, const Pass& pass, std::vector<Tensor>* hidden) const {
-  if (fields.input.rank() != 4) throw ShapeError(concat("mg_tfno: the input is ", to_string(fields.input.shape()), "; it must be (batch, channel, y, x)"));
+  if (fields.input.rank() != 4)
+    throw ShapeError(concat("mg_tfno: the input is ", to_string(fields.input.shape()), "; it must be (batch, channel, y, x)"));
   const std::int64_t channels = fields.patches && fields.patches->windows ? (config_.levels + 1) * num_channels_ : num_channels_;
   if (fields.input.size(1) != channels) {
-    throw ShapeError(concat("mg_tfno: the input ", to_string(fields.input.shape()), " has not ", channels, " channels, as model.in_channels says"));
+    throw ShapeError(
+        concat("mg_tfno: the input ", to_string(fields.input.shape()), " has not ", channels, " channels, as model.in_channels says"));
   }
-  const PatchGrid grid(config_.patching(), fields.patches ? fields.ny : fields.input.size(2), fields.patches ? fields.nx : fields.input.size(3));
+  const PatchGrid grid(config_.patching(), fields.patches ? fields.ny : fields.input.size(2),
+                       fields.patches ? fields.nx : fields.input.size(3));
   const Range units = fields.patches ? fields.patches->units : Range{0, fields.input.size(0) * grid.patches()};
   const auto indices = multigrid_windows(grid, units);
   const Tensor windows = windows_of(fields, grid, indices, parameter_type(pass.precision));

@@ -14,11 +14,12 @@
 
 namespace trident {
 
-/// What tells a patch where it is. patch: coordinates of its own, from 0 to 1, appended inside the operator, as neuraloperator does today: it
-/// does not know its place. field: the field's coordinates, cut into windows as its channels are, as the paper describes. none: nothing.
+/// What tells a patch where it is. patch: coordinates of its own, from 0 to 1, appended inside the operator, as neuraloperator does today:
+/// it does not know its place. field: the field's coordinates, cut into windows as its channels are, as the paper describes. none: nothing.
 enum class PatchPosition { patch, field, none };
 inline auto config_names(PatchPosition) {
-  return std::array{std::pair{PatchPosition::patch, "patch"}, std::pair{PatchPosition::field, "field"}, std::pair{PatchPosition::none, "none"}};
+  return std::array{std::pair{PatchPosition::patch, "patch"}, std::pair{PatchPosition::field, "field"},
+                    std::pair{PatchPosition::none, "none"}};
 }
 
 struct MgTfnoConfig {
@@ -45,8 +46,8 @@ class MgTfno final : public ModelInterface {
 
   void visit(const ParameterVisitor& visitor) override { fno_->visit(visitor); }
   Prepared prepare() const override { return {}; }
-  /// Whole fields, or the windows or patches of the units that `fields.patches` names: then the output is (unit, out channel, rows, columns).
-  /// Collective over data and domain where patches are given without windows.
+  /// Whole fields, or the windows or patches of the units that `fields.patches` names: then the output is (unit, out channel, rows,
+  /// columns). Collective over data and domain where patches are given without windows.
   Tensor call(const Fields& fields, const Prepared& prepared, const Pass& pass, std::vector<Tensor>* hidden) const override;
   /// The operator alone on windows with all its channels, whose padding stays: (unit, out channel, window rows, window columns).
   Tensor on_windows(const Tensor& windows, const Pass& pass, std::vector<Tensor>* hidden = nullptr) const {
@@ -65,7 +66,8 @@ class MgTfno final : public ModelInterface {
   std::optional<PatchingConfig> patching() const override { return config_.patching(); }
 
  private:
-  Tensor windows_of(const Fields& fields, const PatchGrid& grid, const std::shared_ptr<const WindowIndices>& indices, DType precision) const;
+  Tensor windows_of(const Fields& fields, const PatchGrid& grid, const std::shared_ptr<const WindowIndices>& indices,
+                    DType precision) const;
   Tensor with_coordinates(const Tensor& windows, const PatchGrid& grid, const WindowIndices& indices) const;
 
   MgTfnoConfig config_;

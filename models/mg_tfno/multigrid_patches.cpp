@@ -32,21 +32,22 @@ void check_size(const char* axis, std::int64_t points, std::int64_t levels) {
   const std::int64_t unit = std::int64_t{1} << (2 * levels);
   if (points >= 2 * unit && points % unit == 0) return;
   const std::int64_t below = std::max(2 * unit, points / unit * unit), above = std::max(2 * unit, (points + unit - 1) / unit * unit);
-  throw ConfigError(concat("mg_tfno: ", points, " ", axis, " cannot be cut by ", levels, " levels, which need a multiple of ", unit,
-                           " from ", 2 * unit, " on; the nearest that work: ",
-                           below == above ? concat(above) : concat(below, " and ", above), ". Or change model.levels"));
+  throw ConfigError(
+      concat("mg_tfno: ", points, " ", axis, " cannot be cut by ", levels, " levels, which need a multiple of ", unit, " from ", 2 * unit,
+             " on; the nearest that work: ", below == above ? concat(above) : concat(below, " and ", above), ". Or change model.levels"));
 }
 
 std::int64_t padding_of(const char* axis, std::int64_t points, double fraction) {
   if (!(fraction >= 0.0 && fraction <= 1.0)) {
-    throw ConfigError(concat("mg_tfno: model.padding_fraction is ", fraction, " of the ", axis, "; it must be from 0 to 1, for example 0.1"));
+    throw ConfigError(
+        concat("mg_tfno: model.padding_fraction is ", fraction, " of the ", axis, "; it must be from 0 to 1, for example 0.1"));
   }
   return static_cast<std::int64_t>(std::nearbyint(static_cast<double>(points) * fraction));  // half to even, as the reference rounds
 }
 
 template <class Points>
-std::shared_ptr<const WindowIndices> windows_of(const PatchGrid& grid, Range units, std::int64_t levels, std::int64_t rows, std::int64_t columns,
-                                                Points points) {
+std::shared_ptr<const WindowIndices> windows_of(const PatchGrid& grid, Range units, std::int64_t levels, std::int64_t rows,
+                                                std::int64_t columns, Points points) {
   auto windows = std::make_shared<WindowIndices>();
   windows->levels = levels;
   windows->rows = rows;
@@ -123,7 +124,8 @@ Tensor stitched(const Tensor& patches, const PatchGrid& grid) {
 }
 
 Tensor stitched(const Tensor& patches, std::int64_t per_side) {
-  const std::int64_t samples = patches.size(0) / (per_side * per_side), channels = patches.size(1), rows = patches.size(2), columns = patches.size(3);
+  const std::int64_t samples = patches.size(0) / (per_side * per_side), channels = patches.size(1), rows = patches.size(2),
+                     columns = patches.size(3);
   const Tensor cells = reshape(patches, {samples, per_side, per_side, channels, rows, columns});
   return reshape(contiguous(permute(cells, {0, 3, 1, 4, 2, 5})), {samples, channels, per_side * rows, per_side * columns});
 }
@@ -131,8 +133,10 @@ Tensor stitched(const Tensor& patches, std::int64_t per_side) {
 Tensor window_coordinates(const PatchGrid& grid, const WindowIndices& windows, DType dtype, Device device) {
   // Coordinates are gathered as the fields are, so padding with zeros pads them too.
   std::vector<double> coordinates;
-  for (std::int64_t row = 0; row < grid.ny * grid.nx; ++row) coordinates.push_back(static_cast<double>(row / grid.nx) / static_cast<double>(grid.ny));
-  for (std::int64_t point = 0; point < grid.ny * grid.nx; ++point) coordinates.push_back(static_cast<double>(point % grid.nx) / static_cast<double>(grid.nx));
+  for (std::int64_t row = 0; row < grid.ny * grid.nx; ++row)
+    coordinates.push_back(static_cast<double>(row / grid.nx) / static_cast<double>(grid.ny));
+  for (std::int64_t point = 0; point < grid.ny * grid.nx; ++point)
+    coordinates.push_back(static_cast<double>(point % grid.nx) / static_cast<double>(grid.nx));
   const Tensor field = constant({1, 2, grid.ny, grid.nx}, coordinates, dtype, device);
   auto of_one_field = std::make_shared<WindowIndices>(windows);
   std::ranges::fill(of_one_field->sample, 0);

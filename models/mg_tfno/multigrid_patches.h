@@ -19,12 +19,13 @@ namespace trident {
 /// What lies beyond the edge of a field: its other side, zeros, or its last point.
 enum class BeyondEdge { periodic, zeros, edge };
 inline auto config_names(BeyondEdge) {
-  return std::array{std::pair{BeyondEdge::periodic, "periodic"}, std::pair{BeyondEdge::zeros, "zeros"}, std::pair{BeyondEdge::edge, "edge"}};
+  return std::array{std::pair{BeyondEdge::periodic, "periodic"}, std::pair{BeyondEdge::zeros, "zeros"},
+                    std::pair{BeyondEdge::edge, "edge"}};
 }
 
 struct PatchingConfig {
-  int levels = 1;                                      // 2^levels patches per side; 1 to 3
-  std::array<double, 2> padding_fraction{0.0, 0.0};    // of the whole field's points, rows and columns
+  int levels = 1;                                    // 2^levels patches per side; 1 to 3
+  std::array<double, 2> padding_fraction{0.0, 0.0};  // of the whole field's points, rows and columns
   BeyondEdge padding_mode = BeyondEdge::periodic;
 };
 

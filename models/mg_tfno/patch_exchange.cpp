@@ -22,8 +22,8 @@ std::vector<std::vector<std::int64_t>> places_by_patch(const std::vector<std::in
   return places;
 }
 
-/// Calls visit(source unit, row in its patch, column in it, place among the points of all windows) for every point that the windows of `units`
-/// take from units that `wanted` accepts. The order is the same on every rank.
+/// Calls visit(source unit, row in its patch, column in it, place among the points of all windows) for every point that the windows of
+/// `units` take from units that `wanted` accepts. The order is the same on every rank.
 template <class Wanted, class Visit>
 void for_each_point(const PatchGrid& grid, Range units, Wanted wanted, Visit visit) {
   const auto windows = multigrid_windows(grid, units);
@@ -81,7 +81,8 @@ Tensor exchanged_windows(const Tensor& patches, const PatchGrid& grid, const Pat
 
   const Tensor table = reshape(contiguous(permute(patches, {0, 2, 3, 1})), {own.units.size() * grid.rows * grid.columns, channels});
   const Tensor arrived = all_to_all(mesh, kBatchAxes, gather_rows(table, index_of(sent, table.device())), send_counts, receive_counts);
-  const Tensor values = gather_rows(concatenate({arrived, zeros({1, channels}, arrived.dtype(), arrived.device())}, 0), index_of(from, arrived.device()));
+  const Tensor values =
+      gather_rows(concatenate({arrived, zeros({1, channels}, arrived.dtype(), arrived.device())}, 0), index_of(from, arrived.device()));
   const Tensor by_window = reshape(values, {grid.levels + 1, own.units.size(), grid.window_rows(), grid.window_columns(), channels});
   return reshape(contiguous(permute(by_window, {1, 0, 4, 2, 3})),
                  {own.units.size(), (grid.levels + 1) * channels, grid.window_rows(), grid.window_columns()});

@@ -137,9 +137,7 @@ Tensor per_sample(const Tensor& sums, const PatchUnits& own, std::int64_t patche
 
 }  // namespace
 
-Tensor without_margin(const Tensor& label) {
-  return contiguous(slice(slice(label, 2, 1, label.size(2) - 1), 3, 1, label.size(3) - 1));
-}
+Tensor without_margin(const Tensor& label) { return contiguous(slice(slice(label, 2, 1, label.size(2) - 1), 3, 1, label.size(3) - 1)); }
 
 Tensor stitched_norm_terms(const NormLoss& norm, const PatchLoss& patches, const Tensor& output, const Fields& fields, const Mesh& mesh) {
   const Neighbourhood hood(patches, *fields.patches, mesh);

@@ -14,8 +14,8 @@ Tensor without_margin(const Tensor& label);
 /// Throws ConfigError for fields that are not periodic and patches of fewer than 4 points. Collective.
 Tensor stitched_norm_terms(const NormLoss& norm, const PatchLoss& patches, const Tensor& output, const Fields& fields, const Mesh& mesh);
 
-/// Numbers of the error's borders that this rank sends in one direction for `channels` channels: a row for each unit of another rank above or
-/// below one of its own, a column for each beside one.
+/// Numbers of the error's borders that this rank sends in one direction for `channels` channels: a row for each unit of another rank above
+/// or below one of its own, a column for each beside one.
 std::int64_t border_numbers_sent(const PatchLoss& patches, const Fields& fields, std::int64_t channels, const Mesh& mesh);
 
 }  // namespace trident

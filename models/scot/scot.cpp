@@ -157,7 +157,8 @@ std::vector<Tensor> Scot::bias_tables(const std::vector<const ScotBlock*>& block
   // Each rank computes some offsets of all heads, because the hidden layer, most of the work, is the same for all heads.
   const std::vector<std::int64_t> counts = part_sizes(offsets.size(0), mesh_.world().size());
   const Range own = part_of(offsets.size(0), mesh_.world().size(), mesh_.world().rank());
-  for (const ScotBlock* block : blocks) tables.push_back(block->attention.bias_table(view::slice(offsets, 0, own.first, own.last), Heads::all));
+  for (const ScotBlock* block : blocks)
+    tables.push_back(block->attention.bias_table(view::slice(offsets, 0, own.first, own.last), Heads::all));
   const Tensor all = all_gather(mesh_, AxisSet::all(), concatenate(tables, 1), counts);  // side by side, in one exchange
   std::int64_t first = 0;
   for (std::size_t i = 0; i < blocks.size(); ++i) {
@@ -182,8 +183,8 @@ std::int64_t Scot::points_of(const Fields& fields) const {
   const auto require = [&](bool holds) {
     if (holds) return;
     throw ShapeError(concat("scot: input is ", x.defined() ? concat(name_of(x.dtype()), " ", to_string(x.shape())) : "missing",
-                            "; expected floating numbers (batch, ", config_.num_channels, ", n, n): num_channels is ",
-                            config_.num_channels, " and fields are square",
+                            "; expected floating numbers (batch, ", config_.num_channels, ", n, n): num_channels is ", config_.num_channels,
+                            " and fields are square",
                             ranks > 1 ? concat(", of which each of ", ranks, " domain ranks holds its rectangle") : ""));
   };
   require(x.defined() && x.rank() == 4 && x.size(1) == config_.num_channels && is_floating(x.dtype()));
@@ -236,7 +237,8 @@ Tensor Scot::resampled(const Tensor& fields, std::int64_t points, std::int64_t n
   const Domain& domain = pyramid_.domain();
   const std::int64_t batch = fields.size(0), channels = fields.size(1), planes = batch * channels;
   const ExchangePlan apart = domain.plan(planes_in_parts(planes, points), domain.planes(planes, points, points));
-  const ExchangePlan together = domain.plan(planes_in_parts(planes, new_points), domain.planes(planes, new_points, new_points)).transposed();
+  const ExchangePlan together =
+      domain.plan(planes_in_parts(planes, new_points), domain.planes(planes, new_points, new_points)).transposed();
   const Tensor whole = exchange(mesh_, apart, reshape(fields, {planes, fields.size(2), fields.size(3), 1}));
   const Tensor changed = spectral_resample(reshape(whole, {whole.size(0), points, points}), new_points, new_points);
   const Tensor parts = exchange(mesh_, together, reshape(changed, {whole.size(0), new_points, new_points, 1}));
@@ -265,7 +267,8 @@ Tensor Scot::embed(const Tensor& input, const ScotLevel& level) const {
   return drop_elements(cast(tokens, level.pass.precision), config_.hidden_dropout_prob, level.pass, "embeddings", *level.tokens);
 }
 
-Tensor Scot::run_blocks(const std::vector<ScotBlock>& blocks, const Tensor& tokens, const ScotLevel& level, const Prepared& prepared) const {
+Tensor Scot::run_blocks(const std::vector<ScotBlock>& blocks, const Tensor& tokens, const ScotLevel& level,
+                        const Prepared& prepared) const {
   const TokenStream stream(mesh_, level.pass.tokens, tokens.shape());
   Tensor kept = stream.kept(tokens), whole = tokens;
   for (const ScotBlock& block : blocks) {
@@ -355,7 +358,8 @@ std::vector<std::int64_t> Scot::output_extents(const std::vector<std::int64_t>& 
 double Scot::forward_flops(std::int64_t batch, const std::vector<std::int64_t>&) const {
   const ScotConfig& c = config_;
   const auto pixels = static_cast<double>(c.image_size) * c.image_size;
-  double flops = 2.0 * pixels * c.embed_dim * (c.num_channels + c.num_out_channels) + 2.0 * pixels * 25.0 * c.num_out_channels * c.num_out_channels;
+  double flops =
+      2.0 * pixels * c.embed_dim * (c.num_channels + c.num_out_channels) + 2.0 * pixels * 25.0 * c.num_out_channels * c.num_out_channels;
   std::int64_t side = c.grid();
   for (int level = 0; level < c.num_levels(); ++level, side = (side + 1) / 2) {
     const auto tokens = static_cast<double>(side * side), d = static_cast<double>(c.width(level));
@@ -366,8 +370,8 @@ double Scot::forward_flops(std::int64_t batch, const std::vector<std::int64_t>&)
     std::ranges::for_each(decoder_[static_cast<std::size_t>(c.num_levels() - 1 - level)].blocks, block_flops);
     for (const ResidualBlock& block : residual_blocks_[static_cast<std::size_t>(level)]) flops += block.flops(side * side);
     if (level > 0) {
-      flops += 2.0 * tokens * (2.0 * d) * d;              // merging into this level: 4 (d/2) -> d
-      flops += 2.0 * tokens * (2.0 * d * d + d * d);      // unmerging out of it: d -> 2 d, then 4 tokens of d/2 -> d/2
+      flops += 2.0 * tokens * (2.0 * d) * d;          // merging into this level: 4 (d/2) -> d
+      flops += 2.0 * tokens * (2.0 * d * d + d * d);  // unmerging out of it: d -> 2 d, then 4 tokens of d/2 -> d/2
     }
   }
   return flops * static_cast<double>(batch);

@@ -79,7 +79,8 @@ class Checker {
       at_least(concat("num_heads[", level, "]"), c_.num_heads[level], 1);
       const ConfigValue& skip = c_.skip_connections[level];
       if (skip.kind() != Kind::boolean && (skip.kind() != Kind::integer || skip.as_integer() < 0 || skip.as_integer() > 1000)) {
-        fail(concat("skip_connections[", level, "]"), "expected a number of blocks from 0 to 1000, true or false, found ", skip.described());
+        fail(concat("skip_connections[", level, "]"), "expected a number of blocks from 0 to 1000, true or false, found ",
+             skip.described());
       }
     }
   }
@@ -88,8 +89,8 @@ class Checker {
     for (int level = 0; level < c_.num_levels(); ++level) {
       const int heads = c_.num_heads[static_cast<std::size_t>(level)];
       if (c_.width(level) % heads != 0) {
-        fail(concat("num_heads[", level, "]"), heads, " heads do not divide the level's width of ", c_.width(level),
-             " (embed_dim ", c_.embed_dim, " times 2^", level, "); choose a divisor");
+        fail(concat("num_heads[", level, "]"), heads, " heads do not divide the level's width of ", c_.width(level), " (embed_dim ",
+             c_.embed_dim, " times 2^", level, "); choose a divisor");
       }
       if (c_.mlp_width(level) < 1) fail("mlp_ratio", c_.mlp_ratio, " times a width of ", c_.width(level), " is less than 1");
       if (c_.depths[static_cast<std::size_t>(level)] > 0 && c_.grid() >> level < 2) {
@@ -122,7 +123,8 @@ class Checker {
     for (std::size_t i = 0; i < slices.size(); ++i) {
       const int least = i == 0 ? 0 : slices[i - 1] + 1;
       if (slices[i] < least || slices[i] > c_.num_out_channels) {
-        fail(concat(key, "[", i, "]"), slices[i], " does not fit; entries ascend and lie within 0 and num_out_channels ", c_.num_out_channels);
+        fail(concat(key, "[", i, "]"), slices[i], " does not fit; entries ascend and lie within 0 and num_out_channels ",
+             c_.num_out_channels);
       }
     }
   }
@@ -163,11 +165,10 @@ ScotConfig read_scot_config(const ConfigValue& document) {
 }
 
 ConfigValue hugging_face_config(const ScotConfig& config, const ConfigValue& document) {
-  ConfigValue merged = ConfigValue::map(
-      {{"architectures", ConfigValue::list({"ScOT"})},
-       {"model_type", "swinv2"},
-       {"pretrained_window_sizes", ConfigValue::list({0, 0, 0, 0})},
-       {"transformers_version", "4.35.2"}});
+  ConfigValue merged = ConfigValue::map({{"architectures", ConfigValue::list({"ScOT"})},
+                                         {"model_type", "swinv2"},
+                                         {"pretrained_window_sizes", ConfigValue::list({0, 0, 0, 0})},
+                                         {"transformers_version", "4.35.2"}});
   if (is_hugging_face_config(document)) {
     for (const auto& [key, value] : document.entries()) merged.set(key, value);
   }

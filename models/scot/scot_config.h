@@ -14,25 +14,25 @@ struct ScotConfig {
   int patch_size = 4;    // points per side
   int num_channels = 3;
   int num_out_channels = 1;
-  int embed_dim = 96;                          // of level 0; doubles at each level
-  std::vector<int> depths{2, 2, 6, 2};         // blocks per level, encoder and decoder alike
-  std::vector<int> num_heads{3, 6, 12, 24};    // per level
+  int embed_dim = 96;                                           // of level 0; doubles at each level
+  std::vector<int> depths{2, 2, 6, 2};                          // blocks per level, encoder and decoder alike
+  std::vector<int> num_heads{3, 6, 12, 24};                     // per level
   std::vector<ConfigValue> skip_connections{true, true, true};  // per level: number of blocks, or true for one
-  int window_size = 7;                         // tokens per side
+  int window_size = 7;                                          // tokens per side
   double mlp_ratio = 4.0;
   bool qkv_bias = true;  // the key has none in any case
   double hidden_dropout_prob = 0.0;
   double attention_probs_dropout_prob = 0.0;
-  double drop_path_rate = 0.1;  // of the last block; grows linearly from 0
+  double drop_path_rate = 0.1;      // of the last block; grows linearly from 0
   std::string hidden_act = "gelu";  // gelu | relu
   bool use_absolute_embeddings = false;
   double initializer_range = 0.02;
   double layer_norm_eps = 1e-5;
-  int p = 1;  // of the loss
+  int p = 1;                                                           // of the loss
   std::optional<std::vector<int>> channel_slice_list_normalized_loss;  // first channels of the groups, and the end; null: absolute loss
-  std::string residual_model = "convnext";  // convnext | resnet
-  bool use_conditioning = false;  // on time
-  bool learn_residual = false;    // with use_conditioning only
+  std::string residual_model = "convnext";                             // convnext | resnet
+  bool use_conditioning = false;                                       // on time
+  bool learn_residual = false;                                         // with use_conditioning only
 
   static void visit(auto& self, auto& v) {
     v("image_size", self.image_size), v("patch_size", self.patch_size), v("num_channels", self.num_channels);

@@ -29,7 +29,8 @@ class Wanted {
   Sums sums_;
 };
 
-/// Given the gradient of a node's output, returns one gradient per input, in their order; undefined where not wanted, zero or added already.
+/// Given the gradient of a node's output, returns one gradient per input, in their order; undefined where not wanted, zero or added
+/// already.
 using Backward = std::function<std::vector<Tensor>(const Tensor& dy, Wanted wanted)>;
 
 /// A computed value's place on the tape, or a leaf (no inputs; its gradient is kept).

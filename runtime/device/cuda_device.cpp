@@ -55,7 +55,11 @@ DeviceProperties device_properties(Device device) {
   if constexpr (build::kHasCuda) {
     if (device.kind == Device::Kind::cuda) {
       const auto found = cuda_driver::properties(device.index);
-      return {found.name, found.major, found.minor, found.multiprocessors, static_cast<std::int64_t>(found.memory_bytes),
+      return {found.name,
+              found.major,
+              found.minor,
+              found.multiprocessors,
+              static_cast<std::int64_t>(found.memory_bytes),
               static_cast<std::int64_t>(found.free_bytes)};
     }
   }

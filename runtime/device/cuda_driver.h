@@ -1,5 +1,5 @@
-/// The calls of CUDA's runtime that ours stands on, and no others: cuda_driver.cpp makes them, emulated_driver.cpp plays them for tests where
-/// there is no GPU. Not defined where a build has neither (build::kHasCuda). Failures throw DeviceError.
+/// The calls of CUDA's runtime that ours stands on, and no others: cuda_driver.cpp makes them, emulated_driver.cpp plays them for tests
+/// where there is no GPU. Not defined where a build has neither (build::kHasCuda). Failures throw DeviceError.
 #pragma once
 
 #include <cstddef>

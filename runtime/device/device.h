@@ -15,9 +15,7 @@ struct Device {
 
 inline constexpr int kMostDevices = 64;  // of one process
 
-inline std::string to_string(Device device) {
-  return device.kind == Device::Kind::cpu ? "cpu" : "cuda:" + std::to_string(device.index);
-}
+inline std::string to_string(Device device) { return device.kind == Device::Kind::cpu ? "cpu" : "cuda:" + std::to_string(device.index); }
 
 namespace build {
 #ifdef TRIDENT_WITH_CUDA

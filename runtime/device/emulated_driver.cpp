@@ -6,8 +6,8 @@
 #include "runtime/device/cuda_driver.h"
 #include "runtime/device/emulated_memory.h"
 
-// The emulated device: work happens at once, in the order in which it is put on any stream. TRIDENT_EMULATED_CUDA in the environment says how
-// many of them there are; without it there is none, so that programs behave as where there is no GPU.
+// The emulated device: work happens at once, in the order in which it is put on any stream. TRIDENT_EMULATED_CUDA in the environment says
+// how many of them there are; without it there is none, so that programs behave as where there is no GPU.
 namespace trident::cuda_driver {
 namespace {
 

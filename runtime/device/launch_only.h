@@ -3,7 +3,8 @@
 
 namespace trident {
 
-/// While it lives, what waits for the device or builds plans on this thread throws DeviceError: on the CPU too, so that tests find it there.
+/// While it lives, what waits for the device or builds plans on this thread throws DeviceError: on the CPU too, so that tests find it
+/// there.
 class LaunchOnly {
  public:
   LaunchOnly();

@@ -49,17 +49,23 @@ struct AdamWBuffers {
 /// value -= rate / correction1 * first / (sqrt(second / correction2) + eps), with the clipped gradient g.
 /// `norm` is the gradients' global norm: if it is not finite nothing is written.
 /// Source: Loshchilov and Hutter 2019, "Decoupled weight decay regularization"; torch.optim.AdamW, torch.nn.utils.clip_grad_norm_.
-template <class T> void adamw(Cpu, const AdamWStep* step, FlatBlocks, const double* norm, const AdamWBuffers<T>&);
-template <class T> void adamw(Cuda, const AdamWStep* step, FlatBlocks, const double* norm, const AdamWBuffers<T>&);
+template <class T>
+void adamw(Cpu, const AdamWStep* step, FlatBlocks, const double* norm, const AdamWBuffers<T>&);
+template <class T>
+void adamw(Cuda, const AdamWStep* step, FlatBlocks, const double* norm, const AdamWBuffers<T>&);
 
-/// value -= rate sqrt(correction2) / correction1 * first / (sqrt(second) + eps), then value *= 1 - rate * decay, with the moments of adamw()
-/// but for complex numbers: second = beta2 second + (1 - beta2) |g|^2 is one number for both parts.
-/// Source: neuralop.training.AdamW.
-template <class T> void neuralop_adamw(Cpu, const AdamWStep* step, FlatBlocks, const double* norm, const AdamWBuffers<T>&);
-template <class T> void neuralop_adamw(Cuda, const AdamWStep* step, FlatBlocks, const double* norm, const AdamWBuffers<T>&);
+/// value -= rate sqrt(correction2) / correction1 * first / (sqrt(second) + eps), then value *= 1 - rate * decay, with the moments of
+/// adamw() but for complex numbers: second = beta2 second + (1 - beta2) |g|^2 is one number for both parts. Source:
+/// neuralop.training.AdamW.
+template <class T>
+void neuralop_adamw(Cpu, const AdamWStep* step, FlatBlocks, const double* norm, const AdamWBuffers<T>&);
+template <class T>
+void neuralop_adamw(Cuda, const AdamWStep* step, FlatBlocks, const double* norm, const AdamWBuffers<T>&);
 
 /// sums[block.place] = the sum of the squares of the block, in f64; the order of additions depends on the block alone.
-template <class T> void sums_of_squares(Cpu, FlatBlocks, const T* x, double* sums);
-template <class T> void sums_of_squares(Cuda, FlatBlocks, const T* x, double* sums);
+template <class T>
+void sums_of_squares(Cpu, FlatBlocks, const T* x, double* sums);
+template <class T>
+void sums_of_squares(Cuda, FlatBlocks, const T* x, double* sums);
 
 }  // namespace trident

@@ -127,9 +127,9 @@ void sums_of_squares(Cpu, FlatBlocks blocks, const T* x, double* sums) {
   }
 }
 
-#define TRIDENT_ADAMW(T)                                                                                            \
-  template void adamw<T>(Cpu, const AdamWStep*, FlatBlocks, const double*, const AdamWBuffers<T>&);                 \
-  template void neuralop_adamw<T>(Cpu, const AdamWStep*, FlatBlocks, const double*, const AdamWBuffers<T>&);        \
+#define TRIDENT_ADAMW(T)                                                                                     \
+  template void adamw<T>(Cpu, const AdamWStep*, FlatBlocks, const double*, const AdamWBuffers<T>&);          \
+  template void neuralop_adamw<T>(Cpu, const AdamWStep*, FlatBlocks, const double*, const AdamWBuffers<T>&); \
   template void sums_of_squares<T>(Cpu, FlatBlocks, const T*, double*);
 TRIDENT_ADAMW(float)
 TRIDENT_ADAMW(double)

@@ -113,14 +113,13 @@ __device__ void update_block(const AdamWBuffers<T>& to, const FlatBlock& block, 
   constexpr int N = kVectorWidth<T>, kUnit = Rule::kUnit;
   const std::int64_t count = block.end - block.begin;
   std::int64_t head = (N - block.begin % N) % N;  // elements before the first whole vector
-  const bool aligned = block.begin % N == block.place % N && head % kUnit == 0 && (block.second + head / kUnit) % (N / kUnit) == 0 && is_aligned(to.value) && is_aligned(to.gradient) &&
-                       is_aligned(to.first) && is_aligned(to.second) && reinterpret_cast<std::uintptr_t>(to.copy) % (N * sizeof(bf16)) == 0;
+  const bool aligned = block.begin % N == block.place % N && head % kUnit == 0 && (block.second + head / kUnit) % (N / kUnit) == 0 &&
+                       is_aligned(to.value) && is_aligned(to.gradient) && is_aligned(to.first) && is_aligned(to.second) &&
+                       reinterpret_cast<std::uintptr_t>(to.copy) % (N * sizeof(bf16)) == 0;
   if (!aligned || head > count) head = count;
   const std::int64_t vectors = (count - head) / N, tail = head + vectors * N;
-  for (std::int64_t i = threadIdx.x; i < vectors; i += kThreads)
-    update<N, true>(to, block, rule, head + i * N);
-  for (std::int64_t i = threadIdx.x * kUnit; i < head; i += kThreads * kUnit)
-    update<kUnit, false>(to, block, rule, i);
+  for (std::int64_t i = threadIdx.x; i < vectors; i += kThreads) update<N, true>(to, block, rule, head + i * N);
+  for (std::int64_t i = threadIdx.x * kUnit; i < head; i += kThreads * kUnit) update<kUnit, false>(to, block, rule, i);
   for (std::int64_t i = tail + threadIdx.x * kUnit; i < count; i += kThreads * kUnit) {
     update<kUnit, false>(to, block, rule, i);
   }

@@ -39,8 +39,10 @@ struct WindowAttentionKept {
 };
 
 /// y (batch, ny, nx, heads * head size). `log_sums` as above; null: not wanted.
-template <class T> void window_attention_forward(Cpu, const WindowAttentionSize&, WindowAttentionInputs<T>, T* y, Wide<T>* log_sums);
-template <class T> void window_attention_forward(Cuda, const WindowAttentionSize&, WindowAttentionInputs<T>, T* y, Wide<T>* log_sums);
+template <class T>
+void window_attention_forward(Cpu, const WindowAttentionSize&, WindowAttentionInputs<T>, T* y, Wide<T>* log_sums);
+template <class T>
+void window_attention_forward(Cuda, const WindowAttentionSize&, WindowAttentionInputs<T>, T* y, Wide<T>* log_sums);
 template <class T>
 void window_attention_backward(Cpu, const WindowAttentionSize&, WindowAttentionInputs<T>, WindowAttentionKept<T>, const T* dy,
                                WindowAttentionGradients<T>);

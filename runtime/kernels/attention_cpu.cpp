@@ -92,7 +92,8 @@ void softmax_backward(std::int64_t keys, std::int64_t step, const T* inverse_sum
   }
 }
 
-/// Queries [first, first + kBlockRows) backward: adds to dk and dv, writes dq, adds to dbias; returns the gradient of the scale times the scale.
+/// Queries [first, first + kBlockRows) backward: adds to dk and dv, writes dq, adds to dbias; returns the gradient of the scale times the
+/// scale.
 template <class T>
 double backward_block(const WindowAttentionSize& size, const WindowTask& task, std::int64_t first, WindowWorkspace<T>& work, T* dbias,
                       T* dqkv) {
@@ -110,8 +111,10 @@ double backward_block(const WindowAttentionSize& size, const WindowTask& task, s
 #pragma omp simd
     for (std::int64_t j = 0; j < tokens; ++j) target[j] += source[j];
   }
-  small_product_from<T, Layout::columns>({work.dv, width}, keys, width, kBlockRows, {work.scores, step}, {work.dy + first * width, width}, {work.dv, width});
-  small_product_from<T, Layout::columns>({work.dk, width}, keys, width, kBlockRows, {work.dscores, step}, {work.q + first * width, width}, {work.dk, width});
+  small_product_from<T, Layout::columns>({work.dv, width}, keys, width, kBlockRows, {work.scores, step}, {work.dy + first * width, width},
+                                         {work.dv, width});
+  small_product_from<T, Layout::columns>({work.dk, width}, keys, width, kBlockRows, {work.dscores, step}, {work.q + first * width, width},
+                                         {work.dk, width});
   small_product<T, Layout::rows>(kBlockRows, width, keys, {work.dscores, step}, {work.k, width}, {work.block_out, width});
   double dscale = 0;  // terms of both signs cancel
   for (std::int64_t row = 0; row < rows; ++row) {
@@ -138,7 +141,8 @@ double backward_task(const WindowAttentionSize& size, const WindowAttentionInput
   double dscale = 0;
   for (std::int64_t first = 0; first < tokens; first += kBlockRows) dscale += backward_block(size, task, first, work, dbias, dqkv);
   for (std::int64_t i = 0; i < tokens; ++i) {
-    normalise_backward(size.head_size, work.k + i * width, work.k_norm[i], work.dk + i * width, work.scale(), dqkv + work.offset(i, 1, task.head));
+    normalise_backward(size.head_size, work.k + i * width, work.k_norm[i], work.dk + i * width, work.scale(),
+                       dqkv + work.offset(i, 1, task.head));
     std::copy_n(work.dv + i * width, size.head_size, dqkv + work.offset(i, 2, task.head));
   }
   return dscale;
@@ -147,7 +151,8 @@ double backward_task(const WindowAttentionSize& size, const WindowAttentionInput
 /// Tasks [begin, end) of a thread out of all of them.
 struct Share {
   std::int64_t begin, end;
-  Share(std::int64_t tasks, std::int64_t thread, std::int64_t threads) : begin(tasks * thread / threads), end(tasks * (thread + 1) / threads) {}
+  Share(std::int64_t tasks, std::int64_t thread, std::int64_t threads)
+      : begin(tasks * thread / threads), end(tasks * (thread + 1) / threads) {}
 };
 
 /// Adds the sums of threads that began in the middle of a head, in the order of threads.
@@ -183,7 +188,8 @@ void window_attention_forward(Cpu, const WindowAttentionSize& size, WindowAttent
 template <class T>
 void window_attention_backward(Cpu, const WindowAttentionSize& size, WindowAttentionInputs<T> in, WindowAttentionKept<T>, const T* dy,
                                WindowAttentionGradients<T> to) {
-  const std::int64_t tasks = size.heads * size.tasks_per_head(), per_head = size.tasks_per_head(), bias_numbers = size.tokens() * size.tokens();
+  const std::int64_t tasks = size.heads * size.tasks_per_head(), per_head = size.tasks_per_head(),
+                     bias_numbers = size.tokens() * size.tokens();
   const std::int64_t most_threads = omp_get_max_threads();
   const Block scratch(to.position_bias == nullptr ? 0 : static_cast<std::size_t>(most_threads * bias_numbers) * sizeof(T), {});
   T* partial = static_cast<T*>(scratch.data());
@@ -217,10 +223,10 @@ void window_attention_backward(Cpu, const WindowAttentionSize& size, WindowAtten
   }
 }
 
-#define TRIDENT_ATTENTION(T)                                                                                                     \
-  template void window_attention_forward<T>(Cpu, const WindowAttentionSize&, WindowAttentionInputs<T>, T*, Wide<T>*);            \
-  template void window_attention_backward<T>(Cpu, const WindowAttentionSize&, WindowAttentionInputs<T>, WindowAttentionKept<T>, \
-                                             const T*, WindowAttentionGradients<T>);
+#define TRIDENT_ATTENTION(T)                                                                                                              \
+  template void window_attention_forward<T>(Cpu, const WindowAttentionSize&, WindowAttentionInputs<T>, T*, Wide<T>*);                     \
+  template void window_attention_backward<T>(Cpu, const WindowAttentionSize&, WindowAttentionInputs<T>, WindowAttentionKept<T>, const T*, \
+                                             WindowAttentionGradients<T>);
 TRIDENT_ATTENTION(float)
 TRIDENT_ATTENTION(double)
 

@@ -20,7 +20,7 @@ void channel_sums(Cuda, const NormChannels&, const T* x, const Wide<T>* center, 
 /// What normalises a channel: y = weight (x - mean) / sqrt(variance + eps) + bias; all (channels,).
 template <class T>
 struct ChannelNorm {
-  const Wide<T> *mean, *variance, *weight, *bias;
+  const Wide<T>*mean, *variance, *weight, *bias;
   double eps;
 };
 template <class T>
@@ -30,11 +30,9 @@ void batch_norm(Cuda, const NormChannels&, const ChannelNorm<T>&, const T* x, T*
 
 /// dweight = the sum of dy times the normalised x, dbias = the sum of dy; both (channels,).
 template <class T>
-void batch_norm_gradient_sums(Cpu, const NormChannels&, const ChannelNorm<T>&, const T* x, const T* dy, Wide<T>* dweight,
-                              Wide<T>* dbias);
+void batch_norm_gradient_sums(Cpu, const NormChannels&, const ChannelNorm<T>&, const T* x, const T* dy, Wide<T>* dweight, Wide<T>* dbias);
 template <class T>
-void batch_norm_gradient_sums(Cuda, const NormChannels&, const ChannelNorm<T>&, const T* x, const T* dy, Wide<T>* dweight,
-                              Wide<T>* dbias);
+void batch_norm_gradient_sums(Cuda, const NormChannels&, const ChannelNorm<T>&, const T* x, const T* dy, Wide<T>* dweight, Wide<T>* dbias);
 /// dx. `mean_along` and `mean_slope` (channels,): the means of what gradient_sums adds up, where mean and variance are x's own; null where
 /// they are given.
 template <class T>

@@ -50,8 +50,8 @@ void batch_norm(Cpu, const NormChannels& extents, const ChannelNorm<T>& norm, co
 }
 
 template <class T>
-void batch_norm_gradient_sums(Cpu, const NormChannels& extents, const ChannelNorm<T>& norm, const T* x, const T* dy,
-                              Wide<T>* dweight, Wide<T>* dbias) {
+void batch_norm_gradient_sums(Cpu, const NormChannels& extents, const ChannelNorm<T>& norm, const T* x, const T* dy, Wide<T>* dweight,
+                              Wide<T>* dbias) {
 #pragma omp parallel for schedule(static) if (extents.batch * extents.channels * extents.points > kGrain)
   for (std::int64_t channel = 0; channel < extents.channels; ++channel) {
     const T center = norm.mean[channel], rstd = T(1) / std::sqrt(norm.variance[channel] + static_cast<T>(norm.eps));
@@ -85,10 +85,10 @@ void batch_norm_gradient(Cpu, const NormChannels& extents, const ChannelNorm<T>&
   }
 }
 
-#define TRIDENT_BATCH_NORM(T)                                                                                                \
-  template void channel_sums(Cpu, const NormChannels&, const T*, const T*, double*);                                         \
-  template void batch_norm(Cpu, const NormChannels&, const ChannelNorm<T>&, const T*, T*);                                   \
-  template void batch_norm_gradient_sums(Cpu, const NormChannels&, const ChannelNorm<T>&, const T*, const T*, T*, T*);       \
+#define TRIDENT_BATCH_NORM(T)                                                                                          \
+  template void channel_sums(Cpu, const NormChannels&, const T*, const T*, double*);                                   \
+  template void batch_norm(Cpu, const NormChannels&, const ChannelNorm<T>&, const T*, T*);                             \
+  template void batch_norm_gradient_sums(Cpu, const NormChannels&, const ChannelNorm<T>&, const T*, const T*, T*, T*); \
   template void batch_norm_gradient(Cpu, const NormChannels&, const ChannelNorm<T>&, const T*, const T*, const T*, const T*, T*);
 TRIDENT_BATCH_NORM(float)
 TRIDENT_BATCH_NORM(double)

@@ -17,7 +17,8 @@ __global__ void channel_sums_kernel(NormChannels extents, const T* x, const Wide
   const double middle = center == nullptr ? 0.0 : static_cast<double>(center[channel]);
   double total = 0;
   for (std::int64_t i = threadIdx.x; i < count; i += kThreads) {
-    const double value = static_cast<double>(compute(x[(i / extents.points * extents.channels + channel) * extents.points + i % extents.points]));
+    const double value =
+        static_cast<double>(compute(x[(i / extents.points * extents.channels + channel) * extents.points + i % extents.points]));
     total += center == nullptr ? value : (value - middle) * (value - middle);
   }
   total = block_sum<kThreads>(total);
@@ -40,8 +41,7 @@ __global__ void batch_norm_kernel(NormChannels extents, ChannelNorm<T> norm, con
 }
 
 template <class T>
-__global__ void gradient_sums_kernel(NormChannels extents, ChannelNorm<T> norm, const T* x, const T* dy, Wide<T>* dweight,
-                                     Wide<T>* dbias) {
+__global__ void gradient_sums_kernel(NormChannels extents, ChannelNorm<T> norm, const T* x, const T* dy, Wide<T>* dweight, Wide<T>* dbias) {
   const std::int64_t channel = blockIdx.x, count = extents.batch * extents.points;
   const Wide<T> center = norm.mean[channel], rstd = inverse_deviation(norm, channel);
   double total = 0, along = 0;
@@ -93,16 +93,18 @@ void batch_norm_gradient_sums(Cuda device, const NormChannels& extents, const Ch
 }
 
 template <class T>
-void batch_norm_gradient(Cuda device, const NormChannels& extents, const ChannelNorm<T>& norm, const Wide<T>* mean_along, const Wide<T>* mean_slope,
-                         const T* x, const T* dy, T* dx) {
-  launch_kernel(batch_norm_gradient_kernel<T>, elements_grid(extents), dim3(kThreads), 0, device, extents, norm, mean_along, mean_slope, x, dy, dx);
+void batch_norm_gradient(Cuda device, const NormChannels& extents, const ChannelNorm<T>& norm, const Wide<T>* mean_along,
+                         const Wide<T>* mean_slope, const T* x, const T* dy, T* dx) {
+  launch_kernel(batch_norm_gradient_kernel<T>, elements_grid(extents), dim3(kThreads), 0, device, extents, norm, mean_along, mean_slope, x,
+                dy, dx);
 }
 
-#define TRIDENT_BATCH_NORM(T)                                                                                                 \
+#define TRIDENT_BATCH_NORM(T)                                                                                                          \
   template void channel_sums<T>(Cuda, const NormChannels&, const T*, const Wide<T>*, double*);                                         \
   template void batch_norm<T>(Cuda, const NormChannels&, const ChannelNorm<T>&, const T*, T*);                                         \
   template void batch_norm_gradient_sums<T>(Cuda, const NormChannels&, const ChannelNorm<T>&, const T*, const T*, Wide<T>*, Wide<T>*); \
-  template void batch_norm_gradient<T>(Cuda, const NormChannels&, const ChannelNorm<T>&, const Wide<T>*, const Wide<T>*, const T*, const T*, T*);
+  template void batch_norm_gradient<T>(Cuda, const NormChannels&, const ChannelNorm<T>&, const Wide<T>*, const Wide<T>*, const T*,     \
+                                       const T*, T*);
 TRIDENT_BATCH_NORM(float)
 TRIDENT_BATCH_NORM(double)
 TRIDENT_BATCH_NORM(bf16)

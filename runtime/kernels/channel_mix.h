@@ -29,12 +29,16 @@ struct MixGradients {
   Wide<T>* gate = nullptr;
 };
 
-/// y (batch, out, points) = gelu(weight x + bias + gate addend); `slope` receives the GELU's derivatives unless null: with the value at hand they
-/// cost least.
-template <class T> void mix_forward(Cpu, const MixSize&, const MixOperands<T>&, T* slope, T* y);
-template <class T> void mix_forward(Cuda, const MixSize&, const MixOperands<T>&, T* slope, T* y);
+/// y (batch, out, points) = gelu(weight x + bias + gate addend); `slope` receives the GELU's derivatives unless null: with the value at
+/// hand they cost least.
+template <class T>
+void mix_forward(Cpu, const MixSize&, const MixOperands<T>&, T* slope, T* y);
+template <class T>
+void mix_forward(Cuda, const MixSize&, const MixOperands<T>&, T* slope, T* y);
 /// `slope` is read with a GELU only.
-template <class T> void mix_backward(Cpu, const MixSize&, const MixOperands<T>&, const T* slope, const T* dy, const MixGradients<T>&);
-template <class T> void mix_backward(Cuda, const MixSize&, const MixOperands<T>&, const T* slope, const T* dy, const MixGradients<T>&);
+template <class T>
+void mix_backward(Cpu, const MixSize&, const MixOperands<T>&, const T* slope, const T* dy, const MixGradients<T>&);
+template <class T>
+void mix_backward(Cuda, const MixSize&, const MixOperands<T>&, const T* slope, const T* dy, const MixGradients<T>&);
 
 }  // namespace trident

@@ -1,5 +1,5 @@
-// Neighbouring points of one or several samples are gathered into blocks (channel, column) that stay in a core's cache: whatever the number of
-// points, products run over whole vectors, and rows that lie a power of two apart in memory do not push each other out of the cache.
+// Neighbouring points of one or several samples are gathered into blocks (channel, column) that stay in a core's cache: whatever the number
+// of points, products run over whole vectors, and rows that lie a power of two apart in memory do not push each other out of the cache.
 #include <omp.h>
 
 #include <algorithm>
@@ -33,7 +33,8 @@ class Blocks {
  public:
   explicit Blocks(const MixSize& size) : points_(size.points), total_(size.batch * size.points) {
     if (total_ * size.in * size.out > kWorthThreads) threads_ = omp_get_max_threads();
-    const std::int64_t fitting = kBlockBytes / static_cast<std::int64_t>(sizeof(T)) / (size.in + size.out), even = (total_ + threads_ - 1) / threads_;
+    const std::int64_t fitting = kBlockBytes / static_cast<std::int64_t>(sizeof(T)) / (size.in + size.out),
+                       even = (total_ + threads_ - 1) / threads_;
     columns_ = round_up(std::clamp<std::int64_t>(std::min(even, fitting), 1, kMostColumns), kLanes<T>);
   }
   std::int64_t count() const { return (total_ + columns_ - 1) / columns_; }
@@ -69,7 +70,9 @@ void gather(const Blocks<T>& blocks, const Columns& columns, std::int64_t channe
 }
 
 template <class T>
-const T* at(const T* pointer, std::int64_t offset) { return pointer == nullptr ? nullptr : pointer + offset; }
+const T* at(const T* pointer, std::int64_t offset) {
+  return pointer == nullptr ? nullptr : pointer + offset;
+}
 
 /// One row's end: bias, addend and GELU, and the GELU's derivative. `sums` are overwritten.
 template <class T>
@@ -111,7 +114,9 @@ class PackedWeight {
 };
 
 template <class T>
-Block numbers(std::int64_t count) { return Block(static_cast<std::size_t>(count) * sizeof(T), {}); }
+Block numbers(std::int64_t count) {
+  return Block(static_cast<std::size_t>(count) * sizeof(T), {});
+}
 
 /// sums (M, N) += the products of rows of a with rows of b, summed over `columns`.
 template <int M, int N, class T>
@@ -135,13 +140,15 @@ void add_dots(std::int64_t columns, const T* a, const T* b, std::int64_t step, T
 
 /// sums (rows of a, rows of b) += a b^T over the columns, in whole vectors, of two blocks.
 template <class T>
-void add_products_of_rows(std::int64_t columns, std::int64_t rows_a, std::int64_t rows_b, const T* a, const T* b, std::int64_t step, T* sums) {
+void add_products_of_rows(std::int64_t columns, std::int64_t rows_a, std::int64_t rows_b, const T* a, const T* b, std::int64_t step,
+                          T* sums) {
   constexpr int kTall = 4, kWide = sizeof(Vector<T>) == 64 ? 4 : 2;
   for (std::int64_t row = 0; row < rows_a;) {
     const std::int64_t rows = row + kTall <= rows_a ? kTall : 1;
     for (std::int64_t column = 0; column < rows_b;) {
       const bool wide = column + kWide <= rows_b;
-      const auto add = rows == 1 ? (wide ? add_dots<1, kWide, T> : add_dots<1, 1, T>) : (wide ? add_dots<kTall, kWide, T> : add_dots<kTall, 1, T>);
+      const auto add =
+          rows == 1 ? (wide ? add_dots<1, kWide, T> : add_dots<1, 1, T>) : (wide ? add_dots<kTall, kWide, T> : add_dots<kTall, 1, T>);
       add(columns, a + row * step, b + column * step, step, sums + row * rows_b + column, rows_b);
       column += wide ? kWide : 1;
     }
@@ -171,7 +178,8 @@ void add_parts(std::int64_t threads, std::int64_t stride, std::int64_t count, co
 
 /// The gradient before the GELU in one row of a block, and what follows from it by itself.
 template <class T>
-void slope_row(std::int64_t count, const T* dy, const T* slope, T factor, const T* addend, T* gradient, T* daddend, T* bias_sum, T* gate_sum) {
+void slope_row(std::int64_t count, const T* dy, const T* slope, T factor, const T* addend, T* gradient, T* daddend, T* bias_sum,
+               T* gate_sum) {
   T sum = 0, gated = 0;
   if (slope == nullptr) {
     std::copy_n(dy, count, gradient);
@@ -241,9 +249,9 @@ void mix_backward(Cpu, const MixSize& size, const MixOperands<T>& from, const T*
         T* row = gradient + channel * blocks.step();
         blocks.each_part(columns, [&](std::int64_t place, std::int64_t sample, std::int64_t point, std::int64_t count) {
           const std::int64_t offset = (sample * size.out + channel) * size.points + point;
-          slope_row(count, dy + offset, size.gelu ? slope + offset : nullptr, from.gate == nullptr ? T(1) : from.gate[channel], at(from.addend, offset),
-                    row + place, to.addend == nullptr ? nullptr : to.addend + offset, to.bias == nullptr ? nullptr : mine.bias + channel,
-                    to.gate == nullptr ? nullptr : mine.gate + channel);
+          slope_row(count, dy + offset, size.gelu ? slope + offset : nullptr, from.gate == nullptr ? T(1) : from.gate[channel],
+                    at(from.addend, offset), row + place, to.addend == nullptr ? nullptr : to.addend + offset,
+                    to.bias == nullptr ? nullptr : mine.bias + channel, to.gate == nullptr ? nullptr : mine.gate + channel);
         });
         std::fill_n(row + columns.count(), width - columns.count(), T(0));
       }
@@ -266,8 +274,8 @@ void mix_backward(Cpu, const MixSize& size, const MixOperands<T>& from, const T*
   add_parts(blocks.threads(), own, size.out, first.gate, to.gate);
 }
 
-#define TRIDENT_CHANNEL_MIX(T)                                                          \
-  template void mix_forward<T>(Cpu, const MixSize&, const MixOperands<T>&, T*, T*);     \
+#define TRIDENT_CHANNEL_MIX(T)                                                      \
+  template void mix_forward<T>(Cpu, const MixSize&, const MixOperands<T>&, T*, T*); \
   template void mix_backward<T>(Cpu, const MixSize&, const MixOperands<T>&, const T*, const T*, const MixGradients<T>&);
 TRIDENT_CHANNEL_MIX(float)
 TRIDENT_CHANNEL_MIX(double)

@@ -24,7 +24,8 @@ struct MixEnd {
   __device__ void operator()(std::int64_t sample, std::int64_t channel, std::int64_t point, Wide<T> value) const {
     const std::int64_t place = (sample * size.out + channel) * size.points + point;
     if (from.bias != nullptr) value += cuda::compute(from.bias[channel]);
-    if (from.addend != nullptr) value += (from.gate != nullptr ? cuda::compute(from.gate[channel]) : Wide<T>(1)) * cuda::compute(from.addend[place]);
+    if (from.addend != nullptr)
+      value += (from.gate != nullptr ? cuda::compute(from.gate[channel]) : Wide<T>(1)) * cuda::compute(from.addend[place]);
     if (!size.gelu) {
       y[place] = cuda::stored<T>(value);
     } else if (slope == nullptr) {
@@ -81,8 +82,8 @@ __global__ void add_parts_kernel(std::int64_t count, std::int64_t parts, const T
 template <class T>
 void add_parts(Cuda cuda, std::int64_t count, std::int64_t parts, const T* partial, T* total) {
   if (count == 0) return;
-  cuda::launch_kernel(add_parts_kernel<T>, dim3(static_cast<unsigned>((count + kThreads - 1) / kThreads)), dim3(kThreads), 0, cuda, count, parts, partial,
-                total);
+  cuda::launch_kernel(add_parts_kernel<T>, dim3(static_cast<unsigned>((count + kThreads - 1) / kThreads)), dim3(kThreads), 0, cuda, count,
+                      parts, partial, total);
 }
 
 /// Device memory of `count` numbers, or none.
@@ -103,9 +104,19 @@ void weight_gradient(Cuda cuda, const MixSize& size, const T* slope, const T* x,
   const std::int64_t span = std::max(kPoints, (size.batch * size.points / 512 + kPoints - 1) / kPoints * kPoints);
   const std::int64_t per_sample = (size.points + span - 1) / span, parts = size.batch * per_sample;
   const Numbers<Wide<T>> partial(cuda, parts * size.out * size.in);
-  cuda::tiled_product(cuda, {.batch = parts, .m = size.out, .n = size.in, .k = size.points, .a_batch = size.out * size.points, .a_m = size.points,
-                             .a_k = 1, .b_batch = size.in * size.points, .b_k = 1, .b_n = size.points, .parts = std::max<std::int64_t>(per_sample, 1),
-                             .part_k = span},
+  cuda::tiled_product(cuda,
+                      {.batch = parts,
+                       .m = size.out,
+                       .n = size.in,
+                       .k = size.points,
+                       .a_batch = size.out * size.points,
+                       .a_m = size.points,
+                       .a_k = 1,
+                       .b_batch = size.in * size.points,
+                       .b_k = 1,
+                       .b_n = size.points,
+                       .parts = std::max<std::int64_t>(per_sample, 1),
+                       .part_k = span},
                       slope, x, StoreRows<Wide<T>>{partial.data(), size.out, size.in});
   add_parts<Wide<T>>(cuda, size.out * size.in, parts, partial.data(), gradient);
 }
@@ -114,8 +125,16 @@ void weight_gradient(Cuda cuda, const MixSize& size, const T* slope, const T* x,
 
 template <class T>
 void mix_forward(Cuda cuda, const MixSize& size, const MixOperands<T>& from, T* slope, T* y) {
-  cuda::tiled_product(cuda, {.batch = size.batch, .m = size.out, .n = size.points, .k = size.in, .a_m = size.in, .a_k = 1,
-                             .b_batch = size.in * size.points, .b_k = size.points, .b_n = 1},
+  cuda::tiled_product(cuda,
+                      {.batch = size.batch,
+                       .m = size.out,
+                       .n = size.points,
+                       .k = size.in,
+                       .a_m = size.in,
+                       .a_k = 1,
+                       .b_batch = size.in * size.points,
+                       .b_k = size.points,
+                       .b_n = 1},
                       from.weight, from.x, MixEnd<T>{size, from, slope, y});
 }
 
@@ -128,14 +147,23 @@ void mix_backward(Cuda cuda, const MixSize& size, const MixOperands<T>& from, co
   const bool passes = size.gelu || to.bias != nullptr || to.gate != nullptr || to.addend != nullptr;
   if (passes && parts * size.out > 0) {
     cuda::launch_kernel(slope_kernel<T>, dim3(static_cast<unsigned>(parts * size.out)), dim3(kThreads), 0, cuda, spans, dy,
-                  size.gelu ? slope : static_cast<const T*>(nullptr), from.addend, from.gate, held.data(), to.addend, bias.data(), gate.data());
+                        size.gelu ? slope : static_cast<const T*>(nullptr), from.addend, from.gate, held.data(), to.addend, bias.data(),
+                        gate.data());
   }
   if (to.bias != nullptr) add_parts(cuda, size.out, parts, static_cast<const Wide<T>*>(bias.data()), to.bias);
   if (to.gate != nullptr) add_parts(cuda, size.out, parts, static_cast<const Wide<T>*>(gate.data()), to.gate);
   const T* gradient = size.gelu ? held.data() : dy;
   if (to.x != nullptr) {
-    cuda::tiled_product(cuda, {.batch = size.batch, .m = size.in, .n = size.points, .k = size.out, .a_m = 1, .a_k = size.in,
-                               .b_batch = size.out * size.points, .b_k = size.points, .b_n = 1},
+    cuda::tiled_product(cuda,
+                        {.batch = size.batch,
+                         .m = size.in,
+                         .n = size.points,
+                         .k = size.out,
+                         .a_m = 1,
+                         .a_k = size.in,
+                         .b_batch = size.out * size.points,
+                         .b_k = size.points,
+                         .b_n = 1},
                         from.weight, gradient, StoreRows<T>{to.x, size.in, size.points});
   }
   if (to.weight != nullptr) weight_gradient(cuda, size, gradient, from.x, to.weight);

@@ -19,7 +19,11 @@ template <class T>
 class Padded {
  public:
   Padded(std::int64_t channels, std::int64_t ny, std::int64_t nx, std::int64_t padding, std::int64_t step)
-      : ny_(ny), nx_(nx), padding_(padding), rows_(ny + 2 * padding), step_(step),
+      : ny_(ny),
+        nx_(nx),
+        padding_(padding),
+        rows_(ny + 2 * padding),
+        step_(step),
         block_(static_cast<std::size_t>(channels * rows_ * step) * sizeof(T), {}) {
     std::fill_n(data(), channels * rows_ * step, T(0));
   }
@@ -43,7 +47,9 @@ class Padded {
 
 /// Elements between rows of a padded field: whole vectors of outputs, and the reach of the kernel.
 template <class T>
-std::int64_t padded_step(const Conv2dSize& size) { return round_up(round_up(size.out_nx(), 2 * kLanes<T>) + size.kernel - 1, kLanes<T>); }
+std::int64_t padded_step(const Conv2dSize& size) {
+  return round_up(round_up(size.out_nx(), 2 * kLanes<T>) + size.kernel - 1, kLanes<T>);
+}
 
 /// Weights in the order in which the forward reads them, (out / R, in, kernel, kernel, R) with R = kTileRows, filled up with zeros.
 template <class T>
@@ -68,7 +74,8 @@ class TiledWeights {
 
 /// Two vectors of outputs of R channels at (y, x).
 template <class T, int R>
-void forward_tile(const Conv2dSize& size, const Padded<T>& x, std::int64_t row, std::int64_t column, const T* weights, Vector<T> (&sum)[R][2]) {
+void forward_tile(const Conv2dSize& size, const Padded<T>& x, std::int64_t row, std::int64_t column, const T* weights,
+                  Vector<T> (&sum)[R][2]) {
   for (std::int64_t channel = 0; channel < size.in; ++channel) {
     for (std::int64_t ky = 0; ky < size.kernel; ++ky) {
       const T* source = x.row(channel, row + ky) + column;
@@ -135,7 +142,8 @@ void weight_tile(const Conv2dSize& size, const Padded<T>& x, const Padded<T>& dy
 constexpr int kWeightRows = 4;  // outputs of one tile of the weight gradient
 
 template <class T>
-void weight_row(const Conv2dSize& size, const Padded<T>& x, const Padded<T>& dy, std::int64_t out, std::int64_t channel, std::int64_t ky, T* dweight) {
+void weight_row(const Conv2dSize& size, const Padded<T>& x, const Padded<T>& dy, std::int64_t out, std::int64_t channel, std::int64_t ky,
+                T* dweight) {
   std::int64_t kx = 0;
   for (; kx + 5 <= size.kernel; kx += 5) weight_tile<T, kWeightRows, 5>(size, x, dy, out, channel, ky, kx, dweight);
   for (; kx + 3 <= size.kernel; kx += 3) weight_tile<T, kWeightRows, 3>(size, x, dy, out, channel, ky, kx, dweight);
@@ -173,11 +181,17 @@ void conv2d_backward_input(Cpu, const Conv2dSize& size, const T* dy, const T* we
   T* turned = static_cast<T*>(block.data());
   for (std::int64_t out = 0; out < size.out; ++out) {
     for (std::int64_t in = 0; in < size.in; ++in) {
-      std::reverse_copy(weight + (out * size.in + in) * taps, weight + (out * size.in + in + 1) * taps, turned + (in * size.out + out) * taps);
+      std::reverse_copy(weight + (out * size.in + in) * taps, weight + (out * size.in + in + 1) * taps,
+                        turned + (in * size.out + out) * taps);
     }
   }
   conv2d_forward<T>(Cpu{},
-                    {.batch = size.batch, .in = size.out, .out = size.in, .ny = size.out_ny(), .nx = size.out_nx(), .kernel = size.kernel,
+                    {.batch = size.batch,
+                     .in = size.out,
+                     .out = size.in,
+                     .ny = size.out_ny(),
+                     .nx = size.out_nx(),
+                     .kernel = size.kernel,
                      .padding = size.kernel - 1 - size.padding},
                     dy, turned, nullptr, dx);
 }
@@ -209,9 +223,9 @@ void conv2d_backward_weight(Cpu, const Conv2dSize& size, const T* x, const T* dy
   }
 }
 
-#define TRIDENT_CONV2D(T)                                                                                   \
-  template void conv2d_forward<T>(Cpu, const Conv2dSize&, const T*, const T*, const T*, T*);                \
-  template void conv2d_backward_input<T>(Cpu, const Conv2dSize&, const T*, const T*, T*);                   \
+#define TRIDENT_CONV2D(T)                                                                    \
+  template void conv2d_forward<T>(Cpu, const Conv2dSize&, const T*, const T*, const T*, T*); \
+  template void conv2d_backward_input<T>(Cpu, const Conv2dSize&, const T*, const T*, T*);    \
   template void conv2d_backward_weight<T>(Cpu, const Conv2dSize&, const T*, const T*, T*, T*);
 TRIDENT_CONV2D(float)
 TRIDENT_CONV2D(double)

@@ -13,13 +13,19 @@ struct Conv2dSize {
   constexpr std::int64_t out_nx() const { return nx + 2 * padding - kernel + 1; }
 };
 /// y (batch, out, out_ny, out_nx); bias (out,) may be null.
-template <class T> void conv2d_forward(Cpu, const Conv2dSize&, const T* x, const T* weight, const T* bias, T* y);
-template <class T> void conv2d_forward(Cuda, const Conv2dSize&, const T* x, const T* weight, const T* bias, T* y);
-template <class T> void conv2d_backward_input(Cpu, const Conv2dSize&, const T* dy, const T* weight, T* dx);
-template <class T> void conv2d_backward_input(Cuda, const Conv2dSize&, const T* dy, const T* weight, T* dx);
+template <class T>
+void conv2d_forward(Cpu, const Conv2dSize&, const T* x, const T* weight, const T* bias, T* y);
+template <class T>
+void conv2d_forward(Cuda, const Conv2dSize&, const T* x, const T* weight, const T* bias, T* y);
+template <class T>
+void conv2d_backward_input(Cpu, const Conv2dSize&, const T* dy, const T* weight, T* dx);
+template <class T>
+void conv2d_backward_input(Cuda, const Conv2dSize&, const T* dy, const T* weight, T* dx);
 /// dweight and dbias may be null.
-template <class T> void conv2d_backward_weight(Cpu, const Conv2dSize&, const T* x, const T* dy, Wide<T>* dweight, Wide<T>* dbias);
-template <class T> void conv2d_backward_weight(Cuda, const Conv2dSize&, const T* x, const T* dy, Wide<T>* dweight, Wide<T>* dbias);
+template <class T>
+void conv2d_backward_weight(Cpu, const Conv2dSize&, const T* x, const T* dy, Wide<T>* dweight, Wide<T>* dbias);
+template <class T>
+void conv2d_backward_weight(Cuda, const Conv2dSize&, const T* x, const T* dy, Wide<T>* dweight, Wide<T>* dbias);
 
 /// Tokens (batch, ny, nx, channels), each channel under its own kernel of weight (channels, kernel, kernel). A negative padding crops.
 struct DepthwiseSize {
@@ -28,12 +34,18 @@ struct DepthwiseSize {
   constexpr std::int64_t out_nx() const { return nx + 2 * padding - kernel + 1; }
 };
 /// y (batch, out_ny, out_nx, channels); bias (channels,) may be null.
-template <class T> void depthwise_forward(Cpu, const DepthwiseSize&, const T* x, const T* weight, const T* bias, T* y);
-template <class T> void depthwise_forward(Cuda, const DepthwiseSize&, const T* x, const T* weight, const T* bias, T* y);
-template <class T> void depthwise_backward_input(Cpu, const DepthwiseSize&, const T* dy, const T* weight, T* dx);
-template <class T> void depthwise_backward_input(Cuda, const DepthwiseSize&, const T* dy, const T* weight, T* dx);
+template <class T>
+void depthwise_forward(Cpu, const DepthwiseSize&, const T* x, const T* weight, const T* bias, T* y);
+template <class T>
+void depthwise_forward(Cuda, const DepthwiseSize&, const T* x, const T* weight, const T* bias, T* y);
+template <class T>
+void depthwise_backward_input(Cpu, const DepthwiseSize&, const T* dy, const T* weight, T* dx);
+template <class T>
+void depthwise_backward_input(Cuda, const DepthwiseSize&, const T* dy, const T* weight, T* dx);
 /// dweight and dbias may be null.
-template <class T> void depthwise_backward_weight(Cpu, const DepthwiseSize&, const T* x, const T* dy, Wide<T>* dweight, Wide<T>* dbias);
-template <class T> void depthwise_backward_weight(Cuda, const DepthwiseSize&, const T* x, const T* dy, Wide<T>* dweight, Wide<T>* dbias);
+template <class T>
+void depthwise_backward_weight(Cpu, const DepthwiseSize&, const T* x, const T* dy, Wide<T>* dweight, Wide<T>* dbias);
+template <class T>
+void depthwise_backward_weight(Cuda, const DepthwiseSize&, const T* x, const T* dy, Wide<T>* dweight, Wide<T>* dbias);
 
 }  // namespace trident

@@ -22,7 +22,11 @@ template <class T>
 class PaddedTokens {
  public:
   PaddedTokens(const DepthwiseSize& size, std::int64_t rows, std::int64_t nx, std::int64_t frame, std::int64_t step)
-      : channels_(size.channels), nx_(nx), frame_(frame), step_(step), width_(round_up(size.channels, kLanes<T>)),
+      : channels_(size.channels),
+        nx_(nx),
+        frame_(frame),
+        step_(step),
+        width_(round_up(size.channels, kLanes<T>)),
         block_(static_cast<std::size_t>(rows * step * width_) * sizeof(T), {}) {
     std::fill_n(static_cast<T*>(block_.data()), rows * step * width_, T(0));
   }
@@ -127,7 +131,8 @@ void forward_any(const DepthwiseSize& size, const T* x, const TapWeights<T>& wei
 
 /// One row of taps of one vector of channels, K taps from kx on, summed over all points of all samples.
 template <class T, int K>
-void weight_taps(const DepthwiseSize& size, const T* x, const T* dy, std::int64_t ky, std::int64_t kx, std::int64_t channel, Vector<T> (&sum)[K]) {
+void weight_taps(const DepthwiseSize& size, const T* x, const T* dy, std::int64_t ky, std::int64_t kx, std::int64_t channel,
+                 Vector<T> (&sum)[K]) {
   const std::int64_t d = size.channels, first = std::max<std::int64_t>(0, size.padding - ky);
   const std::int64_t last = std::min(size.out_ny(), size.ny + size.padding - ky);
   for (std::int64_t sample = 0; sample < size.batch; ++sample) {
@@ -187,7 +192,8 @@ void widened_backward_weight(const DepthwiseSize& size, const T* x, const T* dy,
   const std::int64_t taps = size.kernel * size.kernel;
   const Block wide_dweight(static_cast<std::size_t>(L * taps) * sizeof(T), {});
   for (std::int64_t ky = 0; ky < size.kernel; ++ky) {
-    weight_row(wide, static_cast<const T*>(wide_x.data()), static_cast<const T*>(wide_dy.data()), ky, 0, 0, static_cast<T*>(wide_dweight.data()));
+    weight_row(wide, static_cast<const T*>(wide_x.data()), static_cast<const T*>(wide_dy.data()), ky, 0, 0,
+               static_cast<T*>(wide_dweight.data()));
   }
   std::copy_n(static_cast<const T*>(wide_dweight.data()), size.channels * taps, dweight);
 }
@@ -202,7 +208,11 @@ void depthwise_forward(Cpu, const DepthwiseSize& size, const T* x, const T* weig
 template <class T>
 void depthwise_backward_input(Cpu, const DepthwiseSize& size, const T* dy, const T* weight, T* dx) {
   // The adjoint of a convolution is one with the kernel turned by 180 degrees.
-  const DepthwiseSize adjoint{.batch = size.batch, .ny = size.out_ny(), .nx = size.out_nx(), .channels = size.channels, .kernel = size.kernel,
+  const DepthwiseSize adjoint{.batch = size.batch,
+                              .ny = size.out_ny(),
+                              .nx = size.out_nx(),
+                              .channels = size.channels,
+                              .kernel = size.kernel,
                               .padding = size.kernel - 1 - size.padding};
   forward_any<T>(adjoint, dy, TapWeights<T>(size, weight, true), nullptr, dx);
 }
@@ -217,16 +227,17 @@ void depthwise_backward_weight(Cpu, const DepthwiseSize& size, const T* x, const
 #pragma omp parallel for collapse(2) schedule(static)
   for (std::int64_t vector = 0; vector < vectors; ++vector) {
     for (std::int64_t ky = 0; ky < size.kernel; ++ky) {
-      // The last vector starts early enough to end with the channels; what it shares with the one before is computed by both, but written once.
+      // The last vector starts early enough to end with the channels; what it shares with the one before is computed by both, but written
+      // once.
       const std::int64_t channel = std::min(vector * L, size.channels - L), shared = vector * L - channel;
       weight_row(size, x, dy, ky, channel, static_cast<int>(shared), dweight);
     }
   }
 }
 
-#define TRIDENT_DEPTHWISE(T)                                                                                 \
-  template void depthwise_forward<T>(Cpu, const DepthwiseSize&, const T*, const T*, const T*, T*);           \
-  template void depthwise_backward_input<T>(Cpu, const DepthwiseSize&, const T*, const T*, T*);              \
+#define TRIDENT_DEPTHWISE(T)                                                                       \
+  template void depthwise_forward<T>(Cpu, const DepthwiseSize&, const T*, const T*, const T*, T*); \
+  template void depthwise_backward_input<T>(Cpu, const DepthwiseSize&, const T*, const T*, T*);    \
   template void depthwise_backward_weight<T>(Cpu, const DepthwiseSize&, const T*, const T*, T*, T*);
 TRIDENT_DEPTHWISE(float)
 TRIDENT_DEPTHWISE(double)

@@ -25,8 +25,8 @@ void select(Cuda, const BroadcastPair&, const Shape& mask_strides, const bool* m
 
 enum class Unary { affine, relu, gelu, sigmoid, exponential, minimum, tanh, silu, elu, leaky_relu, softplus, power };
 
-/// A function of one element with up to two numbers: affine a x + b; minimum min(x, a); elu b x above 0, b a (e^x - 1) below; leaky_relu a x
-/// below 0; power x^a.
+/// A function of one element with up to two numbers: affine a x + b; minimum min(x, a); elu b x above 0, b a (e^x - 1) below; leaky_relu a
+/// x below 0; power x^a.
 struct UnaryMap {
   Unary kind;
   double a = 0.0, b = 0.0;

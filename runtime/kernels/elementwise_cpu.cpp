@@ -35,7 +35,9 @@ void apply_pair(const BroadcastPair& pair, const T* a, const T* b, T* y, F f) {
 }
 
 template <class T>
-T product(T left, T right) { return left * right; }
+T product(T left, T right) {
+  return left * right;
+}
 /// Without C's detour for infinite parts, which costs more than the product.
 template <class T>
 std::complex<T> product(std::complex<T> left, std::complex<T> right) {

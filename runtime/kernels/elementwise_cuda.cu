@@ -8,9 +8,16 @@ namespace {
 
 constexpr int kThreads = 256;
 
-template <class T> struct InDevice { using Type = T; };
-template <class T> struct InDevice<std::complex<T>> { using Type = cuda::Complex<T>; };
-template <class T> using DeviceNumber = typename InDevice<T>::Type;
+template <class T>
+struct InDevice {
+  using Type = T;
+};
+template <class T>
+struct InDevice<std::complex<T>> {
+  using Type = cuda::Complex<T>;
+};
+template <class T>
+using DeviceNumber = typename InDevice<T>::Type;
 
 // ---- pairs ----
 
@@ -52,8 +59,8 @@ __device__ __forceinline__ cuda::Vector<T, Width> operand(const T* from, bool re
 }
 
 template <int Width, class T>
-__global__ void __launch_bounds__(kThreads) binary_kernel(Binary kind, unsigned count, cuda::StridedIndex<3> index, bool a_repeats, bool b_repeats,
-                                                          const T* a, const T* b, T* y) {
+__global__ void __launch_bounds__(kThreads)
+    binary_kernel(Binary kind, unsigned count, cuda::StridedIndex<3> index, bool a_repeats, bool b_repeats, const T* a, const T* b, T* y) {
   for (std::int64_t i = cuda::grid_thread(); i < count; i += cuda::grid_threads()) {
     std::int64_t at[3];
     index.offsets(static_cast<unsigned>(i), at);
@@ -163,8 +170,8 @@ __device__ __forceinline__ void with_slope(const UnaryMap& map, Loop loop) {
   }
 }
 
-/// Calls whole(i) for vectors of Width elements and single(i) for the elements behind the last one; for single ones alone where `aligned` is
-/// false.
+/// Calls whole(i) for vectors of Width elements and single(i) for the elements behind the last one; for single ones alone where `aligned`
+/// is false.
 template <int Width, class Whole, class Single>
 __device__ __forceinline__ void in_vectors(std::int64_t count, bool aligned, Whole whole, Single single) {
   const std::int64_t vectors = aligned ? count / Width : 0;
@@ -177,12 +184,15 @@ __global__ void __launch_bounds__(kThreads) unary_kernel(UnaryMap map, std::int6
   constexpr int kWidth = cuda::kVectorWidth<T>;
   with_function<cuda::Compute<T>>(map, [=](auto f) {
     const auto single = [=](std::int64_t i) { y[i] = cuda::stored<T>(f(cuda::compute(x[i]))); };
-    in_vectors<kWidth>(count, aligned, [=](std::int64_t i) {
-      auto values = cuda::load<kWidth>(x + i);
+    in_vectors<kWidth>(
+        count, aligned,
+        [=](std::int64_t i) {
+          auto values = cuda::load<kWidth>(x + i);
 #pragma unroll
-      for (int k = 0; k < kWidth; ++k) values[k] = cuda::stored<T>(f(cuda::compute(values[k])));
-      cuda::store<kWidth>(y + i, values);
-    }, single);
+          for (int k = 0; k < kWidth; ++k) values[k] = cuda::stored<T>(f(cuda::compute(values[k])));
+          cuda::store<kWidth>(y + i, values);
+        },
+        single);
   });
 }
 
@@ -192,13 +202,16 @@ __global__ void __launch_bounds__(kThreads)
   constexpr int kWidth = cuda::kVectorWidth<T>;
   with_slope<cuda::Compute<T>>(map, [=](auto slope) {
     const auto single = [=](std::int64_t i) { dx[i] = cuda::stored<T>(cuda::compute(dy[i]) * slope(cuda::compute(saved[i]))); };
-    in_vectors<kWidth>(count, aligned, [=](std::int64_t i) {
-      const auto at = cuda::load<kWidth>(saved + i);
-      auto values = cuda::load<kWidth>(dy + i);
+    in_vectors<kWidth>(
+        count, aligned,
+        [=](std::int64_t i) {
+          const auto at = cuda::load<kWidth>(saved + i);
+          auto values = cuda::load<kWidth>(dy + i);
 #pragma unroll
-      for (int k = 0; k < kWidth; ++k) values[k] = cuda::stored<T>(cuda::compute(values[k]) * slope(cuda::compute(at[k])));
-      cuda::store<kWidth>(dx + i, values);
-    }, single);
+          for (int k = 0; k < kWidth; ++k) values[k] = cuda::stored<T>(cuda::compute(values[k]) * slope(cuda::compute(at[k])));
+          cuda::store<kWidth>(dx + i, values);
+        },
+        single);
   });
 }
 
@@ -234,7 +247,8 @@ void select(Cuda cuda, const BroadcastPair& pair, const Shape& mask_strides, con
 
 template <class T>
 void unary(Cuda cuda, UnaryMap map, std::int64_t count, const T* x, T* y) {
-  cuda::launch_kernel(unary_kernel<T>, cuda::strided_grid(count, kThreads * cuda::kVectorWidth<T>), kThreads, 0, cuda, map, count, aligned(x, y), x, y);
+  cuda::launch_kernel(unary_kernel<T>, cuda::strided_grid(count, kThreads * cuda::kVectorWidth<T>), kThreads, 0, cuda, map, count,
+                      aligned(x, y), x, y);
 }
 
 template <class T>

@@ -59,9 +59,11 @@ void resample(Cuda cuda, const Resampling& size, T scale, const T* x, T* y) {
   auto *from = static_cast<Complex<T>*>(old_block.data()), *to = static_cast<Complex<T>*>(new_block.data());
   cuda::launch_kernel(to_complex_kernel<T>, blocks_for(old_numbers), dim3(kThreads), 0, cuda, old_numbers, x, from);
   cuda::fast_fourier_transform(cuda, size.fields, size.rows, size.columns, cuda::FourierSign::forward, reinterpret_cast<T*>(from));
-  cuda::launch_kernel(move_modes_kernel<T>, blocks_for(new_numbers), dim3(kThreads), 0, cuda, size, scale, static_cast<const Complex<T>*>(from), to);
+  cuda::launch_kernel(move_modes_kernel<T>, blocks_for(new_numbers), dim3(kThreads), 0, cuda, size, scale,
+                      static_cast<const Complex<T>*>(from), to);
   cuda::fast_fourier_transform(cuda, size.fields, size.new_rows, size.new_columns, cuda::FourierSign::backward, reinterpret_cast<T*>(to));
-  cuda::launch_kernel(real_parts_kernel<T>, blocks_for(new_numbers), dim3(kThreads), 0, cuda, new_numbers, static_cast<const Complex<T>*>(to), y);
+  cuda::launch_kernel(real_parts_kernel<T>, blocks_for(new_numbers), dim3(kThreads), 0, cuda, new_numbers,
+                      static_cast<const Complex<T>*>(to), y);
 }
 
 }  // namespace

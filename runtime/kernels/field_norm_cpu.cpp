@@ -44,7 +44,9 @@ void differentiate_planes(const PowerExtents& extents, const T* x, const T* dsum
 }
 
 template <class T>
-T sign_of(T x) { return x > T(0) ? T(1) : x < T(0) ? T(-1) : T(0); }
+T sign_of(T x) {
+  return x > T(0) ? T(1) : x < T(0) ? T(-1) : T(0);
+}
 
 /// One axis of a plane: `outer` times `points` rows of `inner` neighbours.
 struct AxisRows {
@@ -68,7 +70,8 @@ struct Run {
   std::int64_t next, previous;  // offsets of the first point's neighbours
 };
 
-/// Calls visit(run) for runs that hold every point of a plane once. Rows of the last axis lie side by side, so its inner points are one run.
+/// Calls visit(run) for runs that hold every point of a plane once. Rows of the last axis lie side by side, so its inner points are one
+/// run.
 template <class Visit>
 void for_each_difference(const AxisRows& rows, bool periodic, Visit visit) {
   const auto [outer, points, inner] = rows;
@@ -92,7 +95,9 @@ void for_each_difference(const AxisRows& rows, bool periodic, Visit visit) {
 }
 
 template <class T>
-T* placed(Place place, T* field, T* before, T* after) { return place == Place::field ? field : place == Place::before ? before : after; }
+T* placed(Place place, T* field, T* before, T* after) {
+  return place == Place::field ? field : place == Place::before ? before : after;
+}
 
 /// The faces of one plane along one axis.
 template <class T>
@@ -201,10 +206,10 @@ void sobolev_sums_gradient(Cpu, const SobolevExtents& extents, const T* x, const
   }
 }
 
-#define TRIDENT_FIELD_NORM(T)                                                                             \
-  template void power_sums(Cpu, const PowerExtents&, const T*, T*);                                       \
-  template void power_sums_gradient(Cpu, const PowerExtents&, const T*, const T*, T*);                    \
-  template void sobolev_sums(Cpu, const SobolevExtents&, const T*, const Faces<const T>&, double*, T*);   \
+#define TRIDENT_FIELD_NORM(T)                                                                           \
+  template void power_sums(Cpu, const PowerExtents&, const T*, T*);                                     \
+  template void power_sums_gradient(Cpu, const PowerExtents&, const T*, const T*, T*);                  \
+  template void sobolev_sums(Cpu, const SobolevExtents&, const T*, const Faces<const T>&, double*, T*); \
   template void sobolev_sums_gradient(Cpu, const SobolevExtents&, const T*, const Faces<const T>&, const T*, T*, const Faces<T>&);
 TRIDENT_FIELD_NORM(float)
 TRIDENT_FIELD_NORM(double)

@@ -31,7 +31,8 @@ template <class T>
 __global__ void __launch_bounds__(kThreads) power_kernel(PowerExtents e, const T* x, T* sums) {
   for (std::int64_t plane = blockIdx.x; plane < e.planes; plane += gridDim.x) {
     const T* from = x + plane * e.points;
-    const double total = plane_sum(e.points, [=](std::int64_t i) { return static_cast<double>(magnitude(from[i], static_cast<T>(e.power))); });
+    const double total =
+        plane_sum(e.points, [=](std::int64_t i) { return static_cast<double>(magnitude(from[i], static_cast<T>(e.power))); });
     if (threadIdx.x == 0) sums[plane] = static_cast<T>(total);
   }
 }
@@ -162,13 +163,14 @@ template <class T>
 void sobolev_sums_gradient(Cuda cuda, const SobolevExtents& e, const T* x, const Faces<const T>& faces, const T* dsums, T* dx,
                            const Faces<T>& dfaces) {
   const Axes<T> axes = axes_of(e, faces, dfaces);
-  cuda::launch_kernel(sobolev_gradient_kernel<T>, cuda::strided_grid(axes.planes * axes.points, kThreads), kThreads, 0, cuda, axes, x, dsums, dx);
+  cuda::launch_kernel(sobolev_gradient_kernel<T>, cuda::strided_grid(axes.planes * axes.points, kThreads), kThreads, 0, cuda, axes, x,
+                      dsums, dx);
 }
 
-#define TRIDENT_FIELD_NORM(T)                                                                              \
-  template void power_sums(Cuda, const PowerExtents&, const T*, T*);                                       \
-  template void power_sums_gradient(Cuda, const PowerExtents&, const T*, const T*, T*);                    \
-  template void sobolev_sums(Cuda, const SobolevExtents&, const T*, const Faces<const T>&, double*, T*);   \
+#define TRIDENT_FIELD_NORM(T)                                                                            \
+  template void power_sums(Cuda, const PowerExtents&, const T*, T*);                                     \
+  template void power_sums_gradient(Cuda, const PowerExtents&, const T*, const T*, T*);                  \
+  template void sobolev_sums(Cuda, const SobolevExtents&, const T*, const Faces<const T>&, double*, T*); \
   template void sobolev_sums_gradient(Cuda, const SobolevExtents&, const T*, const Faces<const T>&, const T*, T*, const Faces<T>&);
 TRIDENT_FIELD_NORM(float)
 TRIDENT_FIELD_NORM(double)

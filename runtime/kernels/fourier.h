@@ -23,8 +23,8 @@ struct FourierAxis {
 /// stored: all but frequency 0 and, of an even period, the highest.
 enum class Conjugates { ignored, counted };
 
-/// `count` fields over `axes`; the numbers of a real field have modes with two. Complex numbers are pairs of T. A real field may be bf16 on a
-/// GPU: its modes are f32, and so is all that lies between.
+/// `count` fields over `axes`; the numbers of a real field have modes with two. Complex numbers are pairs of T. A real field may be bf16 on
+/// a GPU: its modes are f32, and so is all that lies between.
 struct FourierTransform {
   std::int64_t count = 0;
   std::vector<FourierAxis> axes;

@@ -60,7 +60,8 @@ std::vector<Pair> pairs_of_modes(const FourierAxis& axis) {
 bool operator<(const AxisKey& a, const AxisKey& b) {
   const auto tie = [](const AxisKey& key) {
     const FourierAxis& axis = key.axis;
-    return std::tuple(axis.period, axis.first_point, axis.points, axis.first_mode, axis.modes, key.direction, key.side, key.real, key.conjugates, key.scale);
+    return std::tuple(axis.period, axis.first_point, axis.points, axis.first_mode, axis.modes, key.direction, key.side, key.real,
+                      key.conjugates, key.scale);
   };
   return tie(a) < tie(b);
 }
@@ -73,7 +74,8 @@ struct Stored {
 
   explicit Stored(const AxisKey& key) {
     const bool to_modes = key.direction == Direction::to_modes;
-    const std::vector<Pair> points = pairs_of_points(key.axis), modes = key.side == Side::left ? pairs_of_modes(key.axis) : alone(key.axis.modes);
+    const std::vector<Pair> points = pairs_of_points(key.axis),
+                            modes = key.side == Side::left ? pairs_of_modes(key.axis) : alone(key.axis.modes);
     AxisMatrices<T>& m = matrices;
     m.in = to_modes ? points : modes, m.out = to_modes ? modes : points;
     m.step = round_up(m.width(), kLanes<T>);
@@ -105,7 +107,8 @@ struct Stored {
 template <class T>
 const AxisMatrices<T>& axis_matrices(const AxisKey& key) {
   static std::mutex mutex;
-  static auto& all = *new std::map<AxisKey, Stored<T>, bool (*)(const AxisKey&, const AxisKey&)>([](const AxisKey& a, const AxisKey& b) { return a < b; });
+  static auto& all =
+      *new std::map<AxisKey, Stored<T>, bool (*)(const AxisKey&, const AxisKey&)>([](const AxisKey& a, const AxisKey& b) { return a < b; });
   const std::lock_guard lock(mutex);
   return all.try_emplace(key, key).first->second.matrices;
 }

@@ -1,8 +1,8 @@
 // Kept modes are few, so an axis is transformed as a product with matrices of cosines and sines (fourier_axis.h): it computes what is kept
 // and nothing else, places every frequency where it belongs on any grid, takes parts of grids, and runs at the speed of a matrix product.
 //
-// Between axes a row of complex numbers is all real parts and then all imaginary ones: vectors then need no exchange of lanes. Rows have room
-// behind them for a whole vector, so that vectors may be written past the end of a part before what follows it is.
+// Between axes a row of complex numbers is all real parts and then all imaginary ones: vectors then need no exchange of lanes. Rows have
+// room behind them for a whole vector, so that vectors may be written past the end of a part before what follows it is.
 #include "runtime/kernels/fourier.h"
 
 #include <algorithm>
@@ -143,7 +143,8 @@ class Groups {
 
   /// c (rows, matrix columns) = a times a matrix of the last axis; writes up to whole tiles of rows and vectors.
   void times(std::int64_t rows, const T* a, std::int64_t a_step, const T* matrix, T* c, std::int64_t c_step) const {
-    cpu::small_product<T, cpu::Layout::rows>(round_up(rows, kTileRows), last_->step, last_->depth(), {a, a_step}, {matrix, last_->step}, {c, c_step});
+    cpu::small_product<T, cpu::Layout::rows>(round_up(rows, kTileRows), last_->step, last_->depth(), {a, a_step}, {matrix, last_->step},
+                                             {c, c_step});
   }
 
   /// Rows of points to rows of modes. Folded rows hold the sums of pairs and then the differences, for each part of the numbers.
@@ -159,7 +160,8 @@ class Groups {
       times(rows, folded, step, last_->cosines, modes, row_step_);
       return times(rows, folded + depth, step, last_->sines, modes + kept_, row_step_);
     }
-    T *cos_re = products, *sin_re = cos_re + kGroupRows * width, *cos_im = sin_re + kGroupRows * width, *sin_im = cos_im + kGroupRows * width;
+    T *cos_re = products, *sin_re = cos_re + kGroupRows * width, *cos_im = sin_re + kGroupRows * width,
+      *sin_im = cos_im + kGroupRows * width;
     times(rows, folded, step, last_->cosines, cos_re, width);
     times(rows, folded + depth, step, last_->sines, sin_re, width);
     times(rows, folded + 2 * depth, step, last_->cosines, cos_im, width);
@@ -214,14 +216,14 @@ class Groups {
   }
 
   Direction direction_;
-  std::int64_t numbers_;                        // of a point: 1 real, 2 complex
-  std::vector<Step<T>> steps_;                  // of all axes but the last
+  std::int64_t numbers_;        // of a point: 1 real, 2 complex
+  std::vector<Step<T>> steps_;  // of all axes but the last
   const AxisMatrices<T>* last_ = nullptr;
-  std::int64_t points_ = 0, kept_ = 0;          // of the last axis; kept modes, or points if it is left as it is
-  std::int64_t row_in_ = 0, row_out_ = 0;       // numbers of a row outside
-  std::int64_t row_step_ = 0;                   // and inside
-  std::int64_t rows_in_ = 1, rows_out_ = 1;     // of a field: entries of all axes but the last
-  std::int64_t group_ = 1;                      // fields that go together
+  std::int64_t points_ = 0, kept_ = 0;       // of the last axis; kept modes, or points if it is left as it is
+  std::int64_t row_in_ = 0, row_out_ = 0;    // numbers of a row outside
+  std::int64_t row_step_ = 0;                // and inside
+  std::int64_t rows_in_ = 1, rows_out_ = 1;  // of a field: entries of all axes but the last
+  std::int64_t group_ = 1;                   // fields that go together
   Scratch<T> scratch_;
 };
 

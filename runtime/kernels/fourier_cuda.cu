@@ -36,7 +36,8 @@ struct MatrixKey {
   int device;
 
   auto tie() const {
-    return std::tuple(axis.period, axis.first_point, axis.points, axis.first_mode, axis.modes, direction, entries, conjugates, scale, device);
+    return std::tuple(axis.period, axis.first_point, axis.points, axis.first_mode, axis.modes, direction, entries, conjugates, scale,
+                      device);
   }
   bool operator<(const MatrixKey& other) const { return tie() < other.tie(); }
 };
@@ -164,21 +165,23 @@ class Transform {
   void through(std::size_t axis, const From* from, To* to) {
     const FourierAxis& one = transform_.axes[axis];
     const bool last = axis + 1 == extents_.size(), real = last && transform_.real;
-    const T* matrix = matrix_of<T>(cuda_, {one, direction_, real ? Entries::real_field : Entries::complex,
-                                           real ? transform_.conjugates : Conjugates::ignored, scale_, cuda::workspace(cuda_, 0).device().index});
+    const T* matrix =
+        matrix_of<T>(cuda_, {one, direction_, real ? Entries::real_field : Entries::complex,
+                             real ? transform_.conjugates : Conjugates::ignored, scale_, cuda::workspace(cuda_, 0).device().index});
     scale_ = 1.0;
     const std::int64_t before = transform_.count * product(0, axis), in = extents_[axis], out = extent_at(one, direction_);
     if (real) {
       const bool to_modes = direction_ == Direction::to_modes;
       const std::int64_t columns = to_modes ? 2 * out : out, depth = to_modes ? in : 2 * in;
-      return cuda::tiled_product(cuda_, {.m = before, .n = columns, .k = depth, .a_m = depth, .a_k = 1, .b_k = columns, .b_n = 1}, from, matrix,
-                                 StoreRows<To>{to, before, columns});
+      return cuda::tiled_product(cuda_, {.m = before, .n = columns, .k = depth, .a_m = depth, .a_k = 1, .b_k = columns, .b_n = 1}, from,
+                                 matrix, StoreRows<To>{to, before, columns});
     }
     if constexpr (std::is_same_v<From, T> && std::is_same_v<To, T>) complex_product(axis, matrix, from, to);
   }
 
   void complex_product(std::size_t axis, const T* matrix, const T* from, T* to) {
-    const std::int64_t before = transform_.count * product(0, axis), in = extents_[axis], out = extent_at(transform_.axes[axis], direction_);
+    const std::int64_t before = transform_.count * product(0, axis), in = extents_[axis],
+                       out = extent_at(transform_.axes[axis], direction_);
     const auto *x = reinterpret_cast<const Complex<T>*>(from), *factors = reinterpret_cast<const Complex<T>*>(matrix);
     auto* y = reinterpret_cast<Complex<T>*>(to);
     const std::int64_t after = product(axis + 1, extents_.size());
@@ -186,8 +189,9 @@ class Transform {
       return cuda::tiled_product(cuda_, {.m = before, .n = out, .k = in, .a_m = in, .a_k = 1, .b_k = 1, .b_n = in}, x, factors,
                                  StoreRows<Complex<T>>{y, before, out});
     }
-    cuda::tiled_product(cuda_, {.batch = before, .m = out, .n = after, .k = in, .a_m = in, .a_k = 1, .b_batch = in * after, .b_k = after, .b_n = 1},
-                        factors, x, StoreRows<Complex<T>>{y, out, after});
+    cuda::tiled_product(
+        cuda_, {.batch = before, .m = out, .n = after, .k = in, .a_m = in, .a_k = 1, .b_batch = in * after, .b_k = after, .b_n = 1},
+        factors, x, StoreRows<Complex<T>>{y, out, after});
   }
 
   Cuda cuda_;
@@ -199,9 +203,8 @@ class Transform {
 
 /// Nothing to sum over: zeros.
 bool is_empty_sum(const FourierTransform& transform, Direction direction) {
-  return std::any_of(transform.axes.begin(), transform.axes.end(), [&](const FourierAxis& axis) {
-    return axis.period != 0 && extent_at(axis, opposite(direction)) == 0;
-  });
+  return std::any_of(transform.axes.begin(), transform.axes.end(),
+                     [&](const FourierAxis& axis) { return axis.period != 0 && extent_at(axis, opposite(direction)) == 0; });
 }
 
 template <class T, class From, class To>

@@ -37,7 +37,8 @@ inline void split_rows(std::int64_t rows, std::int64_t kept, const T* pairs, T* 
     // Vectors may reach into the next rows' pairs, and from the real parts into the imaginary ones, which come later.
     for (; k < kept && end - pairs >= 2 * (k + L); k += L) store(parts + k, evens<T>(load(pairs + 2 * k), load(pairs + 2 * k + L)));
     for (; k < kept; ++k) parts[k] = pairs[2 * k];
-    for (k = 0; k < kept && end - pairs >= 2 * (k + L); k += L) store(parts + kept + k, odds<T>(load(pairs + 2 * k), load(pairs + 2 * k + L)));
+    for (k = 0; k < kept && end - pairs >= 2 * (k + L); k += L)
+      store(parts + kept + k, odds<T>(load(pairs + 2 * k), load(pairs + 2 * k + L)));
     for (; k < kept; ++k) parts[kept + k] = pairs[2 * k + 1];
   }
 }
@@ -69,7 +70,8 @@ inline Vector<T> reversed(Vector<T> x) {
 /// Of the points n of an axis, how many have another one, points - n, that mirrors them.
 inline std::int64_t mirrored_points(std::int64_t points, std::int64_t pairs) { return pairs == points ? 0 : (points - 1) / 2; }
 
-/// `pairs` sums x[n] + x[points - n] and differences, of numbers that lie `step` apart; x[n] itself twice where it is alone. Writes whole vectors.
+/// `pairs` sums x[n] + x[points - n] and differences, of numbers that lie `step` apart; x[n] itself twice where it is alone. Writes whole
+/// vectors.
 template <class T>
 inline void fold_row(std::int64_t points, std::int64_t pairs, const T* x, std::int64_t step, T* sums, T* differences) {
   constexpr std::int64_t L = kLanes<T>;
@@ -106,8 +108,8 @@ inline void unfold_row(std::int64_t points, std::int64_t pairs, T sign, const T*
   for (std::int64_t n = 1; n <= mirrored; ++n) x[(points - n) * step] = a[n] - sign * b[n];
 }
 
-/// Rows of `kept` real and `kept` imaginary parts around a middle axis of (before, entries, inner) rows: where some of them begin, and the step
-/// from entry to entry.
+/// Rows of `kept` real and `kept` imaginary parts around a middle axis of (before, entries, inner) rows: where some of them begin, and the
+/// step from entry to entry.
 struct Columns {
   std::vector<std::int64_t> begins;
   std::int64_t step = 0, kept = 0;
@@ -127,7 +129,8 @@ template <class T>
 inline void fold_columns(const std::vector<Pair>& pairs, const Columns& columns, const T* x, Rows<T> sums, Rows<T> differences) {
   const std::int64_t numbers = 2 * columns.kept;
   for (std::size_t pair = 0; pair < pairs.size(); ++pair) {
-    T *sum = sums.data + static_cast<std::int64_t>(pair) * sums.step, *difference = differences.data + static_cast<std::int64_t>(pair) * differences.step;
+    T *sum = sums.data + static_cast<std::int64_t>(pair) * sums.step,
+      *difference = differences.data + static_cast<std::int64_t>(pair) * differences.step;
     for (const std::int64_t begin : columns.begins) {
       const T* plus = x + begin + pairs[pair].plus * columns.step;
       const T* minus = x + begin + pairs[pair].minus * columns.step;

@@ -23,7 +23,8 @@ template <class T>
 void gather_rows_gradient(Cuda, const GatherExtents&, const T* dy, const std::int64_t* index, std::int64_t* order, T* dtable);
 
 /// y = x / (1 - probability) where the stream's number at the element's index is at least `probability`, else 0. x: consecutive tokens of a
-/// box; number k of token (sample, row, column) of the box has the index origin + (sample * sample_step + row * row_step + column) * width + k.
+/// box; number k of token (sample, row, column) of the box has the index origin + (sample * sample_step + row * row_step + column) * width
+/// + k.
 struct DropoutPlaces {
   std::int64_t tokens, width;  // of x
   std::int64_t rows, columns;  // of the box

@@ -23,7 +23,8 @@ __global__ void __launch_bounds__(kThreads)
 /// Block (row of the table, 32 columns). Each warp looks through a part of the indices, 32 at a time, and adds the gradients of those that
 /// name the row in their order; then the warps' sums are added in theirs.
 template <class T>
-__global__ void __launch_bounds__(kThreads) gather_gradient_kernel(GatherExtents extents, const T* dy, const std::int64_t* index, T* dtable) {
+__global__ void __launch_bounds__(kThreads)
+    gather_gradient_kernel(GatherExtents extents, const T* dy, const std::int64_t* index, T* dtable) {
   __shared__ T sums[kWarps][cuda::kWarp];
   const int lane = static_cast<int>(threadIdx.x) % cuda::kWarp, warp = static_cast<int>(threadIdx.x) / cuda::kWarp;
   const std::int64_t row = blockIdx.x, column = static_cast<std::int64_t>(blockIdx.y) * cuda::kWarp + lane;
@@ -94,8 +95,8 @@ void dropout(Cuda cuda, const DropoutPlaces& places, double probability, RandomK
   });
 }
 
-#define TRIDENT_GATHER(T)                                                                     \
-  template void gather_rows(Cuda, const GatherExtents&, const T*, const std::int64_t*, T*);   \
+#define TRIDENT_GATHER(T)                                                                   \
+  template void gather_rows(Cuda, const GatherExtents&, const T*, const std::int64_t*, T*); \
   template void gather_rows_gradient(Cuda, const GatherExtents&, const T*, const std::int64_t*, std::int64_t*, T*);
 TRIDENT_GATHER(float)
 TRIDENT_GATHER(double)

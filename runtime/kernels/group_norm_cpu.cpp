@@ -36,7 +36,8 @@ void group_norm(Cpu, const GroupExtents& e, double eps, GroupAffine<T> affine, c
     rstd[group] = static_cast<T>(1.0 / std::sqrt(squares / static_cast<double>(count) + eps));
     for (std::int64_t channel = 0; channel < e.channels; ++channel) {
       const std::int64_t plane = group * e.channels + channel;
-      const T gain = rstd[group] * affine_of(affine.scale, e, plane, T(1)), shift = affine_of(affine.shift, e, plane, T(0)), middle = mean[group];
+      const T gain = rstd[group] * affine_of(affine.scale, e, plane, T(1)), shift = affine_of(affine.shift, e, plane, T(0)),
+              middle = mean[group];
       const T* source = x + plane * e.points;
       T* target = y + plane * e.points;
 #pragma omp simd
@@ -47,10 +48,10 @@ void group_norm(Cpu, const GroupExtents& e, double eps, GroupAffine<T> affine, c
 
 template <class T>
 void group_norm_gradient(Cpu, const GroupExtents& e, GroupAffine<T> affine, const T* x, const Wide<T>* mean, const Wide<T>* rstd,
-                         const T* dy,
-                         GroupGradients<T> to) {
+                         const T* dy, GroupGradients<T> to) {
   const std::int64_t planes = planes_of(e);
-  std::vector<double> slopes(static_cast<std::size_t>(planes)), alongs(static_cast<std::size_t>(planes));  // sums of dy, and of dy normalised(x)
+  std::vector<double> slopes(static_cast<std::size_t>(planes)),
+      alongs(static_cast<std::size_t>(planes));  // sums of dy, and of dy normalised(x)
 #pragma omp parallel for schedule(static) if (planes * e.points > kGrain)
   for (std::int64_t plane = 0; plane < planes; ++plane) {
     const T *source = x + plane * e.points, *slope = dy + plane * e.points;
@@ -84,7 +85,8 @@ void group_norm_gradient(Cpu, const GroupExtents& e, GroupAffine<T> affine, cons
       along += gain * alongs[static_cast<std::size_t>(plane)];
     }
     const auto count = static_cast<double>(e.channels * e.points);
-    const T mean_slope = static_cast<T>(total / count), mean_along = static_cast<T>(along / count), middle = mean[group], inverse = rstd[group];
+    const T mean_slope = static_cast<T>(total / count), mean_along = static_cast<T>(along / count), middle = mean[group],
+            inverse = rstd[group];
     for (std::int64_t plane = group * e.channels; plane < (group + 1) * e.channels; ++plane) {
       const T gain = affine_of(affine.scale, e, plane, T(1));
       const T *source = x + plane * e.points, *slope = dy + plane * e.points;
@@ -97,8 +99,8 @@ void group_norm_gradient(Cpu, const GroupExtents& e, GroupAffine<T> affine, cons
   }
 }
 
-#define TRIDENT_GROUP_NORM(T)                                                                                \
-  template void group_norm(Cpu, const GroupExtents&, double, GroupAffine<T>, const T*, T*, T*, T*);          \
+#define TRIDENT_GROUP_NORM(T)                                                                       \
+  template void group_norm(Cpu, const GroupExtents&, double, GroupAffine<T>, const T*, T*, T*, T*); \
   template void group_norm_gradient(Cpu, const GroupExtents&, GroupAffine<T>, const T*, const T*, const T*, const T*, GroupGradients<T>);
 TRIDENT_GROUP_NORM(float)
 TRIDENT_GROUP_NORM(double)

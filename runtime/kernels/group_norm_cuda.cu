@@ -29,7 +29,8 @@ __global__ void group_norm_kernel(GroupExtents e, double eps, GroupAffine<T> aff
     const double distance = static_cast<double>(compute(from[i])) - center;
     squares += distance * distance;
   }
-  const W inverse = static_cast<W>(1.0 / sqrt(block_sum<kThreads>(squares) / static_cast<double>(count) + eps)), middle = static_cast<W>(center);
+  const W inverse = static_cast<W>(1.0 / sqrt(block_sum<kThreads>(squares) / static_cast<double>(count) + eps)),
+          middle = static_cast<W>(center);
   if (threadIdx.x == 0) {
     mean[group] = middle;
     rstd[group] = inverse;
@@ -62,7 +63,8 @@ __global__ void plane_sums_kernel(GroupExtents e, const T* x, const Wide<T>* mea
 }
 
 template <class T>
-__global__ void affine_gradient_kernel(GroupExtents e, std::int64_t owners, const double* slopes, const double* alongs, T* dscale, T* dshift) {
+__global__ void affine_gradient_kernel(GroupExtents e, std::int64_t owners, const double* slopes, const double* alongs, T* dscale,
+                                       T* dshift) {
   const std::int64_t i = grid_thread(), planes = e.batch * e.groups * e.channels;
   if (i >= owners) return;
   double scale = 0, shift = 0;
@@ -86,7 +88,8 @@ __global__ void input_gradient_kernel(GroupExtents e, GroupAffine<T> affine, con
     along += gain * alongs[plane];
   }
   const double count = static_cast<double>(e.channels * e.points);
-  const W mean_slope = static_cast<W>(total / count), mean_along = static_cast<W>(along / count), middle = mean[group], inverse = rstd[group];
+  const W mean_slope = static_cast<W>(total / count), mean_along = static_cast<W>(along / count), middle = mean[group],
+          inverse = rstd[group];
   for (std::int64_t i = threadIdx.x; i < e.channels * e.points; i += kThreads) {
     const std::int64_t at = first * e.points + i;
     const W gain = affine_of(affine.scale, e, first + i / e.points, W(1));
@@ -111,16 +114,18 @@ void group_norm_gradient(Cuda device, const GroupExtents& e, GroupAffine<T> affi
   double *slopes = static_cast<double*>(memory.data()), *alongs = slopes + planes;
   launch_kernel(plane_sums_kernel<T>, blocks(planes), dim3(kThreads), 0, device, e, x, mean, rstd, dy, slopes, alongs);
   if (to.scale != nullptr || to.shift != nullptr) {
-    launch_kernel(affine_gradient_kernel<Wide<T>>, blocks(divided_up<std::int64_t>(owners, kThreads)), dim3(kThreads), 0, device, e, owners, slopes, alongs,
-                  to.scale, to.shift);
+    launch_kernel(affine_gradient_kernel<Wide<T>>, blocks(divided_up<std::int64_t>(owners, kThreads)), dim3(kThreads), 0, device, e, owners,
+                  slopes, alongs, to.scale, to.shift);
   }
   if (to.x == nullptr) return;
-  launch_kernel(input_gradient_kernel<T>, blocks(e.batch * e.groups), dim3(kThreads), 0, device, e, affine, x, mean, rstd, dy, slopes, alongs, to.x);
+  launch_kernel(input_gradient_kernel<T>, blocks(e.batch * e.groups), dim3(kThreads), 0, device, e, affine, x, mean, rstd, dy, slopes,
+                alongs, to.x);
 }
 
-#define TRIDENT_GROUP_NORM(T)                                                                                       \
-  template void group_norm<T>(Cuda, const GroupExtents&, double, GroupAffine<T>, const T*, T*, Wide<T>*, Wide<T>*); \
-  template void group_norm_gradient<T>(Cuda, const GroupExtents&, GroupAffine<T>, const T*, const Wide<T>*, const Wide<T>*, const T*, GroupGradients<T>);
+#define TRIDENT_GROUP_NORM(T)                                                                                                         \
+  template void group_norm<T>(Cuda, const GroupExtents&, double, GroupAffine<T>, const T*, T*, Wide<T>*, Wide<T>*);                   \
+  template void group_norm_gradient<T>(Cuda, const GroupExtents&, GroupAffine<T>, const T*, const Wide<T>*, const Wide<T>*, const T*, \
+                                       GroupGradients<T>);
 TRIDENT_GROUP_NORM(float)
 TRIDENT_GROUP_NORM(double)
 TRIDENT_GROUP_NORM(bf16)

@@ -8,8 +8,8 @@
 
 namespace trident {
 
-/// x (samples, rows, width): every row is normalised; scale and shift are (samples, width). x may hold a part of the rows, from the middle of
-/// one sample to the middle of another.
+/// x (samples, rows, width): every row is normalised; scale and shift are (samples, width). x may hold a part of the rows, from the middle
+/// of one sample to the middle of another.
 struct NormRows {
   std::int64_t samples, rows, width;
   std::int64_t first = 0, count = samples * rows;  // of all rows, those that x holds
@@ -31,9 +31,9 @@ void layer_norm(Cuda, const NormRows&, double eps, const T* x, const Wide<T>* sc
 template <class T>
 struct NormGradient {
   const T *x, *dy;
-  const Wide<T> *scale, *mean, *rstd;
+  const Wide<T>*scale, *mean, *rstd;
   T* dx;
-  Wide<T> *dscale, *dshift;
+  Wide<T>*dscale, *dshift;
 };
 /// Numbers of workspace (Wide<T>) for dscale and dshift: sums of blocks of rows, which do not depend on the number of threads.
 std::int64_t layer_norm_workspace(const NormRows& extents);

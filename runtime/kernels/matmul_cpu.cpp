@@ -73,15 +73,16 @@ void linear_backward_input(Cpu, LinearSize size, const T* dy, const T* weight, T
 template <class T>
 void linear_backward_weight(Cpu, LinearSize size, const T* x, const T* dy, Wide<T>* dweight, Wide<T>* dbias) {
   if (dweight != nullptr) {
-    cpu::gemm({.m = size.out, .n = size.in, .k = size.rows, .lda = size.out, .ldb = size.in, .ldc = size.in, .transpose_a = true}, dy, x, dweight);
+    cpu::gemm({.m = size.out, .n = size.in, .k = size.rows, .lda = size.out, .ldb = size.in, .ldc = size.in, .transpose_a = true}, dy, x,
+              dweight);
   }
   if (dbias != nullptr) cpu::column_sums(size.rows, size.out, dy, dbias);
 }
 
-#define TRIDENT_MATMUL(T)                                                                        \
-  template void multiply<T>(Cpu, const Products&, const T*, const T*, T*);                       \
-  template void linear_forward<T>(Cpu, LinearSize, const T*, const T*, const T*, T*);            \
-  template void linear_backward_input<T>(Cpu, LinearSize, const T*, const T*, T*);               \
+#define TRIDENT_MATMUL(T)                                                             \
+  template void multiply<T>(Cpu, const Products&, const T*, const T*, T*);            \
+  template void linear_forward<T>(Cpu, LinearSize, const T*, const T*, const T*, T*); \
+  template void linear_backward_input<T>(Cpu, LinearSize, const T*, const T*, T*);    \
   template void linear_backward_weight<T>(Cpu, LinearSize, const T*, const T*, T*, T*);
 TRIDENT_MATMUL(float)
 TRIDENT_MATMUL(double)

@@ -30,9 +30,13 @@ struct MlpGradients {
 };
 
 /// y (rows, out); `before` (rows, hidden) receives the values before the activation unless null.
-template <class T> void mlp_forward(Cpu, MlpSize, const T* x, MlpWeights<T>, T* before, T* y);
-template <class T> void mlp_forward(Cuda, MlpSize, const T* x, MlpWeights<T>, T* before, T* y);
-template <class T> void mlp_backward(Cpu, MlpSize, const T* x, const T* before, const T* dy, MlpWeights<T>, MlpGradients<T>);
-template <class T> void mlp_backward(Cuda, MlpSize, const T* x, const T* before, const T* dy, MlpWeights<T>, MlpGradients<T>);
+template <class T>
+void mlp_forward(Cpu, MlpSize, const T* x, MlpWeights<T>, T* before, T* y);
+template <class T>
+void mlp_forward(Cuda, MlpSize, const T* x, MlpWeights<T>, T* before, T* y);
+template <class T>
+void mlp_backward(Cpu, MlpSize, const T* x, const T* before, const T* dy, MlpWeights<T>, MlpGradients<T>);
+template <class T>
+void mlp_backward(Cuda, MlpSize, const T* x, const T* before, const T* dy, MlpWeights<T>, MlpGradients<T>);
 
 }  // namespace trident

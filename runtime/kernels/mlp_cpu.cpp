@@ -11,8 +11,8 @@ namespace {
 
 constexpr std::int64_t kGrain = 1 << 12;  // numbers of one piece of an element-wise pass
 
-/// Calls work(begin, end) for pieces of [0, count), on all threads unless inside a parallel region. Loops stand in `work`, on pointers of its
-/// own: the compiler does not vectorise them otherwise.
+/// Calls work(begin, end) for pieces of [0, count), on all threads unless inside a parallel region. Loops stand in `work`, on pointers of
+/// its own: the compiler does not vectorise them otherwise.
 template <class Work>
 void for_each_piece(std::int64_t count, Work&& work) {
   const std::int64_t pieces = (count + kGrain - 1) / kGrain;
@@ -116,19 +116,28 @@ struct BackwardBlock {
   T *after, *gradient;
 
   void hidden_and_input(std::int64_t rows) const {
-    cpu::gemm({.m = rows, .n = size.hidden, .k = size.out, .lda = size.out, .ldb = size.hidden, .ldc = size.hidden}, dy, weights.down, gradient);
+    cpu::gemm({.m = rows, .n = size.hidden, .k = size.out, .lda = size.out, .ldb = size.hidden, .ldc = size.hidden}, dy, weights.down,
+              gradient);
     activate_backward(size.activation, rows * size.hidden, before, after, gradient);
     if (dx == nullptr) return;
     cpu::gemm({.m = rows, .n = size.in, .k = size.hidden, .lda = size.hidden, .ldb = size.in, .ldc = size.in}, gradient, weights.up, dx);
   }
 
   void up(std::int64_t rows, double beta, T* target) const {
-    cpu::gemm({.m = size.hidden, .n = size.in, .k = rows, .lda = size.hidden, .ldb = size.in, .ldc = size.in, .transpose_a = true, .beta = beta},
-              gradient, x, target);
+    cpu::gemm(
+        {.m = size.hidden, .n = size.in, .k = rows, .lda = size.hidden, .ldb = size.in, .ldc = size.in, .transpose_a = true, .beta = beta},
+        gradient, x, target);
   }
 
   void down(std::int64_t rows, double beta, T* target) const {
-    cpu::gemm({.m = size.out, .n = size.hidden, .k = rows, .lda = size.out, .ldb = size.hidden, .ldc = size.hidden, .transpose_a = true, .beta = beta},
+    cpu::gemm({.m = size.out,
+               .n = size.hidden,
+               .k = rows,
+               .lda = size.out,
+               .ldb = size.hidden,
+               .ldc = size.hidden,
+               .transpose_a = true,
+               .beta = beta},
               dy, after, target);
   }
 };
@@ -171,7 +180,8 @@ void mlp_forward(Cpu, MlpSize size, const T* x, MlpWeights<T> weights, T* before
 template <class T>
 void mlp_backward(Cpu, MlpSize size, const T* x, const T* before, const T* dy, MlpWeights<T> weights, MlpGradients<T> to) {
   const cpu::RowBlocks blocks = blocks_of<T>(size, 3);
-  const bool apart = blocks.fill_threads() && omp_get_max_threads() * size.hidden <= size.rows;  // else partial sums cost more than they save
+  const bool apart =
+      blocks.fill_threads() && omp_get_max_threads() * size.hidden <= size.rows;  // else partial sums cost more than they save
   const std::int64_t threads = omp_get_max_threads(), block_rows = apart ? blocks.rows_per_block() : size.rows;
   const std::int64_t numbers = PartialGradients<T>::numbers(size), per_thread = 2 * block_rows * size.hidden + (apart ? numbers : 0);
   const Block scratch(static_cast<std::size_t>((apart ? threads : 1) * per_thread) * sizeof(T), {});
@@ -192,8 +202,14 @@ void mlp_backward(Cpu, MlpSize size, const T* x, const T* before, const T* dy, M
 #pragma omp for schedule(static)
     for (std::int64_t block = 0; block < blocks.count(); ++block) {
       const std::int64_t first = block * block_rows, rows = std::min(block_rows, size.rows - first);
-      const BackwardBlock<T> one{size, x + first * size.in, before + first * size.hidden, dy + first * size.out, weights,
-                                 to.x == nullptr ? nullptr : to.x + first * size.in, after, gradient};
+      const BackwardBlock<T> one{size,
+                                 x + first * size.in,
+                                 before + first * size.hidden,
+                                 dy + first * size.out,
+                                 weights,
+                                 to.x == nullptr ? nullptr : to.x + first * size.in,
+                                 after,
+                                 gradient};
       one.hidden_and_input(rows);
       if (to.up != nullptr) one.up(rows, 1.0, part.up);
       if (to.up_bias != nullptr) add_column_sums(rows, size.hidden, gradient, part.up_bias);
@@ -208,8 +224,8 @@ void mlp_backward(Cpu, MlpSize size, const T* x, const T* before, const T* dy, M
   add_parts(team, per_thread, size.out, parts.down_bias, to.down_bias);
 }
 
-#define TRIDENT_MLP(T)                                                                 \
-  template void mlp_forward<T>(Cpu, MlpSize, const T*, MlpWeights<T>, T*, T*);         \
+#define TRIDENT_MLP(T)                                                         \
+  template void mlp_forward<T>(Cpu, MlpSize, const T*, MlpWeights<T>, T*, T*); \
   template void mlp_backward<T>(Cpu, MlpSize, const T*, const T*, const T*, MlpWeights<T>, MlpGradients<T>);
 TRIDENT_MLP(float)
 TRIDENT_MLP(double)

@@ -12,9 +12,9 @@ using cpu::Start;
 using cpu::Vector;
 
 template <class T>
-constexpr int kModes = kLanes<T> / 2;  // complex numbers of a vector
+constexpr int kModes = kLanes<T> / 2;                                    // complex numbers of a vector
 constexpr std::int64_t kMostModesOfTask = 2304, kLeastModesOfTask = 64;  // as long runs of memory as fit into the cache
-constexpr std::int64_t kTasks = 8;                                        // at least, so that threads share them evenly
+constexpr std::int64_t kTasks = 8;                                       // at least, so that threads share them evenly
 constexpr std::int64_t kDepthOfPass = 4;
 
 template <class T>
@@ -109,7 +109,8 @@ void all_depth(const ModeProduct& size, Corner<T> at, std::int64_t modes) {
   do {
     const std::int64_t depth = std::min(kDepthOfPass, size.k - k);
     const Corner<T> from{at.a + 2 * k * size.a_k, at.b + 2 * k * size.b_k, at.c};
-    given ? tile_of_modes<M, N, Start::given>(size, depth, from, modes, signs) : tile_of_modes<M, N, Start::zero>(size, depth, from, modes, signs);
+    given ? tile_of_modes<M, N, Start::given>(size, depth, from, modes, signs)
+          : tile_of_modes<M, N, Start::zero>(size, depth, from, modes, signs);
     given = true;
     k += depth;
   } while (k < size.k);
@@ -138,7 +139,8 @@ void tile_of_rows(const ModeProduct& size, Corner<T> at, std::int64_t rows, std:
 /// Even spans of whole vectors; what they are depends on the sizes alone.
 template <class T>
 std::int64_t span_of_task(std::int64_t modes, std::int64_t tiles) {
-  const std::int64_t fitting = (modes + kMostModesOfTask - 1) / kMostModesOfTask, wanted = (kTasks + tiles - 1) / std::max<std::int64_t>(1, tiles);
+  const std::int64_t fitting = (modes + kMostModesOfTask - 1) / kMostModesOfTask,
+                     wanted = (kTasks + tiles - 1) / std::max<std::int64_t>(1, tiles);
   const std::int64_t spans = std::max<std::int64_t>({1, fitting, wanted});
   return std::max(kLeastModesOfTask, ((modes + spans - 1) / spans + kModes<T> - 1) / kModes<T> * kModes<T>);
 }
@@ -148,7 +150,8 @@ std::int64_t span_of_task(std::int64_t modes, std::int64_t tiles) {
 template <class T>
 void mode_product(Cpu, const ModeProduct& size, const std::complex<T>* a, const std::complex<T>* b, std::complex<T>* c) {
   constexpr std::int64_t kSide = 4;
-  const std::int64_t row_tiles = (size.m + kSide - 1) / kSide, column_tiles = (size.n + kSide - 1) / kSide, tiles = row_tiles * column_tiles;
+  const std::int64_t row_tiles = (size.m + kSide - 1) / kSide, column_tiles = (size.n + kSide - 1) / kSide,
+                     tiles = row_tiles * column_tiles;
   const std::int64_t span = span_of_task<T>(size.modes, tiles), spans = (size.modes + span - 1) / span;
   // What the many tiles of the longer side read, the few of the other read again while it lies in the cache.
   const bool tall = size.m >= size.n;

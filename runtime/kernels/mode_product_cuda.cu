@@ -57,8 +57,8 @@ void launch_mode_product(Cuda cuda, const ModeProduct& size, const Complex<T>* a
   const std::int64_t column_tiles = (size.n + kWide - 1) / kWide;
   const std::int64_t blocks = (size.m + kTall - 1) / kTall * ((column_tiles + kTilesOfBlock - 1) / kTilesOfBlock) *
                               ((size.modes + kModesOfBlock - 1) / kModesOfBlock);
-  cuda::launch_kernel(mode_product_kernel<T, kTall, kWide>, dim3(static_cast<unsigned>(blocks)), dim3(kModesOfBlock, kTilesOfBlock), 0, cuda, size, a,
-                b, c);
+  cuda::launch_kernel(mode_product_kernel<T, kTall, kWide>, dim3(static_cast<unsigned>(blocks)), dim3(kModesOfBlock, kTilesOfBlock), 0,
+                      cuda, size, a, b, c);
 }
 
 }  // namespace

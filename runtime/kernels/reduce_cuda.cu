@@ -43,7 +43,8 @@ __global__ void __launch_bounds__(kThreads) sum_by_warps(std::int64_t outer, std
 
 /// A block for every kBlock elements of a run.
 template <class T>
-__global__ void __launch_bounds__(kThreads) sum_run_blocks(std::int64_t tasks, std::int64_t blocks, std::int64_t count, const T* x, double* partial) {
+__global__ void __launch_bounds__(kThreads)
+    sum_run_blocks(std::int64_t tasks, std::int64_t blocks, std::int64_t count, const T* x, double* partial) {
   for (std::int64_t task = blockIdx.x; task < tasks; task += gridDim.x) {
     const std::int64_t begin = task % blocks * kBlock;
     const T* from = x + task / blocks * count + begin;
@@ -115,8 +116,10 @@ void sum_rows(Cuda cuda, const SumExtents& extents, const T* x, double* workspac
   size.rows = kThreadRows * (kThreads / size.columns);
   size.blocks = cuda::divided_up(size.count, size.rows);
   size.column_blocks = cuda::divided_up(size.inner, static_cast<std::int64_t>(size.columns));
-  cuda::launch_kernel(sum_row_blocks<T>, cuda::strided_grid(size.outer * size.blocks * size.column_blocks, 1), kThreads, 0, cuda, size, x, workspace);
-  cuda::launch_kernel(add_row_blocks<Wide<T>>, cuda::strided_grid(size.outer * size.inner, kThreads), kThreads, 0, cuda, size, workspace, y);
+  cuda::launch_kernel(sum_row_blocks<T>, cuda::strided_grid(size.outer * size.blocks * size.column_blocks, 1), kThreads, 0, cuda, size, x,
+                      workspace);
+  cuda::launch_kernel(add_row_blocks<Wide<T>>, cuda::strided_grid(size.outer * size.inner, kThreads), kThreads, 0, cuda, size, workspace,
+                      y);
 }
 
 // ---- errors ----
@@ -163,9 +166,8 @@ template <class T>
 __global__ void __launch_bounds__(kThreads) add_error_blocks(Planes size, Groups groups, const double* partial, T* sums) {
   const int group = static_cast<int>(blockIdx.x);
   const std::int64_t first = groups.first[group], width = (groups.last[group] - first) * size.blocks;
-  const double total = sum_over(size.batch * width, [=](std::int64_t i) {
-    return partial[(i / width * size.channels + first) * size.blocks + i % width];
-  });
+  const double total =
+      sum_over(size.batch * width, [=](std::int64_t i) { return partial[(i / width * size.channels + first) * size.blocks + i % width]; });
   if (threadIdx.x == 0) sums[group] = static_cast<T>(total);
 }
 
@@ -189,7 +191,8 @@ __global__ void __launch_bounds__(kThreads) error_gradient(Planes size, Groups g
 template <class T>
 __global__ void __launch_bounds__(kThreads) find_not_finite(std::int64_t count, const T* x, bool* finite) {
   bool bad = false;
-  for (std::int64_t i = cuda::grid_thread(); i < count; i += cuda::grid_threads()) bad = bad || !(fabs(x[i]) <= std::numeric_limits<T>::max());
+  for (std::int64_t i = cuda::grid_thread(); i < count; i += cuda::grid_threads())
+    bad = bad || !(fabs(x[i]) <= std::numeric_limits<T>::max());
   if (bad) *finite = false;  // whoever finds one writes the same
 }
 __global__ void set_true(bool* finite) { *finite = true; }
@@ -205,7 +208,8 @@ void sum_middle(Cuda cuda, const SumExtents& extents, const T* x, double* worksp
 template <class T>
 void error_sums(Cuda cuda, const ErrorExtents& extents, const T* a, const T* b, double* workspace, T* sums) {
   const Planes size = planes_of(extents);
-  cuda::launch_kernel(error_blocks<T>, cuda::strided_grid(size.batch * size.channels * size.blocks, 1), kThreads, 0, cuda, size, a, b, workspace);
+  cuda::launch_kernel(error_blocks<T>, cuda::strided_grid(size.batch * size.channels * size.blocks, 1), kThreads, 0, cuda, size, a, b,
+                      workspace);
   const Groups groups = groups_of(extents);
   cuda::launch_kernel(add_error_blocks<T>, static_cast<unsigned>(groups.count), kThreads, 0, cuda, size, groups, workspace, sums);
 }

@@ -48,8 +48,8 @@ void relative_bias_gradient(Cpu, RelativeBiasSize size, const T* dy, const std::
   }
 }
 
-#define TRIDENT_RELATIVE_BIAS(T)                                                                          \
-  template void relative_bias<T>(Cpu, RelativeBiasSize, const T*, const std::int64_t*, T*);               \
+#define TRIDENT_RELATIVE_BIAS(T)                                                            \
+  template void relative_bias<T>(Cpu, RelativeBiasSize, const T*, const std::int64_t*, T*); \
   template void relative_bias_gradient<T>(Cpu, RelativeBiasSize, const T*, const std::int64_t*, T*);
 TRIDENT_RELATIVE_BIAS(float)
 TRIDENT_RELATIVE_BIAS(double)

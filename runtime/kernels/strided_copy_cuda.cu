@@ -16,12 +16,28 @@ constexpr int kThreads = 256;
 struct alignas(16) Bits128 {
   std::uint64_t low, high;
 };
-template <std::size_t Bytes> struct WordOf;
-template <> struct WordOf<1> { using Type = std::uint8_t; };
-template <> struct WordOf<2> { using Type = std::uint16_t; };
-template <> struct WordOf<4> { using Type = std::uint32_t; };
-template <> struct WordOf<8> { using Type = std::uint64_t; };
-template <> struct WordOf<16> { using Type = Bits128; };
+template <std::size_t Bytes>
+struct WordOf;
+template <>
+struct WordOf<1> {
+  using Type = std::uint8_t;
+};
+template <>
+struct WordOf<2> {
+  using Type = std::uint16_t;
+};
+template <>
+struct WordOf<4> {
+  using Type = std::uint32_t;
+};
+template <>
+struct WordOf<8> {
+  using Type = std::uint64_t;
+};
+template <>
+struct WordOf<16> {
+  using Type = Bits128;
+};
 
 template <class Word>
 __global__ void __launch_bounds__(kThreads) copy_kernel(unsigned count, cuda::StridedIndex<2> index, Word* target, const Word* source) {
@@ -38,8 +54,8 @@ inline constexpr int kTile = sizeof(Word) == 2 ? 64 : 32;
 constexpr int kTileRows = 8;  // threads of a block in y; 32 in x
 
 struct Transposition {
-  std::int64_t rows, columns;              // the target's innermost dimension is that of columns, the source's that of rows
-  std::int64_t target_step, source_step;   // of a row in the target, of a column in the source
+  std::int64_t rows, columns;             // the target's innermost dimension is that of columns, the source's that of rows
+  std::int64_t target_step, source_step;  // of a row in the target, of a column in the source
   unsigned column_tiles, row_tiles;
 };
 
@@ -98,12 +114,13 @@ void transpose(Cuda cuda, const StridedLoop<2>& loop, int across, Word* target, 
   constexpr unsigned kMostInY = 0xFFFF;
   const int inner = loop.shape.rank() - 1;
   const std::int64_t rows = loop.shape[across], columns = loop.shape[inner];
-  const auto column_tiles = static_cast<unsigned>(cuda::divided_up(columns, kSide)), row_tiles = static_cast<unsigned>(cuda::divided_up(rows, kSide));
+  const auto column_tiles = static_cast<unsigned>(cuda::divided_up(columns, kSide)),
+             row_tiles = static_cast<unsigned>(cuda::divided_up(rows, kSide));
   const StridedLoop<2> others = without(loop, across, inner);
   const auto count = static_cast<unsigned>(numel(others.shape));
   const Transposition t{rows, columns, loop.strides[0][across], loop.strides[1][inner], column_tiles, row_tiles};
-  cuda::launch_kernel(transpose_kernel<Word>, dim3(column_tiles * row_tiles, std::min(count, kMostInY)), dim3(cuda::kWarp, kTileRows), 0, cuda,
-                      t, count, cuda::StridedIndex<2>(others), target, source);
+  cuda::launch_kernel(transpose_kernel<Word>, dim3(column_tiles * row_tiles, std::min(count, kMostInY)), dim3(cuda::kWarp, kTileRows), 0,
+                      cuda, t, count, cuda::StridedIndex<2>(others), target, source);
 }
 
 template <class Word>
@@ -144,14 +161,36 @@ void copy_bits(Cuda cuda, const StridedLoop<2>& loop, void* target, const void* 
 // ---- conversions ----
 
 enum class Kind { f32, f64, bf16, f16, i64, i32, boolean };
-template <class T> struct KindOf;
-template <> struct KindOf<float> { static constexpr Kind value = Kind::f32; };
-template <> struct KindOf<double> { static constexpr Kind value = Kind::f64; };
-template <> struct KindOf<bf16> { static constexpr Kind value = Kind::bf16; };
-template <> struct KindOf<f16> { static constexpr Kind value = Kind::f16; };
-template <> struct KindOf<std::int64_t> { static constexpr Kind value = Kind::i64; };
-template <> struct KindOf<std::int32_t> { static constexpr Kind value = Kind::i32; };
-template <> struct KindOf<bool> { static constexpr Kind value = Kind::boolean; };
+template <class T>
+struct KindOf;
+template <>
+struct KindOf<float> {
+  static constexpr Kind value = Kind::f32;
+};
+template <>
+struct KindOf<double> {
+  static constexpr Kind value = Kind::f64;
+};
+template <>
+struct KindOf<bf16> {
+  static constexpr Kind value = Kind::bf16;
+};
+template <>
+struct KindOf<f16> {
+  static constexpr Kind value = Kind::f16;
+};
+template <>
+struct KindOf<std::int64_t> {
+  static constexpr Kind value = Kind::i64;
+};
+template <>
+struct KindOf<std::int32_t> {
+  static constexpr Kind value = Kind::i32;
+};
+template <>
+struct KindOf<bool> {
+  static constexpr Kind value = Kind::boolean;
+};
 
 __device__ __forceinline__ float as_float(f16 x) {
 #ifdef __CUDACC__
@@ -207,7 +246,8 @@ __device__ __forceinline__ void store_as(Kind kind, void* target, std::int64_t a
   }
 }
 
-/// The target's type is a number here, not a template parameter: seven kernels instead of 42, of which few runs use more than the two below.
+/// The target's type is a number here, not a template parameter: seven kernels instead of 42, of which few runs use more than the two
+/// below.
 template <class From>
 __global__ void __launch_bounds__(kThreads)
     convert_kernel(unsigned count, cuda::StridedIndex<2> index, Kind kind, void* target, const From* source) {
@@ -251,7 +291,8 @@ void convert(Cuda cuda, const StridedLoop<2>& whole, To* target, const From* sou
     const std::int64_t count = numel(whole.shape);
     const bool plain = whole.shape.rank() == 1 && whole.strides[0][0] == 1 && whole.strides[1][0] == 1;
     if (plain && count > 0 && cuda::fits_vectors<8>(count, target) && cuda::fits_vectors<8>(count, source)) {
-      return cuda::launch_kernel(cast_kernel<To, From>, cuda::strided_grid(count / 8, kThreads), kThreads, 0, cuda, count / 8, target, source);
+      return cuda::launch_kernel(cast_kernel<To, From>, cuda::strided_grid(count / 8, kThreads), kThreads, 0, cuda, count / 8, target,
+                                 source);
     }
   }
   cuda::for_each_piece(whole, [&](const StridedLoop<2>& loop, std::array<std::int64_t, 2> offsets) {
@@ -263,7 +304,8 @@ void convert(Cuda cuda, const StridedLoop<2>& whole, To* target, const From* sou
 
 template <class T>
 __global__ void __launch_bounds__(kThreads)
-    convert_complex_kernel(unsigned count, cuda::StridedIndex<2> index, Complex<T>* target, const Complex<std::conditional_t<sizeof(T) == 4, double, float>>* source) {
+    convert_complex_kernel(unsigned count, cuda::StridedIndex<2> index, Complex<T>* target,
+                           const Complex<std::conditional_t<sizeof(T) == 4, double, float>>* source) {
   for (std::int64_t i = cuda::grid_thread(); i < count; i += cuda::grid_threads()) {
     std::int64_t at[2];
     index.offsets(static_cast<unsigned>(i), at);

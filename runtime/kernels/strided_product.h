@@ -13,8 +13,8 @@ struct ProductLoop {
   std::int64_t a = 0, b = 0, c = 0;
 };
 
-/// c (m, n) = sum of a (m, k) b (k, n) over the loops that add up, for each step of the others; c's columns lie side by side. Fast where b's
-/// do too, or its rows (b_k is 1).
+/// c (m, n) = sum of a (m, k) b (k, n) over the loops that add up, for each step of the others; c's columns lie side by side. Fast where
+/// b's do too, or its rows (b_k is 1).
 struct StridedProduct {
   static constexpr int kMostLoops = 6;
   std::int64_t m = 0, n = 0, k = 0;

@@ -196,9 +196,16 @@ void add_up(const StridedProduct& size, const Loops& adding, std::int64_t first,
       const T* right = b + 2 * (at.b + k * size.b_k);
       if (packs) pack(size, depth, right, step, panel);
       for (std::int64_t row = first; row < end; row += kRowsOfBlock) {
-        all_tiles<T>({.rows = std::min(kRowsOfBlock, end - row), .depth = depth, .numbers = 2 * size.n,
-                      .a = a + 2 * (at.a + k * size.a_k + row * size.a_m), .a_m = 2 * size.a_m, .a_k = 2 * size.a_k,
-                      .b = packs ? panel : right, .b_k = step, .c = c + 2 * row * size.c_m, .c_m = 2 * size.c_m},
+        all_tiles<T>({.rows = std::min(kRowsOfBlock, end - row),
+                      .depth = depth,
+                      .numbers = 2 * size.n,
+                      .a = a + 2 * (at.a + k * size.a_k + row * size.a_m),
+                      .a_m = 2 * size.a_m,
+                      .a_k = 2 * size.a_k,
+                      .b = packs ? panel : right,
+                      .b_k = step,
+                      .c = c + 2 * row * size.c_m,
+                      .c_m = 2 * size.c_m},
                      start, signs);
       }
     }
@@ -214,16 +221,17 @@ void strided_product(Cpu, const StridedProduct& size, const std::complex<T>* a, 
   const std::int64_t threads = total > kWorthThreads ? omp_get_max_threads() : 1;
   // Rows are divided where there are few other steps to share out; no sum is.
   const std::int64_t wanted = apart.count() >= 4 * threads ? 1 : threads;
-  const std::int64_t rows = std::max<std::int64_t>(kTall, ((size.m + wanted - 1) / wanted + kTall - 1) / kTall * kTall), parts = (size.m + rows - 1) / rows;
-#pragma omp parallel num_threads(static_cast<int>(threads)) if (threads > 1)
+  const std::int64_t rows = std::max<std::int64_t>(kTall, ((size.m + wanted - 1) / wanted + kTall - 1) / kTall * kTall),
+                     parts = (size.m + rows - 1) / rows;
+#pragma omp parallel num_threads(static_cast <int>(threads)) if (threads > 1)
   {
     const Block panel(size.b_n == 1 ? 0 : static_cast<std::size_t>(2 * std::min(kDepthOfBlock, size.k) * size.n) * sizeof(T), {});
 #pragma omp for schedule(static)
     for (std::int64_t task = 0; task < apart.count() * parts; ++task) {
       const ProductLoop at = apart[task / parts];
       const std::int64_t first = task % parts * rows;
-      add_up<T>(size, adding, first, std::min(size.m, first + rows), reinterpret_cast<const T*>(a + at.a), reinterpret_cast<const T*>(b + at.b),
-                reinterpret_cast<T*>(c + at.c), static_cast<T*>(panel.data()));
+      add_up<T>(size, adding, first, std::min(size.m, first + rows), reinterpret_cast<const T*>(a + at.a),
+                reinterpret_cast<const T*>(b + at.b), reinterpret_cast<T*>(c + at.c), static_cast<T*>(panel.data()));
     }
   }
 }

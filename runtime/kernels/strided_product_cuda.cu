@@ -61,8 +61,8 @@ __global__ void __launch_bounds__(kThreads)
 template <class T>
 void strided_product(Cuda cuda, const StridedProduct& size, const std::complex<T>* a, const std::complex<T>* b, std::complex<T>* c) {
   const std::int64_t numbers = size.m * size.n * steps_of(size, false);
-  cuda::launch_kernel(strided_product_kernel<T>, cuda::strided_grid(numbers, kThreads), kThreads, 0, cuda, size, numbers, steps_of(size, true),
-                      reinterpret_cast<const T*>(a), reinterpret_cast<const T*>(b), reinterpret_cast<T*>(c));
+  cuda::launch_kernel(strided_product_kernel<T>, cuda::strided_grid(numbers, kThreads), kThreads, 0, cuda, size, numbers,
+                      steps_of(size, true), reinterpret_cast<const T*>(a), reinterpret_cast<const T*>(b), reinterpret_cast<T*>(c));
 }
 
 #define TRIDENT_STRIDED_PRODUCT(T) \

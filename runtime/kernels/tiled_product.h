@@ -1,4 +1,5 @@
-/// Products c = a b in which a is small, or packed for it, and b and c are rows of numbers side by side: any number of rows, no library call.
+/// Products c = a b in which a is small, or packed for it, and b and c are rows of numbers side by side: any number of rows, no library
+/// call.
 #pragma once
 
 #include "runtime/kernels/vector.h"
@@ -7,7 +8,8 @@ namespace trident::cpu {
 
 inline std::int64_t round_up(std::int64_t n, std::int64_t step) { return (n + step - 1) / step * step; }
 
-/// The matrix a (rows, depth) as tiles of `height` rows, (tile, depth, row of the tile), with zeros below: a product reads it front to back.
+/// The matrix a (rows, depth) as tiles of `height` rows, (tile, depth, row of the tile), with zeros below: a product reads it front to
+/// back.
 template <class T>
 struct Tiled {
   T* data = nullptr;
@@ -28,7 +30,8 @@ inline Tiled<const T> tiled(std::int64_t rows, std::int64_t depth, const T* a, s
   const Tiled<T> result{memory, rows, depth, Tiled<T>::height_for(rows)};
   const std::int64_t padded = round_up(rows, result.height);
   for (std::int64_t row = 0; row < padded; ++row) {
-    for (std::int64_t column = 0; column < depth; ++column) result.at(row, column) = row < rows ? a[row * row_step + column * column_step] : T(0);
+    for (std::int64_t column = 0; column < depth; ++column)
+      result.at(row, column) = row < rows ? a[row * row_step + column * column_step] : T(0);
   }
   return {memory, rows, depth, result.height};
 }

@@ -24,8 +24,10 @@ template <class T>
 struct VectorOf {
   typedef T type __attribute__((vector_size(kVectorBytes)));
 };
-template <class T> using Vector = typename VectorOf<T>::type;
-template <class T> inline constexpr int kLanes = kVectorBytes / static_cast<int>(sizeof(T));
+template <class T>
+using Vector = typename VectorOf<T>::type;
+template <class T>
+inline constexpr int kLanes = kVectorBytes / static_cast<int>(sizeof(T));
 
 template <class T>
 inline Vector<T> load(const T* from) {
@@ -34,12 +36,18 @@ inline Vector<T> load(const T* from) {
   return value;
 }
 template <class T>
-inline void store(T* to, Vector<T> value) { std::memcpy(to, &value, sizeof value); }
+inline void store(T* to, Vector<T> value) {
+  std::memcpy(to, &value, sizeof value);
+}
 template <class T>
-inline Vector<T> broadcast(T value) { return Vector<T>{} + value; }
+inline Vector<T> broadcast(T value) {
+  return Vector<T>{} + value;
+}
 
 template <class T>
-inline Vector<T> maximum(Vector<T> a, Vector<T> b) { return a > b ? a : b; }
+inline Vector<T> maximum(Vector<T> a, Vector<T> b) {
+  return a > b ? a : b;
+}
 
 /// Integers of T's size, one per lane.
 template <class T>
@@ -47,10 +55,11 @@ struct PlacesOf {
   using Number = std::conditional_t<sizeof(T) == 4, std::int32_t, std::int64_t>;
   typedef Number type __attribute__((vector_size(kVectorBytes)));
 };
-template <class T> using Places = typename PlacesOf<T>::type;
+template <class T>
+using Places = typename PlacesOf<T>::type;
 
-/// Combines all lanes, halves with halves, by combine(vector, vector). A recursion: loops over halves are not always unrolled, and places of
-/// lanes that are computed while running cost more than what is combined.
+/// Combines all lanes, halves with halves, by combine(vector, vector). A recursion: loops over halves are not always unrolled, and places
+/// of lanes that are computed while running cost more than what is combined.
 template <class T, int kHalf = kLanes<T> / 2, class Combine>
 inline T across_lanes(Vector<T> x, Combine&& combine) {
   if constexpr (kHalf == 0) {
@@ -76,7 +85,7 @@ inline Vector<float> exp_nonpositive(Vector<float> x) {
   x = maximum<float>(x, broadcast(-86.0F));
   const Vector<float> shifted = x * 1.44269504F + round, n = shifted - round;
   const Vector<float> r = x - n * 0.693145752F + n * -1.42860682e-6F;  // x - n ln 2, with ln 2 in two parts
-  Vector<float> p = r * 0x1.6a1a0cp-10F + 0x1.123fc6p-7F;  // (e^r - 1 - r) / r^2
+  Vector<float> p = r * 0x1.6a1a0cp-10F + 0x1.123fc6p-7F;              // (e^r - 1 - r) / r^2
   p = r * p + 0x1.555916p-5F;
   p = r * p + 0x1.55548ap-3F;
   p = r * p + 0x1.fffffcp-2F;
@@ -170,7 +179,8 @@ inline constexpr std::int64_t kRowStep = 272;
 /// What a product is added to.
 enum class Start { zero, given };
 
-/// c (kTileRows, V vectors) = start + a b; `depth` is the extent that is summed over. kStep: a's step, or 0 if it is not known when compiled.
+/// c (kTileRows, V vectors) = start + a b; `depth` is the extent that is summed over. kStep: a's step, or 0 if it is not known when
+/// compiled.
 template <int V, Start kStart, std::int64_t kStep, class T, Layout kLayout>
 inline void product_tile(std::int64_t depth, Scalars<T, kLayout> a, Rows<const T> b, Rows<const T> start, Rows<T> c) {
   constexpr int L = kLanes<T>;
@@ -193,8 +203,8 @@ inline void product_tile(std::int64_t depth, Scalars<T, kLayout> a, Rows<const T
 }
 
 template <Start kStart, std::int64_t kStep, class T, Layout kLayout>
-inline void product_of_tiles(std::int64_t rows, std::int64_t width, std::int64_t depth, Scalars<T, kLayout> a, Rows<const T> b, Rows<const T> start,
-                             Rows<T> c) {
+inline void product_of_tiles(std::int64_t rows, std::int64_t width, std::int64_t depth, Scalars<T, kLayout> a, Rows<const T> b,
+                             Rows<const T> start, Rows<T> c) {
   constexpr int L = kLanes<T>;
   const auto at = [](auto matrix, std::int64_t row, std::int64_t column) {
     matrix.data += row * matrix.step + column;
@@ -214,8 +224,8 @@ inline void product_of_tiles(std::int64_t rows, std::int64_t width, std::int64_t
 }
 
 template <Start kStart, class T, Layout kLayout>
-inline void product_by_step(std::int64_t rows, std::int64_t width, std::int64_t depth, Scalars<T, kLayout> a, Rows<const T> b, Rows<const T> start,
-                            Rows<T> c) {
+inline void product_by_step(std::int64_t rows, std::int64_t width, std::int64_t depth, Scalars<T, kLayout> a, Rows<const T> b,
+                            Rows<const T> start, Rows<T> c) {
   if (a.step == kRowStep) return product_of_tiles<kStart, kRowStep>(rows, width, depth, a, b, start, c);
   if (a.step == kLanes<T>) return product_of_tiles<kStart, kLanes<T>>(rows, width, depth, a, b, start, c);
   product_of_tiles<kStart, 0>(rows, width, depth, a, b, start, c);
@@ -228,8 +238,8 @@ inline void small_product(std::int64_t rows, std::int64_t width, std::int64_t de
 }
 /// c = start + a b.
 template <class T, Layout kLayout>
-inline void small_product_from(Rows<const T> start, std::int64_t rows, std::int64_t width, std::int64_t depth, Scalars<T, kLayout> a, Rows<const T> b,
-                               Rows<T> c) {
+inline void small_product_from(Rows<const T> start, std::int64_t rows, std::int64_t width, std::int64_t depth, Scalars<T, kLayout> a,
+                               Rows<const T> b, Rows<T> c) {
   product_by_step<Start::given>(rows, width, depth, a, b, start, c);
 }
 

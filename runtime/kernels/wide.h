@@ -5,10 +5,17 @@
 
 namespace trident {
 
-template <class T> struct WideOf { using Type = T; };
-template <> struct WideOf<bf16> { using Type = float; };
+template <class T>
+struct WideOf {
+  using Type = T;
+};
+template <>
+struct WideOf<bf16> {
+  using Type = float;
+};
 /// f32 for bf16, else T itself.
-template <class T> using Wide = typename WideOf<T>::Type;
+template <class T>
+using Wide = typename WideOf<T>::Type;
 constexpr DType wide(DType dtype) { return dtype == DType::bf16 ? DType::f32 : dtype; }
 
 }  // namespace trident

@@ -8,7 +8,8 @@
 namespace trident {
 
 /// Fields (samples, channels, ny, nx) and windows (units, levels * channels, rows, columns). row_index (levels, units, rows) and
-/// column_index (levels, units, columns) say which point of the field a window's point is; below 0: zero. sample (units,), ascending. The lists are on the kernel's device.
+/// column_index (levels, units, columns) say which point of the field a window's point is; below 0: zero. sample (units,), ascending. The
+/// lists are on the kernel's device.
 struct WindowExtents {
   std::int64_t samples, channels, ny, nx;
   std::int64_t units, levels, rows, columns;

@@ -13,14 +13,17 @@ __device__ __forceinline__ std::int64_t plane_of(const WindowExtents& e, std::in
 
 /// `count` points of windows of the units from `first` on.
 template <class T>
-__global__ void __launch_bounds__(kThreads) gather_kernel(unsigned count, std::int64_t first, WindowExtents e, cuda::Divisor columns, cuda::Divisor rows,
-                                                          cuda::Divisor channels, cuda::Divisor levels, const T* x, T* windows) {
+__global__ void __launch_bounds__(kThreads)
+    gather_kernel(unsigned count, std::int64_t first, WindowExtents e, cuda::Divisor columns, cuda::Divisor rows, cuda::Divisor channels,
+                  cuda::Divisor levels, const T* x, T* windows) {
   for (std::int64_t i = cuda::grid_thread(); i < count; i += cuda::grid_threads()) {
     const unsigned line = columns.quotient(static_cast<unsigned>(i)), plane = rows.quotient(line), place = channels.quotient(plane);
-    const unsigned b = static_cast<unsigned>(i) - line * columns.divisor, a = line - plane * rows.divisor, channel = plane - place * channels.divisor;
+    const unsigned b = static_cast<unsigned>(i) - line * columns.divisor, a = line - plane * rows.divisor,
+                   channel = plane - place * channels.divisor;
     const unsigned unit_here = levels.quotient(place), level = place - unit_here * levels.divisor;
     const std::int64_t unit = first + unit_here;
-    const std::int64_t row = e.row_index[(level * e.units + unit) * e.rows + a], column = e.column_index[(level * e.units + unit) * e.columns + b];
+    const std::int64_t row = e.row_index[(level * e.units + unit) * e.rows + a],
+                       column = e.column_index[(level * e.units + unit) * e.columns + b];
     windows[i] = row < 0 || column < 0 ? T(0) : x[plane_of(e, unit, channel) + row * e.nx + column];
   }
 }
@@ -39,8 +42,8 @@ __device__ __forceinline__ std::int64_t first_unit(const WindowExtents& e, std::
   return low;
 }
 
-/// Blocks stride over the rows of the fields; a thread adds up points of a row. Windows name a point more than once where they wrap around it,
-/// so every thread looks for its point in all of them: in a fixed order, without atomic sums.
+/// Blocks stride over the rows of the fields; a thread adds up points of a row. Windows name a point more than once where they wrap around
+/// it, so every thread looks for its point in all of them: in a fixed order, without atomic sums.
 template <class T>
 __global__ void __launch_bounds__(kThreads) gather_gradient_kernel(WindowExtents e, const T* dwindows, T* dx) {
   for (std::int64_t line = blockIdx.x; line < e.samples * e.channels * e.ny; line += gridDim.x) {

@@ -17,16 +17,16 @@ void check_qkv(const Tensor& qkv, const WindowGrid& grid) {
     throw ShapeError(concat("window_attention: qkv must be (batch, ny, nx, 3, heads, head size), got ", to_string(qkv.shape())));
   }
   if (grid.window < 1 || qkv.size(1) % grid.window != 0 || qkv.size(2) % grid.window != 0) {
-    throw ShapeError(concat("window_attention: a grid of ", qkv.size(1), " x ", qkv.size(2), " tokens does not divide into windows of ", grid.window,
-                            " x ", grid.window, "; pad it to a multiple"));
+    throw ShapeError(concat("window_attention: a grid of ", qkv.size(1), " x ", qkv.size(2), " tokens does not divide into windows of ",
+                            grid.window, " x ", grid.window, "; pad it to a multiple"));
   }
   if (grid.roll < 0) throw ShapeError(concat("window_attention: roll ", grid.roll, " is negative"));
 }
 
 void check_mask(const Tensor& qkv, const WindowGrid& grid) {
   if (grid.first_row % grid.window != 0 || grid.first_column % grid.window != 0) {
-    throw ShapeError(concat("window_attention: the tokens start at (", grid.first_row, ", ", grid.first_column, ") of the global grid, not at a window of ",
-                            grid.window));
+    throw ShapeError(concat("window_attention: the tokens start at (", grid.first_row, ", ", grid.first_column,
+                            ") of the global grid, not at a window of ", grid.window));
   }
   if (grid.mask_shift == 0) return;
   if (grid.mask_shift < 0 || grid.mask_shift >= grid.window || grid.first_row + qkv.size(1) > grid.global_rows ||
@@ -47,8 +47,8 @@ void check_parameters(const Tensor& qkv, const Tensor& logit_scale, const Tensor
                             to_string(position_bias.shape())));
   }
   if (logit_scale.dtype() != wide(qkv.dtype()) || position_bias.dtype() != wide(qkv.dtype())) {
-    throw ShapeError(concat("window_attention: qkv is ", name_of(qkv.dtype()), ", logit scale ", name_of(logit_scale.dtype()), ", position bias ",
-                            name_of(position_bias.dtype()), "; they must be equal, or f32 beside bf16"));
+    throw ShapeError(concat("window_attention: qkv is ", name_of(qkv.dtype()), ", logit scale ", name_of(logit_scale.dtype()),
+                            ", position bias ", name_of(position_bias.dtype()), "; they must be equal, or f32 beside bf16"));
   }
 }
 
@@ -56,11 +56,15 @@ struct Operands {
   Tensor qkv, logit_scale, position_bias;
 
   template <class T>
-  WindowAttentionInputs<T> as() const { return {qkv.data<T>(), logit_scale.data<Wide<T>>(), position_bias.data<Wide<T>>()}; }
+  WindowAttentionInputs<T> as() const {
+    return {qkv.data<T>(), logit_scale.data<Wide<T>>(), position_bias.data<Wide<T>>()};
+  }
 };
 
 template <class T>
-T* data_or_null(const Tensor& x) { return x.defined() ? x.data<T>() : nullptr; }
+T* data_or_null(const Tensor& x) {
+  return x.defined() ? x.data<T>() : nullptr;
+}
 
 /// What the backward gets from the forward; undefined where it gets nothing.
 struct Kept {
@@ -68,7 +72,8 @@ struct Kept {
 };
 
 std::vector<Tensor> backward_of(const WindowAttentionSize& size, const Operands& in, const Kept& kept, const Tensor& dy, Wanted wanted) {
-  std::vector<Tensor> result{empty_like(in.qkv), wanted[1] ? empty_like(in.logit_scale) : Tensor{}, wanted[2] ? empty_like(in.position_bias) : Tensor{}};
+  std::vector<Tensor> result{empty_like(in.qkv), wanted[1] ? empty_like(in.logit_scale) : Tensor{},
+                             wanted[2] ? empty_like(in.position_bias) : Tensor{}};
   launch_activations("window_attention", dy, [&](auto device, auto number) {
     using T = decltype(number);
     window_attention_backward<T>(device, size, in.as<T>(), {data_or_null<T>(kept.y), data_or_null<Wide<T>>(kept.log_sums)}, dy.data<T>(),
@@ -86,8 +91,13 @@ Tensor window_attention(const Tensor& qkv, const Tensor& logit_scale, const Tens
   check_mask(qkv, grid);
   check_parameters(qkv, logit_scale, position_bias, grid);
   const Operands in{packed(qkv).detached(), packed(logit_scale).detached(), packed(position_bias).detached()};
-  const WindowAttentionSize size{.batch = qkv.size(0), .ny = qkv.size(1), .nx = qkv.size(2), .heads = qkv.size(4), .head_size = qkv.size(5),
-                                 .grid = grid, .dropout = dropout};
+  const WindowAttentionSize size{.batch = qkv.size(0),
+                                 .ny = qkv.size(1),
+                                 .nx = qkv.size(2),
+                                 .heads = qkv.size(4),
+                                 .head_size = qkv.size(5),
+                                 .grid = grid,
+                                 .dropout = dropout};
   const Tensor y = empty({size.batch, size.ny, size.nx, size.heads * size.head_size}, qkv.dtype(), qkv.device());
   Kept kept;
   if (qkv.is_cuda()) kept = {y, empty({size.heads * size.tasks_per_head(), size.tokens()}, in.logit_scale.dtype(), qkv.device())};

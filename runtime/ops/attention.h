@@ -9,7 +9,7 @@ namespace trident {
 /// How a grid of tokens is cut into windows.
 struct WindowGrid {
   std::int64_t window = 0;  // tokens per side
-  std::int64_t roll = 0;    // tokens by which the grid is rolled up and left before it is cut: row j of the rolled grid is (j + roll) mod ny
+  std::int64_t roll = 0;  // tokens by which the grid is rolled up and left before it is cut: row j of the rolled grid is (j + roll) mod ny
   // Shifted windows do not mix tokens of different regions (Swin's 3x3 slicing) of the *global* rolled grid, of which these tokens
   // are the rectangle that starts at (first_row, first_column), multiples of the window.
   std::int64_t mask_shift = 0;  // tokens; 0: no mask
@@ -28,9 +28,9 @@ struct AttentionDropout {
 /// softmax(cosine(q, k) * exp(min(logit_scale, ln 100)) + position_bias + mask) v in every window, never holding the scores of all
 /// windows at once; the backward recomputes them.
 /// qkv: (batch, ny, nx, 3, heads, head size), ny and nx multiples of the window; logit_scale: (heads,);
-/// position_bias: (heads, window^2, window^2), query before key; these two are f32 where qkv is bf16. Returns (batch, ny, nx, heads * head size), rolled back.
-/// q and k are divided by max(norm, 1e-12). Mask: -200 between regions (the reference adds its -100 twice).
-/// Source: Liu et al. 2022, "Swin Transformer V2"; transformers 4.35 Swinv2SelfAttention.
+/// position_bias: (heads, window^2, window^2), query before key; these two are f32 where qkv is bf16. Returns (batch, ny, nx, heads * head
+/// size), rolled back. q and k are divided by max(norm, 1e-12). Mask: -200 between regions (the reference adds its -100 twice). Source: Liu
+/// et al. 2022, "Swin Transformer V2"; transformers 4.35 Swinv2SelfAttention.
 Tensor window_attention(const Tensor& qkv, const Tensor& logit_scale, const Tensor& position_bias, const WindowGrid& grid,
                         const AttentionDropout& dropout = {});
 

@@ -18,11 +18,14 @@ struct Saved {
 Tensor packed_or_undefined(const Tensor& x) { return x.defined() ? packed(x).detached() : Tensor{}; }
 
 template <class T>
-T* data_or_null(const Tensor& x) { return x.defined() ? x.data<T>() : nullptr; }
+T* data_or_null(const Tensor& x) {
+  return x.defined() ? x.data<T>() : nullptr;
+}
 
 template <class T>
 MixOperands<T> operands_of(const Saved& saved) {
-  return {saved.x.data<T>(), saved.weight.data<T>(), data_or_null<T>(saved.bias), data_or_null<T>(saved.addend), data_or_null<T>(saved.gate)};
+  return {saved.x.data<T>(), saved.weight.data<T>(), data_or_null<T>(saved.bias), data_or_null<T>(saved.addend),
+          data_or_null<T>(saved.gate)};
 }
 
 void check(const Tensor& x, const Tensor& weight, const MixEnding& ending) {
@@ -30,9 +33,11 @@ void check(const Tensor& x, const Tensor& weight, const MixEnding& ending) {
     throw ShapeError(concat("channel_mix: x ", to_string(x.shape()), " and weight ", to_string(weight.shape()),
                             " do not fit; expected (batch, in, ...) and (out, in)"));
   }
-  for (const auto& [name, tensor] : {std::pair{"weight", &weight}, {"bias", &ending.bias}, {"addend", &ending.addend}, {"gate", &ending.gate}}) {
+  for (const auto& [name, tensor] :
+       {std::pair{"weight", &weight}, {"bias", &ending.bias}, {"addend", &ending.addend}, {"gate", &ending.gate}}) {
     if (tensor->defined() && tensor->dtype() != x.dtype()) {
-      throw ShapeError(concat("channel_mix: x is ", name_of(x.dtype()), " and ", name, " is ", name_of(tensor->dtype()), "; convert one with cast()"));
+      throw ShapeError(
+          concat("channel_mix: x is ", name_of(x.dtype()), " and ", name, " is ", name_of(tensor->dtype()), "; convert one with cast()"));
     }
   }
   for (const auto& [name, tensor] : {std::pair{"bias", &ending.bias}, {"gate", &ending.gate}}) {
@@ -44,7 +49,8 @@ void check(const Tensor& x, const Tensor& weight, const MixEnding& ending) {
   if (ending.gate.defined() && !ending.addend.defined()) throw ShapeError("channel_mix: a gate needs an addend");
 }
 
-std::vector<Tensor> mix_gradients(const Saved& saved, const Shape& gate_shape, const Shape& bias_shape, const Tensor& gradient, Wanted wanted) {
+std::vector<Tensor> mix_gradients(const Saved& saved, const Shape& gate_shape, const Shape& bias_shape, const Tensor& gradient,
+                                  Wanted wanted) {
   const Tensor dy = packed(gradient);
   std::vector<Tensor> result(5);
   const auto make = [&](std::size_t index, const Shape& shape, DType dtype) {
@@ -61,8 +67,8 @@ std::vector<Tensor> mix_gradients(const Saved& saved, const Shape& gate_shape, c
     using T = decltype(number);
     using W = Wide<T>;
     mix_backward<T>(device, saved.size, operands_of<T>(saved), data_or_null<T>(saved.slope), dy.data<T>(),
-                    {data_or_null<T>(result[0]), data_or_null<W>(result[1]), data_or_null<W>(result[2]), same ? nullptr : data_or_null<T>(result[3]),
-                     data_or_null<W>(result[4])});
+                    {data_or_null<T>(result[0]), data_or_null<W>(result[1]), data_or_null<W>(result[2]),
+                     same ? nullptr : data_or_null<T>(result[3]), data_or_null<W>(result[4])});
   });
   return result;
 }
@@ -91,7 +97,8 @@ Tensor channel_mix(const Tensor& x, const Tensor& weight, const MixEnding& endin
     using T = decltype(number);
     mix_forward<T>(device, saved.size, operands_of<T>(saved), data_or_null<T>(saved.slope), y.data<T>());
   });
-  const Shape gate_shape = ending.gate.defined() ? ending.gate.shape() : Shape{}, bias_shape = ending.bias.defined() ? ending.bias.shape() : Shape{};
+  const Shape gate_shape = ending.gate.defined() ? ending.gate.shape() : Shape{},
+              bias_shape = ending.bias.defined() ? ending.bias.shape() : Shape{};
   if (!ending.gate.node()) saved.addend = {};  // only the gate's gradient reads it
   return record("channel_mix", y, inputs, [saved, gate_shape, bias_shape](const Tensor& dy, Wanted wanted) {
     return mix_gradients(saved, gate_shape, bias_shape, dy, wanted);

@@ -11,7 +11,8 @@ namespace {
 
 /// Real or imaginary parts: every second number of the pairs.
 Tensor part_of(const char* op, const Tensor& z, std::int64_t offset) {
-  if (!is_complex(z.dtype())) throw ShapeError(concat(op, ": x ", to_string(z.shape()), " is ", name_of(z.dtype()), "; it must be complex"));
+  if (!is_complex(z.dtype()))
+    throw ShapeError(concat(op, ": x ", to_string(z.shape()), " is ", name_of(z.dtype()), "; it must be complex"));
   Shape strides = z.strides();
   for (std::int64_t& stride : strides) stride *= 2;
   return Tensor(z.storage(), 2 * z.offset() + offset, z.shape(), strides, z.dtype() == DType::c128 ? DType::f64 : DType::f32);
@@ -34,7 +35,9 @@ Tensor complex(const Tensor& re, const Tensor& im) {
   const Tensor z = empty(re.shape(), re.dtype() == DType::f64 ? DType::c128 : DType::c64, re.device());
   copy_into(part_of("complex", z, 0), re);
   copy_into(part_of("complex", z, 1), im);
-  return record("complex", z, {re, im}, [](const Tensor& dz, Wanted) { return std::vector{part_of("complex", dz, 0), part_of("complex", dz, 1)}; });
+  return record("complex", z, {re, im}, [](const Tensor& dz, Wanted) {
+    return std::vector{part_of("complex", dz, 0), part_of("complex", dz, 1)};
+  });
 }
 
 Tensor real(const Tensor& z) {

@@ -8,8 +8,8 @@
 #include "runtime/autograd/tape.h"
 #include "runtime/kernels/mode_product.h"
 #include "runtime/kernels/strided_product.h"
-#include "runtime/ops/contraction_order.h"
 #include "runtime/ops/complex.h"
+#include "runtime/ops/contraction_order.h"
 #include "runtime/ops/elementwise.h"
 #include "runtime/tensor/copy.h"
 #include "runtime/tensor/create.h"
@@ -51,7 +51,7 @@ Tensor ordered(const Operand& x, const std::string& labels) {
 
 /// Dimensions of three groups as three steps through memory.
 struct Grouped {
-  Tensor tensor;                          // rank 3
+  Tensor tensor;  // rank 3
   std::int64_t stride(int group) const { return tensor.strides()[group]; }
 };
 
@@ -96,14 +96,16 @@ Grouped grouped(const Operand& x, const std::array<std::string, 3>& groups, bool
 
 /// What the letters of a product of two mean.
 struct Roles {
-  std::string batch;     // in both and in the result
-  std::string summed;    // in both alone
-  std::string rows;      // in a and the result
-  std::string columns;   // in b and the result
+  std::string batch;    // in both and in the result
+  std::string summed;   // in both alone
+  std::string rows;     // in a and the result
+  std::string columns;  // in b and the result
 };
 
 Roles roles_of(const Operand& a, const Operand& b, const std::string& result) {
-  const auto describe = [&] { return concat("contract: ", a.labels, to_string(a.tensor.shape()), ", ", b.labels, to_string(b.tensor.shape()), " -> ", result); };
+  const auto describe = [&] {
+    return concat("contract: ", a.labels, to_string(a.tensor.shape()), ", ", b.labels, to_string(b.tensor.shape()), " -> ", result);
+  };
   for (const Operand* x : {&a, &b}) {
     if (static_cast<int>(x->labels.size()) != x->tensor.rank() || !is_complex(x->tensor.dtype()) || x->tensor.dtype() != a.tensor.dtype()) {
       throw ShapeError(concat(describe(), ": a letter for each dimension of complex tensors of one type is needed"));
@@ -124,7 +126,8 @@ Roles roles_of(const Operand& a, const Operand& b, const std::string& result) {
     if (!contains(result, label)) roles.summed += label;
   }
   for (const char label : b.labels) {
-    if (!contains(a.labels, label) && !contains(result, label)) throw ShapeError(concat(describe(), ": '", label, "' is summed but not in both"));
+    if (!contains(a.labels, label) && !contains(result, label))
+      throw ShapeError(concat(describe(), ": '", label, "' is summed but not in both"));
   }
   return roles;
 }
@@ -148,19 +151,33 @@ struct Target {
 std::optional<Target> target_in(const Tensor& sum, const std::string& result, const Roles& roles) {
   const Tensor all = ordered({sum, result}, roles.rows + roles.columns + roles.batch);
   const int columns = static_cast<int>(roles.rows.size()), modes = columns + static_cast<int>(roles.columns.size());
-  const auto row_step = joint_stride(all, 0, columns), column_step = joint_stride(all, columns, modes), step = joint_stride(all, modes, all.rank());
+  const auto row_step = joint_stride(all, 0, columns), column_step = joint_stride(all, columns, modes),
+             step = joint_stride(all, modes, all.rank());
   if (!row_step || !column_step || step != 1) return std::nullopt;
   return Target{all, *row_step, *column_step};
 }
 
 /// Modes are the letters of both that the result keeps: a small product at each. Added to `sum`, if it is given and fits.
 Tensor batched(const Operand& a, const Operand& b, const Roles& roles, Conjugate conjugate_b, const std::optional<Target>& sum) {
-  const Grouped left = grouped(a, {roles.rows, roles.summed, roles.batch}, true), right = grouped(b, {roles.summed, roles.columns, roles.batch}, true);
+  const Grouped left = grouped(a, {roles.rows, roles.summed, roles.batch}, true),
+                right = grouped(b, {roles.summed, roles.columns, roles.batch}, true);
   const std::int64_t modes = left.tensor.size(2), n = right.tensor.size(1);
-  const Target to = sum ? *sum : Target{empty(shape_of(a, b, roles.rows + roles.columns + roles.batch), a.tensor.dtype(), a.tensor.device()), n * modes, modes};
-  const ModeProduct size{.modes = modes, .m = left.tensor.size(0), .n = n, .k = left.tensor.size(1), .a_m = left.stride(0), .a_k = left.stride(1),
-                         .b_k = right.stride(0), .b_n = right.stride(1), .c_m = to.row_step, .c_n = to.column_step,
-                         .conjugate_a = false, .conjugate_b = conjugate_b == Conjugate::yes, .add = sum.has_value()};
+  const Target to =
+      sum ? *sum
+          : Target{empty(shape_of(a, b, roles.rows + roles.columns + roles.batch), a.tensor.dtype(), a.tensor.device()), n * modes, modes};
+  const ModeProduct size{.modes = modes,
+                         .m = left.tensor.size(0),
+                         .n = n,
+                         .k = left.tensor.size(1),
+                         .a_m = left.stride(0),
+                         .a_k = left.stride(1),
+                         .b_k = right.stride(0),
+                         .b_n = right.stride(1),
+                         .c_m = to.row_step,
+                         .c_n = to.column_step,
+                         .conjugate_a = false,
+                         .conjugate_b = conjugate_b == Conjugate::yes,
+                         .add = sum.has_value()};
   launch_numbers("contract", to.tensor, [&](auto device, auto type) {
     using Z = decltype(type);
     if constexpr (!std::is_floating_point_v<Z>) {
@@ -220,7 +237,7 @@ Columns best_columns(const std::vector<Chunk>& chunks, const Operand& b, double 
   for (std::size_t i = 0; i < chunks.size(); ++i) {
     const std::int64_t extent = chunks[i].extent, vectors = (extent + step - 1) / step;
     double worth = static_cast<double>(extent) / static_cast<double>(vectors * step);
-    if (vectors == 1) worth *= 0.6;                          // too few sums at once
+    if (vectors == 1) worth *= 0.6;                           // too few sums at once
     if (chunks[i].b != 1) worth *= uses / (uses + kPacking);  // columns that lie apart are copied first
     if (worth > best.worth) best = {static_cast<std::ptrdiff_t>(i), worth};
   }
@@ -238,7 +255,9 @@ struct Layout {
         rows(chunks_of(roles.rows, a, b, a)),
         columns(chunks_of(roles.columns, a, b, b)),
         summed(chunks_of(roles.summed, a, b, b)) {
-    const auto largest = [](const std::vector<Chunk>& chunks) { return std::ranges::max_element(chunks, {}, &Chunk::extent) - chunks.begin(); };
+    const auto largest = [](const std::vector<Chunk>& chunks) {
+      return std::ranges::max_element(chunks, {}, &Chunk::extent) - chunks.begin();
+    };
     const Columns best = best_columns(columns, b, static_cast<double>(extent_of(a, roles.rows)));
     worth = best.worth;
     m = taken(rows, largest(rows));
@@ -264,8 +283,15 @@ Operand strided(const Operand& a, const Operand& b, const Roles& roles, Conjugat
   const bool sums_nothing = extent_of(a, roles.summed) == 0;
   const Tensor c = (sums_nothing ? zeros : empty)(shape_of(a, b, labels), a.tensor.dtype(), a.tensor.device());
   if (sums_nothing || c.numel() == 0) return {c, labels};
-  StridedProduct size{.m = layout.m.extent, .n = layout.n.extent, .k = layout.k.extent, .a_m = layout.m.a, .a_k = layout.k.a, .b_k = layout.k.b,
-                      .b_n = layout.n.b, .c_m = layout.n.extent, .conjugate_a = conjugate_a == Conjugate::yes,
+  StridedProduct size{.m = layout.m.extent,
+                      .n = layout.n.extent,
+                      .k = layout.k.extent,
+                      .a_m = layout.m.a,
+                      .a_k = layout.k.a,
+                      .b_k = layout.k.b,
+                      .b_n = layout.n.b,
+                      .c_m = layout.n.extent,
+                      .conjugate_a = conjugate_a == Conjugate::yes,
                       .conjugate_b = conjugate_b == Conjugate::yes};
   std::size_t loop = layout.loops();
   std::int64_t step = size.m * size.n;
@@ -346,7 +372,8 @@ Tensor contract(const Operand& a, const Operand& b, const std::string& result) {
 
 Tensor contract(const std::vector<Operand>& operands, const std::string& result) {
   constexpr std::size_t kMost = 12;  // 3^n ways are looked through
-  if (operands.size() < 2 || operands.size() > kMost) throw ShapeError(concat("contract: got ", operands.size(), " tensors; it takes 2 to ", kMost));
+  if (operands.size() < 2 || operands.size() > kMost)
+    throw ShapeError(concat("contract: got ", operands.size(), " tensors; it takes 2 to ", kMost));
   return follow(operands, ContractionOrder(operands, result), (1U << operands.size()) - 1, result).tensor;
 }
 

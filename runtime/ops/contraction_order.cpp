@@ -17,7 +17,8 @@ class Letters {
     for (const Operand& x : operands) {
       of_operand_.push_back(bits(x.labels));
       // Without modes any order would look free.
-      for (const char label : x.labels) extents_[place(label)] = static_cast<double>(std::max<std::int64_t>(1, x.tensor.size(static_cast<int>(x.labels.find(label)))));
+      for (const char label : x.labels)
+        extents_[place(label)] = static_cast<double>(std::max<std::int64_t>(1, x.tensor.size(static_cast<int>(x.labels.find(label)))));
     }
   }
   std::uint64_t of_operand(std::size_t i) const { return of_operand_[i]; }

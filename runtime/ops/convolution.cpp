@@ -15,7 +15,8 @@ namespace {
                           name_of(weight.dtype()), ": ", why));
 }
 
-void check(const char* op, const Tensor& x, const Tensor& weight, const Tensor& bias, std::int64_t ny, std::int64_t nx, std::int64_t padding) {
+void check(const char* op, const Tensor& x, const Tensor& weight, const Tensor& bias, std::int64_t ny, std::int64_t nx,
+           std::int64_t padding) {
   if (weight.size(2) != weight.size(3) || weight.size(2) < 1) refuse(op, x, weight, "the kernel must be square");
   if (x.dtype() != weight.dtype() || x.device() != weight.device()) refuse(op, x, weight, "number types and devices must be equal");
   // What is empty may be one point smaller: nothing comes out.
@@ -28,7 +29,9 @@ void check(const char* op, const Tensor& x, const Tensor& weight, const Tensor& 
 }
 
 template <class T>
-T* data_or_null(const Tensor& x) { return x.defined() ? x.data<T>() : nullptr; }
+T* data_or_null(const Tensor& x) {
+  return x.defined() ? x.data<T>() : nullptr;
+}
 
 /// The row-major operands off the tape.
 struct Operands {
@@ -55,7 +58,12 @@ Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, std::in
   }
   check("conv2d", x, weight, bias, x.size(2), x.size(3), padding);
   const Operands in(x, weight, bias);
-  const Conv2dSize size{.batch = x.size(0), .in = x.size(1), .out = weight.size(0), .ny = x.size(2), .nx = x.size(3), .kernel = weight.size(2),
+  const Conv2dSize size{.batch = x.size(0),
+                        .in = x.size(1),
+                        .out = weight.size(0),
+                        .ny = x.size(2),
+                        .nx = x.size(3),
+                        .kernel = weight.size(2),
                         .padding = padding};
   const Tensor y = empty({size.batch, size.out, size.out_ny(), size.out_nx()}, x.dtype(), x.device());
   launch_activations("conv2d", x, [&](auto device, auto number) {
@@ -69,7 +77,8 @@ Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, std::in
       using T = decltype(number);
       if (wanted[0]) conv2d_backward_input<T>(device, size, dy.data<T>(), in.weight.data<T>(), result[0].data<T>());
       if (!wanted[1] && !wanted[2]) return;
-      conv2d_backward_weight<T>(device, size, in.x.data<T>(), dy.data<T>(), data_or_null<Wide<T>>(result[1]), data_or_null<Wide<T>>(result[2]));
+      conv2d_backward_weight<T>(device, size, in.x.data<T>(), dy.data<T>(), data_or_null<Wide<T>>(result[1]),
+                                data_or_null<Wide<T>>(result[2]));
     });
     return result;
   });
@@ -81,7 +90,8 @@ Tensor depthwise_conv(const Tensor& x, const Tensor& weight, const Tensor& bias,
   }
   check("depthwise_conv", x, weight, bias, x.size(1), x.size(2), padding);
   const Operands in(x, weight, bias);
-  const DepthwiseSize size{.batch = x.size(0), .ny = x.size(1), .nx = x.size(2), .channels = x.size(3), .kernel = weight.size(2), .padding = padding};
+  const DepthwiseSize size{
+      .batch = x.size(0), .ny = x.size(1), .nx = x.size(2), .channels = x.size(3), .kernel = weight.size(2), .padding = padding};
   const Tensor y = empty({size.batch, size.out_ny(), size.out_nx(), size.channels}, x.dtype(), x.device());
   launch_activations("depthwise_conv", x, [&](auto device, auto number) {
     using T = decltype(number);
@@ -94,7 +104,8 @@ Tensor depthwise_conv(const Tensor& x, const Tensor& weight, const Tensor& bias,
       using T = decltype(number);
       if (wanted[0]) depthwise_backward_input<T>(device, size, dy.data<T>(), in.weight.data<T>(), result[0].data<T>());
       if (!wanted[1] && !wanted[2]) return;
-      depthwise_backward_weight<T>(device, size, in.x.data<T>(), dy.data<T>(), data_or_null<Wide<T>>(result[1]), data_or_null<Wide<T>>(result[2]));
+      depthwise_backward_weight<T>(device, size, in.x.data<T>(), dy.data<T>(), data_or_null<Wide<T>>(result[1]),
+                                   data_or_null<Wide<T>>(result[2]));
     });
     return result;
   });

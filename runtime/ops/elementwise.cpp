@@ -89,7 +89,8 @@ Tensor operator-(const Tensor& a, const Tensor& b) {
 Tensor operator*(const Tensor& a, const Tensor& b) {
   const Tensor y = binary_op("multiply", Binary::multiply, a, b);
   return record("multiply", y, {a, b}, [a = a.detached(), b = b.detached()](const Tensor& dy, Wanted wanted) {
-    return std::vector{wanted[0] ? summed_to(dy * adjoint(b), a.shape()) : Tensor{}, wanted[1] ? summed_to(dy * adjoint(a), b.shape()) : Tensor{}};
+    return std::vector{wanted[0] ? summed_to(dy * adjoint(b), a.shape()) : Tensor{},
+                       wanted[1] ? summed_to(dy * adjoint(a), b.shape()) : Tensor{}};
   });
 }
 
@@ -97,7 +98,8 @@ Tensor operator/(const Tensor& a, const Tensor& b) {
   const Tensor y = binary_op("divide", Binary::divide, a, b);
   return record("divide", y, {a, b}, [y, as = a.shape(), b = b.detached()](const Tensor& dy, Wanted wanted) {
     const Tensor da = dy / adjoint(b);
-    return std::vector{wanted[0] ? summed_to(da, as) : Tensor{}, wanted[1] ? affine(summed_to(da * adjoint(y), b.shape()), -1.0) : Tensor{}};
+    return std::vector{wanted[0] ? summed_to(da, as) : Tensor{},
+                       wanted[1] ? affine(summed_to(da * adjoint(y), b.shape()), -1.0) : Tensor{}};
   });
 }
 

@@ -43,8 +43,8 @@ void check_neighbours(const Tensor& x, const std::vector<double>& spacings, cons
     face[x.rank() - static_cast<int>(spacings.size()) + static_cast<int>(k)] = 1;
     for (const Tensor& side : {before, after}) {
       if (side.defined() && side.shape() == face && side.dtype() == x.dtype()) continue;
-      throw ShapeError(concat("sobolev_sums: the neighbours of axis ", k, " of ", to_string(x.shape()), " must both be ",
-                              to_string(face), " in ", name_of(x.dtype())));
+      throw ShapeError(concat("sobolev_sums: the neighbours of axis ", k, " of ", to_string(x.shape()), " must both be ", to_string(face),
+                              " in ", name_of(x.dtype())));
     }
   }
 }
@@ -125,8 +125,8 @@ Neighbours one_sided_neighbours(const Tensor& x, int axis) {
   const int dim = axis < 0 ? axis + x.rank() : axis;
   const std::int64_t points = x.size(dim);
   if (points < 4) {
-    throw ShapeError(concat("one_sided_neighbours: axis ", dim, " of ", to_string(x.shape()), " has ", points,
-                            " points; one-sided differences need 4"));
+    throw ShapeError(
+        concat("one_sided_neighbours: axis ", dim, " of ", to_string(x.shape()), " has ", points, " points; one-sided differences need 4"));
   }
   // The central difference with this neighbour, (x1 - before) / 2, is the one-sided one.
   const auto extrapolated = [&](std::int64_t first, std::int64_t step) {

@@ -33,7 +33,9 @@ std::int64_t leading(const Tensor& x, std::size_t axes) {
 
 /// Complex numbers as pairs of reals; real ones as they are.
 template <class T>
-T* parts(const Tensor& x) { return is_complex(x.dtype()) ? view::as_real(x).template data<T>() : x.template data<T>(); }
+T* parts(const Tensor& x) {
+  return is_complex(x.dtype()) ? view::as_real(x).template data<T>() : x.template data<T>();
+}
 
 enum class Direction { to_modes, to_field };
 
@@ -71,7 +73,8 @@ Tensor fourier_modes(const Tensor& x, const std::vector<FourierAxis>& axes, doub
   if (transform.real && axes.back().period == 0) refuse("fourier_modes", x, "the last axis of a real field must be transformed");
   const DType type = real_of(x.dtype());
   return record("fourier_modes", transformed(x, transform, Direction::to_modes, type), {x}, [transform, type](const Tensor& dy, Wanted) {
-    return std::vector{transformed(dy, transform, Direction::to_field, type)};  // each mode stands for itself: what is not stored has no gradient
+    return std::vector{
+        transformed(dy, transform, Direction::to_field, type)};  // each mode stands for itself: what is not stored has no gradient
   });
 }
 
@@ -82,9 +85,8 @@ Tensor fourier_field(const Tensor& modes, const std::vector<FourierAxis>& axes, 
   if (transform.real && axes.back().period == 0) refuse("fourier_field", modes, "the last axis of a real field must be transformed");
   const DType type = real_type && transform.real ? *real_type : real_of(modes.dtype());
   if (wide(type) != real_of(modes.dtype())) refuse("fourier_field", modes, concat("makes no field of ", name_of(type)));
-  return record("fourier_field", transformed(modes, transform, Direction::to_field, type), {modes}, [transform, type](const Tensor& dy, Wanted) {
-    return std::vector{transformed(dy, transform, Direction::to_modes, type)};
-  });
+  return record("fourier_field", transformed(modes, transform, Direction::to_field, type), {modes},
+                [transform, type](const Tensor& dy, Wanted) { return std::vector{transformed(dy, transform, Direction::to_modes, type)}; });
 }
 
 }  // namespace trident

@@ -21,14 +21,17 @@ GroupExtents extents_of(const Tensor& x, std::int64_t groups, const Tensor& scal
   for (const Tensor& affine : {scale, shift}) {
     if (affine.shape() != expected || affine.dtype() != wide(x.dtype())) {
       throw ShapeError(concat("group_norm: scale or shift is ", name_of(affine.dtype()), " ", to_string(affine.shape()), "; x ",
-                              name_of(x.dtype()), " ", to_string(x.shape()), " takes one number per channel, or one per sample and channel, of ", name_of(wide(x.dtype()))));
+                              name_of(x.dtype()), " ", to_string(x.shape()),
+                              " takes one number per channel, or one per sample and channel, of ", name_of(wide(x.dtype()))));
     }
   }
   return extents;
 }
 
 template <class T>
-T* data_or_null(const Tensor& x) { return x.defined() ? x.data<T>() : nullptr; }
+T* data_or_null(const Tensor& x) {
+  return x.defined() ? x.data<T>() : nullptr;
+}
 
 }  // namespace
 

@@ -13,8 +13,8 @@ namespace {
 /// `expected`: the number type that `other` has beside x.
 void require_type(const char* op, const Tensor& x, const char* name, const Tensor& other, DType expected) {
   if (other.dtype() == expected) return;
-  throw ShapeError(concat(op, ": x is ", name_of(x.dtype()), " and takes a ", name, " of ", name_of(expected), ", got ", name_of(other.dtype()),
-                          "; convert it with cast()"));
+  throw ShapeError(concat(op, ": x is ", name_of(x.dtype()), " and takes a ", name, " of ", name_of(expected), ", got ",
+                          name_of(other.dtype()), "; convert it with cast()"));
 }
 
 NormRows rows_of(const Tensor& x, const Tensor& scale, const Tensor& shift, const Tensor& residual, const std::optional<SampleRows>& part) {
@@ -48,7 +48,9 @@ NormRows rows_of(const Tensor& x, const Tensor& scale, const Tensor& shift, cons
 }
 
 template <class T>
-T* data_or_null(const Tensor& x) { return x.defined() ? x.data<T>() : nullptr; }
+T* data_or_null(const Tensor& x) {
+  return x.defined() ? x.data<T>() : nullptr;
+}
 
 struct SavedRows {
   NormRows extents;
@@ -67,8 +69,9 @@ std::vector<Tensor> layer_norm_backward(const SavedRows& saved, const Tensor& dy
   launch_activations("layer_norm", saved.x, [&](auto device, auto type) {
     using T = decltype(type);
     using W = Wide<T>;
-    const NormGradient<T> gradient{saved.x.data<T>(),    from.data<T>(),              saved.scale.data<W>(),       saved.mean.data<W>(),
-                                   saved.rstd.data<W>(), data_or_null<T>(found[0]),   data_or_null<W>(found[1]),   data_or_null<W>(found[2])};
+    const NormGradient<T> gradient{saved.x.data<T>(),         from.data<T>(),           saved.scale.data<W>(),
+                                   saved.mean.data<W>(),      saved.rstd.data<W>(),     data_or_null<T>(found[0]),
+                                   data_or_null<W>(found[1]), data_or_null<W>(found[2])};
     layer_norm_gradient(device, saved.extents, gradient, workspace.data<W>());
   });
   if (wanted[3]) found[3] = dy;
@@ -165,8 +168,8 @@ Tensor layer_norm(const Tensor& x, const Tensor& scale, const Tensor& shift, dou
   launch_activations("layer_norm", in, [&](auto device, auto type) {
     using T = decltype(type);
     using W = Wide<T>;
-    layer_norm(device, extents, eps, in.data<T>(), gain.data<W>(), offset.data<W>(), static_cast<const T*>(data_or_null<T>(base)), y.data<T>(),
-               mean.data<W>(), rstd.data<W>());
+    layer_norm(device, extents, eps, in.data<T>(), gain.data<W>(), offset.data<W>(), static_cast<const T*>(data_or_null<T>(base)),
+               y.data<T>(), mean.data<W>(), rstd.data<W>());
   });
   const SavedRows saved{extents, in, gain, mean, rstd};
   return record("layer_norm", y, {x, scale, shift, residual},

@@ -16,7 +16,8 @@ struct SampleRows {
 
 /// residual + scale * (x - mean) / sqrt(var + eps) + shift, mean and (biased) variance over the last axis.
 /// x: (batch, ..., d); scale and shift: (d,) for all, or (batch, d), one row per sample (conditional layer norm; a drop-path factor
-/// is folded into them by the caller), f32 where x is bf16; residual: shape of x, or undefined. Keeps x and two numbers a row. With `part`, x is (rows, d).
+/// is folded into them by the caller), f32 where x is bf16; residual: shape of x, or undefined. Keeps x and two numbers a row. With `part`,
+/// x is (rows, d).
 Tensor layer_norm(const Tensor& x, const Tensor& scale, const Tensor& shift, double eps, const Tensor& residual = {},
                   const std::optional<SampleRows>& part = {});
 
@@ -28,8 +29,9 @@ struct BatchStatistics {
 /// Adds up in place, over all who hold parts of the batch, what each passes (f64): the same calls from each of them.
 using SumOverBatch = std::function<void(const Tensor& sums)>;
 
-/// Batch normalisation of x (batch, channel, y, x) by its own statistics, which are handed out to be folded into running ones. weight, bias:
-/// (channel,), f32 where x is bf16. With `sum` x is a part of the batch, possibly empty: statistics and gradients are those of the whole.
+/// Batch normalisation of x (batch, channel, y, x) by its own statistics, which are handed out to be folded into running ones. weight,
+/// bias: (channel,), f32 where x is bf16. With `sum` x is a part of the batch, possibly empty: statistics and gradients are those of the
+/// whole.
 Tensor batch_norm_train(const Tensor& x, const Tensor& weight, const Tensor& bias, double eps, BatchStatistics& statistics,
                         const SumOverBatch& sum = {});
 /// By given statistics.

@@ -12,8 +12,8 @@ namespace trident {
 namespace {
 
 [[noreturn]] void refuse(const char* op, const Tensor& a, const Tensor& b, const char* why) {
-  throw ShapeError(concat(op, ": ", to_string(a.shape()), " ", name_of(a.dtype()), " and ", to_string(b.shape()), " ", name_of(b.dtype()),
-                          ": ", why));
+  throw ShapeError(
+      concat(op, ": ", to_string(a.shape()), " ", name_of(a.dtype()), " and ", to_string(b.shape()), " ", name_of(b.dtype()), ": ", why));
 }
 
 std::int64_t leading(const Tensor& x) { return x.rank() == 2 ? 1 : numel(Shape(std::span(x.shape().begin(), x.shape().end() - 2))); }
@@ -22,9 +22,10 @@ void check_product(const Tensor& a, const Tensor& b, Transpose transpose_a, Tran
   if (a.rank() < 2 || b.rank() < 2) refuse("matmul", a, b, "both need at least 2 dimensions");
   if (a.dtype() != b.dtype() || a.device() != b.device()) refuse("matmul", a, b, "number types and devices must be equal");
   if (a.size(transpose_a == Transpose::yes ? -2 : -1) != b.size(transpose_b == Transpose::yes ? -1 : -2)) {
-    refuse("matmul", a, b, transpose_a == Transpose::yes || transpose_b == Transpose::yes
-                               ? "the inner extents differ (after transposing); check which operand is transposed"
-                               : "the inner extents differ; transpose an operand?");
+    refuse("matmul", a, b,
+           transpose_a == Transpose::yes || transpose_b == Transpose::yes
+               ? "the inner extents differ (after transposing); check which operand is transposed"
+               : "the inner extents differ; transpose an operand?");
   }
   if (a.rank() == 2 || b.rank() == 2) return;
   if (!std::equal(a.shape().begin(), a.shape().end() - 2, b.shape().begin(), b.shape().end() - 2)) {
@@ -92,7 +93,9 @@ Shape with_last(const Shape& shape, std::int64_t last) {
 std::int64_t rows_of(const Tensor& x) { return numel(with_last(x.shape(), 1)); }
 
 template <class T>
-T* data_or_null(const Tensor& x) { return x.defined() ? x.data<T>() : nullptr; }
+T* data_or_null(const Tensor& x) {
+  return x.defined() ? x.data<T>() : nullptr;
+}
 
 /// The weights of an mlp, row-major and off the tape.
 struct MlpOperands {
@@ -132,21 +135,23 @@ Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
     using T = decltype(number);
     linear_forward(device, size, input.data<T>(), w.data<T>(), data_or_null<T>(b), y.data<T>());
   });
-  return record("linear", y, {x, weight, bias}, [input = weight.node() ? input : Tensor{}, shape = x.shape(), w, size](const Tensor& gradient, Wanted wanted) {
-    const Tensor dy = packed(gradient);
-    std::vector<Tensor> result(3);
-    if (wanted[0]) result[0] = empty(shape, dy.dtype(), dy.device());
-    if (wanted[1]) result[1] = empty(w.shape(), wide(w.dtype()), w.device());
-    if (wanted[2]) result[2] = empty({size.out}, wide(w.dtype()), w.device());
-    launch_activations("linear", dy, [&](auto device, auto number) {
-      using T = decltype(number);
-      if (wanted[0]) linear_backward_input(device, size, dy.data<T>(), w.data<T>(), result[0].data<T>());
-      if (wanted[1] || wanted[2]) {
-        linear_backward_weight<T>(device, size, data_or_null<T>(input), dy.data<T>(), data_or_null<Wide<T>>(result[1]), data_or_null<Wide<T>>(result[2]));
-      }
-    });
-    return result;
-  });
+  return record("linear", y, {x, weight, bias},
+                [input = weight.node() ? input : Tensor{}, shape = x.shape(), w, size](const Tensor& gradient, Wanted wanted) {
+                  const Tensor dy = packed(gradient);
+                  std::vector<Tensor> result(3);
+                  if (wanted[0]) result[0] = empty(shape, dy.dtype(), dy.device());
+                  if (wanted[1]) result[1] = empty(w.shape(), wide(w.dtype()), w.device());
+                  if (wanted[2]) result[2] = empty({size.out}, wide(w.dtype()), w.device());
+                  launch_activations("linear", dy, [&](auto device, auto number) {
+                    using T = decltype(number);
+                    if (wanted[0]) linear_backward_input(device, size, dy.data<T>(), w.data<T>(), result[0].data<T>());
+                    if (wanted[1] || wanted[2]) {
+                      linear_backward_weight<T>(device, size, data_or_null<T>(input), dy.data<T>(), data_or_null<Wide<T>>(result[1]),
+                                                data_or_null<Wide<T>>(result[2]));
+                    }
+                  });
+                  return result;
+                });
 }
 
 namespace {

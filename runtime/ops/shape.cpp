@@ -273,16 +273,29 @@ Tensor dropped(const Tensor& x, double probability, RandomKey key, const Dropout
 
 Tensor dropout(const Tensor& x, double probability, RandomKey key, std::int64_t first) {
   const std::int64_t width = x.rank() > 0 ? std::max<std::int64_t>(1, x.size(-1)) : 1, tokens = x.numel() / width;
-  return dropped(x, probability, key, {.tokens = tokens, .width = width, .rows = 1, .columns = std::max<std::int64_t>(1, tokens), .first = 0,
-                                       .origin = first, .sample_step = 0, .row_step = 0});
+  return dropped(x, probability, key,
+                 {.tokens = tokens,
+                  .width = width,
+                  .rows = 1,
+                  .columns = std::max<std::int64_t>(1, tokens),
+                  .first = 0,
+                  .origin = first,
+                  .sample_step = 0,
+                  .row_step = 0});
 }
 
 Tensor dropout(const Tensor& x, double probability, RandomKey key, const TokenPlaces& places) {
   const std::int64_t width = x.size(-1), sample_step = places.grid_rows * places.grid_columns;
   const std::int64_t origin = places.first_sample * sample_step + places.first_row * places.grid_columns + places.first_column;
-  return dropped(x, probability, key, {.tokens = width == 0 ? 0 : x.numel() / width, .width = width, .rows = places.rows, .columns = places.columns,
-                                       .first = places.first, .origin = origin * width, .sample_step = sample_step,
-                                       .row_step = places.grid_columns});
+  return dropped(x, probability, key,
+                 {.tokens = width == 0 ? 0 : x.numel() / width,
+                  .width = width,
+                  .rows = places.rows,
+                  .columns = places.columns,
+                  .first = places.first,
+                  .origin = origin * width,
+                  .sample_step = sample_step,
+                  .row_step = places.grid_columns});
 }
 
 }  // namespace trident

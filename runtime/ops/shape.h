@@ -40,8 +40,8 @@ Tensor dropout(const Tensor& x, double probability, RandomKey key, std::int64_t 
 
 /// Where tokens (..., width) stand in a grid of samples, rows and columns: they are a box of it, or consecutive tokens of a box.
 struct TokenPlaces {
-  std::int64_t rows = 1, columns = 1;                           // of the box
-  std::int64_t first = 0;                                       // token of the box, row-major, with which the tensor begins
+  std::int64_t rows = 1, columns = 1;                              // of the box
+  std::int64_t first = 0;                                          // token of the box, row-major, with which the tensor begins
   std::int64_t first_sample = 0, first_row = 0, first_column = 0;  // of the box in the grid
   std::int64_t grid_rows = 1, grid_columns = 1;
 };

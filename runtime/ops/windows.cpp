@@ -35,8 +35,17 @@ Tensor indices_on(const WindowIndices& indices, Device device) {
 }
 
 WindowExtents extents_of(const Shape& x, const WindowIndices& indices, Device device) {
-  WindowExtents extents{x[0], x[1], x[2], x[3], indices.units(), indices.levels, indices.rows, indices.columns,
-                        indices.sample.data(), indices.row_index.data(), indices.column_index.data()};
+  WindowExtents extents{x[0],
+                        x[1],
+                        x[2],
+                        x[3],
+                        indices.units(),
+                        indices.levels,
+                        indices.rows,
+                        indices.columns,
+                        indices.sample.data(),
+                        indices.row_index.data(),
+                        indices.column_index.data()};
   if (device.kind == Device::Kind::cpu) return extents;
   const auto* lists = indices_on(indices, device).data<std::int64_t>();
   extents.sample = lists;

@@ -19,7 +19,9 @@ class RandomKey {
  public:
   RandomKey() = default;
   constexpr explicit RandomKey(std::uint64_t seed) : bits_(seed) {}
-  constexpr RandomKey fold(std::uint64_t value) const { return RandomKey(mixed_bits(bits_ + 0x9E3779B97F4A7C15U * (mixed_bits(value) | 1U))); }
+  constexpr RandomKey fold(std::uint64_t value) const {
+    return RandomKey(mixed_bits(bits_ + 0x9E3779B97F4A7C15U * (mixed_bits(value) | 1U)));
+  }
   RandomKey fold(std::string_view name) const;
   constexpr std::uint64_t bits() const { return bits_; }
 

@@ -51,7 +51,8 @@ Tensor broadcast_to(const Tensor& x, const Shape& shape) {
 }
 
 Tensor as_real(const Tensor& x) {
-  if (!is_complex(x.dtype())) throw ShapeError(concat("as_real: tensor ", to_string(x.shape()), " holds ", name_of(x.dtype()), "; it must be complex"));
+  if (!is_complex(x.dtype()))
+    throw ShapeError(concat("as_real: tensor ", to_string(x.shape()), " holds ", name_of(x.dtype()), "; it must be complex"));
   Shape shape = x.shape(), strides = x.strides();
   for (std::int64_t& stride : strides) stride *= 2;
   shape.push_back(2);

@@ -89,8 +89,13 @@ TEST_F(Resharding, AModelWhoseTensorsAreSplitIsWrittenForNeuraloperatorAsOneRank
   const int ranks = world()->size();
   for (const char* variant : {"current", "v0_3"}) {
     for (const char* type : {"fno", "tfno"}) {
-      const ConfigValue config = ConfigValue::map({{"type", type}, {"n_modes", ConfigValue::list({8, 8})}, {"in_channels", 1}, {"out_channels", 1},
-                                                   {"hidden_channels", 6}, {"n_layers", 2}, {"block_variant", variant},
+      const ConfigValue config = ConfigValue::map({{"type", type},
+                                                   {"n_modes", ConfigValue::list({8, 8})},
+                                                   {"in_channels", 1},
+                                                   {"out_channels", 1},
+                                                   {"hidden_channels", 6},
+                                                   {"n_layers", 2},
+                                                   {"block_variant", variant},
                                                    {"positional_embedding", ConfigValue()}});
       const auto save = [&](const std::string& name, const Mesh& mesh) {
         const Model model = describe_model(config, mesh);

@@ -77,7 +77,8 @@ double relative_error(const Tensor& actual, const Tensor& expected);
 std::vector<double> numbers(const Tensor& x);
 double relative_error(const std::vector<double>& actual, const std::vector<double>& expected);
 double norm(const std::vector<double>& x);
-/// A data file that a case names: in the case's folder or those above it, the folder of the options, or beside the small copies. Throws DataError.
+/// A data file that a case names: in the case's folder or those above it, the folder of the options, or beside the small copies. Throws
+/// DataError.
 std::filesystem::path find_data(const std::string& name, const Folder& folder, const Options& options);
 /// A failed row for each key of a case file that is not among `known`.
 Rows unknown_keys(const ConfigValue& document, const std::set<std::string>& known);

@@ -1,5 +1,5 @@
-/// Compares Trident with numbers recorded from the public references: golden_check [--data FOLDER] [--device cpu|cuda] [--mesh DxYxXxT] DIR...
-/// A DIR is a case, or a folder of cases. One line per quantity; exit code 1 if one fails, 77 if there is no device to run on.
+/// Compares Trident with numbers recorded from the public references: golden_check [--data FOLDER] [--device cpu|cuda] [--mesh DxYxXxT]
+/// DIR... A DIR is a case, or a folder of cases. One line per quantity; exit code 1 if one fails, 77 if there is no device to run on.
 #include <CLI/CLI.hpp>
 
 #include <algorithm>
@@ -43,7 +43,8 @@ Rows rows_of_one_rank(const Kind& kind, Folder& folder, const Options& options) 
   }
 }
 
-/// What all ranks refuse alike is one failure. An error that one rank meets alone ends the job at the next collective, which does not match.
+/// What all ranks refuse alike is one failure. An error that one rank meets alone ends the job at the next collective, which does not
+/// match.
 Rows rows_of(const Kind& kind, Folder& folder, const Options& options) {
   if (options.mesh.world().size() == 1) return rows_of_one_rank(kind, folder, options);
   std::string reason = "there is nothing to share out";
@@ -89,7 +90,8 @@ int check(const std::filesystem::path& path, const Options& options) {
     print(failed(path.string(), error.what()));
     return 1;
   }
-  const std::vector<std::filesystem::path> inside = std::filesystem::is_directory(path) ? sorted_folders(path) : std::vector<std::filesystem::path>{};
+  const std::vector<std::filesystem::path> inside =
+      std::filesystem::is_directory(path) ? sorted_folders(path) : std::vector<std::filesystem::path>{};
   for (const std::filesystem::path& folder : inside) failures += check(folder, options);
   if (inside.empty() && !matched) {
     print(failed(path.string(), "no kind of case has these files"));
@@ -146,12 +148,15 @@ int run(const CommandLine& line, Session& session) {
 
 int main(int argc, char** argv) {
   using namespace trident::golden;
-  CLI::App app("Compares Trident with numbers recorded from the public references. Bounds: f64 1e-9; f32 three times the reference's own\n"
-               "distance between f32 and f64, at least 1e-6.");
+  CLI::App app(
+      "Compares Trident with numbers recorded from the public references. Bounds: f64 1e-9; f32 three times the reference's own\n"
+      "distance between f32 and f64, at least 1e-6.");
   CommandLine line;
   app.add_option("--data", line.options.data, "folder of data files that cases name");
   app.add_option("--device", line.device, "cpu or cuda")->check(CLI::IsMember({"cpu", "cuda"}));
-  app.add_option("--mesh", line.mesh, "data x domain_y x domain_x x tensor ranks of mpirun, such as 1x2x2x1; cases that it cannot share out are checked on one of them");
+  app.add_option(
+      "--mesh", line.mesh,
+      "data x domain_y x domain_x x tensor ranks of mpirun, such as 1x2x2x1; cases that it cannot share out are checked on one of them");
   app.add_option("DIR", line.folders, "a case, or a folder of cases")->required();
   CLI11_PARSE(app, argc, argv);
   return trident::run_job([&](trident::Session& session) { return run(line, session); });

@@ -44,7 +44,8 @@ void require_mesh(const ConfigValue& config, const Tensor& input, const Options&
 std::optional<std::string> objection_to_fields(const Tensor& input, std::int64_t points, const Mesh& mesh) {
   const std::vector<std::int64_t> extents = extents_of(input);
   const auto scarce = [&](std::int64_t count, Axis axis) { return mesh.size(axis) > 1 && count < mesh.size(axis) * points; };
-  if (input.size(0) < mesh.size(Axis::data)) return concat("there are ", input.size(0), " samples for ", mesh.size(Axis::data), " data ranks");
+  if (input.size(0) < mesh.size(Axis::data))
+    return concat("there are ", input.size(0), " samples for ", mesh.size(Axis::data), " data ranks");
   if (extents.size() == 1 && mesh.size(Axis::domain_y) > 1) return "fields of one dimension have no rows for ranks of domain_y";
   if (scarce(rows_in(extents), Axis::domain_y) || scarce(extents.back(), Axis::domain_x)) {
     return concat("fields of ", rows_in(extents), "x", extents.back(), " points are too small for the domain ranks");
@@ -73,7 +74,8 @@ Tensor MeshCase::part(const Tensor& whole) const {
   if (!whole.defined()) return {};
   const bool is_field = whole.rank() == static_cast<int>(extents_.size()) + 2;
   std::vector<Tensor> parts;
-  for (const FieldPiece& piece : (is_field ? share_of_points(extents_of(whole)) : share_).pieces) parts.push_back(piece_of(whole, piece, is_field));
+  for (const FieldPiece& piece : (is_field ? share_of_points(extents_of(whole)) : share_).pieces)
+    parts.push_back(piece_of(whole, piece, is_field));
   return parts.size() == 1 ? packed(parts.front()) : concatenate(parts, 0);
 }
 
@@ -89,13 +91,14 @@ double MeshCase::output_points() const {
 }
 
 Fields MeshCase::fields(const Tensor& input, const Tensor& time, const Tensor& pixel_mask, const Tensor& label) const {
-  return {.input = input, .time = time, .pixel_mask = pixel_mask, .label = label, .ny = share_.ny, .nx = share_.nx,
-          .patches = share_.units};
+  return {
+      .input = input, .time = time, .pixel_mask = pixel_mask, .label = label, .ny = share_.ny, .nx = share_.nx, .patches = share_.units};
 }
 
 Tensor MeshCase::gathered(const Tensor& part, const std::vector<std::int64_t>& extents) const {
   const FieldShare share = share_of_points(extents);
-  return FieldSharing(mesh_, share.pieces, samples_, share.ny, share.nx, static_cast<int>(extents.size())).gather(part, agree_with_nobody());
+  return FieldSharing(mesh_, share.pieces, samples_, share.ny, share.nx, static_cast<int>(extents.size()))
+      .gather(part, agree_with_nobody());
 }
 
 Tensor MeshCase::whole_input(const Tensor& part) const { return gathered(part, extents_); }

@@ -92,8 +92,8 @@ void NeuralopCase::compare(Rows& rows, DType dtype, const std::string& name, con
   rows.push_back({title, relative_error(actual, all_numbers(wanted)), dtype == DType::f64 ? kF64Bound : f32_bound(class_distance)});
 }
 
-void NeuralopCase::compare_gradients(Rows& rows, DType dtype, const std::string& prefix,
-                                     const NumbersByName& actual, const std::vector<std::string>& zero) {
+void NeuralopCase::compare_gradients(Rows& rows, DType dtype, const std::string& prefix, const NumbersByName& actual,
+                                     const std::vector<std::string>& zero) {
   std::vector<double> all_actual, all_wide, all_narrow;
   double worst = 0.0;
   const auto append = [](std::vector<double>& all, const std::vector<double>& own) { all.insert(all.end(), own.begin(), own.end()); };
@@ -131,7 +131,9 @@ ConfigValue config_of(const ConfigValue& arguments, const std::string& kind) {
   return config;
 }
 
-Model model_of(const ConfigValue& arguments, const std::string& kind, const Mesh& mesh) { return describe_model(config_of(arguments, kind), mesh); }
+Model model_of(const ConfigValue& arguments, const std::string& kind, const Mesh& mesh) {
+  return describe_model(config_of(arguments, kind), mesh);
+}
 
 Rows load_weights(const ParameterList& parameters, const NumberFile& weights) {
   Rows rows;
@@ -166,10 +168,12 @@ NumbersByName pieces_of(const ParameterList& parameters, Tensor NamedPiece::*wha
   return numbers;
 }
 
-Tensor share_of_loss(const ConfigValue& description, LossDescription of_model, const Tensor& output, const Tensor& label, const MeshCase& on_mesh) {
+Tensor share_of_loss(const ConfigValue& description, LossDescription of_model, const Tensor& output, const Tensor& label,
+                     const MeshCase& on_mesh) {
   const Mesh& mesh = on_mesh.mesh();
   if (description.find("class")->as_string() == "MeanSquare") {
-    const Tensor error = is_complex(output.dtype()) ? concatenate({real(output) - real(label), imag(output) - imag(label)}, 0) : output - label;
+    const Tensor error =
+        is_complex(output.dtype()) ? concatenate({real(output) - real(label), imag(output) - imag(label)}, 0) : output - label;
     // Ranks of the tensor axis compute the same: each has a part of it.
     return affine(sum(error * error), 1.0 / (on_mesh.output_points() * static_cast<double>(output.size(1)) * mesh.size(Axis::tensor)));
   }

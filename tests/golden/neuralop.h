@@ -79,7 +79,8 @@ Rows load_weights(const ParameterList& parameters, const NumberFile& weights);
 /// Values or gradients of all parameters: whole on the first rank, on the others none. Collective.
 NumbersByName pieces_of(const ParameterList& parameters, Tensor NamedPiece::*what, const Mesh& mesh);
 /// This rank's share of the loss that case.json names, of `output` and `label` (MeshCase::label()), as `of_model` cuts it into patches.
-Tensor share_of_loss(const ConfigValue& description, LossDescription of_model, const Tensor& output, const Tensor& label, const MeshCase& on_mesh);
+Tensor share_of_loss(const ConfigValue& description, LossDescription of_model, const Tensor& output, const Tensor& label,
+                     const MeshCase& on_mesh);
 /// A copy in the number type, or the complex type of that precision, on the device.
 Tensor in_precision(const Tensor& x, DType dtype, Device device = {});
 

@@ -24,13 +24,15 @@ Tensor output_of(const LoadedModel& loaded, const MeshCase& on_mesh, const Tenso
 /// Steps from the stored moments, at the rate after the checkpoint, on parts of train/input and train/target; recorded in f32 alone.
 void check_resumed(NeuralopCase& numbers, const Options& options, Rows& rows) {
   constexpr double kBound = 1e-5;
-  const LoadedModel loaded = load_model(numbers.folder().path(), options.mesh, {.dtype = DType::f32, .use = Use::training, .device = options.device});
+  const LoadedModel loaded =
+      load_model(numbers.folder().path(), options.mesh, {.dtype = DType::f32, .use = Use::training, .device = options.device});
   const ConfigValue& recipe = *numbers.document().find("optimizer");
   const auto& betas = recipe.find("betas")->elements();
   const AdamWOptions adamw{
       .rule = AdamWRule::neuralop, .beta1 = betas[0].as_number(), .beta2 = betas[1].as_number(), .eps = recipe.find("eps")->as_number()};
   const FlatShares shares(loaded.parameters, options.mesh);
-  AdamW optimizer(loaded.parameters, adamw, {recipe.find("weight_decay")->as_number()}, [](const std::string&) { return 0; }, shares);
+  AdamW optimizer(
+      loaded.parameters, adamw, {recipe.find("weight_decay")->as_number()}, [](const std::string&) { return 0; }, shares);
   const auto training = load_neuralop_training(numbers.folder().path(), optimizer.state());
   if (!training) return rows.push_back(failed("resumed", "the folder has no optimizer.pt"));
   rows.push_back({"learning rate", std::abs(training->learning_rate - numbers.document().find("lr_after_checkpoint")->as_number()), 0.0});
@@ -46,7 +48,8 @@ void check_resumed(NeuralopCase& numbers, const Options& options, Rows& rows) {
     const auto part = [&](const Tensor& all) { return packed(view::slice(all, 0, first, first + batch)); };
     const MeshCase on_mesh(loaded.model, options.mesh, part(inputs));
     const Tensor output = output_of(loaded, on_mesh, part(inputs), DType::f32, Mode::train);
-    const Tensor share = share_of_loss(*numbers.document().find("loss"), loaded.model->loss(), output, on_mesh.label(part(targets)), on_mesh);
+    const Tensor share =
+        share_of_loss(*numbers.document().find("loss"), loaded.model->loss(), output, on_mesh.label(part(targets)), on_mesh);
     reduced_backward(share, loaded.parameters, options.mesh);
     losses.push_back(summed(to_number(share), options.mesh));
     optimizer.update(training->step + static_cast<std::int64_t>(step), std::vector{training->learning_rate},

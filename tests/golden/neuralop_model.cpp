@@ -89,7 +89,8 @@ struct PassCheck {
       const std::string name = "after/" + buffer.name;
       if (numbers.expected(name).defined()) {
         // Recorded in f32 alone.
-        rows.push_back({concat(name_of(dtype), " ", name), relative_error(all_numbers(buffer.value), all_numbers(numbers.expected(name))), 1e-6});
+        rows.push_back(
+            {concat(name_of(dtype), " ", name), relative_error(all_numbers(buffer.value), all_numbers(numbers.expected(name))), 1e-6});
       }
     }
     if (!numbers.expected("evaluation_output").defined()) return;
@@ -142,7 +143,8 @@ bool matches_neuralop_resolutions(const Folder& folder) { return is_kind(folder,
 Rows check_neuralop_resolutions(Folder& folder, const Options& options) {
   NeuralopCase numbers(folder);
   const ConfigValue& document = numbers.document();
-  Rows rows = unknown_keys(document, {"kind", "model", "seed", "weights", "sizes", "arguments", "loss", "release_2.0.0_differs_by", "f32_vs_f64"});
+  Rows rows =
+      unknown_keys(document, {"kind", "model", "seed", "weights", "sizes", "arguments", "loss", "release_2.0.0_differs_by", "f32_vs_f64"});
   const NumberFile weights(folder.path() / document.find("weights")->as_string());
   for (const ConfigValue& size : document.find("sizes")->elements()) {
     std::string name;

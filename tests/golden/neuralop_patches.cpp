@@ -58,7 +58,8 @@ class PatchedModelCheck {
   /// Of fields of this shape: a mean and a deviation for every number.
   UnitGaussian normalizer(const std::string& of, const Shape& shape, DType dtype, const MeshCase* on_mesh = nullptr) {
     const auto number = [&](const char* what) {
-      const Tensor whole = zeros(shape, dtype, options_.device) + in_precision(numbers_.expected("normalizer/" + of + what), dtype, options_.device);
+      const Tensor whole =
+          zeros(shape, dtype, options_.device) + in_precision(numbers_.expected("normalizer/" + of + what), dtype, options_.device);
       return on_mesh == nullptr ? whole : on_mesh->part(whole);
     };
     return {number("_mean"), number("_std")};
@@ -113,11 +114,13 @@ class PatchedModelCheck {
   }
 
   /// What the operator gets, and its raw output: of an FNO without levels on the patches' windows, with their padding.
-  void check_windows(DType dtype, const MgTfno& model, const Tensor& input, const MeshCase& on_mesh, const PatchGrid& grid, const Pass& pass) {
+  void check_windows(DType dtype, const MgTfno& model, const Tensor& input, const MeshCase& on_mesh, const PatchGrid& grid,
+                     const Pass& pass) {
     const Recording off(false);
     const std::int64_t patches = input.size(0) * grid.patches();
     const PatchUnits own = on_mesh.units().value_or(PatchUnits{.units = {0, patches}, .samples = input.size(0), .windows = false});
-    const Tensor windows = on_mesh.units() ? exchanged_windows(on_mesh.part(input), grid, own, options_.mesh) : multigrid_patches(input, grid);
+    const Tensor windows =
+        on_mesh.units() ? exchanged_windows(on_mesh.part(input), grid, own, options_.mesh) : multigrid_patches(input, grid);
     const auto compare_units = [&](const char* name, const Tensor& part) {
       compare(dtype, name, on_mesh.units() ? all_rows(part, own.units, patches, options_.mesh) : part);
     };

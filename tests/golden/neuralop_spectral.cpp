@@ -35,27 +35,44 @@ Factorization factorization_of(const ConfigValue& value) {
   if (value.kind() != ValueKind::string) return Factorization::dense;
   std::string name = value.as_string();
   for (char& c : name) c = static_cast<char>(std::tolower(c));
-  return name == "tucker" ? Factorization::tucker : name == "cp" ? Factorization::cp : name == "tt" ? Factorization::tt : Factorization::dense;
+  return name == "tucker" ? Factorization::tucker
+         : name == "cp"   ? Factorization::cp
+         : name == "tt"   ? Factorization::tt
+                          : Factorization::dense;
 }
 
 /// The reference's arguments; a failed row for what is not ours, set to anything but its default.
 SpectralConvConfig config_of(const ConfigValue& arguments, Rows& rows) {
   SpectralConvConfig config;
   for (const auto& [key, value] : arguments.entries()) {
-    if (key == "in_channels") config.in_channels = value.as_integer();
-    else if (key == "out_channels") config.out_channels = value.as_integer();
-    else if (key == "n_modes") config.n_modes = value.kind() == ValueKind::list ? integers(value) : std::vector{value.as_integer()};
-    else if (key == "max_n_modes" && value.kind() == ValueKind::list) config.max_n_modes = integers(value);
-    else if (key == "complex_data") config.complex_data = value.as_bool();
-    else if (key == "separable") config.separable = value.as_bool();
-    else if (key == "factorization") config.factorization = factorization_of(value);
-    else if (key == "rank") config.rank = rank_of(value);
-    else if (key == "fixed_rank_modes" && value.kind() == ValueKind::boolean) config.fixed_rank_modes = value.as_bool();
-    else if (key == "implementation") config.implementation = value.as_string() == "factorized" ? Contraction::factorized : Contraction::reconstructed;
-    else if (key == "bias") config.bias = value.as_bool();
-    else if (key == "fno_block_precision" && value.as_string() != "full") rows.push_back(failed(key, "only full precision is computed"));
-    else if (key == "fft_norm" && value.as_string() != "forward") rows.push_back(failed(key, "only the norm \"forward\" is computed"));
-    else if (key == "resolution_scaling_factor" && value.kind() != ValueKind::null) rows.push_back(failed(key, "no check knows this"));
+    if (key == "in_channels")
+      config.in_channels = value.as_integer();
+    else if (key == "out_channels")
+      config.out_channels = value.as_integer();
+    else if (key == "n_modes")
+      config.n_modes = value.kind() == ValueKind::list ? integers(value) : std::vector{value.as_integer()};
+    else if (key == "max_n_modes" && value.kind() == ValueKind::list)
+      config.max_n_modes = integers(value);
+    else if (key == "complex_data")
+      config.complex_data = value.as_bool();
+    else if (key == "separable")
+      config.separable = value.as_bool();
+    else if (key == "factorization")
+      config.factorization = factorization_of(value);
+    else if (key == "rank")
+      config.rank = rank_of(value);
+    else if (key == "fixed_rank_modes" && value.kind() == ValueKind::boolean)
+      config.fixed_rank_modes = value.as_bool();
+    else if (key == "implementation")
+      config.implementation = value.as_string() == "factorized" ? Contraction::factorized : Contraction::reconstructed;
+    else if (key == "bias")
+      config.bias = value.as_bool();
+    else if (key == "fno_block_precision" && value.as_string() != "full")
+      rows.push_back(failed(key, "only full precision is computed"));
+    else if (key == "fft_norm" && value.as_string() != "forward")
+      rows.push_back(failed(key, "only the norm \"forward\" is computed"));
+    else if (key == "resolution_scaling_factor" && value.kind() != ValueKind::null)
+      rows.push_back(failed(key, "no check knows this"));
   }
   return config;
 }
@@ -88,10 +105,12 @@ void check_pass(NeuralopCase& numbers, const SpectralConvConfig& config, DType d
 }
 
 /// The differences between ranks, and a note of what was recorded.
-Row rank_row(const ConfigValue& row, const std::string& name, const std::vector<std::int64_t>& actual, const std::vector<std::int64_t>& expected) {
+Row rank_row(const ConfigValue& row, const std::string& name, const std::vector<std::int64_t>& actual,
+             const std::vector<std::int64_t>& expected) {
   double differences = actual.size() == expected.size() ? 0.0 : 1.0;
   for (std::size_t i = 0; i < std::min(actual.size(), expected.size()); ++i) differences += actual[i] == expected[i] ? 0.0 : 1.0;
-  return {concat(name, " of ", to_string(Shape(integers(*row.find("shape")))), " for ", to_json(*row.find("rank")), " (differences)"), differences, 0.0};
+  return {concat(name, " of ", to_string(Shape(integers(*row.find("shape")))), " for ", to_json(*row.find("rank")), " (differences)"),
+          differences, 0.0};
 }
 
 }  // namespace
@@ -100,8 +119,8 @@ bool matches_spectral_conv(const Folder& folder) { return kind_of(folder) == "sp
 
 Rows check_spectral_conv(Folder& folder, const Options& options) {
   NeuralopCase numbers(folder);
-  Rows rows = unknown_keys(numbers.document(), {"kind", "model", "seed", "arguments", "input_shape", "output_shape", "loss", "loss_f32", "loss_f64",
-                                                "parameters", "release_2.0.0_differs_by", "f32_vs_f64"});
+  Rows rows = unknown_keys(numbers.document(), {"kind", "model", "seed", "arguments", "input_shape", "output_shape", "loss", "loss_f32",
+                                                "loss_f64", "parameters", "release_2.0.0_differs_by", "f32_vs_f64"});
   const SpectralConvConfig config = config_of(*numbers.document().find("arguments"), rows);
   numbers.given("output_release_2.0.0");
   if (const auto objection = objection_to_fields(numbers.given("input"), 1, options.mesh)) throw OnOneRank{*objection};
@@ -126,14 +145,17 @@ Rows check_ranks(Folder& folder, const Options&) {
     rows.insert(rows.end(), unknown.begin(), unknown.end());
     RankChoice rank = rank_of(*row.find("rank"));
     if (row.find("rank_type")->as_string() == "float") rank = row.find("rank")->as_number();
-    for (const Column& column : {Column{"tucker", Factorization::tucker, FirstRank::chosen}, Column{"tucker_fixed", Factorization::tucker, FirstRank::fixed},
-                                 Column{"cp", Factorization::cp, FirstRank::chosen}, Column{"tt", Factorization::tt, FirstRank::chosen}}) {
+    for (const Column& column :
+         {Column{"tucker", Factorization::tucker, FirstRank::chosen}, Column{"tucker_fixed", Factorization::tucker, FirstRank::fixed},
+          Column{"cp", Factorization::cp, FirstRank::chosen}, Column{"tt", Factorization::tt, FirstRank::chosen}}) {
       const ConfigValue* recorded = row.find(column.name);
       if (recorded == nullptr) continue;
-      std::vector<std::int64_t> expected = recorded->kind() == ConfigValue::Kind::list ? integers(*recorded) : std::vector{recorded->as_integer()};
+      std::vector<std::int64_t> expected =
+          recorded->kind() == ConfigValue::Kind::list ? integers(*recorded) : std::vector{recorded->as_integer()};
       // With the reference's rank 0 of CP no layer can be built.
       if (column.factorization == Factorization::cp) expected[0] = std::max<std::int64_t>(expected[0], 1);
-      rows.push_back(rank_row(row, column.name, choose_ranks(Shape(integers(*row.find("shape"))), column.factorization, rank, column.first), expected));
+      rows.push_back(rank_row(row, column.name, choose_ranks(Shape(integers(*row.find("shape"))), column.factorization, rank, column.first),
+                              expected));
     }
   }
   return rows;

@@ -52,9 +52,11 @@ struct Trained {
     const ConfigValue& recipe = *document.find("optimizer");
     const std::vector<double> betas = numbers_at(recipe, "betas");
     const AdamWOptions adamw{.rule = AdamWRule::neuralop, .beta1 = betas[0], .beta2 = betas[1], .eps = recipe.find("eps")->as_number()};
-    AdamW optimizer(parameters, adamw, {recipe.find("weight_decay")->as_number()}, [](const std::string&) { return 0; },
-                    FlatShares(parameters, options.mesh));
-    return {std::move(model), std::move(parameters), std::move(optimizer), recipe.find("lr")->as_number(), *document.find("loss"), options.mesh};
+    AdamW optimizer(
+        parameters, adamw, {recipe.find("weight_decay")->as_number()}, [](const std::string&) { return 0; },
+        FlatShares(parameters, options.mesh));
+    return {std::move(model),       std::move(parameters), std::move(optimizer), recipe.find("lr")->as_number(),
+            *document.find("loss"), options.mesh};
   }
 
   /// This rank's part.
@@ -127,9 +129,9 @@ class DarcyTrainingCheck {
   DarcyTrainingCheck(Folder& folder, const Options& options) : folder_(folder), options_(options), document_(folder.json("case.json")) {}
 
   Rows run() {
-    rows_ = unknown_keys(document_, {"kind", "seed", "model", "arguments", "data", "samples", "batch_size", "steps", "shuffle", "normalisation",
-                                     "loss", "optimizer", "schedule", "losses_f32", "losses_f64", "test_f32", "test_f64", "test_meaning",
-                                     "f32_vs_f64"});
+    rows_ = unknown_keys(
+        document_, {"kind", "seed", "model", "arguments", "data", "samples", "batch_size", "steps", "shuffle", "normalisation", "loss",
+                    "optimizer", "schedule", "losses_f32", "losses_f64", "test_f32", "test_f64", "test_meaning", "f32_vs_f64"});
     const ConfigValue config = config_of(*document_.find("arguments"), document_.find("model")->as_string());
     const Darcy data(find_data(document_.find("data")->as_string(), folder_, options_), DType::f32, options_.device);
     require_mesh(config, view::slice(data.input, 0, 0, document_.find("batch_size")->as_integer()), options_);
@@ -150,8 +152,7 @@ class DarcyTrainingCheck {
     for (std::int64_t step = 0; step < document_.find("steps")->as_integer(); ++step) {
       const std::int64_t first = step % steps_per_epoch * batch;
       const auto part = [&](const Tensor& fields) { return view::slice(fields, 0, first, first + batch); };
-      losses.push_back(
-          trained.step(step + 1, part(data.input), part(data.label), dtype, trained.learning_rate * schedule.factor(step)));
+      losses.push_back(trained.step(step + 1, part(data.input), part(data.label), dtype, trained.learning_rate * schedule.factor(step)));
     }
     rows_.push_back(compare_numbers(document_, "losses", dtype, losses));
     check_weights(dtype, trained);
@@ -177,7 +178,8 @@ class DarcyTrainingCheck {
       rows_.push_back({title, relative_error(values, all_numbers(wide.find(name))), bound(dtype, worst)});
       add(all, values), add(all_narrow, all_numbers(narrow.find(name))), add(all_wide, all_numbers(wide.find(name)));
     }
-    rows_.push_back({concat(name_of(dtype), " after all"), relative_error(all, all_wide), bound(dtype, relative_error(all_narrow, all_wide))});
+    rows_.push_back(
+        {concat(name_of(dtype), " after all"), relative_error(all, all_wide), bound(dtype, relative_error(all_narrow, all_wide))});
   }
 
   /// Losses summed over all samples of a test file, per sample.
@@ -232,7 +234,8 @@ class NormalizerCheck {
       UnitGaussian normalizer(per, eps);
       normalizer.fit(data);
       const auto compare = [&](const char* what, const Tensor& actual) {
-        if (numbers_.expected(prefix + name + what).defined()) numbers_.compare(rows, dtype, prefix + name + what, all_numbers(actual), worst_);
+        if (numbers_.expected(prefix + name + what).defined())
+          numbers_.compare(rows, dtype, prefix + name + what, all_numbers(actual), worst_);
       };
       compare("mean", normalizer.mean());
       compare("std", normalizer.std());
@@ -259,7 +262,8 @@ void check_optimizer_steps(Folder& folder, NeuralopCase& numbers, DType dtype, c
   const ConfigValue& document = numbers.document();
   const bool is_first = options.mesh.world().rank() == 0;
   Trained trained = Trained::load(folder, document, dtype, options, rows);
-  const Tensor input = in_precision(numbers.given("input"), dtype, options.device), target = in_precision(numbers.given("target"), dtype, options.device);
+  const Tensor input = in_precision(numbers.given("input"), dtype, options.device),
+               target = in_precision(numbers.given("target"), dtype, options.device);
   std::vector<double> losses;
   std::int64_t done = 0;
   for (const ConfigValue& recorded : document.find("recorded_steps")->elements()) {
@@ -310,13 +314,15 @@ Rows check_neuralop_schedules(Folder& folder, const Options&) {
     const double rate = entry.find("lr")->as_number();
     Schedule schedule = schedule_of(entry, rate, 1);
     const std::vector<double> expected = numbers_at(entry, "rates");
-    const std::vector<double> metrics = entry.find("metrics") == nullptr ? std::vector<double>(expected.size(), 0.0) : numbers_at(entry, "metrics");
+    const std::vector<double> metrics =
+        entry.find("metrics") == nullptr ? std::vector<double>(expected.size(), 0.0) : numbers_at(entry, "metrics");
     std::vector<double> rates;
     for (std::size_t epoch = 0; epoch < expected.size(); ++epoch) {
       rates.push_back(rate * schedule.factor(static_cast<std::int64_t>(epoch)));
       schedule.observe(metrics[epoch]);
     }
-    rows.push_back({concat(entry.find("class")->as_string(), " ", to_json(*entry.find("arguments"), 0)), relative_error(rates, expected), kF64Bound});
+    rows.push_back(
+        {concat(entry.find("class")->as_string(), " ", to_json(*entry.find("arguments"), 0)), relative_error(rates, expected), kF64Bound});
   }
   return rows;
 }
@@ -324,7 +330,9 @@ Rows check_neuralop_schedules(Folder& folder, const Options&) {
 bool matches_neuralop_normalizer(const Folder& folder) { return is_neuralop(folder, "normalizer"); }
 Rows check_neuralop_normalizer(Folder& folder, const Options& options) { return NormalizerCheck(folder, options).run(); }
 
-bool matches_neuralop_training(const Folder& folder) { return is_neuralop(folder, "training") && folder.has("weights_after_f64.safetensors"); }
+bool matches_neuralop_training(const Folder& folder) {
+  return is_neuralop(folder, "training") && folder.has("weights_after_f64.safetensors");
+}
 Rows check_neuralop_training(Folder& folder, const Options& options) { return DarcyTrainingCheck(folder, options).run(); }
 
 }  // namespace trident::golden

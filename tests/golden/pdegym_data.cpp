@@ -111,7 +111,8 @@ void check_sample(const Dataset& dataset, std::int64_t index, const SafetensorsR
     return;
   }
   const Tensor expected = golden.tensor(prefix + "/pixel_mask");
-  rows.equal("pixel_mask", dataset.mask() != Dataset::Mask::none && sample.mask.shape() == expected.shape() && mask == numbers(expected), true);
+  rows.equal("pixel_mask", dataset.mask() != Dataset::Mask::none && sample.mask.shape() == expected.shape() && mask == numbers(expected),
+             true);
 }
 
 void check_samples(const Dataset& dataset, const ConfigValue& recorded, const SafetensorsReader& golden, const std::string& prefix,

@@ -190,8 +190,8 @@ std::string device_name(const Options& options) { return options.device.kind == 
 std::vector<std::string> mesh_overrides(const Options& options) {
   std::vector<std::string> overrides;
   if (options.mesh.world().size() == 1) return overrides;
-  for (const auto& [key, axis] : {std::pair{"data", Axis::data}, std::pair{"domain_y", Axis::domain_y}, std::pair{"domain_x", Axis::domain_x},
-                                  std::pair{"tensor", Axis::tensor}}) {
+  for (const auto& [key, axis] : {std::pair{"data", Axis::data}, std::pair{"domain_y", Axis::domain_y},
+                                  std::pair{"domain_x", Axis::domain_x}, std::pair{"tensor", Axis::tensor}}) {
     overrides.push_back(concat("parallel.", key, "=", options.mesh.size(axis)));
   }
   return overrides;
@@ -237,8 +237,12 @@ Rows check_training_run(Folder& folder, const Options& options) {
   const ConfigValue recorded = folder.json("case.json");
   for (const char* precision : {"f64", "f32"}) {
     const TemporaryFolder temporary(options);
-    std::vector<std::string> arguments{"train", (folder.path() / "run.yaml").string(), "output=" + temporary.path().string(),
-                                       concat("training.precision=", precision), "--device", device_name(options)};
+    std::vector<std::string> arguments{"train",
+                                       (folder.path() / "run.yaml").string(),
+                                       "output=" + temporary.path().string(),
+                                       concat("training.precision=", precision),
+                                       "--device",
+                                       device_name(options)};
     for (const std::string& text : data_overrides(folder, options, read_run_file(folder))) arguments.push_back(text);
     for (const std::string& text : mesh_overrides(options)) arguments.push_back(text);
     run_program(arguments, options);

@@ -37,7 +37,8 @@ Results compute(const Folder& folder, const Inputs& inputs, Mode mode, DType dty
   const auto own = [&](const Tensor& whole, DType type) { return on_device(on_mesh.part(whole), type, options); };
   const DType outside = parameter_type(dtype);
   const Tensor input = leaf(own(inputs.input, outside));
-  const Fields fields = on_mesh.fields(input, own(inputs.time, outside), own(inputs.pixel_mask, DType::boolean), own(inputs.label, outside));
+  const Fields fields =
+      on_mesh.fields(input, own(inputs.time, outside), own(inputs.pixel_mask, DType::boolean), own(inputs.label, outside));
   Pass pass;
   pass.mode = mode;
   pass.precision = dtype;
@@ -166,8 +167,10 @@ class ForwardCheck {
       all_expected.insert(all_expected.end(), expected[name].begin(), expected[name].end());
     }
     for (const auto& [name, gradient] : results.gradients) {
-      if (!expected.contains(name)) rows_.push_back(failed("grad/" + name, "was not recorded"));
-      else add(dtype, "grad/" + name, gradient_error(gradient, expected[name], norm(all_expected)), distance_("worst_gradient.relative"));
+      if (!expected.contains(name))
+        rows_.push_back(failed("grad/" + name, "was not recorded"));
+      else
+        add(dtype, "grad/" + name, gradient_error(gradient, expected[name], norm(all_expected)), distance_("worst_gradient.relative"));
     }
     add(dtype, "all gradients", relative_error(all_actual, all_expected), distance_("all_gradients"));
   }
@@ -192,7 +195,8 @@ class ForwardCheck {
     /// Of norm, sum (relative to the norm) and values.
     std::array<double, 3> distances(const Sample& expected, double all) const {
       if (expected.norm <= kRounding * all) return {norm / all, std::fabs(sum) / all, golden::norm(values) / all};
-      return {std::fabs(norm / expected.norm - 1.0), std::fabs(sum - expected.sum) / expected.norm, relative_error(values, expected.values)};
+      return {std::fabs(norm / expected.norm - 1.0), std::fabs(sum - expected.sum) / expected.norm,
+              relative_error(values, expected.values)};
     }
   };
 

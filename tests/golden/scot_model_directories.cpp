@@ -30,7 +30,8 @@ Tensor output_of(const std::filesystem::path& form, const Given& given, DType dt
   const LoadedModel loaded = trident::load_model(form, options.mesh, loading);
   const MeshCase on_mesh(loaded.model, options.mesh, given.input);
   const auto own = [&](const Tensor& whole, DType type) { return on_device(on_mesh.part(whole), type, options); };
-  const Fields fields = on_mesh.fields(own(given.input, dtype), own(given.time, dtype), own(given.pixel_mask, DType::boolean), own(given.label, dtype));
+  const Fields fields =
+      on_mesh.fields(own(given.input, dtype), own(given.time, dtype), own(given.pixel_mask, DType::boolean), own(given.label, dtype));
   Pass pass;
   pass.precision = dtype;
   return on_mesh.whole_output(loaded.model(fields, loaded.model->prepare(), pass));

@@ -35,8 +35,8 @@ Rows check_rollout(Folder& folder, const Options& options) {
   Pass pass;
   pass.precision = DType::f64;
   const auto own = [&](const Tensor& whole, DType type) { return on_device(on_mesh.part(whole), type, options); };
-  const Fields fields = on_mesh.fields(own(input, DType::f64), own(folder.take("time"), DType::f64), own(folder.take("pixel_mask"), DType::boolean),
-                                       own(folder.take("label"), DType::f64));
+  const Fields fields = on_mesh.fields(own(input, DType::f64), own(folder.take("time"), DType::f64),
+                                       own(folder.take("pixel_mask"), DType::boolean), own(folder.take("label"), DType::f64));
   for (const auto& [name, steps] : document.find("rollouts")->entries()) {
     const Tensor expected = folder.take("output.f64/" + name);
     if (!expected.defined()) {
@@ -51,7 +51,8 @@ Rows check_rollout(Folder& folder, const Options& options) {
       if (whole.defined()) copy_into(slot, view::reshape(packed(whole), slot.shape()));
     });
     const bool same_count = expected.size(1) == static_cast<std::int64_t>(fractions.size());
-    rows.push_back(same_count ? Row{"f64 " + name, relative_error(outputs, expected), kF64Bound} : failed("f64 " + name, "another number of steps was recorded"));
+    rows.push_back(same_count ? Row{"f64 " + name, relative_error(outputs, expected), kF64Bound}
+                              : failed("f64 " + name, "another number of steps was recorded"));
   }
   return rows;
 }

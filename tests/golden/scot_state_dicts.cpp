@@ -87,7 +87,9 @@ void check_names(const std::string& model, const StateDict& expected, Rows& rows
   std::string first;
   for (std::size_t i = 0; i < std::min(actual.size(), expected.size()); ++i) {
     if (actual[i] == expected[i]) continue;
-    if (first.empty()) first = concat("#", i, ": ", actual[i].first, " ", to_string(actual[i].second), ", recorded ", expected[i].first, " ", to_string(expected[i].second));
+    if (first.empty())
+      first = concat("#", i, ": ", actual[i].first, " ", to_string(actual[i].second), ", recorded ", expected[i].first, " ",
+                     to_string(expected[i].second));
     ++differences;
   }
   rows.push_back({model + " names, shapes, order (differences)", differences, 0.0, first});

@@ -20,7 +20,8 @@
 namespace trident::golden {
 namespace {
 
-constexpr std::array kGroups = {OptimizerGroup::decay, OptimizerGroup::no_decay, OptimizerGroup::embedding_recovery, OptimizerGroup::time_conditioning};
+constexpr std::array kGroups = {OptimizerGroup::decay, OptimizerGroup::no_decay, OptimizerGroup::embedding_recovery,
+                                OptimizerGroup::time_conditioning};
 
 double number(const ConfigValue& document, const std::string& path) {
   const ConfigValue* value = find_path(document, path);
@@ -49,7 +50,10 @@ struct Recipe {
       rates[static_cast<std::size_t>(OptimizerGroup::embedding_recovery)] = number(*finetune, "lr_embedding_recovery");
       rates[static_cast<std::size_t>(OptimizerGroup::time_conditioning)] = number(*finetune, "lr_time_conditioning");
     }
-    optimizer = {.beta1 = number(c, "betas[0]"), .beta2 = number(c, "betas[1]"), .eps = number(c, "eps"), .max_grad_norm = number(c, "max_grad_norm")};
+    optimizer = {.beta1 = number(c, "betas[0]"),
+                 .beta2 = number(c, "betas[1]"),
+                 .eps = number(c, "eps"),
+                 .max_grad_norm = number(c, "max_grad_norm")};
   }
 };
 
@@ -61,8 +65,10 @@ Curve recorded_curve(const ConfigValue& rows) {
   for (const ConfigValue& row : rows.elements()) {
     for (const auto& [key, value] : row.entries()) {
       if (key == "step") continue;
-      if (key != "group_rates") curve[key].push_back(value.as_number());
-      else for (const auto& [group, rate] : value.entries()) curve["rate of " + group].push_back(rate.as_number());
+      if (key != "group_rates")
+        curve[key].push_back(value.as_number());
+      else
+        for (const auto& [group, rate] : value.entries()) curve["rate of " + group].push_back(rate.as_number());
     }
   }
   return curve;
@@ -145,8 +151,9 @@ class TrainingCheck {
     const Loss loss(loaded.model->loss(), loaded.model->num_out_channels(), LossScope::global, options_.mesh);
     const FlatShares shares(loaded.parameters, options_.mesh);
     GradientReducer reducer(loaded.parameters, shares);
-    AdamW optimizer(loaded.parameters, recipe_.optimizer, {recipe_.weight_decay, 0.0, recipe_.weight_decay, 0.0},
-                    [&](const std::string& name) { return static_cast<int>(optimizer_group(name, recipe_.fine_tuning)); }, shares);
+    AdamW optimizer(
+        loaded.parameters, recipe_.optimizer, {recipe_.weight_decay, 0.0, recipe_.weight_decay, 0.0},
+        [&](const std::string& name) { return static_cast<int>(optimizer_group(name, recipe_.fine_tuning)); }, shares);
     Curve curve;
     for (std::int64_t step = 0; step < recipe_.steps; ++step) {
       loaded.parameters.zero_gradients();
@@ -188,7 +195,8 @@ class TrainingCheck {
       for (const NamedPiece& piece : parameters.pieces()) {
         const Tensor expected = folder_.take(prefix + piece.name), actual = gathered_tensor(piece, options_.mesh);
         if (!actual.defined()) continue;  // the first rank compares
-        rows_.push_back(expected.defined() ? Row{prefix + piece.name, relative_error(actual, expected), kF64Bound} : failed(prefix + piece.name, "was not recorded"));
+        rows_.push_back(expected.defined() ? Row{prefix + piece.name, relative_error(actual, expected), kF64Bound}
+                                           : failed(prefix + piece.name, "was not recorded"));
       }
     }
   }

@@ -22,8 +22,10 @@ using testing::random_tensor;
 constexpr const char* kTinyScot =
     R"({type: scot, image_size: 8, patch_size: 2, num_channels: 3, num_out_channels: 2, embed_dim: 8, depths: [1, 1], num_heads: [2, 2],
   skip_connections: [1, 0], window_size: 2, drop_path_rate: 0.0, use_conditioning: true, channel_slice_list_normalized_loss: [0, 1, 2]})";
-constexpr const char* kTinyFno = R"({type: fno, n_modes: [4, 4], in_channels: 3, out_channels: 2, hidden_channels: 6, n_layers: 2, norm: group_norm})";
-constexpr const char* kTinyTfno = R"({type: tfno, n_modes: [4, 4], in_channels: 3, out_channels: 2, hidden_channels: 6, n_layers: 2, rank: 0.5})";
+constexpr const char* kTinyFno =
+    R"({type: fno, n_modes: [4, 4], in_channels: 3, out_channels: 2, hidden_channels: 6, n_layers: 2, norm: group_norm})";
+constexpr const char* kTinyTfno =
+    R"({type: tfno, n_modes: [4, 4], in_channels: 3, out_channels: 2, hidden_channels: 6, n_layers: 2, rank: 0.5})";
 
 class InBf16 : public testing::OnGpu, public ::testing::WithParamInterface<const char*> {
  protected:
@@ -62,7 +64,8 @@ TEST_P(InBf16, ACurveStaysWithinAHundredth) {
   const Run expected = train(DType::f32, 20, false), actual = train(DType::bf16, 20, false);
   EXPECT_LT(expected.losses.back(), 0.95 * expected.losses.front());
   EXPECT_NE(actual.losses, expected.losses);
-  for (std::size_t step = 0; step < 20; ++step) EXPECT_NEAR(actual.losses[step], expected.losses[step], 0.01 * expected.losses[step]) << step;
+  for (std::size_t step = 0; step < 20; ++step)
+    EXPECT_NEAR(actual.losses[step], expected.losses[step], 0.01 * expected.losses[step]) << step;
 }
 
 TEST_P(InBf16, TheOptimiserKeepsF32ValuesAndTheirRoundedCopies) {

@@ -33,10 +33,13 @@ class Cuda : public ::testing::Test {
     for (const char* quantity : {"loss", "grad_norm"}) {
       const std::vector<double> a = folder_.column(name, quantity), b = folder_.column(expected, quantity);
       ASSERT_EQ(a.size(), b.size()) << name;
-      for (std::size_t step = 0; step < a.size(); ++step) EXPECT_NEAR(a[step] / b[step], 1.0, kTolerance) << name << ' ' << quantity << ' ' << step;
+      for (std::size_t step = 0; step < a.size(); ++step)
+        EXPECT_NEAR(a[step] / b[step], 1.0, kTolerance) << name << ' ' << quantity << ' ' << step;
     }
-    const SafetensorsReader mine(folder_.path(name) / "model/model.safetensors"), theirs(folder_.path(expected) / "model/model.safetensors");
-    for (const SafetensorsEntry& entry : theirs.entries()) EXPECT_TENSOR_NEAR(mine.tensor(entry.name), theirs.tensor(entry.name), kTolerance);
+    const SafetensorsReader mine(folder_.path(name) / "model/model.safetensors"),
+        theirs(folder_.path(expected) / "model/model.safetensors");
+    for (const SafetensorsEntry& entry : theirs.entries())
+      EXPECT_TENSOR_NEAR(mine.tensor(entry.name), theirs.tensor(entry.name), kTolerance);
   }
   RunFolderFixture folder_;
 };
@@ -68,8 +71,9 @@ TEST_F(Cuda, PredictsAndEvaluatesAsTheCpuDoes) {
   const std::string model = concat(" --precision f64 --model ", quoted("run/model"));
   const std::string evaluate = concat(program(), " evaluate", model, " --data ", quoted("run/run.yaml"), " --json --output ");
   const std::string cases = " 'evaluation.cases=[{initial_time: 0, final_time: 14, ar_steps: 7}]'";
-  const std::string predict = concat(program(), " predict", model, " --input '" TRIDENT_TEST_DATA
-                                     "' --trajectory 4 --frame 0 --problem NS-Sines --time 14 --steps 4 --output ");
+  const std::string predict =
+      concat(program(), " predict", model,
+             " --input '" TRIDENT_TEST_DATA "' --trajectory 4 --frame 0 --problem NS-Sines --time 14 --steps 4 --output ");
   for (const std::string device : {"cpu", "cuda"}) {
     run(concat(evaluate, quoted(device + "_cases.safetensors"), " --device ", device, cases));
     run(concat(predict, quoted(device + "_answer.safetensors"), " --device ", device));
@@ -77,7 +81,9 @@ TEST_F(Cuda, PredictsAndEvaluatesAsTheCpuDoes) {
   const SafetensorsReader here(folder_.path("cpu_cases.safetensors")), there(folder_.path("cuda_cases.safetensors"));
   ASSERT_FALSE(here.entries().empty());
   for (const SafetensorsEntry& entry : here.entries()) EXPECT_TENSOR_NEAR(there.tensor(entry.name), here.tensor(entry.name), kTolerance);
-  const auto answer = [&](const std::string& device) { return read_field_file(folder_.path(device + "_answer.safetensors").string()).find("output"); };
+  const auto answer = [&](const std::string& device) {
+    return read_field_file(folder_.path(device + "_answer.safetensors").string()).find("output");
+  };
   EXPECT_TENSOR_NEAR(answer("cuda"), answer("cpu"), 1e-6);  // f32 in the data, so the answer is
 }
 

@@ -26,7 +26,8 @@ constexpr const char* kRandomScot =
   skip_connections: [0, 0], window_size: 4, drop_path_rate: 0.5, use_conditioning: true, channel_slice_list_normalized_loss: [0, 1, 2]})";
 constexpr const char* kMgTfno =
     R"({type: mg_tfno, n_modes: [4, 4], in_channels: 3, out_channels: 2, hidden_channels: 6, n_layers: 2, levels: 1, padding_fraction: 0.25})";
-constexpr const char* kTfno = R"({type: tfno, n_modes: [4, 4], in_channels: 3, out_channels: 2, hidden_channels: 6, n_layers: 2, rank: 0.3})";
+constexpr const char* kTfno =
+    R"({type: tfno, n_modes: [4, 4], in_channels: 3, out_channels: 2, hidden_channels: 6, n_layers: 2, rank: 0.3})";
 constexpr const char* kFno = R"({type: fno, n_modes: [4, 4], in_channels: 3, out_channels: 2, hidden_channels: 6, n_layers: 2})";
 
 struct Setting {
@@ -111,8 +112,10 @@ TEST_P(OnBothDevices, TrainingIsTheSameAndGraphsChangeNoBit) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Models, OnBothDevices,
-                         ::testing::Values(Setting{"scot", kScot, DType::f64, 2, true, true}, Setting{"random", kRandomScot, DType::f32, 1, false, false},
-                                           Setting{"fno", kFno, DType::f64, 2, false, true}, Setting{"tfno", kTfno, DType::f64, 1, false, true},
+                         ::testing::Values(Setting{"scot", kScot, DType::f64, 2, true, true},
+                                           Setting{"random", kRandomScot, DType::f32, 1, false, false},
+                                           Setting{"fno", kFno, DType::f64, 2, false, true},
+                                           Setting{"tfno", kTfno, DType::f64, 1, false, true},
                                            Setting{"mg_tfno", kMgTfno, DType::f64, 1, false, true}),
                          [](const auto& info) { return info.param.name; });
 

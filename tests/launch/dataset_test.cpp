@@ -229,7 +229,8 @@ std::vector<float> wave(int n, const std::array<int, 3>& k, int axes) {
   std::vector<float> values;
   for (int z = 0; z < (axes > 2 ? n : 1); ++z) {
     for (int y = 0; y < (axes > 1 ? n : 1); ++y) {
-      for (int x = 0; x < n; ++x) values.push_back(static_cast<float>(std::cos(2.0 * std::numbers::pi * (k[0] * z + k[1] * y + k[2] * x) / n)));
+      for (int x = 0; x < n; ++x)
+        values.push_back(static_cast<float>(std::cos(2.0 * std::numbers::pi * (k[0] * z + k[1] * y + k[2] * x) / n)));
     }
   }
   return values;

@@ -27,8 +27,9 @@ class OwnFields : public ::testing::Test {
   std::string path(const std::string& name) const { return (folder_ / name).string(); }
   std::string quoted(const std::string& name) const { return concat("'", path(name), "'"); }
   void write_run(const std::string& model, const std::string& entry, const std::string& rest) const {
-    std::ofstream(folder_ / "run.yaml") << "output: run\nmodel: {" << model << "}\ndata:\n  train: [{" << entry << "}]\n  validation: [{" << entry
-                                        << "}]\n" << rest;
+    std::ofstream(folder_ / "run.yaml") << "output: run\nmodel: {" << model << "}\ndata:\n  train: [{" << entry << "}]\n  validation: [{"
+                                        << entry << "}]\n"
+                                        << rest;
   }
   Finished run(const std::string& arguments, const std::string& launcher = "") const {
     return run_shell(concat(launcher, launcher.empty() ? "" : " ", program(), " ", arguments));
@@ -176,14 +177,16 @@ TEST_F(OwnFields, OfComplexNumbersAreTrainedEvaluatedPredictedServedAndDrawn) {
   expect_served_as_predicted("--problem waves --trajectory 5 --input " + quoted("waves.h5"));
   const std::vector<c64> input = to_host<c64>(fields("here.safetensors").find("input"));
   for (std::size_t x = 0; x < 16; ++x) EXPECT_NEAR(std::abs(input[x] - before[5 * 16 + x]), 0.0F, 1e-6F);
-  expect_success(concat("predict --model ", quoted("run/model"), " --problem waves --trajectory 5 --input ", quoted("waves.h5"), " --output ",
-                        quoted("here.h5")));
-  EXPECT_EQ(to_host<float>(fields("here.h5").find("output")),
-            to_host<float>(view::as_real(fields("here.safetensors").find("output")))) << "HDF5 gets pairs";
+  expect_success(concat("predict --model ", quoted("run/model"), " --problem waves --trajectory 5 --input ", quoted("waves.h5"),
+                        " --output ", quoted("here.h5")));
+  EXPECT_EQ(to_host<float>(fields("here.h5").find("output")), to_host<float>(view::as_real(fields("here.safetensors").find("output"))))
+      << "HDF5 gets pairs";
   expect_picture(concat(quoted("here.safetensors"), " --truth ", quoted("waves.h5")), "prediction");
   EXPECT_THAT(RunFolderFixture::bytes(path("pictures/prediction.gp")), HasSubstr("Im psi: prediction - truth"));
 
-  expect_success(concat("train ", quoted("run.yaml"), " output=", quoted("split"), " training.loss=h1 training.epochs=1 parallel.domain_x=2"), mpirun(2));
+  expect_success(
+      concat("train ", quoted("run.yaml"), " output=", quoted("split"), " training.loss=h1 training.epochs=1 parallel.domain_x=2"),
+      mpirun(2));
   expect_success(concat("train ", quoted("run.yaml"), " output=", quoted("one"), " training.loss=h1 training.epochs=1"));
   const auto first_loss = [&](const char* run) {
     std::ifstream file(path(concat(run, "/metrics.jsonl")));
@@ -202,11 +205,15 @@ TEST_F(OwnFields, ThatDoNotFitTheModelAreRefusedWithTheKeyToChange) {
     EXPECT_EQ(done.status, 1);
     return done.output;
   };
-  EXPECT_THAT(refusal("type: fno, n_modes: [4]", "input: x, space_axes: 2"), HasSubstr("the model has 1 dimensions, but the fields of \"x\" have 2"));
+  EXPECT_THAT(refusal("type: fno, n_modes: [4]", "input: x, space_axes: 2"),
+              HasSubstr("the model has 1 dimensions, but the fields of \"x\" have 2"));
   EXPECT_THAT(refusal("type: fno, n_modes: [4, 4, 4]", "input: x"), HasSubstr("expected (trajectory, [channel], z, y, x)"));
-  EXPECT_THAT(refusal("type: fno, n_modes: [4, 4]", "input: z"), HasSubstr("model.complex_data: the model takes real fields, but those of \"x\" are complex"));
-  EXPECT_THAT(refusal("type: fno, n_modes: [4, 4], complex_data: true", "input: x"), HasSubstr("is real where complex fields are expected"));
-  EXPECT_THAT(refusal("type: mg_tfno, n_modes: [4, 4]", "input: x, space_axes: 1"), HasSubstr("have 1; give 1 number of modes to fno or tfno"));
+  EXPECT_THAT(refusal("type: fno, n_modes: [4, 4]", "input: z"),
+              HasSubstr("model.complex_data: the model takes real fields, but those of \"x\" are complex"));
+  EXPECT_THAT(refusal("type: fno, n_modes: [4, 4], complex_data: true", "input: x"),
+              HasSubstr("is real where complex fields are expected"));
+  EXPECT_THAT(refusal("type: mg_tfno, n_modes: [4, 4]", "input: x, space_axes: 1"),
+              HasSubstr("have 1; give 1 number of modes to fno or tfno"));
   EXPECT_FALSE(std::filesystem::exists(path("run")));
 }
 
@@ -217,7 +224,8 @@ TEST_F(OwnFields, GeneratorsRefuseOptionsOfOtherProblems) {
     EXPECT_FALSE(std::filesystem::exists(path("never.h5")));
     return done.output;
   };
-  EXPECT_THAT(refusal("Burgers1D --coefficient log-normal"), HasSubstr("--coefficient means nothing for Burgers1D, only for Darcy; leave it out"));
+  EXPECT_THAT(refusal("Burgers1D --coefficient log-normal"),
+              HasSubstr("--coefficient means nothing for Burgers1D, only for Darcy; leave it out"));
   EXPECT_THAT(refusal("Darcy --viscosity 0.1"), HasSubstr("--viscosity means nothing for Darcy, only for NS-* and Burgers1D"));
   EXPECT_THAT(refusal("NS-Sines --coefficient two-phase"), HasSubstr("only for Darcy"));
   EXPECT_THAT(refusal("Burgers1D --velocity-std 1"), HasSubstr("only for NS-*"));

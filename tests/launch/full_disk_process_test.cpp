@@ -54,7 +54,8 @@ TEST_F(FullDisk, CommandsSaySoAndLeaveNothingHalfWritten) {
 }
 
 TEST_F(FullDisk, GeneratorsOfPairsAndWritersForNeuraloperatorDoToo) {
-  expect_failure(program() + " generate Darcy --resolution 32 --trajectories 20 --output " + quoted("darcy.h5"), "darcy.h5", "cannot be written");
+  expect_failure(program() + " generate Darcy --resolution 32 --trajectories 20 --output " + quoted("darcy.h5"), "darcy.h5",
+                 "cannot be written");
   expect_failure(program() + " generate Burgers1D --resolution 128 --trajectories 200 --output " + quoted("burgers.h5"), "burgers.h5",
                  "cannot be written");
   const Finished trained = run_shell(folder_.train("run", "'model={type: fno, n_modes: [8, 8], hidden_channels: 8}' training.steps=1"));
@@ -66,8 +67,9 @@ TEST_F(FullDisk, RanksThatShareAFileEndAndLeaveNothing) {
   ASSERT_EQ(run_shell(folder_.train("run", "training.steps=1 training.precision=f32")).status, 0);
   write_safetensors(folder_.path("in.safetensors"), {{"input", zeros({8, 4, 128, 128}, DType::f32)}, {"time", full({8}, 1.0, DType::f32)}});
   for (const auto& [name, words] : {std::pair{"big.safetensors", "File too large"}, {"big.h5", "cannot be"}}) {
-    const Finished run = run_shell(limited_ranks(concat(program(), " predict --model ", quoted("run/model"), " --input ", quoted("in.safetensors"),
-                                                        " --steps 6 --output ", quoted(name), " parallel.domain_y=2")));
+    const Finished run =
+        run_shell(limited_ranks(concat(program(), " predict --model ", quoted("run/model"), " --input ", quoted("in.safetensors"),
+                                       " --steps 6 --output ", quoted(name), " parallel.domain_y=2")));
     EXPECT_NE(run.status, 0) << run.output;
     EXPECT_THAT(run.output, HasSubstr(words));
   }
@@ -78,8 +80,9 @@ TEST_F(FullDisk, RanksThatShareAFileEndAndLeaveNothing) {
 }
 
 TEST_F(FullDisk, AShardedCheckpointThatDoesNotFitIsNone) {
-  const std::string wide = "'model={type: scot, image_size: 32, embed_dim: 96, depths: [1, 1], num_heads: [3, 6], skip_connections: [1, 0], "
-                           "window_size: 4, use_conditioning: true}' training.steps=1 parallel.tensor=2 checkpoint.every=1";
+  const std::string wide =
+      "'model={type: scot, image_size: 32, embed_dim: 96, depths: [1, 1], num_heads: [3, 6], skip_connections: [1, 0], "
+      "window_size: 4, use_conditioning: true}' training.steps=1 parallel.tensor=2 checkpoint.every=1";
   const Finished full = run_shell(limited_ranks(folder_.train("run", wide)));
   EXPECT_NE(full.status, 0);
   EXPECT_THAT(full.output, HasSubstr("File too large"));

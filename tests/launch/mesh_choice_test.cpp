@@ -10,11 +10,12 @@ using ::testing::HasSubstr;
 
 /// 8 x 8 tokens in windows of 4: two windows along each axis.
 MeshLoad small_load(std::int64_t batch) {
-  return {.models = {parse_json(R"({"type": "scot", "image_size": 32, "patch_size": 4, "embed_dim": 8, "depths": [1, 1], "num_heads": [1, 2],
+  return {
+      .models = {parse_json(R"({"type": "scot", "image_size": 32, "patch_size": 4, "embed_dim": 8, "depths": [1, 1], "num_heads": [1, 2],
                                     "skip_connections": [1, 0], "window_size": 4, "num_channels": 2, "num_out_channels": 2})",
-                                "test")},
-          .batch = batch,
-          .points = {32, 32}};
+                            "test")},
+      .batch = batch,
+      .points = {32, 32}};
 }
 
 TEST(MeshChoice, RanksMustBeThoseOfTheJob) {
@@ -41,8 +42,9 @@ TEST(MeshChoice, TensorRanksThatWouldHoldNothingAreRefused) {
 }
 
 TEST(MeshChoice, DomainRanksSharePatches) {
-  const MeshLoad load{.models = {parse_yaml("{type: mg_tfno, n_modes: [4, 4], in_channels: 1, out_channels: 1, hidden_channels: 4}", "model")},
-                .points = {16, 16}};
+  const MeshLoad load{
+      .models = {parse_yaml("{type: mg_tfno, n_modes: [4, 4], in_channels: 1, out_channels: 1, hidden_channels: 4}", "model")},
+      .points = {16, 16}};
   EXPECT_FALSE(objection_to({1, 1, 3, 1}, 3, load));
 }
 

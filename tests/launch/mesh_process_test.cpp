@@ -41,7 +41,8 @@ TEST(MeshProcess, ARunGoesOnOnOtherMeshesAndItsCheckpointsAreModels) {
   const Finished model = convert("parts/checkpoints/step-00000006", "converted");
   ASSERT_EQ(model.status, 0) << model.output;
   for (const char* file : {"model.safetensors", "config.json", "trident.json"}) {
-    EXPECT_EQ(RunFolderFixture::bytes(folder.path("converted") / file), RunFolderFixture::bytes(folder.path("parts") / "model" / file)) << file;
+    EXPECT_EQ(RunFolderFixture::bytes(folder.path("converted") / file), RunFolderFixture::bytes(folder.path("parts") / "model" / file))
+        << file;
   }
   const Finished back = convert("converted", "again/checkpoints", "--to checkpoint");
   ASSERT_EQ(back.status, 0) << back.output;
@@ -61,11 +62,12 @@ std::vector<double> validation_losses(const RunFolderFixture& folder, const std:
 
 TEST(MeshProcess, FourierOperatorsTrainAndAreValidatedOnSharedFields) {
   const RunFolderFixture folder;
-  const std::string recipe = "'model={type: tfno, n_modes: [8, 8], hidden_channels: 4, domain_padding: 0.1, norm: instance_norm}' "
-                             "training.loss=h1 evaluation.every=2";
+  const std::string recipe =
+      "'model={type: tfno, n_modes: [8, 8], hidden_channels: 4, domain_padding: 0.1, norm: instance_norm}' "
+      "training.loss=h1 evaluation.every=2";
   ASSERT_EQ(run_shell(folder.train("whole", recipe)).status, 0);
-  for (const auto& [run, ranks, mesh] : {std::tuple{"strips", 3, " parallel.domain_y=3"},
-                                         std::tuple{"rectangles", 4, " parallel.domain_x=2 parallel.tensor=2"}}) {
+  for (const auto& [run, ranks, mesh] :
+       {std::tuple{"strips", 3, " parallel.domain_y=3"}, std::tuple{"rectangles", 4, " parallel.domain_x=2 parallel.tensor=2"}}) {
     const Finished finished = run_shell(folder.train(run, recipe + mesh, mpirun(ranks)));
     ASSERT_EQ(finished.status, 0) << finished.output;
     const auto expect_close = [&](const std::vector<double>& here, const std::vector<double>& whole) {
@@ -99,15 +101,18 @@ TEST(MeshProcess, ARankKilledAmidTheExchangesOfAModelEndsTheJob) {
     const std::string log = folder.path(mesh + ".log").string();
     Background job(folder.train(mesh, "training.steps=1000000 parallel." + mesh + "=2", launcher), log);
     const std::filesystem::path metrics = folder.path(mesh) / "metrics.jsonl";
-    const bool trains = comes_true(std::chrono::seconds(30), [&] { return std::filesystem::exists(metrics) && std::filesystem::file_size(metrics) > 1000; });
+    const bool trains = comes_true(std::chrono::seconds(30),
+                                   [&] { return std::filesystem::exists(metrics) && std::filesystem::file_size(metrics) > 1000; });
     if (!trains) job.signal(SIGTERM);
     ASSERT_TRUE(trains) << RunFolderFixture::bytes(log);
-    const std::array<int, 2> processes{std::stoi(RunFolderFixture::bytes(process_file(0))), std::stoi(RunFolderFixture::bytes(process_file(1)))};
+    const std::array<int, 2> processes{std::stoi(RunFolderFixture::bytes(process_file(0))),
+                                       std::stoi(RunFolderFixture::bytes(process_file(1)))};
     ASSERT_EQ(::kill(processes[1], SIGKILL), 0);
     const auto killed = std::chrono::steady_clock::now();
     EXPECT_NE(job.wait(std::chrono::seconds(20)), 0);
     EXPECT_LT(std::chrono::steady_clock::now() - killed, std::chrono::seconds(10));
-    EXPECT_THAT(RunFolderFixture::bytes(log), ::testing::AnyOf(HasSubstr("signal 9"), HasSubstr("rank 1 (" + mesh + " 1) has ended without a word")));
+    EXPECT_THAT(RunFolderFixture::bytes(log),
+                ::testing::AnyOf(HasSubstr("signal 9"), HasSubstr("rank 1 (" + mesh + " 1) has ended without a word")));
     EXPECT_TRUE(comes_true(std::chrono::seconds(2), [&] { return ::kill(processes[0], 0) != 0; })) << "rank 0 outlives the job";
   }
 }

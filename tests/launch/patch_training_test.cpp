@@ -46,10 +46,17 @@ struct Outcome {
 };
 
 Outcome train(const Setting& setting, const std::shared_ptr<const Dataset>& data, const Mesh& mesh) {
-  const ConfigValue document =
-      ConfigValue::map({{"type", "mg_tfno"}, {"levels", 1}, {"padding_fraction", 0.125}, {"stitching", setting.stitching}, {"position", "field"},
-                        {"n_modes", ConfigValue::list({4, 4})}, {"in_channels", 2}, {"out_channels", 2}, {"hidden_channels", 4}, {"n_layers", 2},
-                        {"rank", 0.5}});
+  const ConfigValue document = ConfigValue::map({{"type", "mg_tfno"},
+                                                 {"levels", 1},
+                                                 {"padding_fraction", 0.125},
+                                                 {"stitching", setting.stitching},
+                                                 {"position", "field"},
+                                                 {"n_modes", ConfigValue::list({4, 4})},
+                                                 {"in_channels", 2},
+                                                 {"out_channels", 2},
+                                                 {"hidden_channels", 4},
+                                                 {"n_layers", 2},
+                                                 {"rank", 0.5}});
   const Model model = describe_model(document, mesh);
   TrainingConfig config;
   config.precision = Precision::f64;
@@ -99,8 +106,8 @@ TEST_P(PatchTraining, DoesNotDependOnTheMesh) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Losses, PatchTraining,
-                         ::testing::Values(Setting{LossChoice::h1, true, 1}, Setting{LossChoice::h1, false, 1}, Setting{LossChoice::lp, true, 2},
-                                           Setting{LossChoice::relative_l1, true, 1}));
+                         ::testing::Values(Setting{LossChoice::h1, true, 1}, Setting{LossChoice::h1, false, 1},
+                                           Setting{LossChoice::lp, true, 2}, Setting{LossChoice::relative_l1, true, 1}));
 
 TEST(PatchTrainingLoader, RanksReadTheirOwnPatchesAlone) {
   const TemporaryFolder folder;
@@ -108,7 +115,9 @@ TEST(PatchTrainingLoader, RanksReadTheirOwnPatchesAlone) {
   const int ranks = world()->size();
   const Mesh mesh(world(), {1, 1, ranks, 1});
   const Model model = describe_model(
-      ConfigValue::map({{"type", "mg_tfno"}, {"n_modes", ConfigValue::list({4, 4})}, {"in_channels", 2}, {"out_channels", 2}, {"hidden_channels", 4}}), mesh);
+      ConfigValue::map(
+          {{"type", "mg_tfno"}, {"n_modes", ConfigValue::list({4, 4})}, {"in_channels", 2}, {"out_channels", 2}, {"hidden_channels", 4}}),
+      mesh);
   LoaderOptions options = shared_out(model, mesh);
   options.global_batch_size = 5;
   const GlobalBatch batch = *Loader(data, options).next();

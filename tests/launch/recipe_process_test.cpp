@@ -62,7 +62,8 @@ training:
 
   Finished train(const std::string& arguments) const {
     const std::string channels = GetParam() == "tfno_tucker" ? " 'data.train[0].input_channels=[a, b]'" : "";
-    return run_shell(concat(program(), " train ", quoted(folder / "run.yaml"), " 'model.from=", checkpoint.string(), "'", channels, " ", arguments));
+    return run_shell(
+        concat(program(), " train ", quoted(folder / "run.yaml"), " 'model.from=", checkpoint.string(), "'", channels, " ", arguments));
   }
 
   TemporaryFolder folder;
@@ -164,7 +165,8 @@ TEST_F(Normalized, ByTheTrainingDataOnAnyNumberOfRanksAndInEvaluation) {
 TEST_F(Normalized, LossesMayBePhysical) {
   ASSERT_EQ(run("train", "").status, 0);
   // y is near -20: relative errors of physical fields are far smaller than those of normalised ones.
-  const double normalized = loss_of(quoted(folder / "run.yaml")), physical = loss_of(quoted(folder / "run.yaml") + " evaluation.units=physical");
+  const double normalized = loss_of(quoted(folder / "run.yaml")),
+               physical = loss_of(quoted(folder / "run.yaml") + " evaluation.units=physical");
   EXPECT_LT(physical, 0.05 * normalized);
   ASSERT_EQ(run("train", output("physical") + "training.loss_units=physical training.steps=1 evaluation.every=1").status, 0);
   const double first = column(folder / "physical", "loss")[0];
@@ -173,7 +175,12 @@ TEST_F(Normalized, LossesMayBePhysical) {
   const std::string absolute = " 'training.loss_options={relation: absolute}'";
   const double in_units = loss_of(quoted(folder / "run.yaml") + absolute + " evaluation.units=physical");
   const double std = parse_json(read_bytes(folder / "run/model/trident.json"), "trident.json")
-                         .find("problems")->elements()[0].find("output")->elements()[0].find("std")->as_number();
+                         .find("problems")
+                         ->elements()[0]
+                         .find("output")
+                         ->elements()[0]
+                         .find("std")
+                         ->as_number();
   EXPECT_NEAR(in_units / (std * loss_of(quoted(folder / "run.yaml") + absolute)), 1.0, 1e-9);
 }
 

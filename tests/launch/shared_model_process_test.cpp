@@ -62,7 +62,8 @@ class OnAMesh : public ::testing::Test {
 TEST_F(OnAMesh, PredictionsDoNotDependOnTheMesh) {
   ASSERT_EQ(run_shell(predict("", "a.safetensors")).status, 0);
   int number = 0;
-  for (const char* mesh : {"parallel.domain_y=2", "parallel.domain_x=2", "parallel.tensor=2", "parallel.domain_y=2 parallel.tensor=2", ""}) {
+  for (const char* mesh :
+       {"parallel.domain_y=2", "parallel.domain_x=2", "parallel.tensor=2", "parallel.domain_y=2 parallel.tensor=2", ""}) {
     const std::string name = concat("b", number, number % 2 == 0 ? ".safetensors" : ".h5");
     ++number;
     const Finished done = run_shell(predict(mpirun(std::string(mesh).size() > 20 ? 4 : 2), name, mesh));
@@ -72,8 +73,8 @@ TEST_F(OnAMesh, PredictionsDoNotDependOnTheMesh) {
   }
   // Files are read by parts too, and what a rank cannot write no rank leaves behind.
   for (const char* input : {"b0.safetensors", "b1.h5"}) {
-    const std::string ask = concat(program(), " predict --model ", quoted("one/model"), " --problem NS-Sines --steps 2 --overwrite --input ",
-                                   quoted(input), " --output ");
+    const std::string ask = concat(program(), " predict --model ", quoted("one/model"),
+                                   " --problem NS-Sines --steps 2 --overwrite --input ", quoted(input), " --output ");
     ASSERT_EQ(run_shell(ask + quoted("c.h5")).status, 0);
     const Finished done = run_shell(concat(mpirun(2), " ", ask, quoted("d.h5"), " parallel.domain_x=2"));
     ASSERT_EQ(done.status, 0) << done.output;
@@ -90,20 +91,24 @@ TEST_F(OnAMesh, KeptFieldsOfAnEvaluationAreThoseOfOneRank) {
   for (const char* mesh : {"parallel.domain_y=2", "parallel.data=2", "parallel.tensor=2"}) {
     const Finished done = run_shell(concat(mpirun(2), " ", evaluate, quoted("shared.safetensors"), " --overwrite ", mesh));
     ASSERT_EQ(done.status, 0) << done.output;
-    for (const char* name : {"0/input", "0-12/label", "0-12/2"}) EXPECT_LT(distance("shared.safetensors", "alone.safetensors", name), 1e-6) << name;
+    for (const char* name : {"0/input", "0-12/label", "0-12/2"})
+      EXPECT_LT(distance("shared.safetensors", "alone.safetensors", name), 1e-6) << name;
   }
 }
 
 /// Multi-grid patches are shared out where other models share rectangles.
 TEST_F(OnAMesh, PatchesArePredictedAndEvaluatedByAllRanks) {
-  const std::string recipe = "'model={type: mg_tfno, n_modes: [4, 4], hidden_channels: 4, n_layers: 1, padding_fraction: 0.125}' "
-                             "training.global_batch_size=4 training.steps=1 training.loss=h1";
+  const std::string recipe =
+      "'model={type: mg_tfno, n_modes: [4, 4], hidden_channels: 4, n_layers: 1, padding_fraction: 0.125}' "
+      "training.global_batch_size=4 training.steps=1 training.loss=h1";
   const Finished trained = run_shell(folder_.train("patches", recipe));
   ASSERT_EQ(trained.status, 0) << trained.output;
   const std::string model = concat(" --overwrite --model ", quoted("patches/model"));
-  const std::string ask = concat(program(), " predict", model, " --input '" TRIDENT_TEST_DATA "' --trajectory 4 --problem NS-Sines --steps 3 --output ");
-  const std::string evaluate = concat(program(), " evaluate", model, " --data ", quoted("run.yaml"),
-                                      " 'evaluation.cases=[{initial_time: 0, final_time: 12, ar_steps: 2}]' training.precision=f64 --output ");
+  const std::string ask =
+      concat(program(), " predict", model, " --input '" TRIDENT_TEST_DATA "' --trajectory 4 --problem NS-Sines --steps 3 --output ");
+  const std::string evaluate =
+      concat(program(), " evaluate", model, " --data ", quoted("run.yaml"),
+             " 'evaluation.cases=[{initial_time: 0, final_time: 12, ar_steps: 2}]' training.precision=f64 --output ");
   ASSERT_EQ(run_shell(ask + quoted("a.h5")).status, 0);
   const Finished alone = run_shell(evaluate + quoted("alone.safetensors"));
   ASSERT_EQ(alone.status, 0) << alone.output;
@@ -114,7 +119,8 @@ TEST_F(OnAMesh, PatchesArePredictedAndEvaluatedByAllRanks) {
     const Finished evaluated = run_shell(concat(mpirun(ranks), " ", evaluate, quoted("shared.safetensors"), mesh));
     ASSERT_EQ(evaluated.status, 0) << evaluated.output;
     EXPECT_EQ(evaluated.output, alone.output) << mesh;
-    for (const char* name : {"0/input", "0-12/label", "0-12/2"}) EXPECT_LT(distance("shared.safetensors", "alone.safetensors", name), 1e-6) << name;
+    for (const char* name : {"0/input", "0-12/label", "0-12/2"})
+      EXPECT_LT(distance("shared.safetensors", "alone.safetensors", name), 1e-6) << name;
   }
 }
 
@@ -154,7 +160,8 @@ TEST_F(OnAMesh, TheServiceOfTwoRanksAnswersAsOneRankDoesAndDrains) {
                            "; fi; exec \"", TRIDENT_PROGRAM, "\" serve --model-repository ", folder_.path("models").string(),
                            " --grpc-address ", address, " parallel.tensor=2'"));
   ASSERT_TRUE(wait_for("socket"));
-  const Finished served = run_shell(concat(program(), " predict --server '", address, "' --model flow ", question(), quoted("served.safetensors")));
+  const Finished served =
+      run_shell(concat(program(), " predict --server '", address, "' --model flow ", question(), quoted("served.safetensors")));
   EXPECT_EQ(served.status, 0) << served.output;
   const Finished refused = run_shell(concat(program(), " predict --server '", address, "' --model flow --steps 2 --input ",
                                             quoted("a.safetensors"), " --output ", quoted("refused.safetensors")));
@@ -169,14 +176,16 @@ TEST_F(OnAMesh, ARequestThatOneRankHasNoMemoryForIsRefusedAndTheServiceGoesOn) {
   std::filesystem::create_directory_symlink(folder_.path("one/model"), folder_.path("models/flow"));
   const std::string address = "unix:" + folder_.path("socket").string(), places = folder_.path("process.").string();
   Background server(concat(mpirun(2), " sh -c 'echo $$ > ", places, "$OMPI_COMM_WORLD_RANK; exec \"", TRIDENT_PROGRAM,
-                           "\" serve --model-repository ", folder_.path("models").string(), " --grpc-address ", address, " parallel.domain_y=2'"));
+                           "\" serve --model-repository ", folder_.path("models").string(), " --grpc-address ", address,
+                           " parallel.domain_y=2'"));
   ASSERT_TRUE(wait_for("socket"));
   const auto ask = [&](const std::string& input) {
-    return run_shell(concat(program(), " predict --overwrite --server '", address, "' --model flow --input ", quoted(input + ".safetensors"), " --output ",
-                            quoted("answer.safetensors")));
+    return run_shell(concat(program(), " predict --overwrite --server '", address, "' --model flow --input ",
+                            quoted(input + ".safetensors"), " --output ", quoted("answer.safetensors")));
   };
   const auto write = [&](const std::string& name, std::int64_t samples, std::int64_t points) {
-    write_safetensors(folder_.path(name + ".safetensors"), {{"input", zeros({samples, 4, points, points}, DType::f32)}, {"time", full({samples}, 1.0, DType::f32)}});
+    write_safetensors(folder_.path(name + ".safetensors"),
+                      {{"input", zeros({samples, 4, points, points}, DType::f32)}, {"time", full({samples}, 1.0, DType::f32)}});
   };
   write("small", 1, 32);
   write("large", 32, 256);
@@ -205,8 +214,8 @@ TEST_F(OnAMesh, AFollowerThatDiesEndsTheServiceAndIsNamed) {
   std::filesystem::create_directories(folder_.path("models"));
   std::filesystem::create_directory_symlink(folder_.path("one/model"), folder_.path("models/flow"));
   const Finished run = run_shell(concat(mpirun(2), " sh -c 'if [ \"$OMPI_COMM_WORLD_RANK\" = 1 ]; then (sleep 2; kill -9 $$) & fi; exec \"",
-                                        TRIDENT_PROGRAM, "\" serve --model-repository ", folder_.path("models").string(), " --grpc-address unix:",
-                                        folder_.path("socket").string(), " parallel.tensor=2'"));
+                                        TRIDENT_PROGRAM, "\" serve --model-repository ", folder_.path("models").string(),
+                                        " --grpc-address unix:", folder_.path("socket").string(), " parallel.tensor=2'"));
   EXPECT_NE(run.status, 0);
   EXPECT_THAT(run.output, HasSubstr("rank 1"));
 }

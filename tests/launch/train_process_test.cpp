@@ -164,8 +164,8 @@ TEST_F(Train, ARankThatThrowsEndsTheJobAndIsNamed) {
 
 TEST_F(Train, ARankThatIsKilledEndsTheJobAndIsNamed) {
   const std::string command =
-      concat(mpirun(2), " sh -c 'if [ \"$OMPI_COMM_WORLD_RANK\" = 1 ]; then (sleep 1; kill -9 $$) & fi; exec \"", TRIDENT_PROGRAM, "\" train ",
-             folder_.path("run.yaml").string(), " output=", folder_.path("run").string(), " training.steps=1000000'");
+      concat(mpirun(2), " sh -c 'if [ \"$OMPI_COMM_WORLD_RANK\" = 1 ]; then (sleep 1; kill -9 $$) & fi; exec \"", TRIDENT_PROGRAM,
+             "\" train ", folder_.path("run.yaml").string(), " output=", folder_.path("run").string(), " training.steps=1000000'");
   const auto start = std::chrono::steady_clock::now();
   const Finished run = run_shell(command);
   EXPECT_NE(run.status, 0);

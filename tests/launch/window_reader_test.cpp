@@ -2,8 +2,8 @@
 
 #include <gtest/gtest.h>
 
-#include "runtime/tensor/create.h"
 #include "runtime/tensor/copy.h"
+#include "runtime/tensor/create.h"
 #include "runtime/tensor/view.h"
 #include "tests/launch/data_files.h"
 #include "tests/support/temporary_folder.h"
@@ -30,8 +30,8 @@ std::pair<Tensor, Tensor> whole_fields(const Dataset& dataset, const std::vector
   const Tensor input = empty({count, dataset.in_channels(), dataset.ny(), dataset.nx()}, DType::f32);
   const Tensor label = empty({count, dataset.out_channels(), dataset.ny(), dataset.nx()}, DType::f32);
   for (std::int64_t k = 0; k < count; ++k) {
-    dataset.read(samples[static_cast<std::size_t>(k)],
-                 {input.data<float>() + k * dataset.in_channels() * points, label.data<float>() + k * dataset.out_channels() * points, nullptr});
+    dataset.read(samples[static_cast<std::size_t>(k)], {input.data<float>() + k * dataset.in_channels() * points,
+                                                        label.data<float>() + k * dataset.out_channels() * points, nullptr});
   }
   return {input, label};
 }

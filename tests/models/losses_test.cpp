@@ -40,7 +40,8 @@ TEST(Loss, SharesOfUnevenMicroBatchesSumToTheLossOfTheWholeBatch) {
   for (const int p : {1, 2}) {
     const Loss loss({.p = p, .groups = kGrouped.groups}, 3, LossScope::global, Mesh());
     const double whole = to_number(loss.share(output, label, loss.totals({&label, 1})));
-    const std::vector<Tensor> labels{contiguous(slice(label, 0, 0, 4)), contiguous(slice(label, 0, 4, 5)), contiguous(slice(label, 0, 5, 5))};
+    const std::vector<Tensor> labels{contiguous(slice(label, 0, 0, 4)), contiguous(slice(label, 0, 4, 5)),
+                                     contiguous(slice(label, 0, 5, 5))};
     const LossTotals totals = loss.totals(labels);
     double sum = 0.0;
     std::int64_t first = 0;
@@ -61,7 +62,8 @@ TEST(Loss, PerRankIsTheMeanOfTheMicroBatchesOwnRatios) {
   for (std::int64_t i = 0; i < 2; ++i) {
     const Tensor part = contiguous(slice(output, 0, i, i + 1));
     sum += to_number(loss.share(part, labels[static_cast<std::size_t>(i)], totals));
-    mean += to_number(whole.share(part, labels[static_cast<std::size_t>(i)], whole.totals({&labels[static_cast<std::size_t>(i)], 1}))) / 2.0;
+    mean +=
+        to_number(whole.share(part, labels[static_cast<std::size_t>(i)], whole.totals({&labels[static_cast<std::size_t>(i)], 1}))) / 2.0;
   }
   EXPECT_NEAR(sum, mean, 1e-14);
 }
@@ -70,7 +72,8 @@ TEST(Loss, GradientIsRight) {
   const Tensor label = random_tensor({2, 3, 2, 2}, 1);
   const Loss loss({.p = 2, .groups = kGrouped.groups}, 3, LossScope::global, Mesh());
   const LossTotals totals = loss.totals({&label, 1});
-  EXPECT_TRUE(testing::gradcheck([&](const std::vector<Tensor>& v) { return loss.share(v[0], label, totals); }, {random_tensor({2, 3, 2, 2}, 2)}));
+  EXPECT_TRUE(
+      testing::gradcheck([&](const std::vector<Tensor>& v) { return loss.share(v[0], label, totals); }, {random_tensor({2, 3, 2, 2}, 2)}));
 }
 
 const NormLoss kH1{.kind = NormKind::h1, .axes = 2, .periodic = {true, false}};
@@ -110,7 +113,8 @@ TEST(Loss, OfNormsHasTheRightGradient) {
   for (const NormLoss& norm : {kH1, NormLoss{.axes = 2, .p = 3.0}, NormLoss{.axes = 1, .p = 2.0, .relation = Relation::absolute}}) {
     const Loss loss({.norm = norm}, 1, LossScope::global, Mesh());
     const LossTotals totals = loss.totals({&label, 1});
-    EXPECT_TRUE(testing::gradcheck([&](const std::vector<Tensor>& v) { return loss.share(v[0], label, totals); }, {random_tensor({2, 1, 5, 4}, 2)}));
+    EXPECT_TRUE(testing::gradcheck([&](const std::vector<Tensor>& v) { return loss.share(v[0], label, totals); },
+                                   {random_tensor({2, 1, 5, 4}, 2)}));
   }
 }
 

@@ -28,9 +28,17 @@ using testing::world;
 constexpr AxisSet kBatchAxes = (Axis::data | Axis::domain_y) | Axis::domain_x;
 
 ConfigValue patched(int levels, double padding, const char* mode, int channels) {
-  return ConfigValue::map({{"type", "mg_tfno"}, {"levels", levels}, {"padding_fraction", padding}, {"padding_mode", mode}, {"position", "field"},
-                           {"n_modes", ConfigValue::list({4, 4})}, {"in_channels", channels}, {"out_channels", 2}, {"hidden_channels", 4},
-                           {"n_layers", 1}, {"rank", 0.5}});
+  return ConfigValue::map({{"type", "mg_tfno"},
+                           {"levels", levels},
+                           {"padding_fraction", padding},
+                           {"padding_mode", mode},
+                           {"position", "field"},
+                           {"n_modes", ConfigValue::list({4, 4})},
+                           {"in_channels", channels},
+                           {"out_channels", 2},
+                           {"hidden_channels", 4},
+                           {"n_layers", 1},
+                           {"rank", 0.5}});
 }
 
 std::vector<MeshSizes> meshes_without_tensor() {
@@ -60,7 +68,8 @@ TEST(PatchExchange, MakesTheWindowsOfWholeFields) {
 struct Served {
   Served(const ConfigValue& config, const Mesh& mesh) : model(describe_model(config, mesh)) {
     parameters = materialize(model, DType::f64, Use::inference, RandomKey(5));
-    predictor.emplace(model, mesh, [](const std::string& name) -> Problem { throw ConfigError(name); }, DType::f64);
+    predictor.emplace(
+        model, mesh, [](const std::string& name) -> Problem { throw ConfigError(name); }, DType::f64);
   }
   Model model;
   ParameterList parameters;
@@ -140,8 +149,11 @@ TEST(MeshPrediction, ARefusedRequestIsOverOnAllRanksAndTheNextIsAnswered) {
   interrupted.steps = 3;
   interrupted.between_steps = [] { throw std::bad_alloc(); };
   unknown.problem = "no-such-problem";
-  for (const auto& [bad, words] : {std::pair{timed, "time is given"}, {wide, "cannot be cut"}, {infinite, "not finite"},
-                                   {interrupted, "bad_alloc"}, {unknown, "no-such-problem"}}) {
+  for (const auto& [bad, words] : {std::pair{timed, "time is given"},
+                                   {wide, "cannot be cut"},
+                                   {infinite, "not finite"},
+                                   {interrupted, "bad_alloc"},
+                                   {unknown, "no-such-problem"}}) {
     const std::string message = led(served, bad);
     if (first) {
       EXPECT_THAT(message, HasSubstr(words));

@@ -31,7 +31,9 @@ Problem masked_problem() {
   return problem;
 }
 
-SmallModel inference_model(ScotConfig config = small_config(), DType dtype = DType::f64) { return make_model(std::move(config), dtype, Use::inference); }
+SmallModel inference_model(ScotConfig config = small_config(), DType dtype = DType::f64) {
+  return make_model(std::move(config), dtype, Use::inference);
+}
 
 PredictionRequest request_of(std::optional<std::int64_t> steps = {}, DType dtype = DType::f64) {
   PredictionRequest request;
@@ -94,7 +96,8 @@ TEST(Prediction, ExtraInputChannelsAreCarriedAlong) {
   const Fields fields{.input = random_tensor({1, 3, 16, 16}, 1), .time = random_tensor({1}, 2), .pixel_mask = {}, .label = {}};
   std::vector<Tensor> outputs;
   Pass pass = testing::pass_of(DType::f64);
-  roll_out(small.model, small.model->prepare(), fields, {0.75, 0.25}, pass, [&](std::size_t, const Tensor& output) { outputs.push_back(output); });
+  roll_out(small.model, small.model->prepare(), fields, {0.75, 0.25}, pass,
+           [&](std::size_t, const Tensor& output) { outputs.push_back(output); });
   Fields next = fields;
   next.input = concatenate({outputs[0], slice(fields.input, 1, 2, 3)}, 1);
   next.time = from_values<double>({1}, std::vector{fields.time.data<double>()[0] * 0.25});
@@ -132,7 +135,8 @@ TEST(Prediction, WithAProblemFieldsArePhysicalAndMaskedChannelsItsConstants) {
   normalized.input = normalize(request.input, problem.input);
   normalized.time = from_values<double>({2}, std::vector{0.35, 0.175});
   const Tensor first = denormalize(predict(small.model, small.model->prepare(), normalized, nullptr, DType::f64), problem.output);
-  EXPECT_TENSOR_NEAR(contiguous(slice(reshape(contiguous(slice(output, 1, 0, 1)), first.shape()), 1, 0, 1)), contiguous(slice(first, 1, 0, 1)), 1e-13);
+  EXPECT_TENSOR_NEAR(contiguous(slice(reshape(contiguous(slice(output, 1, 0, 1)), first.shape()), 1, 0, 1)),
+                     contiguous(slice(first, 1, 0, 1)), 1e-13);
 }
 
 TEST(Prediction, SaysWhatItExpected) {

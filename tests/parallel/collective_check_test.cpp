@@ -56,7 +56,8 @@ TEST(CollectiveCheck, NamesBothCallsThatDiffer) {
   CollectiveCheck check = a_check();
   check.arrive(arrival(0, "a", 3, "all_reduce sum of 7 f32"));
   const std::string text = error_of([&] { check.arrive(arrival(1, "a", 3, "all_reduce sum of 8 f32")); });
-  EXPECT_NE(text.find("rank 0 calls all_reduce sum of 7 f32 (in step), but rank 1 calls all_reduce sum of 8 f32"), std::string::npos) << text;
+  EXPECT_NE(text.find("rank 0 calls all_reduce sum of 7 f32 (in step), but rank 1 calls all_reduce sum of 8 f32"), std::string::npos)
+      << text;
 }
 
 TEST(CollectiveCheck, ComparesWhatIsSentWithWhatIsExpected) {

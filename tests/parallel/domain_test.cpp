@@ -14,7 +14,8 @@ Domain domain_of(int ranks_y, int ranks_x, int rank) {
 std::vector<WindowedGrid> poseidon(std::int64_t tokens) {
   std::vector<WindowedGrid> grids;
   for (int level = 0; level < 4; ++level, tokens /= 2) {
-    grids.push_back({.rows = tokens, .columns = tokens, .window = std::min<std::int64_t>(16, tokens), .shift = tokens > 16 ? 8 : 0, .halo = 3});
+    grids.push_back(
+        {.rows = tokens, .columns = tokens, .window = std::min<std::int64_t>(16, tokens), .shift = tokens > 16 ? 8 : 0, .halo = 3});
   }
   return grids;
 }

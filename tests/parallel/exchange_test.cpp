@@ -43,8 +43,11 @@ std::vector<WindowedGrid> grids_of(const Grids& pyramid) {
   std::int64_t tokens = pyramid.tokens;
   for (int level = 0; level < pyramid.levels; ++level, tokens = (tokens + 1) / 2) {
     const std::int64_t halved = pyramid.tokens >> level;
-    grids.push_back({.rows = tokens, .columns = tokens, .window = std::min(pyramid.window, halved),
-                     .shift = halved > pyramid.window ? pyramid.window / 2 : 0, .halo = 3});
+    grids.push_back({.rows = tokens,
+                     .columns = tokens,
+                     .window = std::min(pyramid.window, halved),
+                     .shift = halved > pyramid.window ? pyramid.window / 2 : 0,
+                     .halo = 3});
   }
   return grids;
 }
@@ -98,14 +101,16 @@ std::vector<Case> cases_of(const WindowLevel& level, const WindowLevel* below, c
   for (const WindowPart& part : level.plain) windows(part, 0, "plain windows");
   for (const WindowPart& part : level.shifted) windows(part, grid.shift - level.roll, "shifted windows");
   const std::int64_t width = grid.halo - level.padding;
-  cases.push_back({"halo", level.halo, own, grid.rows, grid.columns, [=](auto s, auto r, auto c) { return at(own, s, r - width, c - width); }});
+  cases.push_back(
+      {"halo", level.halo, own, grid.rows, grid.columns, [=](auto s, auto r, auto c) { return at(own, s, r - width, c - width); }});
   if (below != nullptr) {
     const GridBox merged = below->merged;
     cases.push_back({"pairs", level.pairs, own, grid.rows, grid.columns, [=](auto s, auto r, auto c) {
                        return std::array{merged.samples.first + s, 2 * merged.rows.first + r, 2 * merged.columns.first + c};
                      }});
   }
-  cases.push_back({"descend", level.descend, level.merged, grid.rows, grid.columns, [=](auto s, auto r, auto c) { return at(own, s, r, c); }});
+  cases.push_back(
+      {"descend", level.descend, level.merged, grid.rows, grid.columns, [=](auto s, auto r, auto c) { return at(own, s, r, c); }});
   return cases;
 }
 
@@ -124,7 +129,9 @@ double dot_over_ranks(const Tensor& a, const Tensor& b) {
 
 void expect_adjoint(const Mesh& mesh, const ExchangePlan& plan, const std::string& name) {
   const auto seed = static_cast<std::uint64_t>(world()->rank());
-  const auto random = [&](const Shape& extents, std::uint64_t seed) { return random_tensor({extents[0], extents[1], extents[2], 3}, seed); };
+  const auto random = [&](const Shape& extents, std::uint64_t seed) {
+    return random_tensor({extents[0], extents[1], extents[2], 3}, seed);
+  };
   const Tensor x = leaf(random(plan.source(), seed));
   const Tensor dy = random(plan.target(), 100 + seed);
   const std::int64_t width_bytes = 3 * static_cast<std::int64_t>(sizeof(double));
@@ -150,8 +157,8 @@ TEST(Exchange, OfEveryPlanOfAPyramidBringsWhatIsWantedAndBackwardItsAdjoint) {
       for (const std::int64_t samples : {0, 1, 3, 5}) {
         const auto levels = windows.levels(samples);
         for (std::size_t i = 0; i < levels->size(); ++i) {
-          SCOPED_TRACE(concat(pyramid.tokens, " tokens, window ", pyramid.window, ", level ", i, ", ", samples, " samples on ", domain.ranks_y(),
-                              " x ", domain.ranks_x(), " ranks"));
+          SCOPED_TRACE(concat(pyramid.tokens, " tokens, window ", pyramid.window, ", level ", i, ", ", samples, " samples on ",
+                              domain.ranks_y(), " x ", domain.ranks_x(), " ranks"));
           for (const Case& test : cases_of((*levels)[i], i + 1 < levels->size() ? &(*levels)[i + 1] : nullptr, grids[i])) {
             expect_values(mesh, test);
             expect_adjoint(mesh, test.plan, test.name);

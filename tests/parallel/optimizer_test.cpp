@@ -83,19 +83,22 @@ TEST_P(AdamWOfTorch, FourStepsAgree) {
 /// One complex number beside a real one.
 TEST(AdamWOfNeuralop, SharesOneSecondMomentBetweenThePartsOfAComplexNumberAndDecaysLast) {
   Parameter complex = whole_parameter({1}, Init::constant(0.0), Numbers::complex), real = whole_parameter({1}, Init::constant(0.0));
-  const ParameterList parameters = materialize(
-      [&](const ParameterVisitor& visitor) { visitor.parameter("z", complex), visitor.parameter("x", real); }, DType::f64, Use::training,
-      RandomKey(1));
+  const ParameterList parameters =
+      materialize([&](const ParameterVisitor& visitor) { visitor.parameter("z", complex), visitor.parameter("x", real); }, DType::f64,
+                  Use::training, RandomKey(1));
   for (const NamedPiece& piece : parameters.pieces()) {
     double* value = parameters.values().data<double>() + piece.offset;
     double* gradient = parameters.gradients().data<double>() + piece.offset;
     value[0] = 1.0, gradient[0] = 3.0;
     if (piece.size == 2) value[1] = 2.0, gradient[1] = 4.0;
   }
-  AdamW optimizer(parameters, {.rule = AdamWRule::neuralop, .beta1 = 0.9, .beta2 = 0.99, .eps = 1e-2}, {0.5}, [](const std::string&) { return 0; });
+  AdamW optimizer(parameters, {.rule = AdamWRule::neuralop, .beta1 = 0.9, .beta2 = 0.99, .eps = 1e-2}, {0.5},
+                  [](const std::string&) { return 0; });
   optimizer.update(1, std::vector{0.1}, from_values<double>({1}, std::vector{1.0}));
   const double size = 0.1 * std::sqrt(0.01) / 0.1, shrink = 1.0 - 0.05;
-  const auto number = [&](std::size_t piece, std::int64_t part) { return parameters.values().data<double>()[parameters.pieces()[piece].offset + part]; };
+  const auto number = [&](std::size_t piece, std::int64_t part) {
+    return parameters.values().data<double>()[parameters.pieces()[piece].offset + part];
+  };
   const double root = std::sqrt(0.01 * 25.0) + 1e-2;
   EXPECT_NEAR(number(0, 0), (1.0 - size * 0.3 / root) * shrink, 1e-14);
   EXPECT_NEAR(number(0, 1), (2.0 - size * 0.4 / root) * shrink, 1e-14);

@@ -48,10 +48,13 @@ class StagedCommunicator : public testing::OnGpu {
 TEST_F(StagedCommunicator, CarriesDeviceTensorsAsTheHostCarriesItsOwn) {
   const auto seed = static_cast<std::uint64_t>(world()->rank());
   const std::vector<std::int64_t> counts = uneven();
-  const std::int64_t all = std::accumulate(counts.begin(), counts.end(), std::int64_t{0}), own = counts[static_cast<std::size_t>(world()->rank())];
+  const std::int64_t all = std::accumulate(counts.begin(), counts.end(), std::int64_t{0}),
+                     own = counts[static_cast<std::size_t>(world()->rank())];
   expect_same(random_tensor({5}, seed), 0, [](Communicator& comm, const Tensor& x, const Tensor&) { comm.all_reduce(x, ReduceOp::sum); });
-  expect_same(random_tensor({own}, seed), all, [&](Communicator& comm, const Tensor& x, const Tensor& y) { comm.all_gather(x, y, counts); });
-  expect_same(random_tensor({all}, seed), own, [&](Communicator& comm, const Tensor& x, const Tensor& y) { comm.reduce_scatter(x, y, counts); });
+  expect_same(random_tensor({own}, seed), all,
+              [&](Communicator& comm, const Tensor& x, const Tensor& y) { comm.all_gather(x, y, counts); });
+  expect_same(random_tensor({all}, seed), own,
+              [&](Communicator& comm, const Tensor& x, const Tensor& y) { comm.reduce_scatter(x, y, counts); });
   expect_same(random_tensor({5}, seed), 0, [](Communicator& comm, const Tensor& x, const Tensor&) { comm.broadcast(x, comm.size() - 1); });
   const std::vector<std::int64_t> three(static_cast<std::size_t>(ranks), 3);
   expect_same(random_tensor({3 * ranks}, seed), 3 * ranks,

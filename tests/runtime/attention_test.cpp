@@ -104,10 +104,24 @@ const std::vector<Case>& cases() {
   static const std::vector<Case> all{
       {.batch = 2, .ny = 2, .nx = 4, .heads = 2, .head_size = 3, .grid = {.window = 2}},
       {.batch = 1, .ny = 10, .nx = 5, .heads = 2, .head_size = 8, .grid = {.window = 5}},
-      {.batch = 2, .ny = 8, .nx = 8, .heads = 3, .head_size = 16, .grid = {.window = 4, .roll = 2, .mask_shift = 2, .global_rows = 8, .global_columns = 8}},
-      {.batch = 1, .ny = 8, .nx = 4, .heads = 1, .head_size = 5,
+      {.batch = 2,
+       .ny = 8,
+       .nx = 8,
+       .heads = 3,
+       .head_size = 16,
+       .grid = {.window = 4, .roll = 2, .mask_shift = 2, .global_rows = 8, .global_columns = 8}},
+      {.batch = 1,
+       .ny = 8,
+       .nx = 4,
+       .heads = 1,
+       .head_size = 5,
        .grid = {.window = 4, .roll = 0, .mask_shift = 1, .first_row = 4, .first_column = 8, .global_rows = 12, .global_columns = 12}},
-      {.batch = 1, .ny = 14, .nx = 14, .heads = 1, .head_size = 33, .grid = {.window = 7, .roll = 3, .mask_shift = 3, .global_rows = 14, .global_columns = 14}}};
+      {.batch = 1,
+       .ny = 14,
+       .nx = 14,
+       .heads = 1,
+       .head_size = 33,
+       .grid = {.window = 7, .roll = 3, .mask_shift = 3, .global_rows = 14, .global_columns = 14}}};
   return all;
 }
 
@@ -132,10 +146,14 @@ TEST(WindowAttention, AgreesWithItsDefinitionInBothNumberTypes) {
 }
 
 TEST(WindowAttention, HasTheGradientsOfAllItsOperands) {
-  const std::vector<Case> small{
-      {.batch = 2, .ny = 2, .nx = 4, .heads = 2, .head_size = 3, .grid = {.window = 2}},
-      {.batch = 1, .ny = 6, .nx = 6, .heads = 1, .head_size = 2, .grid = {.window = 3, .roll = 1, .mask_shift = 1, .global_rows = 6, .global_columns = 6}},
-      {.batch = 1, .ny = 5, .nx = 5, .heads = 1, .head_size = 2, .grid = {.window = 5}}};
+  const std::vector<Case> small{{.batch = 2, .ny = 2, .nx = 4, .heads = 2, .head_size = 3, .grid = {.window = 2}},
+                                {.batch = 1,
+                                 .ny = 6,
+                                 .nx = 6,
+                                 .heads = 1,
+                                 .head_size = 2,
+                                 .grid = {.window = 3, .roll = 1, .mask_shift = 1, .global_rows = 6, .global_columns = 6}},
+                                {.batch = 1, .ny = 5, .nx = 5, .heads = 1, .head_size = 2, .grid = {.window = 5}}};
   for (const Case& c : small) {
     const auto fn = [&c](const std::vector<Tensor>& x) { return window_attention(x[0], x[1], x[2], c.grid); };
     EXPECT_TRUE(gradcheck(fn, {c.qkv(1), c.logit_scale(2), c.position_bias(3)}));

@@ -21,7 +21,8 @@ Tensor numbers(const Shape& shape, const std::vector<double>& values) { return f
 TEST(ChannelMix, MixesTheChannelsOfEachPoint) {
   const Tensor x = numbers({1, 2, 3}, {1, 2, 3, 10, 20, 30}), weight = numbers({1, 2, 1}, {2, 0.5});
   EXPECT_TENSOR_NEAR(channel_mix(x, weight), numbers({1, 1, 3}, {7, 14, 21}), 0);
-  const Tensor y = channel_mix(x, weight, {.bias = numbers({1}, {100}), .addend = numbers({1, 1, 3}, {1, 2, 3}), .gate = numbers({1, 1, 1}, {-1})});
+  const Tensor y =
+      channel_mix(x, weight, {.bias = numbers({1}, {100}), .addend = numbers({1, 1, 3}, {1, 2, 3}), .gate = numbers({1, 1, 1}, {-1})});
   EXPECT_TENSOR_NEAR(y, numbers({1, 1, 3}, {106, 112, 118}), 0);
 }
 
@@ -37,8 +38,8 @@ Tensor step_by_step(const std::vector<Tensor>& in, bool end_in_gelu) {
 
 TEST(ChannelMix, AgreesWithItsParts) {
   // 1500 points: several tiles a sample, the last one short.
-  const std::vector<Tensor> in{random_tensor({3, 5, 30, 50}, 1), random_tensor({7, 5}, 2), random_tensor({7}, 3), random_tensor({3, 7, 30, 50}, 4),
-                               random_tensor({7}, 5)};
+  const std::vector<Tensor> in{random_tensor({3, 5, 30, 50}, 1), random_tensor({7, 5}, 2), random_tensor({7}, 3),
+                               random_tensor({3, 7, 30, 50}, 4), random_tensor({7}, 5)};
   const Tensor dy = random_tensor({3, 7, 30, 50}, 6);
   for (const bool end_in_gelu : {false, true}) {
     std::vector<Tensor> first, second;
@@ -57,8 +58,9 @@ TEST(ChannelMix, Gradients) {
   EXPECT_TRUE(gradcheck([](const auto& in) { return channel_mix(in[0], in[1]); }, {x, weight}));
   EXPECT_TRUE(gradcheck([](const auto& in) { return channel_mix(in[0], in[1], {.bias = in[2], .gelu = true}); }, {x, weight, bias}));
   EXPECT_TRUE(gradcheck([](const auto& in) { return channel_mix(in[0], in[1], {.addend = in[2]}); }, {x, weight, addend}));
-  EXPECT_TRUE(gradcheck([](const auto& in) { return channel_mix(in[0], in[1], {.bias = in[2], .addend = in[3], .gate = in[4], .gelu = true}); },
-                        {x, weight, bias, addend, gate}));
+  EXPECT_TRUE(
+      gradcheck([](const auto& in) { return channel_mix(in[0], in[1], {.bias = in[2], .addend = in[3], .gate = in[4], .gelu = true}); },
+                {x, weight, bias, addend, gate}));
 }
 
 TEST(ChannelMix, TakesBatchesWithoutSamples) {

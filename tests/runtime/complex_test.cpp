@@ -38,19 +38,23 @@ TEST(Complex, ConjugatesTurnImaginaryParts) {
 
 TEST(Complex, ProductsAndQuotientsHaveComplexGradients) {
   const Tensor a = random_tensor({2, 3}, 1), b = random_tensor({2, 3}, 2), c = random_tensor({3}, 3), d = random_tensor({3}, 4);
-  EXPECT_TRUE(gradcheck([](const auto& in) {
-    const Tensor left = complex(in[0], in[1]), right = complex(in[2], in[3]);
-    const Tensor z = left * right / (right + right * conjugate(right)) - affine(left, 0.5);
-    return real(z) * imag(z);
-  }, {a, b, c, d}));
+  EXPECT_TRUE(gradcheck(
+      [](const auto& in) {
+        const Tensor left = complex(in[0], in[1]), right = complex(in[2], in[3]);
+        const Tensor z = left * right / (right + right * conjugate(right)) - affine(left, 0.5);
+        return real(z) * imag(z);
+      },
+      {a, b, c, d}));
 }
 
 TEST(Complex, Gradients) {
   const Tensor a = random_tensor({2, 3}, 1), b = random_tensor({2, 3}, 2);
-  EXPECT_TRUE(gradcheck([](const auto& in) {
-    const Tensor z = complex(in[0], in[1]);
-    return real(z) * imag(z) + gelu(imag(z));
-  }, {a, b}));
+  EXPECT_TRUE(gradcheck(
+      [](const auto& in) {
+        const Tensor z = complex(in[0], in[1]);
+        return real(z) * imag(z) + gelu(imag(z));
+      },
+      {a, b}));
 }
 
 TEST(Complex, TheGradientIsThatOfBothParts) {

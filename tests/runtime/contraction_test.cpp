@@ -21,7 +21,8 @@ using testing::gradcheck;
 using testing::random_tensor;
 using testing::strided_copy_of;
 
-const std::map<char, std::int64_t> kExtents{{'a', 2}, {'b', 3}, {'c', 5}, {'d', 4}, {'e', 6}, {'f', 2}, {'g', 3}, {'h', 7}, {'i', 2}, {'m', 37}};
+const std::map<char, std::int64_t> kExtents{{'a', 2}, {'b', 3}, {'c', 5}, {'d', 4}, {'e', 6},
+                                            {'f', 2}, {'g', 3}, {'h', 7}, {'i', 2}, {'m', 37}};
 
 Shape shape_of(const std::string& labels) {
   Shape shape;
@@ -75,10 +76,7 @@ const std::vector<Case> kPairs{
     {{"abcd", "bcd"}, "abcd"},   // each channel by itself
     {{"abcd", "be"}, "aecd"},    // one large product
     {{"be", "abcd"}, "cdea"},    // whose second tensor is the larger one
-    {{"e", "be"}, "be"},
-    {{"abm", "abm"}, "m"},
-    {{"ab", "cd"}, "adcb"},
-    {{"abh", "hba"}, ""},        // all summed
+    {{"e", "be"}, "be"},        {{"abm", "abm"}, "m"}, {{"ab", "cd"}, "adcb"}, {{"abh", "hba"}, ""},  // all summed
 };
 
 TEST(Contraction, OfTwoIsTheDefinitionInAnyLayout) {
@@ -107,7 +105,8 @@ TEST(Contraction, Gradients) {
 TEST(Contraction, AddsTheGradientOfALeafToWhatItHas) {
   for (const Case& c : {Case{{"abm", "bem"}, "aem"}, {{"bam", "mbe"}, "aem"}}) {  // where the sum lies, and by way of a tensor
     const Operand a = random_operand(c.operands[0], 1), b = random_operand(c.operands[1], 2);
-    const Tensor start = random_operand(c.operands[1], 3).tensor, sum = empty(start.shape(), start.dtype()), dy = random_operand(c.result, 4).tensor;
+    const Tensor start = random_operand(c.operands[1], 3).tensor, sum = empty(start.shape(), start.dtype()),
+                 dy = random_operand(c.result, 4).tensor;
     copy_into(sum, start);
     const Tensor weight = leaf(b.tensor, sum);
     const Tensor y = contract(a, {weight, b.labels}, c.result);
@@ -119,10 +118,8 @@ TEST(Contraction, AddsTheGradientOfALeafToWhatItHas) {
 }
 
 const std::vector<Case> kMany{
-    {{"abcd", "fghi", "bf", "eg", "ch", "di"}, "aecd"},
-    {{"abcd", "g", "bg", "eg", "cg", "dg"}, "aecd"},
-    {{"abcd", "bf", "feg", "gch", "hd"}, "aecd"},
-    {{"abcd", "fhi", "bf", "ch", "di"}, "abcd"},
+    {{"abcd", "fghi", "bf", "eg", "ch", "di"}, "aecd"}, {{"abcd", "g", "bg", "eg", "cg", "dg"}, "aecd"},
+    {{"abcd", "bf", "feg", "gch", "hd"}, "aecd"},       {{"abcd", "fhi", "bf", "ch", "di"}, "abcd"},
     {{"fghi", "bf", "eg", "ch", "di"}, "becd"},
 };
 
@@ -136,8 +133,13 @@ TEST(Contraction, OfManyIsTheDefinition) {
 
 TEST(Contraction, OfManyWithoutModesIsAsLargeAsItsResult) {
   const auto operand = [](const Shape& shape, const std::string& labels) { return Operand{zeros(shape, DType::c128), labels}; };
-  const std::vector<Operand> operands{operand({2, 3, 4, 5, 0}, "abcde"), operand({2, 2, 2, 2, 2}, "fghij"), operand({3, 2}, "bf"),
-                                      operand({6, 2}, "kg"), operand({4, 2}, "ch"), operand({5, 2}, "di"), operand({0, 2}, "ej")};
+  const std::vector<Operand> operands{operand({2, 3, 4, 5, 0}, "abcde"),
+                                      operand({2, 2, 2, 2, 2}, "fghij"),
+                                      operand({3, 2}, "bf"),
+                                      operand({6, 2}, "kg"),
+                                      operand({4, 2}, "ch"),
+                                      operand({5, 2}, "di"),
+                                      operand({0, 2}, "ej")};
   EXPECT_EQ(contract(operands, "akcde").shape(), (Shape{2, 6, 4, 5, 0}));
 }
 

@@ -15,7 +15,8 @@ using testing::gradcheck;
 using testing::random_tensor;
 
 /// x at (y, x) of a field whose points lie `step` apart, 0 outside.
-double at(const std::vector<double>& values, std::int64_t start, std::int64_t step, std::int64_t ny, std::int64_t nx, std::int64_t y, std::int64_t x) {
+double at(const std::vector<double>& values, std::int64_t start, std::int64_t step, std::int64_t ny, std::int64_t nx, std::int64_t y,
+          std::int64_t x) {
   return y < 0 || x < 0 || y >= ny || x >= nx ? 0.0 : values[static_cast<std::size_t>(start + (y * nx + x) * step)];
 }
 
@@ -45,7 +46,8 @@ Tensor naive_depthwise(const Tensor& x, const Tensor& weight, const Tensor& bias
     const std::int64_t c = i % d, column = i / d % columns, row = i / (d * columns) % rows, b = i / (d * columns * rows);
     double sum = add[static_cast<std::size_t>(c)];
     for (std::int64_t tap = 0; tap < k * k; ++tap) {
-      sum += w[static_cast<std::size_t>(c * k * k + tap)] * at(values, b * ny * nx * d + c, d, ny, nx, row + tap / k - padding, column + tap % k - padding);
+      sum += w[static_cast<std::size_t>(c * k * k + tap)] *
+             at(values, b * ny * nx * d + c, d, ny, nx, row + tap / k - padding, column + tap % k - padding);
     }
     y.push_back(sum);
   }
@@ -54,11 +56,15 @@ Tensor naive_depthwise(const Tensor& x, const Tensor& weight, const Tensor& bias
 
 TEST(Conv2d, WithAKernelOfOnesSumsTheNeighbours) {
   const Tensor x = from_values<double>({1, 1, 2, 3}, {1, 2, 3, 4, 5, 6});
-  EXPECT_TENSOR_NEAR(conv2d(x, full({1, 1, 3, 3}, 1.0, DType::f64), {}, 1), from_values<double>({1, 1, 2, 3}, {12, 21, 16, 12, 21, 16}), 1e-15);
+  EXPECT_TENSOR_NEAR(conv2d(x, full({1, 1, 3, 3}, 1.0, DType::f64), {}, 1), from_values<double>({1, 1, 2, 3}, {12, 21, 16, 12, 21, 16}),
+                     1e-15);
 }
 
 TEST(Conv2d, AgreesWithSumsTermByTermInBothNumberTypes) {
-  struct Case { Shape x, weight; std::int64_t padding; };
+  struct Case {
+    Shape x, weight;
+    std::int64_t padding;
+  };
   for (const Case& c : {Case{{2, 4, 37, 40}, {4, 4, 5, 5}, 2}, Case{{1, 3, 5, 4}, {17, 3, 3, 3}, 1}, Case{{2, 9, 8, 8}, {1, 9, 7, 7}, 3},
                         Case{{1, 2, 6, 7}, {3, 2, 1, 1}, 0}, Case{{1, 2, 6, 7}, {5, 2, 3, 3}, 0}, Case{{1, 2, 3, 3}, {2, 2, 2, 2}, 3}}) {
     const Tensor x = random_tensor(c.x, 1), weight = random_tensor(c.weight, 2), bias = random_tensor({c.weight[0]}, 3);
@@ -93,8 +99,12 @@ TEST(DepthwiseConv, KeepsChannelsApart) {
 }
 
 TEST(DepthwiseConv, AgreesWithSumsTermByTermInBothNumberTypes) {
-  struct Case { Shape x; std::int64_t kernel, padding; };
-  for (const Case& c : {Case{{2, 9, 11, 24}, 7, 3}, Case{{1, 4, 4, 48}, 7, 3}, Case{{1, 2, 3, 5}, 3, 1}, Case{{1, 9, 8, 17}, 5, 0}, Case{{2, 3, 3, 33}, 3, 4}}) {
+  struct Case {
+    Shape x;
+    std::int64_t kernel, padding;
+  };
+  for (const Case& c : {Case{{2, 9, 11, 24}, 7, 3}, Case{{1, 4, 4, 48}, 7, 3}, Case{{1, 2, 3, 5}, 3, 1}, Case{{1, 9, 8, 17}, 5, 0},
+                        Case{{2, 3, 3, 33}, 3, 4}}) {
     const Tensor x = random_tensor(c.x, 1), weight = random_tensor({c.x[3], 1, c.kernel, c.kernel}, 2), bias = random_tensor({c.x[3]}, 3);
     const Tensor expected = naive_depthwise(x, weight, bias, c.padding);
     EXPECT_TENSOR_NEAR(depthwise_conv(x, weight, bias, c.padding), expected, 1e-14);

@@ -55,7 +55,9 @@ struct Case {
 void PrintTo(const Case& operation, std::ostream* to) { *to << operation.name; }
 
 /// Numbers that bf16 holds exactly.
-Tensor numbers_of(const Shape& shape, std::uint64_t seed) { return cast(cast(random_tensor(shape, seed, DType::f32), DType::bf16), DType::f32); }
+Tensor numbers_of(const Shape& shape, std::uint64_t seed) {
+  return cast(cast(random_tensor(shape, seed, DType::f32), DType::bf16), DType::f32);
+}
 
 struct Outcome {
   Tensor value;
@@ -104,61 +106,92 @@ std::vector<Case> pointwise_cases() {
           {"silu", {{{5, 67}}}, [](const Inputs& in) { return silu(in[0]); }},
           {"tanh", {{{5, 67}}}, [](const Inputs& in) { return tanh(in[0]); }},
           {"cast", {{{5, 67}}}, [](const Inputs& in) { return affine(cast(in[0], DType::f32), 2.0); }, DType::f32},
-          {"cast_of_wide", {{{5, 67}, kWide}}, [](const Inputs& in) { return affine(cast(in[0], in[0].is_cuda() ? DType::bf16 : DType::f32), 2.0); }},
+          {"cast_of_wide",
+           {{{5, 67}, kWide}},
+           [](const Inputs& in) { return affine(cast(in[0], in[0].is_cuda() ? DType::bf16 : DType::f32), 2.0); }},
           {"dropout", {{{4, 50}}}, [](const Inputs& in) { return dropout(in[0], 0.25, RandomKey(5), 17); }},
           {"sum", {{{5, 1333}}}, [](const Inputs& in) { return sum(in[0]); }, DType::f32},
-          {"sum_of_rows", {{{5, 33, 6}}}, [](const Inputs& in) { return sum(in[0], {0, 2}); }, DType::f32}};
+          {"sum_of_rows",
+           {{{5, 33, 6}}},
+           [](const Inputs& in) {
+             return sum(in[0], {0, 2});
+           },
+           DType::f32}};
 }
 
 std::vector<Case> move_cases() {
-  return {{"permute", {{{3, 40, 34}}}, [](const Inputs& in) { return contiguous(permute(in[0], {2, 0, 1})); }},
+  return {{"permute",
+           {{{3, 40, 34}}},
+           [](const Inputs& in) {
+             return contiguous(permute(in[0], {2, 0, 1}));
+           }},
           {"slice_pad_roll", {{{3, 8, 10}}}, [](const Inputs& in) { return roll(pad(slice(in[0], 2, 1, 9), 1, 2, 1), 2, 3); }},
-          {"concatenate", {{{2, 3}}, {{2, 5}}}, [](const Inputs& in) { return concatenate({in[0], in[1], in[0]}, 1); }},
+          {"concatenate",
+           {{{2, 3}}, {{2, 5}}},
+           [](const Inputs& in) {
+             return concatenate({in[0], in[1], in[0]}, 1);
+           }},
           {"merge_cells", {{{2, 5, 6, 7}}}, [](const Inputs& in) { return merge_cells(in[0]); }},
           {"spread_cells", {{{2, 3, 3, 20}}}, [](const Inputs& in) { return spread_cells(in[0], 5, 6); }}};
 }
 
 std::vector<Case> norm_cases() {
-  return {{"layer_norm", {{{2, 3, 5, 24}}, {{24}, kWide}, {{24}, kWide}, {{2, 3, 5, 24}}},
+  return {{"layer_norm",
+           {{{2, 3, 5, 24}}, {{24}, kWide}, {{24}, kWide}, {{2, 3, 5, 24}}},
            [](const Inputs& in) { return layer_norm(in[0], in[1], in[2], 1e-5, in[3]); }},
-          {"conditional_layer_norm", {{{2, 7, 40}}, {{2, 40}, kWide}, {{2, 40}, kWide}},
+          {"conditional_layer_norm",
+           {{{2, 7, 40}}, {{2, 40}, kWide}, {{2, 40}, kWide}},
            [](const Inputs& in) { return layer_norm(in[0], in[1], in[2], 1e-5); }},
-          {"batch_norm_train", {{{3, 4, 5, 6}}, {{4}, kWide}, {{4}, kWide}},
+          {"batch_norm_train",
+           {{{3, 4, 5, 6}}, {{4}, kWide}, {{4}, kWide}},
            [](const Inputs& in) {
              BatchStatistics statistics;
              return batch_norm_train(in[0], in[1], in[2], 1e-5, statistics);
            }},
-          {"batch_norm_eval", {{{3, 4, 5, 6}}, {{4}, kWide}, {{4}, kWide}},
+          {"batch_norm_eval",
+           {{{3, 4, 5, 6}}, {{4}, kWide}, {{4}, kWide}},
            [](const Inputs& in) {
-             return batch_norm_eval(in[0], in[1], in[2], full({4}, 0.1, DType::f32, in[0].device()), full({4}, 1.3, DType::f32, in[0].device()), 1e-5);
+             return batch_norm_eval(in[0], in[1], in[2], full({4}, 0.1, DType::f32, in[0].device()),
+                                    full({4}, 1.3, DType::f32, in[0].device()), 1e-5);
            }},
           {"instance_norm", {{{3, 6, 50}}}, [](const Inputs& in) { return group_norm(in[0], 6, {}, {}, 1e-5); }},
-          {"group_norm", {{{3, 6, 5, 4}}, {{6}, kWide}, {{6}, kWide}}, [](const Inputs& in) { return group_norm(in[0], 3, in[1], in[2], 1e-5); }},
-          {"group_norm_of_samples", {{{3, 6, 5}}, {{3, 6}, kWide}, {{3, 6}, kWide}},
-           [](const Inputs& in) { return group_norm(in[0], 2, in[1], in[2], 1e-5); }}};
+          {"group_norm",
+           {{{3, 6, 5, 4}}, {{6}, kWide}, {{6}, kWide}},
+           [](const Inputs& in) { return group_norm(in[0], 3, in[1], in[2], 1e-5); }},
+          {"group_norm_of_samples", {{{3, 6, 5}}, {{3, 6}, kWide}, {{3, 6}, kWide}}, [](const Inputs& in) {
+             return group_norm(in[0], 2, in[1], in[2], 1e-5);
+           }}};
 }
 
 std::vector<Case> product_cases() {
   return {{"linear", {{{2, 5, 12}}, {{9, 12}, kWeight}, {{9}, kWeight}}, [](const Inputs& in) { return linear(in[0], in[1], in[2]); }},
-          {"mlp", {{{6, 8}}, {{20, 8}, kWeight}, {{20}, kWeight}, {{8, 20}, kWeight}, {{8}, kWeight}},
+          {"mlp",
+           {{{6, 8}}, {{20, 8}, kWeight}, {{20}, kWeight}, {{8, 20}, kWeight}, {{8}, kWeight}},
            [](const Inputs& in) { return mlp(in[0], in[1], in[2], in[3], in[4]); }},
-          {"conv2d", {{{2, 3, 9, 8}}, {{4, 3, 3, 3}, kWeight}, {{4}, kWeight}}, [](const Inputs& in) { return conv2d(in[0], in[1], in[2], 1); }},
-          {"depthwise_conv", {{{2, 9, 8, 6}}, {{6, 1, 7, 7}, kWeight}, {{6}, kWeight}},
+          {"conv2d",
+           {{{2, 3, 9, 8}}, {{4, 3, 3, 3}, kWeight}, {{4}, kWeight}},
+           [](const Inputs& in) { return conv2d(in[0], in[1], in[2], 1); }},
+          {"depthwise_conv",
+           {{{2, 9, 8, 6}}, {{6, 1, 7, 7}, kWeight}, {{6}, kWeight}},
            [](const Inputs& in) { return depthwise_conv(in[0], in[1], in[2], 3); }},
-          {"channel_mix", {{{2, 5, 4, 6}}, {{7, 5}, kWeight}, {{7}, kWeight}, {{2, 7, 4, 6}}, {{7}, kWeight}},
+          {"channel_mix",
+           {{{2, 5, 4, 6}}, {{7, 5}, kWeight}, {{7}, kWeight}, {{2, 7, 4, 6}}, {{7}, kWeight}},
            [](const Inputs& in) { return channel_mix(in[0], in[1], {.bias = in[2], .addend = in[3], .gate = in[4], .gelu = true}); }},
           {"channel_mix_without_ending", {{{2, 70, 130}}, {{66, 70}, kWeight}}, [](const Inputs& in) { return channel_mix(in[0], in[1]); }},
-          {"fourier", {{{2, 3, 12, 10}}},
+          {"fourier",
+           {{{2, 3, 12, 10}}},
            [](const Inputs& in) {
              const std::vector<FourierAxis> axes{{12, 0, 12, -3, 6}, {10, 0, 10, 0, 4}};
              return fourier_field(fourier_modes(in[0], axes, 1.0 / 120.0), axes, FieldNumbers::real, in[0].dtype());
            }},
-          {"fourier_of_a_line", {{{4, 10}}},
+          {"fourier_of_a_line",
+           {{{4, 10}}},
            [](const Inputs& in) {
              const std::vector<FourierAxis> axes{{10, 0, 10, 0, 4}};
              return fourier_field(fourier_modes(in[0], axes, 0.1), axes, FieldNumbers::real, in[0].dtype());
            }},
-          {"recompute", {{{5, 6}}, {{6, 6}, kWeight}},
+          {"recompute",
+           {{{5, 6}}, {{6, 6}, kWeight}},
            [](const Inputs& in) { return recompute([x = in[0], w = in[1]] { return gelu(linear(x, w)); }); }},
           {"window_attention", {{{1, 8, 8, 3, 2, 16}}, {{2}, kWide}, {{2, 16, 16}, kWide}}, [](const Inputs& in) {
              return window_attention(in[0], in[1], in[2], {.window = 4, .roll = 2, .mask_shift = 2, .global_rows = 8, .global_columns = 8});

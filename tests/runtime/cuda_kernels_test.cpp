@@ -43,8 +43,11 @@ void expect_equal_devices(const Shape& result, Run&& run) {
     const auto typed = [&](auto type) {
       using T = decltype(type);
       const Tensor expected = zeros(result, dtype), actual = full(result, 7.0, dtype, kGpu);
-      run(Cpu{}, type, [&](const Tensor& x) { return is_floating(x.dtype()) ? converted(x, dtype) : x; }, expected);
-      run(current_cuda("test", kGpu), type, [&](const Tensor& x) { return to_device(is_floating(x.dtype()) ? converted(x, dtype) : x, kGpu); }, actual);
+      run(
+          Cpu{}, type, [&](const Tensor& x) { return is_floating(x.dtype()) ? converted(x, dtype) : x; }, expected);
+      run(
+          current_cuda("test", kGpu), type,
+          [&](const Tensor& x) { return to_device(is_floating(x.dtype()) ? converted(x, dtype) : x, kGpu); }, actual);
       EXPECT_TENSOR_NEAR(to_device(actual, {}), expected, bound(dtype_of<T>));
     };
     if (dtype == DType::f32) typed(float{});
@@ -52,8 +55,10 @@ void expect_equal_devices(const Shape& result, Run&& run) {
   }
 }
 
-constexpr UnaryMap kMaps[] = {{Unary::affine, 1.5, -0.25}, {Unary::relu},        {Unary::gelu},    {Unary::sigmoid}, {Unary::exponential}, {Unary::minimum, 0.3},
-                              {Unary::tanh},               {Unary::silu},        {Unary::elu, 1.2, 0.9}, {Unary::leaky_relu, 0.1}, {Unary::softplus}, {Unary::power, 3.0}};
+constexpr UnaryMap kMaps[] = {
+    {Unary::affine, 1.5, -0.25}, {Unary::relu},      {Unary::gelu}, {Unary::sigmoid},       {Unary::exponential},
+    {Unary::minimum, 0.3},       {Unary::tanh},      {Unary::silu}, {Unary::elu, 1.2, 0.9}, {Unary::leaky_relu, 0.1},
+    {Unary::softplus},           {Unary::power, 3.0}};
 
 TEST_F(CudaKernels, FunctionsAndTheirGradientsAreThoseOfTheCpu) {
   for (const UnaryMap& map : kMaps) {
@@ -80,7 +85,8 @@ TEST_F(CudaKernels, FunctionsOfBf16AreRoundedOnce) {
     const Tensor gpu_x = to_device(x, kGpu), gpu_slope = to_device(slope, kGpu), y = empty_like(gpu_x), dx = empty_like(gpu_x);
     unary(cuda, map, 1003, gpu_x.data<bf16>(), y.data<bf16>());
     unary_gradient(cuda, map, 1003, gpu_x.data<bf16>(), gpu_slope.data<bf16>(), dx.data<bf16>());
-    const Tensor wide_x = converted(x, DType::f32), wide_slope = converted(slope, DType::f32), wide_y = empty_like(wide_x), wide_dx = empty_like(wide_x);
+    const Tensor wide_x = converted(x, DType::f32), wide_slope = converted(slope, DType::f32), wide_y = empty_like(wide_x),
+                 wide_dx = empty_like(wide_x);
     unary(Cpu{}, map, 1003, wide_x.data<float>(), wide_y.data<float>());
     unary_gradient(Cpu{}, map, 1003, wide_x.data<float>(), wide_slope.data<float>(), wide_dx.data<float>());
     EXPECT_TENSOR_NEAR(converted(to_device(y, {}), DType::f32), wide_y, bound(DType::bf16)) << static_cast<int>(map.kind);
@@ -91,8 +97,9 @@ TEST_F(CudaKernels, FunctionsOfBf16AreRoundedOnce) {
 struct Shapes {
   Shape a, b;
 };
-const std::vector<Shapes> kPairs{{{1000}, {1000}},   {{7, 33}, {33}},        {{4, 1, 64}, {1, 5, 64}}, {{16, 8}, {16, 1}}, {{3, 1}, {1, 40}},
-                                 {{2, 3, 5, 8}, {1}}, {{0, 4}, {4}},          {{1}, {9, 1}},            {{64, 96}, {64, 96}}};
+const std::vector<Shapes> kPairs{{{1000}, {1000}},   {{7, 33}, {33}},   {{4, 1, 64}, {1, 5, 64}},
+                                 {{16, 8}, {16, 1}}, {{3, 1}, {1, 40}}, {{2, 3, 5, 8}, {1}},
+                                 {{0, 4}, {4}},      {{1}, {9, 1}},     {{64, 96}, {64, 96}}};
 
 TEST_F(CudaKernels, PairsAreCombinedWithBroadcasting) {
   for (const Shapes& shapes : kPairs) {
@@ -127,7 +134,8 @@ TEST_F(CudaKernels, PairsOfComplexAndBf16NumbersAreCombined) {
     binary(Cpu{}, kind, pair, a.data<c128>(), b.data<c128>(), expected.data<c128>());
     binary(cuda, kind, pair, gpu_a.data<c128>(), gpu_b.data<c128>(), y.data<c128>());
     EXPECT_TENSOR_NEAR(to_device(y, {}), expected, 1e-13);
-    const Tensor c = converted(a, DType::c64), d = converted(b, DType::c64), gpu_c = to_device(c, kGpu), gpu_d = to_device(d, kGpu), z = empty_like(gpu_c);
+    const Tensor c = converted(a, DType::c64), d = converted(b, DType::c64), gpu_c = to_device(c, kGpu), gpu_d = to_device(d, kGpu),
+                 z = empty_like(gpu_c);
     binary(cuda, kind, pair, gpu_c.data<c64>(), gpu_d.data<c64>(), z.data<c64>());
     EXPECT_TENSOR_NEAR(to_device(z, {}), converted(expected, DType::c64), 1e-6);
     const Tensor e = converted(random_tensor(shape, 10), DType::bf16), f = converted(random_tensor({10}, 11), DType::bf16);
@@ -140,7 +148,8 @@ TEST_F(CudaKernels, PairsOfComplexAndBf16NumbersAreCombined) {
 }
 
 TEST_F(CudaKernels, SumsAreThoseOfTheCpuAndTheSameEveryTime) {
-  const std::vector<SumExtents> cases{{1, 1, 1}, {3, 1000, 1}, {2, 20000, 1}, {5, 33, 1}, {1, 700, 2}, {2, 130, 96}, {3, 65, 300}, {4, 0, 5}, {0, 3, 4}, {1, 1025, 1}};
+  const std::vector<SumExtents> cases{{1, 1, 1},    {3, 1000, 1}, {2, 20000, 1}, {5, 33, 1}, {1, 700, 2},
+                                      {2, 130, 96}, {3, 65, 300}, {4, 0, 5},     {0, 3, 4},  {1, 1025, 1}};
   for (const SumExtents& extents : cases) {
     SCOPED_TRACE(::testing::Message() << extents.outer << " " << extents.count << " " << extents.inner);
     const Tensor x = random_tensor({extents.outer, extents.count, extents.inner}, 12);
@@ -168,12 +177,14 @@ TEST_F(CudaKernels, ErrorsOfGroupsOfChannelsAreThoseOfTheCpu) {
         expect_equal_devices({4}, [&](auto device, auto type, auto place, const Tensor& y) {
           using T = decltype(type);
           const Tensor left = place(a), right = place(b), workspace = empty({error_workspace(extents)}, DType::f64, y.device());
-          error_sums(device, extents, left.template data<T>(), with_b ? right.template data<T>() : nullptr, workspace.template data<double>(), y.data<T>());
+          error_sums(device, extents, left.template data<T>(), with_b ? right.template data<T>() : nullptr,
+                     workspace.template data<double>(), y.data<T>());
         });
         expect_equal_devices({3, 4, points}, [&](auto device, auto type, auto place, const Tensor& y) {
           using T = decltype(type);
           const Tensor left = place(a), right = place(b), dsums = place(slope);
-          error_sums_gradient(device, extents, left.template data<T>(), with_b ? right.template data<T>() : nullptr, dsums.template data<T>(), y.data<T>());
+          error_sums_gradient(device, extents, left.template data<T>(), with_b ? right.template data<T>() : nullptr,
+                              dsums.template data<T>(), y.data<T>());
         });
       }
     }
@@ -198,7 +209,8 @@ TEST_F(CudaKernels, RowsAreGatheredAndTheirGradientsAdded) {
   for (const auto& [rows, width, count] : std::vector<GatherExtents>{{5, 3, 40}, {1, 1, 1}, {9, 70, 700}, {40, 8, 3000}, {4, 2, 0}}) {
     std::vector<std::int64_t> places(static_cast<std::size_t>(count));
     for (std::int64_t& place : places) place = static_cast<std::int64_t>(random() % static_cast<std::uint64_t>(rows));
-    const Tensor index = from_values<std::int64_t>({count}, places), table = random_tensor({rows, width}, 17), slope = random_tensor({count, width}, 18);
+    const Tensor index = from_values<std::int64_t>({count}, places), table = random_tensor({rows, width}, 17),
+                 slope = random_tensor({count, width}, 18);
     const GatherExtents extents{rows, width, count};
     expect_equal_devices({count, width}, [&](auto device, auto type, auto place, const Tensor& y) {
       using T = decltype(type);
@@ -208,13 +220,15 @@ TEST_F(CudaKernels, RowsAreGatheredAndTheirGradientsAdded) {
     expect_equal_devices({rows, width}, [&](auto device, auto type, auto place, const Tensor& y) {
       using T = decltype(type);
       const Tensor dy = place(slope), at = place(index), order = empty({rows + 1 + count}, DType::i64, y.device());
-      gather_rows_gradient(device, extents, dy.template data<T>(), at.template data<std::int64_t>(), order.template data<std::int64_t>(), y.data<T>());
+      gather_rows_gradient(device, extents, dy.template data<T>(), at.template data<std::int64_t>(), order.template data<std::int64_t>(),
+                           y.data<T>());
     });
   }
 }
 
 TEST_F(CudaKernels, IndicesOutsideOfATableMakeNumbersThatAreNone) {
-  const Tensor table = full({2, 2}, 1.0, DType::f32, kGpu), index = from_values<std::int64_t>({3}, std::vector<std::int64_t>{1, 2, -1}, kGpu);
+  const Tensor table = full({2, 2}, 1.0, DType::f32, kGpu),
+               index = from_values<std::int64_t>({3}, std::vector<std::int64_t>{1, 2, -1}, kGpu);
   const Tensor y = empty({3, 2}, DType::f32, kGpu);
   gather_rows(current_cuda("test", kGpu), {2, 2, 3}, table.data<float>(), index.data<std::int64_t>(), y.data<float>());
   const auto values = to_host<float>(y);
@@ -223,7 +237,8 @@ TEST_F(CudaKernels, IndicesOutsideOfATableMakeNumbersThatAreNone) {
 }
 
 TEST_F(CudaKernels, DropoutKeepsTheElementsThatTheCpuKeeps) {
-  const DropoutPlaces places{.tokens = 50, .width = 37, .rows = 4, .columns = 5, .first = 7, .origin = 11, .sample_step = 400, .row_step = 20};
+  const DropoutPlaces places{
+      .tokens = 50, .width = 37, .rows = 4, .columns = 5, .first = 7, .origin = 11, .sample_step = 400, .row_step = 20};
   const Tensor x = random_tensor({50, 37}, 19);
   expect_equal_devices({50, 37}, [&](auto device, auto type, auto place, const Tensor& y) {
     using T = decltype(type);
@@ -240,9 +255,20 @@ TEST_F(CudaKernels, WindowsAreCutOutAndTheirGradientsPutBack) {
   const Tensor sample = from_values<std::int64_t>({kUnits}, std::vector<std::int64_t>{0, 0, 2, 2});
   const Tensor row_index = from_values<std::int64_t>({kLevels * kUnits * kRows}, rows);
   const Tensor column_index = from_values<std::int64_t>({kLevels * kUnits * kColumns}, columns);
-  const Tensor x = random_tensor({kSamples, kChannels, kNy, kNx}, 22), slope = random_tensor({kUnits, kLevels * kChannels, kRows, kColumns}, 23);
+  const Tensor x = random_tensor({kSamples, kChannels, kNy, kNx}, 22),
+               slope = random_tensor({kUnits, kLevels * kChannels, kRows, kColumns}, 23);
   const auto extents = [&](const Tensor& of, const Tensor& row, const Tensor& column) {
-    return WindowExtents{kSamples, kChannels, kNy, kNx, kUnits, kLevels, kRows, kColumns, of.data<std::int64_t>(), row.data<std::int64_t>(), column.data<std::int64_t>()};
+    return WindowExtents{kSamples,
+                         kChannels,
+                         kNy,
+                         kNx,
+                         kUnits,
+                         kLevels,
+                         kRows,
+                         kColumns,
+                         of.data<std::int64_t>(),
+                         row.data<std::int64_t>(),
+                         column.data<std::int64_t>()};
   };
   expect_equal_devices(slope.shape(), [&](auto device, auto type, auto place, const Tensor& y) {
     using T = decltype(type);
@@ -301,15 +327,16 @@ TEST_F(CudaKernels, SobolevSumsAndTheirGradientsAreThoseOfTheCpu) {
       expect_equal_devices({2}, [&](auto device, auto type, auto place, const Tensor& y) {
         using T = decltype(type);
         const Tensor at = place(x), side = place(sides), workspace = empty({2 * (extents.axes + 1)}, DType::f64, y.device());
-        sobolev_sums(device, extents, at.template data<T>(), faces(static_cast<const T*>(side.template data<T>())), workspace.template data<double>(), y.data<T>());
+        sobolev_sums(device, extents, at.template data<T>(), faces(static_cast<const T*>(side.template data<T>())),
+                     workspace.template data<double>(), y.data<T>());
       });
       const std::int64_t count = 2 * points;
       expect_equal_devices({count + 2 * face}, [&](auto device, auto type, auto place, const Tensor& y) {
         using T = decltype(type);
         const Tensor at = place(x), side = place(sides), dsums = place(slope);
         set_zero(y);
-        sobolev_sums_gradient(device, extents, at.template data<T>(), faces(static_cast<const T*>(side.template data<T>())), dsums.template data<T>(), y.data<T>(),
-                              faces(y.data<T>() + count));
+        sobolev_sums_gradient(device, extents, at.template data<T>(), faces(static_cast<const T*>(side.template data<T>())),
+                              dsums.template data<T>(), y.data<T>(), faces(y.data<T>() + count));
       });
     }
   }

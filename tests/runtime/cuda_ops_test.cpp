@@ -65,7 +65,8 @@ struct Outcome {
 
 Outcome outcome_on(Device device, const OperationCase& operation, DType dtype) {
   Inputs inputs;
-  for (std::size_t i = 0; i < operation.inputs.size(); ++i) inputs.push_back(leaf(to_device(input_of(operation.inputs[i], i + 1, dtype), device)));
+  for (std::size_t i = 0; i < operation.inputs.size(); ++i)
+    inputs.push_back(leaf(to_device(input_of(operation.inputs[i], i + 1, dtype), device)));
   const Tensor y = operation.operation(inputs);
   EXPECT_EQ(y.device(), device);
   Outcome outcome{to_device(y, {}), {}};
@@ -126,9 +127,16 @@ std::vector<OperationCase> elementwise_cases() {
           {"divide", {{33}, {33}}, [](const Inputs& in) { return in[0] / affine(sigmoid(in[1]), 1.0, 1.0); }},
           {"multiply_complex", {{6, 5, kComplex}, {5, kComplex}}, [](const Inputs& in) { return in[0] * in[1]; }},
           {"nothing", {{0, 4}}, [](const Inputs& in) { return gelu(in[0]) + in[0]; }},
-          unary("relu", relu), unary("gelu", gelu), unary("sigmoid", sigmoid), unary("exp", exp), unary("tanh", tanh), unary("silu", silu),
-          unary("softplus", softplus), unary("elu", [](const Tensor& x) { return elu(x); }),
-          unary("leaky_relu", [](const Tensor& x) { return leaky_relu(x, 0.1); }), unary("minimum", [](const Tensor& x) { return minimum(x, 0.2); }),
+          unary("relu", relu),
+          unary("gelu", gelu),
+          unary("sigmoid", sigmoid),
+          unary("exp", exp),
+          unary("tanh", tanh),
+          unary("silu", silu),
+          unary("softplus", softplus),
+          unary("elu", [](const Tensor& x) { return elu(x); }),
+          unary("leaky_relu", [](const Tensor& x) { return leaky_relu(x, 0.1); }),
+          unary("minimum", [](const Tensor& x) { return minimum(x, 0.2); }),
           unary("power", [](const Tensor& x) { return power(exp(x), 1.5); }),
           unary("cast", [](const Tensor& x) { return cast(x, x.dtype() == DType::f32 ? DType::f64 : DType::f32); }),
           {"where", {{4, 6}, {6}}, [](const Inputs& in) {
@@ -139,10 +147,22 @@ std::vector<OperationCase> elementwise_cases() {
 }
 
 std::vector<OperationCase> move_cases() {
-  return {{"permute", {{3, 40, 34}}, [](const Inputs& in) { return contiguous(permute(in[0], {2, 0, 1})); }},
+  return {{"permute",
+           {{3, 40, 34}},
+           [](const Inputs& in) {
+             return contiguous(permute(in[0], {2, 0, 1}));
+           }},
           {"slice_pad_roll", {{3, 8, 10}}, [](const Inputs& in) { return roll(pad(slice(in[0], 2, 1, 9), 1, 2, 1), 2, 3); }},
-          {"concatenate", {{2, 3}, {2, 5}}, [](const Inputs& in) { return concatenate({in[0], in[1], in[0]}, 1); }},
-          {"gather_rows", {{7, 5}}, [](const Inputs& in) { return gather_rows(in[0], index_on(in[0], {6}, {3, 0, 3, 6, 3, 1})); }},
+          {"concatenate",
+           {{2, 3}, {2, 5}},
+           [](const Inputs& in) {
+             return concatenate({in[0], in[1], in[0]}, 1);
+           }},
+          {"gather_rows",
+           {{7, 5}},
+           [](const Inputs& in) {
+             return gather_rows(in[0], index_on(in[0], {6}, {3, 0, 3, 6, 3, 1}));
+           }},
           {"patchify", {{2, 3, 8, 12}}, [](const Inputs& in) { return patchify(in[0], 4); }},
           {"unpatchify", {{2, 2, 3, 32}}, [](const Inputs& in) { return unpatchify(in[0], 4); }},
           {"merge_cells", {{2, 5, 6, 7}}, [](const Inputs& in) { return merge_cells(in[0]); }},
@@ -154,30 +174,48 @@ std::vector<OperationCase> move_cases() {
 
 std::vector<OperationCase> sum_cases() {
   return {{"sum", {{5, 33}}, [](const Inputs& in) { return sum(in[0]); }},
-          {"sum_of_rows", {{5, 33, 6}}, [](const Inputs& in) { return sum(in[0], {0, 2}); }},
+          {"sum_of_rows",
+           {{5, 33, 6}},
+           [](const Inputs& in) {
+             return sum(in[0], {0, 2});
+           }},
           {"mean", {{4, 8, 5}}, [](const Inputs& in) { return mean(in[0], {1}); }},
-          {"error_sums", {{2, 4, 5, 6}}, [](const Inputs& in) {
+          {"error_sums",
+           {{2, 4, 5, 6}},
+           [](const Inputs& in) {
              return error_sums(in[0], affine(in[0].detached(), 0.5, 0.3), {{0, 1}, {1, 4}}, 1);
            }},
           {"power_sums", {{2, 3, 40}}, [](const Inputs& in) { return power_sums(in[0], 1, 2.0); }},
-          {"sobolev_sums", {{2, 6, 7}}, [](const Inputs& in) { return sobolev_sums(in[0], {0.1, 0.2}); }},
+          {"sobolev_sums",
+           {{2, 6, 7}},
+           [](const Inputs& in) {
+             return sobolev_sums(in[0], {0.1, 0.2});
+           }},
           {"sobolev_sums_beside_faces", {{2, 6, 7}}, [](const Inputs& in) {
              return sobolev_sums(in[0], {0.1, 0.2}, {one_sided_neighbours(in[0], -2), one_sided_neighbours(in[0], -1)});
            }}};
 }
 
 std::vector<OperationCase> norm_cases() {
-  return {{"layer_norm", {{2, 3, 5, 24}, {24}, {24}, {2, 3, 5, 24}}, [](const Inputs& in) { return layer_norm(in[0], in[1], in[2], 1e-5, in[3]); }},
-          {"conditional_layer_norm", {{2, 7, 40}, {2, 40}, {2, 40}}, [](const Inputs& in) { return layer_norm(in[0], in[1], in[2], 1e-5); }},
-          {"batch_norm_train", {{3, 4, 5, 6}, {4}, {4}}, [](const Inputs& in) {
-             BatchStatistics statistics;
-             return batch_norm_train(in[0], in[1], in[2], 1e-5, statistics);
-           }},
-          {"batch_norm_eval", {{3, 4, 5, 6}, {4}, {4}}, [](const Inputs& in) {
-             return batch_norm_eval(in[0], in[1], in[2], full({4}, 0.1, in[0].dtype(), in[0].device()), full({4}, 1.3, in[0].dtype(), in[0].device()), 1e-5);
-           }},
-          {"group_norm", {{3, 6, 5, 4}, {6}, {6}}, [](const Inputs& in) { return group_norm(in[0], 3, in[1], in[2], 1e-5); }},
-          {"group_norm_of_samples", {{3, 6, 5}, {3, 6}, {3, 6}}, [](const Inputs& in) { return group_norm(in[0], 2, in[1], in[2], 1e-5); }}};
+  return {
+      {"layer_norm",
+       {{2, 3, 5, 24}, {24}, {24}, {2, 3, 5, 24}},
+       [](const Inputs& in) { return layer_norm(in[0], in[1], in[2], 1e-5, in[3]); }},
+      {"conditional_layer_norm", {{2, 7, 40}, {2, 40}, {2, 40}}, [](const Inputs& in) { return layer_norm(in[0], in[1], in[2], 1e-5); }},
+      {"batch_norm_train",
+       {{3, 4, 5, 6}, {4}, {4}},
+       [](const Inputs& in) {
+         BatchStatistics statistics;
+         return batch_norm_train(in[0], in[1], in[2], 1e-5, statistics);
+       }},
+      {"batch_norm_eval",
+       {{3, 4, 5, 6}, {4}, {4}},
+       [](const Inputs& in) {
+         return batch_norm_eval(in[0], in[1], in[2], full({4}, 0.1, in[0].dtype(), in[0].device()),
+                                full({4}, 1.3, in[0].dtype(), in[0].device()), 1e-5);
+       }},
+      {"group_norm", {{3, 6, 5, 4}, {6}, {6}}, [](const Inputs& in) { return group_norm(in[0], 3, in[1], in[2], 1e-5); }},
+      {"group_norm_of_samples", {{3, 6, 5}, {3, 6}, {3, 6}}, [](const Inputs& in) { return group_norm(in[0], 2, in[1], in[2], 1e-5); }}};
 }
 
 std::vector<OperationCase> product_cases() {
@@ -189,25 +227,36 @@ std::vector<OperationCase> product_cases() {
           {"mlp_relu", {{6, 8}, {20, 8}, {8, 20}}, [](const Inputs& in) { return mlp(in[0], in[1], {}, in[2], {}, Activation::relu); }},
           {"conv2d", {{2, 3, 9, 8}, {4, 3, 3, 3}, {4}}, [](const Inputs& in) { return conv2d(in[0], in[1], in[2], 1); }},
           {"depthwise_conv", {{2, 9, 8, 6}, {6, 1, 7, 7}, {6}}, [](const Inputs& in) { return depthwise_conv(in[0], in[1], in[2], 3); }},
-          {"channel_mix", {{2, 5, 4, 6}, {7, 5}, {7}, {2, 7, 4, 6}, {7}}, [](const Inputs& in) {
-             return channel_mix(in[0], in[1], {.bias = in[2], .addend = in[3], .gate = in[4], .gelu = true});
+          {"channel_mix",
+           {{2, 5, 4, 6}, {7, 5}, {7}, {2, 7, 4, 6}, {7}},
+           [](const Inputs& in) { return channel_mix(in[0], in[1], {.bias = in[2], .addend = in[3], .gate = in[4], .gelu = true}); }},
+          {"contract",
+           {{3, 5, 4, kComplex}, {5, 6, 4, kComplex}},
+           [](const Inputs& in) {
+             return contract({in[0], "bim"}, {in[1], "iom"}, "bom");
            }},
-          {"contract", {{3, 5, 4, kComplex}, {5, 6, 4, kComplex}}, [](const Inputs& in) { return contract({in[0], "bim"}, {in[1], "iom"}, "bom"); }},
-          {"window_attention", {{1, 8, 8, 3, 2, 16}, {2}, {2, 16, 16}}, [](const Inputs& in) {
+          {"window_attention",
+           {{1, 8, 8, 3, 2, 16}, {2}, {2, 16, 16}},
+           [](const Inputs& in) {
              return window_attention(in[0], in[1], in[2], {.window = 4, .roll = 2, .mask_shift = 2, .global_rows = 8, .global_columns = 8});
            }},
-          {"relative_bias", {{5, 3}}, [](const Inputs& in) { return relative_bias(in[0], index_on(in[0], {2, 4}, {0, 4, 2, 2, 1, 0, 4, 3})); }}};
+          {"relative_bias", {{5, 3}}, [](const Inputs& in) {
+             return relative_bias(in[0], index_on(in[0], {2, 4}, {0, 4, 2, 2, 1, 0, 4, 3}));
+           }}};
 }
 
 std::vector<OperationCase> fourier_cases() {
   const std::vector<FourierAxis> whole{{12, 0, 12, -3, 6}, {10, 0, 10, 0, 4}}, part{{12, 4, 5, -3, 6}, {10, 0, 10, 0, 4}};
-  return {{"fourier_modes", {{2, 3, 12, 10}}, [=](const Inputs& in) { return fourier_modes(in[0], whole, 0.1); }},
-          {"fourier_modes_of_a_part", {{2, 3, 5, 10}}, [=](const Inputs& in) { return fourier_modes(in[0], part); }},
-          {"fourier_field", {{2, 3, 6, 4, kComplex}}, [=](const Inputs& in) { return fourier_field(in[0], whole, FieldNumbers::real); }},
-          {"fourier_field_complex", {{2, 6, 4, kComplex}}, [=](const Inputs& in) { return fourier_field(in[0], whole, FieldNumbers::complex); }},
-          {"resample_down", {{2, 2, 12, 16}}, [](const Inputs& in) { return spectral_resample(in[0], 8, 8); }},
-          {"resample_up", {{2, 2, 8, 8}}, [](const Inputs& in) { return spectral_resample(in[0], 12, 16); }},
-          {"recompute", {{5, 6}, {6, 6}}, [](const Inputs& in) { return recompute([x = in[0], w = in[1]] { return gelu(linear(x, w)); }); }}};
+  return {
+      {"fourier_modes", {{2, 3, 12, 10}}, [=](const Inputs& in) { return fourier_modes(in[0], whole, 0.1); }},
+      {"fourier_modes_of_a_part", {{2, 3, 5, 10}}, [=](const Inputs& in) { return fourier_modes(in[0], part); }},
+      {"fourier_field", {{2, 3, 6, 4, kComplex}}, [=](const Inputs& in) { return fourier_field(in[0], whole, FieldNumbers::real); }},
+      {"fourier_field_complex",
+       {{2, 6, 4, kComplex}},
+       [=](const Inputs& in) { return fourier_field(in[0], whole, FieldNumbers::complex); }},
+      {"resample_down", {{2, 2, 12, 16}}, [](const Inputs& in) { return spectral_resample(in[0], 8, 8); }},
+      {"resample_up", {{2, 2, 8, 8}}, [](const Inputs& in) { return spectral_resample(in[0], 12, 16); }},
+      {"recompute", {{5, 6}, {6, 6}}, [](const Inputs& in) { return recompute([x = in[0], w = in[1]] { return gelu(linear(x, w)); }); }}};
 }
 
 std::string name_of_case(const ::testing::TestParamInfo<OperationCase>& info) { return info.param.name; }

@@ -26,7 +26,9 @@ class CudaSpectral : public testing::OnGpu {
  protected:
   static constexpr double kTolerance = sizeof(T) == 8 ? 1e-12 : 2e-6;
 
-  static Tensor random(std::int64_t numbers, int seed) { return testing::random_tensor({numbers}, static_cast<std::uint64_t>(seed), dtype_of<T>); }
+  static Tensor random(std::int64_t numbers, int seed) {
+    return testing::random_tensor({numbers}, static_cast<std::uint64_t>(seed), dtype_of<T>);
+  }
 
   /// Calls kernel(device, inputs, outputs) on both devices; outputs of these sizes must agree.
   template <class Kernel>
@@ -47,7 +49,9 @@ using Types = ::testing::Types<float, double>;
 TYPED_TEST_SUITE(CudaSpectral, Types);
 
 template <class T>
-std::complex<T>* complexes(const Tensor& x) { return reinterpret_cast<std::complex<T>*>(x.data<T>()); }
+std::complex<T>* complexes(const Tensor& x) {
+  return reinterpret_cast<std::complex<T>*>(x.data<T>());
+}
 
 TYPED_TEST(CudaSpectral, FourierTransformsAreThoseOfTheCpu) {
   using T = TypeParam;
@@ -74,10 +78,21 @@ TYPED_TEST(CudaSpectral, FourierTransformsAreThoseOfTheCpu) {
 TYPED_TEST(CudaSpectral, ProductsAtModesAreThoseOfTheCpu) {
   using T = TypeParam;
   using Sizes = std::array<std::int64_t, 4>;
-  for (const auto [m, n, k, modes] : {Sizes{1, 1, 1, 1}, {2, 3, 4, 33}, {9, 34, 5, 70}, {16, 5, 7, 31}, {3, 0, 2, 5}, {5, 6, 0, 4}, {4, 33, 2, 40}}) {
+  for (const auto [m, n, k, modes] :
+       {Sizes{1, 1, 1, 1}, {2, 3, 4, 33}, {9, 34, 5, 70}, {16, 5, 7, 31}, {3, 0, 2, 5}, {5, 6, 0, 4}, {4, 33, 2, 40}}) {
     for (const unsigned signs : {0U, 1U, 2U, 3U, 7U}) {
-      const ModeProduct size{.modes = modes, .m = m, .n = n, .k = k, .a_m = k * modes, .a_k = modes, .b_k = n * modes, .b_n = modes,
-                             .c_m = n * modes, .c_n = modes, .conjugate_a = (signs & 1U) != 0, .conjugate_b = (signs & 2U) != 0,
+      const ModeProduct size{.modes = modes,
+                             .m = m,
+                             .n = n,
+                             .k = k,
+                             .a_m = k * modes,
+                             .a_k = modes,
+                             .b_k = n * modes,
+                             .b_n = modes,
+                             .c_m = n * modes,
+                             .c_n = modes,
+                             .conjugate_a = (signs & 1U) != 0,
+                             .conjugate_b = (signs & 2U) != 0,
                              .add = (signs & 4U) != 0};
       this->expect_same({this->random(2 * m * k * modes, 1), this->random(2 * n * k * modes, 2)}, {2 * m * n * modes},
                         [&](auto device, const auto& in, const auto& out) {
@@ -94,11 +109,19 @@ TYPED_TEST(CudaSpectral, ProductsOfAnyStridesAreThoseOfTheCpu) {
   for (const auto [m, n, k] : {Sizes{1, 1, 1}, {70, 20, 9}, {5, 40, 33}, {67, 66, 17}, {3, 0, 4}, {13, 9, 200}}) {
     for (const unsigned turned : {0U, 1U, 2U, 3U}) {  // a or b with its columns apart
       const bool a = (turned & 1U) != 0, b = (turned & 2U) != 0;
-      const StridedProduct size{.m = m, .n = n, .k = k, .a_m = a ? 1 : k, .a_k = a ? m : 1, .b_k = b ? 1 : n, .b_n = b ? k : 1, .c_m = n,
-                                .loops = {{{kAdding, m * k, k * n, 0}, {kApart, kAdding * m * k, kAdding * k * n, m * n}}}, .conjugate_a = a,
+      const StridedProduct size{.m = m,
+                                .n = n,
+                                .k = k,
+                                .a_m = a ? 1 : k,
+                                .a_k = a ? m : 1,
+                                .b_k = b ? 1 : n,
+                                .b_n = b ? k : 1,
+                                .c_m = n,
+                                .loops = {{{kAdding, m * k, k * n, 0}, {kApart, kAdding * m * k, kAdding * k * n, m * n}}},
+                                .conjugate_a = a,
                                 .conjugate_b = a != b};
-      this->expect_same({this->random(2 * kApart * kAdding * m * k, 1), this->random(2 * kApart * kAdding * k * n, 2)}, {2 * kApart * m * n},
-                        [&](auto device, const auto& in, const auto& out) {
+      this->expect_same({this->random(2 * kApart * kAdding * m * k, 1), this->random(2 * kApart * kAdding * k * n, 2)},
+                        {2 * kApart * m * n}, [&](auto device, const auto& in, const auto& out) {
                           strided_product(device, size, complexes<T>(in[0]), complexes<T>(in[1]), complexes<T>(out[0]));
                         });
     }
@@ -117,7 +140,8 @@ TYPED_TEST(CudaSpectral, ResamplingIsThatOfTheCpu) {
 
 TYPED_TEST(CudaSpectral, ChannelMixesAreThoseOfTheCpu) {
   using T = TypeParam;
-  for (const MixSize& size : {MixSize{2, 3, 5, 7, true}, {1, 33, 70, 130, false}, {3, 4, 2, 1100, true}, {0, 3, 4, 5, true}, {2, 3, 4, 0, false}}) {
+  for (const MixSize& size :
+       {MixSize{2, 3, 5, 7, true}, {1, 33, 70, 130, false}, {3, 4, 2, 1100, true}, {0, 3, 4, 5, true}, {2, 3, 4, 0, false}}) {
     const std::int64_t fields = size.batch * size.in * size.points, results = size.batch * size.out * size.points;
     for (const unsigned parts : {0U, 1U, 2U, 3U}) {
       const bool bias = (parts & 1U) != 0, addend = parts >= 2, gate = parts == 3;
@@ -127,7 +151,8 @@ TYPED_TEST(CudaSpectral, ChannelMixesAreThoseOfTheCpu) {
           {results, size.gelu ? results : 0, fields, size.out * size.in, bias ? size.out : 0, addend ? results : 0, gate ? size.out : 0},
           [&](auto device, const auto& in, const auto& out) {
             const auto at = [](const Tensor& x) { return x.numel() == 0 ? nullptr : x.template data<T>(); };
-            const MixOperands<T> operands{at(in[0]), at(in[1]), bias ? at(in[2]) : nullptr, addend ? at(in[3]) : nullptr, gate ? at(in[4]) : nullptr};
+            const MixOperands<T> operands{at(in[0]), at(in[1]), bias ? at(in[2]) : nullptr, addend ? at(in[3]) : nullptr,
+                                          gate ? at(in[4]) : nullptr};
             mix_forward<T>(device, size, operands, size.gelu ? at(out[1]) : nullptr, at(out[0]));
             mix_backward<T>(device, size, operands, at(out[1]), at(in[5]), {at(out[2]), at(out[3]), at(out[4]), at(out[5]), at(out[6])});
           });
@@ -138,16 +163,18 @@ TYPED_TEST(CudaSpectral, ChannelMixesAreThoseOfTheCpu) {
 TYPED_TEST(CudaSpectral, GroupNormsAreThoseOfTheCpu) {
   using T = TypeParam;
   for (const GroupExtents& size : {GroupExtents{2, 1, 3, 70, false}, {3, 2, 4, 300, true}, {1, 5, 1, 33, false}}) {
-    const std::int64_t groups = size.batch * size.groups, channels = size.groups * size.channels, fields = groups * size.channels * size.points;
+    const std::int64_t groups = size.batch * size.groups, channels = size.groups * size.channels,
+                       fields = groups * size.channels * size.points;
     const std::int64_t affine = size.per_sample ? size.batch * channels : channels;
     for (const bool plain : {false, true}) {
-      this->expect_same({this->random(fields, 1), this->random(affine, 2), this->random(affine, 3), this->random(fields, 4)},
-                        {fields, groups, groups, fields, affine, affine}, [&](auto device, const auto& in, const auto& out) {
-                          const auto at = [](const Tensor& x) { return x.template data<T>(); };
-                          const GroupAffine<T> scale{plain ? nullptr : at(in[1]), plain ? nullptr : at(in[2])};
-                          group_norm<T>(device, size, 1e-5, scale, at(in[0]), at(out[0]), at(out[1]), at(out[2]));
-                          group_norm_gradient<T>(device, size, scale, at(in[0]), at(out[1]), at(out[2]), at(in[3]), {at(out[3]), at(out[4]), at(out[5])});
-                        });
+      this->expect_same(
+          {this->random(fields, 1), this->random(affine, 2), this->random(affine, 3), this->random(fields, 4)},
+          {fields, groups, groups, fields, affine, affine}, [&](auto device, const auto& in, const auto& out) {
+            const auto at = [](const Tensor& x) { return x.template data<T>(); };
+            const GroupAffine<T> scale{plain ? nullptr : at(in[1]), plain ? nullptr : at(in[2])};
+            group_norm<T>(device, size, 1e-5, scale, at(in[0]), at(out[0]), at(out[1]), at(out[2]));
+            group_norm_gradient<T>(device, size, scale, at(in[0]), at(out[1]), at(out[2]), at(in[3]), {at(out[3]), at(out[4]), at(out[5])});
+          });
     }
   }
 }
@@ -166,10 +193,12 @@ TYPED_TEST(CudaSpectral, BatchNormsAreThoseOfTheCpu) {
                       batch_norm_gradient<T>(device, size, norm, nullptr, nullptr, at(in[0]), at(in[3]), at(out[4]));
                     });
   for (const bool centred : {false, true}) {
-    const Tensor x = this->random(fields, 1), center = this->random(5, 2), here = empty({5}, DType::f64), there = empty({5}, DType::f64, kGpu);
+    const Tensor x = this->random(fields, 1), center = this->random(5, 2), here = empty({5}, DType::f64),
+                 there = empty({5}, DType::f64, kGpu);
     channel_sums<T>(Cpu{}, size, x.data<T>(), centred ? center.data<T>() : nullptr, here.data<double>());
     const Tensor x_there = to_device(x, kGpu), center_there = to_device(center, kGpu);
-    channel_sums<T>(Cuda{current_stream(kGpu).handle()}, size, x_there.data<T>(), centred ? center_there.data<T>() : nullptr, there.data<double>());
+    channel_sums<T>(Cuda{current_stream(kGpu).handle()}, size, x_there.data<T>(), centred ? center_there.data<T>() : nullptr,
+                    there.data<double>());
     EXPECT_TENSOR_NEAR(to_device(there, Device{}), here, 1e-12);
   }
 }

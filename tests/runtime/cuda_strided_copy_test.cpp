@@ -53,7 +53,8 @@ TEST_F(CudaStridedCopy, EveryNumberTypeBecomesEveryOther) {
 
 TEST_F(CudaStridedCopy, AnyOrderOfDimensionsIsCopied) {
   std::mt19937_64 random(2);
-  const std::vector<Shape> shapes{{1}, {5}, {33, 65}, {64, 128}, {3, 4, 32, 48}, {2, 9, 10, 11, 8}, {16, 24, 8, 8}, {2, 3, 100, 7}, {0, 4}, {70, 3, 70}};
+  const std::vector<Shape> shapes{
+      {1}, {5}, {33, 65}, {64, 128}, {3, 4, 32, 48}, {2, 9, 10, 11, 8}, {16, 24, 8, 8}, {2, 3, 100, 7}, {0, 4}, {70, 3, 70}};
   for (const DType dtype : {DType::f32, DType::f64, DType::bf16, DType::boolean}) {
     for (const Shape& shape : shapes) {
       const Tensor x = numbers(shape, dtype, random());

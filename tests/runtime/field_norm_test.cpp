@@ -78,9 +78,12 @@ TEST(SobolevSums, HaveTheRightGradient) {
   EXPECT_TRUE(gradcheck([](const Inputs& v) { return sobolev_sums(v[0], {0.5}); }, {random_tensor({2, 2, 5}, 1)}));
   EXPECT_TRUE(gradcheck([](const Inputs& v) { return sobolev_sums(v[0], {0.5, 0.25}); }, {random_tensor({2, 1, 4, 5}, 2)}));
   EXPECT_TRUE(gradcheck([](const Inputs& v) { return sobolev_sums(v[0], {0.5, 0.25, 0.5}); }, {random_tensor({1, 2, 3, 2, 4}, 3)}));
-  EXPECT_TRUE(gradcheck([](const Inputs& v) { return sobolev_sums(v[0], {0.5, 0.25}, {{v[1], v[2]}, {v[3], v[4]}}); },
-                        {random_tensor({2, 1, 3, 4}, 4), random_tensor({2, 1, 1, 4}, 5), random_tensor({2, 1, 1, 4}, 6),
-                         random_tensor({2, 1, 3, 1}, 7), random_tensor({2, 1, 3, 1}, 8)}));
+  EXPECT_TRUE(gradcheck(
+      [](const Inputs& v) {
+        return sobolev_sums(v[0], {0.5, 0.25}, {{v[1], v[2]}, {v[3], v[4]}});
+      },
+      {random_tensor({2, 1, 3, 4}, 4), random_tensor({2, 1, 1, 4}, 5), random_tensor({2, 1, 1, 4}, 6), random_tensor({2, 1, 3, 1}, 7),
+       random_tensor({2, 1, 3, 1}, 8)}));
 }
 
 TEST(SobolevSums, OneSidedNeighboursDifferentiateCubicsExactlyAtTheEnds) {

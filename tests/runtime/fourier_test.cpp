@@ -95,7 +95,8 @@ TEST(Fourier, AllModesGiveTheFieldBack) {
 
 TEST(Fourier, ImaginaryPartsThatARealFieldCannotHaveAreDropped) {
   const Tensor modes = from_values({1, 3}, std::vector<c128>{{2, 5}, {0, -1}, {3, 7}});  // frequencies 0, 1 and 2 of 4 points
-  EXPECT_TENSOR_NEAR(fourier_field(modes, {whole(4, 0, 3)}, FieldNumbers::real), from_values<double>({1, 4}, std::vector<double>{5, 1, 5, -3}), 1e-15);
+  EXPECT_TENSOR_NEAR(fourier_field(modes, {whole(4, 0, 3)}, FieldNumbers::real),
+                     from_values<double>({1, 4}, std::vector<double>{5, 1, 5, -3}), 1e-15);
 }
 
 TEST(Fourier, PartsOfAGridAddUpToTheWhole) {

@@ -83,8 +83,14 @@ TEST(Matmul, HasTheGradientsOfItsOperandsForEveryTranspositionAndBatching) {
   for (const Transpose ta : {Transpose::no, Transpose::yes}) {
     for (const Transpose tb : {Transpose::no, Transpose::yes}) {
       const auto product = [=](const std::vector<Tensor>& x) { return matmul(x[0], x[1], ta, tb); };
-      const auto left = [&](Shape s) { if (ta == Transpose::yes) std::swap(s[s.rank() - 1], s[s.rank() - 2]); return random_tensor(s, 1); };
-      const auto right = [&](Shape s) { if (tb == Transpose::yes) std::swap(s[s.rank() - 1], s[s.rank() - 2]); return random_tensor(s, 2); };
+      const auto left = [&](Shape s) {
+        if (ta == Transpose::yes) std::swap(s[s.rank() - 1], s[s.rank() - 2]);
+        return random_tensor(s, 1);
+      };
+      const auto right = [&](Shape s) {
+        if (tb == Transpose::yes) std::swap(s[s.rank() - 1], s[s.rank() - 2]);
+        return random_tensor(s, 2);
+      };
       EXPECT_TRUE(gradcheck(product, {left({3, 4}), right({4, 2})}));
       EXPECT_TRUE(gradcheck(product, {left({2, 3, 4}), right({2, 4, 2})}));
       EXPECT_TRUE(gradcheck(product, {left({2, 3, 4}), right({4, 2})}));
@@ -113,7 +119,8 @@ TEST(Matmul, NamesTheShapesThatDoNotFit) {
 }
 
 TEST(Linear, AddsTheBiasToEveryRow) {
-  const Tensor y = linear(from_values<float>({1, 2, 2}, {1, 2, 3, 4}), from_values<float>({3, 2}, {1, 0, 0, 1, 1, 1}), from_values<float>({3}, {10, 20, 30}));
+  const Tensor y = linear(from_values<float>({1, 2, 2}, {1, 2, 3, 4}), from_values<float>({3, 2}, {1, 0, 0, 1, 1, 1}),
+                          from_values<float>({3}, {10, 20, 30}));
   EXPECT_TENSOR_NEAR(y, from_values<float>({1, 2, 3}, {11, 22, 33, 13, 24, 37}), 0);
 }
 
@@ -141,7 +148,8 @@ TEST(Mlp, AgreesWithTwoProductsAndTheActivationBetween) {
 
 TEST(Mlp, HasTheGradientsOfAllItsOperands) {
   const auto fn = [](const std::vector<Tensor>& x) { return mlp(x[0], x[1], x[2], x[3], x[4]); };
-  EXPECT_TRUE(gradcheck(fn, {random_tensor({2, 3, 4}, 1), random_tensor({6, 4}, 2), random_tensor({6}, 3), random_tensor({5, 6}, 4), random_tensor({5}, 5)}));
+  EXPECT_TRUE(gradcheck(
+      fn, {random_tensor({2, 3, 4}, 1), random_tensor({6, 4}, 2), random_tensor({6}, 3), random_tensor({5, 6}, 4), random_tensor({5}, 5)}));
   const auto plain = [](const std::vector<Tensor>& x) { return mlp(x[0], x[1], {}, x[2], {}, Activation::relu); };
   EXPECT_TRUE(gradcheck(plain, {random_tensor({3, 4}, 6), random_tensor({6, 4}, 7), random_tensor({5, 6}, 8)}));
 }
@@ -155,8 +163,8 @@ std::vector<Tensor> mlp_gradients(const std::vector<Tensor>& values, const Tenso
 
 TEST(Mlp, GivesTheSameGradientsInBlocksOfRowsAsAtOnce) {
   // 5000 rows are many blocks for one thread; the f64 gradients of the first and last rows alone add up to those of all.
-  const std::vector<Tensor> values{random_tensor({5000, 8}, 1), random_tensor({16, 8}, 2), random_tensor({16}, 3), random_tensor({4, 16}, 4),
-                                   random_tensor({4}, 5)};
+  const std::vector<Tensor> values{random_tensor({5000, 8}, 1), random_tensor({16, 8}, 2), random_tensor({16}, 3),
+                                   random_tensor({4, 16}, 4), random_tensor({4}, 5)};
   const Tensor dy = random_tensor({5000, 4}, 6);
   const auto all = mlp_gradients(values, dy);
   std::vector<double> sums[5];

@@ -164,7 +164,8 @@ TEST(Dropout, OfABoxOfTokensIsThatOfTheWholeGrid) {
   const RandomKey key(4);
   const Tensor ones = full({3, 5, 6, 4}, 1.0, DType::f64), whole = dropout(ones, 0.4, key);
   const auto box_of = [](const Tensor& x) { return contiguous(slice(slice(slice(x, 0, 1, 3), 1, 2, 5), 2, 1, 4)); };
-  const TokenPlaces places{.rows = 3, .columns = 3, .first_sample = 1, .first_row = 2, .first_column = 1, .grid_rows = 5, .grid_columns = 6};
+  const TokenPlaces places{
+      .rows = 3, .columns = 3, .first_sample = 1, .first_row = 2, .first_column = 1, .grid_rows = 5, .grid_columns = 6};
   EXPECT_TENSOR_NEAR(dropout(box_of(ones), 0.4, key, places), box_of(whole), 0.0);
   TokenPlaces rest = places;
   rest.first = 7;  // consecutive tokens of the box

@@ -6,10 +6,14 @@
 namespace trident::cuda {
 
 template <class T>
-__device__ __forceinline__ Complex<T> compute(Complex<T> x) { return x; }
+__device__ __forceinline__ Complex<T> compute(Complex<T> x) {
+  return x;
+}
 
 template <class T>
-__device__ __forceinline__ void multiply_add(T a, T b, T& sum) { sum += a * b; }
+__device__ __forceinline__ void multiply_add(T a, T b, T& sum) {
+  sum += a * b;
+}
 template <class T>
 __device__ __forceinline__ void multiply_add(Complex<T> a, Complex<T> b, Complex<T>& sum) {
   sum.re += a.re * b.re;
@@ -19,10 +23,14 @@ __device__ __forceinline__ void multiply_add(Complex<T> a, Complex<T> b, Complex
 }
 
 template <class T>
-__device__ __forceinline__ T with_sign(T x, T) { return x; }
+__device__ __forceinline__ T with_sign(T x, T) {
+  return x;
+}
 /// The conjugate where `sign` is -1.
 template <class T>
-__device__ __forceinline__ Complex<T> with_sign(Complex<T> x, T sign) { return {x.re, sign * x.im}; }
+__device__ __forceinline__ Complex<T> with_sign(Complex<T> x, T sign) {
+  return {x.re, sign * x.im};
+}
 
 template <class T>
 struct PartOf {
@@ -34,8 +42,12 @@ struct PartOf<Complex<T>> {
 };
 
 template <class T>
-const Complex<T>* pairs(const std::complex<T>* z) { return reinterpret_cast<const Complex<T>*>(z); }
+const Complex<T>* pairs(const std::complex<T>* z) {
+  return reinterpret_cast<const Complex<T>*>(z);
+}
 template <class T>
-Complex<T>* pairs(std::complex<T>* z) { return reinterpret_cast<Complex<T>*>(z); }
+Complex<T>* pairs(std::complex<T>* z) {
+  return reinterpret_cast<Complex<T>*>(z);
+}
 
 }  // namespace trident::cuda

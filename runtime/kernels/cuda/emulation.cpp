@@ -190,8 +190,10 @@ class BlockRunner {
     std::string last;
     for (std::size_t i = 0; i < count_; ++i) {
       const Thread& thread = *threads_[i];
-      std::string at = thread.state == Thread::State::done ? "has returned"
-                       : concat(thread.state == Thread::State::at_barrier ? "waits at the barrier in " : "waits for lanes in ", text_of(thread.where));
+      std::string at = thread.state == Thread::State::done
+                           ? "has returned"
+                           : concat(thread.state == Thread::State::at_barrier ? "waits at the barrier in " : "waits for lanes in ",
+                                    text_of(thread.where));
       if (at == last) continue;
       text += concat(" from thread ", text_of(thread.place.thread), " on it ", at, ";");
       last = std::move(at);
@@ -282,8 +284,8 @@ void warp_operation(unsigned mask, WarpOperation operation, void* argument, std:
     mine = mine || other == &thread;
     const bool arrived = other == &thread || other->state == Thread::State::at_warp;
     if (arrived && (other->operation != operation || other->mask != mask || other->where.line() != where.line())) {
-      throw DeviceError(concat("lane ", lane, " takes part in the warp operation in ", text_of(other->where), ", another lane in the one in ",
-                               text_of(where), "; lanes of one mask must do the same"));
+      throw DeviceError(concat("lane ", lane, " takes part in the warp operation in ", text_of(other->where),
+                               ", another lane in the one in ", text_of(where), "; lanes of one mask must do the same"));
     }
     complete = complete && arrived;
     arguments[lane] = other->argument;

@@ -14,7 +14,8 @@ namespace trident::cuda {
 namespace {
 
 void require(cufftResult result, const char* call) {
-  if (result != CUFFT_SUCCESS) throw DeviceError(concat("cuFFT: ", call, " failed with code ", static_cast<int>(result), "; is the GPU's memory full?"));
+  if (result != CUFFT_SUCCESS)
+    throw DeviceError(concat("cuFFT: ", call, " failed with code ", static_cast<int>(result), "; is the GPU's memory full?"));
 }
 
 /// A plan for fields, rows, columns, on a device. Its work area comes from our allocator at every call, so that plans hold no memory.

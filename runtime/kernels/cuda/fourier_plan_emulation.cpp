@@ -15,7 +15,8 @@ void fast_fourier_transform(Cuda, std::int64_t fields, std::int64_t rows, std::i
   for (std::int64_t field = 0; field < fields; ++field) {
     T* grid = grids + 2 * field * rows * columns;
     const auto transform = [&](auto make_plan, auto execute, auto destroy, auto* numbers) {
-      const auto plan = make_plan(static_cast<int>(rows), static_cast<int>(columns), numbers, numbers, direction, FFTW_ESTIMATE | FFTW_UNALIGNED);
+      const auto plan =
+          make_plan(static_cast<int>(rows), static_cast<int>(columns), numbers, numbers, direction, FFTW_ESTIMATE | FFTW_UNALIGNED);
       execute(plan);
       destroy(plan);
     };

@@ -52,7 +52,8 @@ void launch_kernel(void (*kernel)(Parameters...), dim3 grid, dim3 block, std::si
     emulation::require_no_host_address(&argument, sizeof argument, position++, site.where);
   };
   (require_device(static_cast<std::remove_cvref_t<Parameters>>(arguments)), ...);
-  emulation::run_grid(grid, block, shared_bytes, [&] { kernel(static_cast<Parameters>(arguments)...); }, site.where);
+  emulation::run_grid(
+      grid, block, shared_bytes, [&] { kernel(static_cast<Parameters>(arguments)...); }, site.where);
 #endif
 }
 
@@ -72,8 +73,8 @@ constexpr __host__ __device__ T divided_up(T count, T by) {
   return (count + by - 1) / by;
 }
 
-/// Blocks of a kernel that strides over `items` with `per_block` of them a round: as many as keep every multiprocessor busy, few enough that
-/// each has several rounds. (A handful on the emulated device, so that small tests stride too.)
+/// Blocks of a kernel that strides over `items` with `per_block` of them a round: as many as keep every multiprocessor busy, few enough
+/// that each has several rounds. (A handful on the emulated device, so that small tests stride too.)
 inline unsigned strided_grid(std::int64_t items, std::int64_t per_block) {
 #ifdef __CUDACC__
   constexpr std::int64_t kMostBlocks = 132 * 16;
@@ -85,10 +86,17 @@ inline unsigned strided_grid(std::int64_t items, std::int64_t per_block) {
 
 // ---- numbers ----
 
-template <class T> struct ComputeOf { using Type = T; };
-template <> struct ComputeOf<bf16> { using Type = float; };
+template <class T>
+struct ComputeOf {
+  using Type = T;
+};
+template <>
+struct ComputeOf<bf16> {
+  using Type = float;
+};
 /// What a stored number is computed in: float for bf16, else itself.
-template <class T> using Compute = typename ComputeOf<T>::Type;
+template <class T>
+using Compute = typename ComputeOf<T>::Type;
 
 __device__ __forceinline__ float compute(bf16 x) { return __uint_as_float(static_cast<unsigned>(x.bits) << 16); }
 __device__ __forceinline__ float compute(float x) { return x; }
@@ -116,13 +124,26 @@ template <class T>
 struct alignas(2 * sizeof(T)) Complex {
   T re, im;
 };
-template <class T> __device__ __forceinline__ Complex<T> operator+(Complex<T> a, Complex<T> b) { return {a.re + b.re, a.im + b.im}; }
-template <class T> __device__ __forceinline__ Complex<T> operator-(Complex<T> a, Complex<T> b) { return {a.re - b.re, a.im - b.im}; }
-template <class T> __device__ __forceinline__ Complex<T> operator*(Complex<T> a, Complex<T> b) {
+template <class T>
+__device__ __forceinline__ Complex<T> operator+(Complex<T> a, Complex<T> b) {
+  return {a.re + b.re, a.im + b.im};
+}
+template <class T>
+__device__ __forceinline__ Complex<T> operator-(Complex<T> a, Complex<T> b) {
+  return {a.re - b.re, a.im - b.im};
+}
+template <class T>
+__device__ __forceinline__ Complex<T> operator*(Complex<T> a, Complex<T> b) {
   return {a.re * b.re - a.im * b.im, a.re * b.im + a.im * b.re};
 }
-template <class T> __device__ __forceinline__ Complex<T> operator*(T a, Complex<T> b) { return {a * b.re, a * b.im}; }
-template <class T> __device__ __forceinline__ Complex<T> conjugate(Complex<T> a) { return {a.re, -a.im}; }
+template <class T>
+__device__ __forceinline__ Complex<T> operator*(T a, Complex<T> b) {
+  return {a * b.re, a * b.im};
+}
+template <class T>
+__device__ __forceinline__ Complex<T> conjugate(Complex<T> a) {
+  return {a.re, -a.im};
+}
 
 // ---- vector loads ----
 
@@ -134,7 +155,8 @@ struct alignas(sizeof(T) * N) Vector {
   __device__ __forceinline__ const T& operator[](int i) const { return values[i]; }
 };
 /// Elements of a 16-byte load, the widest.
-template <class T> inline constexpr int kVectorWidth = static_cast<int>(16 / sizeof(T));
+template <class T>
+inline constexpr int kVectorWidth = static_cast<int>(16 / sizeof(T));
 
 template <int N, class T>
 __device__ __forceinline__ Vector<T, N> load(const T* from) {

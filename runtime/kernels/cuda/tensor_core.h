@@ -108,8 +108,8 @@ struct Mma {
 }  // namespace emulated
 #endif
 
-/// Loads 8x8 matrices of 16-bit numbers: lane 8m + r gives row r of matrix m (16 bytes in shared memory, aligned); lanes past the last matrix
-/// give any valid row. Transposed: of each matrix.
+/// Loads 8x8 matrices of 16-bit numbers: lane 8m + r gives row r of matrix m (16 bytes in shared memory, aligned); lanes past the last
+/// matrix give any valid row. Transposed: of each matrix.
 template <int Matrices, bool Transposed = false>
 __device__ __forceinline__ void load_matrix(unsigned (&result)[Matrices], const void* row) {
   static_assert(Matrices == 1 || Matrices == 2 || Matrices == 4);
@@ -117,12 +117,19 @@ __device__ __forceinline__ void load_matrix(unsigned (&result)[Matrices], const 
   const auto from = static_cast<unsigned>(__cvta_generic_to_shared(row));
   if constexpr (Matrices == 4 && Transposed) {
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
-                 : "=r"(result[0]), "=r"(result[1]), "=r"(result[2]), "=r"(result[3]) : "r"(from) : "memory");
+                 : "=r"(result[0]), "=r"(result[1]), "=r"(result[2]), "=r"(result[3])
+                 : "r"(from)
+                 : "memory");
   } else if constexpr (Matrices == 4) {
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
-                 : "=r"(result[0]), "=r"(result[1]), "=r"(result[2]), "=r"(result[3]) : "r"(from) : "memory");
+                 : "=r"(result[0]), "=r"(result[1]), "=r"(result[2]), "=r"(result[3])
+                 : "r"(from)
+                 : "memory");
   } else if constexpr (Matrices == 2 && Transposed) {
-    asm volatile("ldmatrix.sync.aligned.m8n8.x2.trans.shared.b16 {%0, %1}, [%2];" : "=r"(result[0]), "=r"(result[1]) : "r"(from) : "memory");
+    asm volatile("ldmatrix.sync.aligned.m8n8.x2.trans.shared.b16 {%0, %1}, [%2];"
+                 : "=r"(result[0]), "=r"(result[1])
+                 : "r"(from)
+                 : "memory");
   } else if constexpr (Matrices == 2) {
     asm volatile("ldmatrix.sync.aligned.m8n8.x2.shared.b16 {%0, %1}, [%2];" : "=r"(result[0]), "=r"(result[1]) : "r"(from) : "memory");
   } else if constexpr (Transposed) {
@@ -163,7 +170,8 @@ __device__ __forceinline__ void mma_tf32(float (&d)[4], const unsigned (&a)[4], 
 #endif
 }
 
-/// f32 rounded to the 10 bits of TF32. x is to_tf32(x) + to_tf32(x - to_tf32(x)) up to 2^-22: three products of the parts keep f32's accuracy.
+/// f32 rounded to the 10 bits of TF32. x is to_tf32(x) + to_tf32(x - to_tf32(x)) up to 2^-22: three products of the parts keep f32's
+/// accuracy.
 __device__ __forceinline__ unsigned to_tf32(float x) {
 #ifdef __CUDACC__
   unsigned bits;

@@ -1,7 +1,8 @@
-/// Products of many matrices with any strides, real (f32, f64, bf16 added up in f32) or complex, with what follows applied to each number where it is computed.
+/// Products of many matrices with any strides, real (f32, f64, bf16 added up in f32) or complex, with what follows applied to each number
+/// where it is computed.
 ///
-/// A block computes a tile of the result: 256 threads of kTall x kWide numbers each, in registers. Slices of both matrices pass through shared
-/// memory; the next one is fetched while the current one is multiplied.
+/// A block computes a tile of the result: 256 threads of kTall x kWide numbers each, in registers. Slices of both matrices pass through
+/// shared memory; the next one is fetched while the current one is multiplied.
 #pragma once
 
 #include <algorithm>
@@ -12,8 +13,8 @@
 
 namespace trident::cuda {
 
-/// C[i] (m, n) = A[i] (m, k) B[i] (k, n), i < batch. Strides in numbers. With parts > 1 the sum is cut into `parts` spans of `part_k`, and the
-/// batch counts matrices times parts: C[matrix * parts + part] is one span's sum.
+/// C[i] (m, n) = A[i] (m, k) B[i] (k, n), i < batch. Strides in numbers. With parts > 1 the sum is cut into `parts` spans of `part_k`, and
+/// the batch counts matrices times parts: C[matrix * parts + part] is one span's sum.
 struct TiledProduct {
   std::int64_t batch = 1, m = 0, n = 0, k = 0;
   std::int64_t a_batch = 0, a_m = 0, a_k = 0;
@@ -127,8 +128,8 @@ template <int kTall, int kWide, int kDepth, class A, class B, class Ending>
 void launch_tiled_product(Cuda cuda, const TiledProduct& size, const A* a, const B* b, const Ending& ending) {
   constexpr std::int64_t kRows = kProductSide * kTall, kColumns = kProductSide * kWide;
   const std::int64_t tiles = (size.n + kColumns - 1) / kColumns * ((size.m + kRows - 1) / kRows) * size.batch;
-  launch_kernel(tiled_product_kernel<A, B, kTall, kWide, kDepth, Ending>, dim3(static_cast<unsigned>(tiles)), dim3(kProductThreads), 0, cuda,
-                size, a, b, ending);
+  launch_kernel(tiled_product_kernel<A, B, kTall, kWide, kDepth, Ending>, dim3(static_cast<unsigned>(tiles)), dim3(kProductThreads), 0,
+                cuda, size, a, b, ending);
 }
 
 /// Hands every number of the product to `ending(batch, row, column, value)`. Tiles are chosen by the shape alone.

@@ -8,7 +8,8 @@ namespace trident {
 namespace {
 
 ConfigValue keys(const std::string& more = "") {
-  return parse_yaml("{n_modes: [8, 6], in_channels: 1, out_channels: 1, hidden_channels: 6" + (more.empty() ? "" : ", " + more) + "}", "run.yaml");
+  return parse_yaml("{n_modes: [8, 6], in_channels: 1, out_channels: 1, hidden_channels: 6" + (more.empty() ? "" : ", " + more) + "}",
+                    "run.yaml");
 }
 
 std::string error_of(const std::string& more) {
@@ -38,8 +39,8 @@ TEST(FnoConfig, TfnoIsTuckerWithATenthOfTheParameters) {
 }
 
 TEST(FnoConfig, RoundsAsPythonDoes) {
-  EXPECT_EQ(read_fno_config(keys("lifting_channel_ratio: 1.99")).lifting_width(), 11);     // int(11.94)
-  EXPECT_EQ(read_fno_config(keys("channel_mlp_expansion: 0.75")).mlp_width(), 4);          // round(4.5)
+  EXPECT_EQ(read_fno_config(keys("lifting_channel_ratio: 1.99")).lifting_width(), 11);  // int(11.94)
+  EXPECT_EQ(read_fno_config(keys("channel_mlp_expansion: 0.75")).mlp_width(), 4);       // round(4.5)
   EXPECT_EQ(read_fno_config(keys("lifting_channels: 256, lifting_channel_ratio: 2")).lifting_width(), 256);
 }
 

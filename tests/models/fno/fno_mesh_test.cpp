@@ -45,15 +45,20 @@ std::vector<Case> cases() {
   return {
       {"dense, h1", "type: fno, n_modes: [4, 6]", {13, 11}, h1},
       {"tucker, group norm, padding",
-       "type: tfno, rank: 0.5, n_modes: [5, 4], norm: group_norm, norm_groups: 2, domain_padding: [0.2, 0.1]", {13, 16}},
+       "type: tfno, rank: 0.5, n_modes: [5, 4], norm: group_norm, norm_groups: 2, domain_padding: [0.2, 0.1]",
+       {13, 16}},
       {"instance norm, padding behind, walls, recomputed",
        "type: fno, n_modes: [4, 4], norm: instance_norm, domain_padding: 0.15, domain_padding_mode: one-sided, "
        "fno_skip: soft-gating",
-       {27, 26}, h1_walls, Recompute::blocks},
+       {27, 26},
+       h1_walls,
+       Recompute::blocks},
       {"tt, batch norm before, dropout",
-       "type: fno, factorization: tt, rank: 0.5, n_modes: [4, 4], norm: batch_norm, preactivation: true, channel_mlp_dropout: 0.3", {9, 10}},
+       "type: fno, factorization: tt, rank: 0.5, n_modes: [4, 4], norm: batch_norm, preactivation: true, channel_mlp_dropout: 0.3",
+       {9, 10}},
       {"separable, adaptive norm, convolutions beside",
-       "type: fno, separable: true, n_modes: [4, 4], norm: ada_in, conv_bias_kernel: 3, channel_mlp_skip: linear", {7, 12}},
+       "type: fno, separable: true, n_modes: [4, 4], norm: ada_in, conv_bias_kernel: 3, channel_mlp_skip: linear",
+       {7, 12}},
       {"one dimension",
        "type: fno, factorization: cp, rank: 0.5, n_modes: [6], domain_padding: 0.2, conv_bias_kernel: 2, norm: instance_norm, "
        "channel_mlp_dropout: 0.2",
@@ -82,9 +87,10 @@ std::vector<MeshSizes> meshes() {
 }
 
 Model describe(const Case& test, const Mesh& mesh) {
-  return describe_model(parse_yaml(concat("{hidden_channels: 4, n_layers: 2, in_channels: ", kChannels, ", out_channels: ", kChannels, ", ",
-                                          test.keys, "}"),
-                                   "run.yaml"), mesh);
+  return describe_model(
+      parse_yaml(concat("{hidden_channels: 4, n_layers: 2, in_channels: ", kChannels, ", out_channels: ", kChannels, ", ", test.keys, "}"),
+                 "run.yaml"),
+      mesh);
 }
 
 /// This rank's part of numbers of the whole batch.
@@ -125,7 +131,8 @@ Outcome train_steps(const Case& test, const Mesh& mesh) {
   const Loss loss(description, kChannels, LossScope::global, mesh);
   const FlatShares shares(parameters, mesh, Sharding::none, 1 << 12);
   GradientReducer reducer(parameters, shares);
-  AdamW optimizer(parameters, {.eps = 1e-5, .max_grad_norm = 1.0}, {0.01}, [](const std::string&) { return 0; }, shares);
+  AdamW optimizer(
+      parameters, {.eps = 1e-5, .max_grad_norm = 1.0}, {0.01}, [](const std::string&) { return 0; }, shares);
   for (int step = 0; step < kSteps; ++step) {
     const Fields fields = fields_of(test, mesh, model, step);
     Pass pass = pass_of(DType::f64, Mode::train);

@@ -25,7 +25,11 @@ using testing::pass_of;
 using testing::random_tensor;
 
 testing::SmallModel make(const std::string& keys, const std::string& type = "fno") {
-  testing::SmallModel result{describe_model(parse_yaml("{type: " + type + ", hidden_channels: 4, " + (keys.find("n_layers") == std::string::npos ? "n_layers: 2, " : "") + keys + "}", "run.yaml"), Mesh()), {}};
+  testing::SmallModel result{describe_model(parse_yaml("{type: " + type + ", hidden_channels: 4, " +
+                                                           (keys.find("n_layers") == std::string::npos ? "n_layers: 2, " : "") + keys + "}",
+                                                       "run.yaml"),
+                                            Mesh()),
+                             {}};
   result.parameters = materialize(result.model, DType::f64, Use::training, RandomKey(3));
   return result;
 }
@@ -42,13 +46,26 @@ std::vector<std::string> names_of(const testing::SmallModel& small) {
 
 TEST(Fno, ParametersHaveTheReferencesNamesAndOrder) {
   EXPECT_EQ(names_of(make("n_layers: 1, n_modes: [4], in_channels: 1, out_channels: 1, norm: group_norm")),
-            (std::vector<std::string>{"fno_blocks.convs.0.bias", "fno_blocks.convs.0.weight.tensor", "fno_blocks.fno_skips.0.conv.weight",
-                                      "fno_blocks.channel_mlp.0.fcs.0.weight", "fno_blocks.channel_mlp.0.fcs.0.bias",
-                                      "fno_blocks.channel_mlp.0.fcs.1.weight", "fno_blocks.channel_mlp.0.fcs.1.bias",
-                                      "fno_blocks.channel_mlp_skips.0.weight", "fno_blocks.norm.0.weight", "fno_blocks.norm.0.bias",
-                                      "fno_blocks.norm.1.weight", "fno_blocks.norm.1.bias", "lifting.fcs.0.weight", "lifting.fcs.0.bias",
-                                      "lifting.fcs.1.weight", "lifting.fcs.1.bias", "projection.fcs.0.weight", "projection.fcs.0.bias",
-                                      "projection.fcs.1.weight", "projection.fcs.1.bias"}));
+            (std::vector<std::string>{"fno_blocks.convs.0.bias",
+                                      "fno_blocks.convs.0.weight.tensor",
+                                      "fno_blocks.fno_skips.0.conv.weight",
+                                      "fno_blocks.channel_mlp.0.fcs.0.weight",
+                                      "fno_blocks.channel_mlp.0.fcs.0.bias",
+                                      "fno_blocks.channel_mlp.0.fcs.1.weight",
+                                      "fno_blocks.channel_mlp.0.fcs.1.bias",
+                                      "fno_blocks.channel_mlp_skips.0.weight",
+                                      "fno_blocks.norm.0.weight",
+                                      "fno_blocks.norm.0.bias",
+                                      "fno_blocks.norm.1.weight",
+                                      "fno_blocks.norm.1.bias",
+                                      "lifting.fcs.0.weight",
+                                      "lifting.fcs.0.bias",
+                                      "lifting.fcs.1.weight",
+                                      "lifting.fcs.1.bias",
+                                      "projection.fcs.0.weight",
+                                      "projection.fcs.0.bias",
+                                      "projection.fcs.1.weight",
+                                      "projection.fcs.1.bias"}));
 }
 
 TEST(Fno, RecomputedBlocksHaveTheSameGradients) {
@@ -84,9 +101,10 @@ TEST(Fno, TheLeadTimeOfASampleReachesItsOwnOutputAlone) {
 }
 
 TEST(Fno, OutputExtentsAreThoseOfTheOutput) {
-  for (const char* keys : {"n_modes: [4, 3], in_channels: 1, out_channels: 1, resolution_scaling_factor: [2, 0.5], domain_padding: 0.25",
-                           "n_modes: [4, 3], in_channels: 1, out_channels: 1, resolution_scaling_factor: [[1, 2], [0.5, 1]]",
-                           "n_modes: [4, 3], in_channels: 1, out_channels: 1, domain_padding: [0.1, 0.3], domain_padding_mode: one-sided"}) {
+  for (const char* keys :
+       {"n_modes: [4, 3], in_channels: 1, out_channels: 1, resolution_scaling_factor: [2, 0.5], domain_padding: 0.25",
+        "n_modes: [4, 3], in_channels: 1, out_channels: 1, resolution_scaling_factor: [[1, 2], [0.5, 1]]",
+        "n_modes: [4, 3], in_channels: 1, out_channels: 1, domain_padding: [0.1, 0.3], domain_padding_mode: one-sided"}) {
     const testing::SmallModel small = make(keys);
     const Tensor y = output_of(small, random_tensor({1, 1, 8, 10}, 1), pass_of(DType::f64));
     EXPECT_EQ(small.model->output_extents({8, 10}), std::vector<std::int64_t>({y.size(2), y.size(3)})) << keys;

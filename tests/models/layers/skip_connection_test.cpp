@@ -28,7 +28,8 @@ Tensor convolved(const Tensor& x, const Tensor& weight) {
 
 TEST(SkipConnection, ConvolutionsSeeZerosOutsideOfTheField) {
   const Tensor line = from_values<double>({1, 1, 3}, std::vector<double>{1, 10, 100});
-  const Tensor odd = from_values<double>({1, 1, 3}, std::vector<double>{1, 2, 3}), even = from_values<double>({1, 1, 2}, std::vector<double>{1, 2});
+  const Tensor odd = from_values<double>({1, 1, 3}, std::vector<double>{1, 2, 3}),
+               even = from_values<double>({1, 1, 2}, std::vector<double>{1, 2});
   EXPECT_TENSOR_NEAR(packed(convolved(line, odd)), from_values<double>({1, 1, 3}, std::vector<double>{32, 321, 210}), 0);
   EXPECT_TENSOR_NEAR(packed(convolved(line, even)), from_values<double>({1, 1, 3}, std::vector<double>{21, 210, 100}), 0);
 }

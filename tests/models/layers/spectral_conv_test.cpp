@@ -48,10 +48,12 @@ TEST(SpectralConv, HasTheNamesAndShapesOfTheReference) {
   };
   using Names = std::vector<std::string>;
   EXPECT_EQ(names(Factorization::dense), (Names{"bias(4, 1, 1)", "weight.tensor(3, 4, 6, 4)"}));
-  EXPECT_EQ(names(Factorization::tucker), (Names{"bias(4, 1, 1)", "weight.core(2, 3, 4, 3)", "weight.factors.factor_0(3, 2)", "weight.factors.factor_1(4, 3)",
-                                                 "weight.factors.factor_2(6, 4)", "weight.factors.factor_3(4, 3)"}));
-  EXPECT_EQ(names(Factorization::cp), (Names{"bias(4, 1, 1)", "weight.weights(7,)", "weight.factors.factor_0(3, 7)", "weight.factors.factor_1(4, 7)",
-                                             "weight.factors.factor_2(6, 7)", "weight.factors.factor_3(4, 7)"}));
+  EXPECT_EQ(names(Factorization::tucker),
+            (Names{"bias(4, 1, 1)", "weight.core(2, 3, 4, 3)", "weight.factors.factor_0(3, 2)", "weight.factors.factor_1(4, 3)",
+                   "weight.factors.factor_2(6, 4)", "weight.factors.factor_3(4, 3)"}));
+  EXPECT_EQ(names(Factorization::cp),
+            (Names{"bias(4, 1, 1)", "weight.weights(7,)", "weight.factors.factor_0(3, 7)", "weight.factors.factor_1(4, 7)",
+                   "weight.factors.factor_2(6, 7)", "weight.factors.factor_3(4, 7)"}));
   EXPECT_EQ(names(Factorization::tt), (Names{"bias(4, 1, 1)", "weight.factors.factor_0(1, 3, 2)", "weight.factors.factor_1(2, 4, 3)",
                                              "weight.factors.factor_2(3, 6, 3)", "weight.factors.factor_3(3, 4, 1)"}));
 }
@@ -73,7 +75,10 @@ Tensor wave(std::int64_t ny, std::int64_t nx, std::int64_t row, std::int64_t col
   std::vector<double> values;
   for (std::int64_t y = 0; y < ny; ++y) {
     for (std::int64_t x = 0; x < nx; ++x) {
-      values.push_back(std::cos(2.0 * std::numbers::pi * (static_cast<double>(row * y) / static_cast<double>(ny) + static_cast<double>(column * x) / static_cast<double>(nx)) + phase));
+      values.push_back(std::cos(
+          2.0 * std::numbers::pi *
+              (static_cast<double>(row * y) / static_cast<double>(ny) + static_cast<double>(column * x) / static_cast<double>(nx)) +
+          phase));
     }
   }
   return from_values({1, 1, ny, nx}, values);
@@ -129,7 +134,8 @@ TEST(SpectralConv, ComplexFieldsKeepModesAroundZeroInEveryDimension) {
 
 TEST(SpectralConv, Gradients) {
   for (const Factorization factorization : {Factorization::dense, Factorization::tucker, Factorization::cp, Factorization::tt}) {
-    SpectralConvConfig config{.in_channels = 2, .out_channels = 3, .n_modes = {4, 4}, .max_n_modes = {5, 4}, .factorization = factorization, .rank = 0.5};
+    SpectralConvConfig config{
+        .in_channels = 2, .out_channels = 3, .n_modes = {4, 4}, .max_n_modes = {5, 4}, .factorization = factorization, .rank = 0.5};
     SpectralConv conv(config, Mesh());
     ParameterList parameters = materialized(conv, Use::training);
     const Tensor x = random_tensor({2, 2, 5, 4}, 3), weights = parameters.values();
@@ -141,24 +147,29 @@ TEST(SpectralConv, Gradients) {
     // The parameters are leaves of their own: compare what they collect with differences along the flat buffer.
     const Tensor start = empty_like(weights), dy = random_tensor({2, 3, 5, 4}, 4);
     copy_into(start, weights);
-    EXPECT_TRUE(gradcheck([&](const auto& in) {
-      const Recording on(true);
-      return record("flat", value(in[0]).detached(), {in[0]}, [&, flat = in[0].detached()](const Tensor& gradient, Wanted) {
-        parameters.zero_gradients();
-        copy_into(weights, flat);
-        const Recording again(true);
-        const Tensor y = conv(x), energy = y * y;
-        backward(record("weighted", full({1}, 0.0, DType::f64), {energy}, [gradient](const Tensor&, Wanted) { return std::vector{gradient}; }));
-        const Tensor found = empty_like(weights);
-        copy_into(found, parameters.gradients());
-        return std::vector{found};
-      });
-    }, {start}, {.tolerance = 1e-7}));
+    EXPECT_TRUE(gradcheck(
+        [&](const auto& in) {
+          const Recording on(true);
+          return record("flat", value(in[0]).detached(), {in[0]}, [&, flat = in[0].detached()](const Tensor& gradient, Wanted) {
+            parameters.zero_gradients();
+            copy_into(weights, flat);
+            const Recording again(true);
+            const Tensor y = conv(x), energy = y * y;
+            backward(record("weighted", full({1}, 0.0, DType::f64), {energy},
+                            [gradient](const Tensor&, Wanted) { return std::vector{gradient}; }));
+            const Tensor found = empty_like(weights);
+            copy_into(found, parameters.gradients());
+            return std::vector{found};
+          });
+        },
+        {start}, {.tolerance = 1e-7}));
     copy_into(weights, start);
-    EXPECT_TRUE(gradcheck([&](const auto& in) {
-      const Tensor y = conv(in[0], {6, 7});
-      return y * y;
-    }, {x}));
+    EXPECT_TRUE(gradcheck(
+        [&](const auto& in) {
+          const Tensor y = conv(in[0], {6, 7});
+          return y * y;
+        },
+        {x}));
   }
 }
 

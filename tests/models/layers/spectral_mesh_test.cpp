@@ -30,7 +30,8 @@ struct Case {
 
 std::vector<Case> cases() {
   const auto with = [](Factorization factorization, Extents modes) {
-    return SpectralConvConfig{.in_channels = 3, .out_channels = 2, .n_modes = std::move(modes), .factorization = factorization, .rank = 0.5};
+    return SpectralConvConfig{
+        .in_channels = 3, .out_channels = 2, .n_modes = std::move(modes), .factorization = factorization, .rank = 0.5};
   };
   std::vector<Case> all{
       {"dense", with(Factorization::dense, {6, 6}), {11, 13}, {}},
@@ -147,8 +148,10 @@ TEST(SpectralMesh, SendsWhatTheFormulasSay) {
     if (sizes[3] > 1) continue;
     const Mesh mesh(world(), sizes);
     const Domain domain(mesh);
-    for (const auto& [rows, columns, kept_rows, kept_columns] : {std::array<std::int64_t, 4>{11, 13, 6, 4}, {24, 8, 24, 3}, {64, 12, 4, 3}}) {
-      SpectralExchange exchange{.domain = domain, .axes = {{rows, 0, rows, -(kept_rows / 2), kept_rows}, {columns, 0, columns, 0, kept_columns}}, .shares = {}};
+    for (const auto& [rows, columns, kept_rows, kept_columns] :
+         {std::array<std::int64_t, 4>{11, 13, 6, 4}, {24, 8, 24, 3}, {64, 12, 4, 3}}) {
+      SpectralExchange exchange{
+          .domain = domain, .axes = {{rows, 0, rows, -(kept_rows / 2), kept_rows}, {columns, 0, columns, 0, kept_columns}}, .shares = {}};
       for (int rank = 0; rank < domain.ranks(); ++rank) exchange.shares.push_back(part_of(kept_columns, domain.ranks(), rank));
       const std::int64_t samples = 2 * 3;
       const Tensor x = part_of_field(domain, random_tensor({2, 3, rows, columns}, 1));

@@ -6,8 +6,8 @@
 
 #include "runtime/ops/attention.h"
 #include "runtime/ops/shape.h"
-#include "runtime/tensor/view.h"
 #include "runtime/tensor/create.h"
+#include "runtime/tensor/view.h"
 #include "tests/models/support.h"
 #include "tests/support/gradcheck.h"
 #include "tests/support/random_tensor.h"
@@ -63,9 +63,8 @@ TEST(WindowAttention, GradientIsRightOnAPaddedShiftedGrid) {
   WindowAttention attention(4, 2, {.window = 2, .shift = 1}, Bias::zero, 0.0, 0.5, Mesh());
   give_values(attention);
   const WindowLevel level = level_alone(1, {.rows = 3, .columns = 3, .window = 2, .shift = 1});
-  EXPECT_TRUE(gradcheck(
-      [&](const std::vector<Tensor>& v) { return attention(v[0], level, v[1], pass_of(DType::f64)); },
-      {random_tensor({1, 3, 3, 4}, 1), random_tensor({2, 4, 4}, 2)}, {.tolerance = 1e-6}));
+  EXPECT_TRUE(gradcheck([&](const std::vector<Tensor>& v) { return attention(v[0], level, v[1], pass_of(DType::f64)); },
+                        {random_tensor({1, 3, 3, 4}, 1), random_tensor({2, 4, 4}, 2)}, {.tolerance = 1e-6}));
 }
 
 }  // namespace

@@ -17,8 +17,13 @@ namespace {
 using testing::random_tensor;
 
 ConfigValue document(std::vector<ConfigValue::Entry> entries = {}) {
-  ConfigValue result = ConfigValue::map({{"levels", 1}, {"n_modes", ConfigValue::list({4, 4})}, {"in_channels", 2}, {"out_channels", 1},
-                                         {"hidden_channels", 3}, {"n_layers", 1}, {"rank", 0.5}});
+  ConfigValue result = ConfigValue::map({{"levels", 1},
+                                         {"n_modes", ConfigValue::list({4, 4})},
+                                         {"in_channels", 2},
+                                         {"out_channels", 1},
+                                         {"hidden_channels", 3},
+                                         {"n_layers", 1},
+                                         {"rank", 0.5}});
   for (auto& [key, value] : entries) result.set(key, value);
   return result;
 }

@@ -32,7 +32,8 @@ TEST(MultigridPatches, AreStridedWrappedWindowsAroundThePatch) {
     for (const std::int64_t a : {0, 3, 11}) {
       for (const std::int64_t e : {0, 7, 31}) {
         // Patches of 8 x 16 points; level 1 has a step of 4 x 8 and starts 2 x 4 before it, level 2 a step of 2 x 4 and 3 x 6 before.
-        EXPECT_EQ(at(windows, patches.shape(), unit, 1, a, e), at(fields, x.shape(), unit / 16, 1, (i * 8 + a - 2 + 32) % 32, (j * 16 + e - 8 + 64) % 64));
+        EXPECT_EQ(at(windows, patches.shape(), unit, 1, a, e),
+                  at(fields, x.shape(), unit / 16, 1, (i * 8 + a - 2 + 32) % 32, (j * 16 + e - 8 + 64) % 64));
         EXPECT_EQ(at(windows, patches.shape(), unit, 2, a, e),
                   at(fields, x.shape(), unit / 16, 0, 2 * ((i * 4 + a - 2 - 2 + 16) % 16), 2 * ((j * 8 + e - 4 - 8 + 32) % 32)));
         EXPECT_EQ(at(windows, patches.shape(), unit, 5, a, e),
@@ -81,9 +82,9 @@ TEST(MultigridPatches, CoordinatesAreThoseOfThePointsInTheField) {
   const Tensor coordinates = window_coordinates(grid, *multigrid_windows(grid, {0, 4}), DType::f64);
   ASSERT_EQ(coordinates.shape(), (Shape{4, 4, 4, 8}));
   const auto values = to_host<double>(coordinates);
-  EXPECT_EQ(at(values, coordinates.shape(), 3, 0, 1, 2), 5.0 / 8.0);          // level 0, row 4 + 1
-  EXPECT_EQ(at(values, coordinates.shape(), 3, 1, 1, 2), 10.0 / 16.0);        // column 8 + 2
-  EXPECT_EQ(at(values, coordinates.shape(), 0, 2, 0, 0), 2.0 * 3.0 / 8.0);    // level 1 wraps: row 2 (-1 mod 4)
+  EXPECT_EQ(at(values, coordinates.shape(), 3, 0, 1, 2), 5.0 / 8.0);        // level 0, row 4 + 1
+  EXPECT_EQ(at(values, coordinates.shape(), 3, 1, 1, 2), 10.0 / 16.0);      // column 8 + 2
+  EXPECT_EQ(at(values, coordinates.shape(), 0, 2, 0, 0), 2.0 * 3.0 / 8.0);  // level 1 wraps: row 2 (-1 mod 4)
 }
 
 TEST(MultigridPatches, RefuseSizesThatDoNotFitWithTheNearestThatDo) {

@@ -38,9 +38,16 @@ const NormLoss kPeriodic{.kind = NormKind::h1}, kMixed{.kind = NormKind::h1, .pe
 const NormLoss kWalls{.kind = NormKind::h1, .reduction = Reduction::mean, .periodic = {false, false}}, kCubes{.p = 3.0};
 
 ConfigValue document_of(const Case& c) {
-  return ConfigValue::map({{"levels", c.levels}, {"padding_fraction", ConfigValue::list({0.1, 0.05})}, {"stitching", c.stitching},
-                           {"position", "field"}, {"n_modes", ConfigValue::list({4, 4})}, {"in_channels", 1}, {"out_channels", 2},
-                           {"hidden_channels", 4}, {"n_layers", 1}, {"rank", 0.5}});
+  return ConfigValue::map({{"levels", c.levels},
+                           {"padding_fraction", ConfigValue::list({0.1, 0.05})},
+                           {"stitching", c.stitching},
+                           {"position", "field"},
+                           {"n_modes", ConfigValue::list({4, 4})},
+                           {"in_channels", 1},
+                           {"out_channels", 2},
+                           {"hidden_channels", 4},
+                           {"n_layers", 1},
+                           {"rank", 0.5}});
 }
 
 struct Result {
@@ -133,7 +140,8 @@ TEST(PatchLoss, SendsOneRowOrColumnForEachSideThatFacesAnotherRank) {
   const Mesh mesh = meshes().front();
   const PatchGrid grid({.levels = 1}, 16, 32);
   const Range units = part_of(2 * grid.patches(), mesh.world().size(), mesh.world().rank());
-  const Fields fields{.input = {}, .time = {}, .pixel_mask = {}, .label = {}, .ny = 16, .nx = 32, .patches = PatchUnits{.units = units, .samples = 2}};
+  const Fields fields{
+      .input = {}, .time = {}, .pixel_mask = {}, .label = {}, .ny = 16, .nx = 32, .patches = PatchUnits{.units = units, .samples = 2}};
   const Tensor sent = full({1}, static_cast<double>(border_numbers_sent({.per_side = 2}, fields, 3, mesh)), DType::f64);
   mesh.world().all_reduce(sent, ReduceOp::sum);
   // Patches of 8 x 16 points, two above and below each, two beside: units 0, 1 | 2, 3 of a sample. On two ranks each has a sample; on four
@@ -151,7 +159,12 @@ TEST(PatchLoss, SendsWhatTheClosedFormulasSay) {
     Communicator& ranks = mesh.comm((Axis::data | Axis::domain_y) | Axis::domain_x);
     const PatchGrid grid({.levels = 1}, 16, 32);
     const Range units = part_of(3 * grid.patches(), ranks.size(), ranks.rank());
-    const Fields fields{.input = {}, .time = {}, .pixel_mask = {}, .label = random_tensor({units.size(), 2, 10, 18}, 1), .ny = 16, .nx = 32,
+    const Fields fields{.input = {},
+                        .time = {},
+                        .pixel_mask = {},
+                        .label = random_tensor({units.size(), 2, 10, 18}, 1),
+                        .ny = 16,
+                        .nx = 32,
                         .patches = PatchUnits{.units = units, .samples = 3}};
     const Tensor output = leaf(random_tensor({units.size(), 2, 8, 16}, 2));
     const std::int64_t before = ranks.bytes_sent();
@@ -163,7 +176,12 @@ TEST(PatchLoss, SendsWhatTheClosedFormulasSay) {
 
 TEST(PatchLoss, RefusesOneSidedDifferencesOnPatchesThatAreTooSmall) {
   const Tensor patch = random_tensor({4, 1, 3, 8}, 1);
-  const Fields fields{.input = {}, .time = {}, .pixel_mask = {}, .label = random_tensor({4, 1, 5, 10}, 2), .ny = 6, .nx = 16,
+  const Fields fields{.input = {},
+                      .time = {},
+                      .pixel_mask = {},
+                      .label = random_tensor({4, 1, 5, 10}, 2),
+                      .ny = 6,
+                      .nx = 16,
                       .patches = PatchUnits{.units = {0, 4}, .samples = 1}};
   EXPECT_NE(testing::message_of<ConfigError>([&] { stitched_norm_terms(kWalls, {.per_side = 2}, patch, fields, Mesh()); }).find("need 4"),
             std::string::npos);
@@ -178,7 +196,8 @@ Tensor part_of_field(const Tensor& x, const Mesh& mesh) {
 
 TEST(SplitNorm, OfRectanglesIsThatOfTheWholeField) {
   const int ranks = world()->size();
-  const std::vector<MeshSizes> sizes{{1, ranks, 1, 1}, {1, 1, ranks, 1}, ranks % 2 == 0 ? MeshSizes{1, ranks / 2, 2, 1} : MeshSizes{1, ranks, 1, 1}};
+  const std::vector<MeshSizes> sizes{
+      {1, ranks, 1, 1}, {1, 1, ranks, 1}, ranks % 2 == 0 ? MeshSizes{1, ranks / 2, 2, 1} : MeshSizes{1, ranks, 1, 1}};
   for (const MeshSizes& size : sizes) {
     const Mesh mesh(world(), size);
     for (const NormLoss& norm : {kPeriodic, kMixed, kWalls, kCubes}) {

@@ -125,7 +125,8 @@ Outcome train_steps(const MeshCase& a_case, const Mesh& mesh, const StepsOptions
   const Loss loss(model->loss(), a_case.config.num_out_channels, LossScope::global, mesh);
   const FlatShares shares(parameters, mesh, options.sharding, options.bucket_bytes);
   GradientReducer reducer(parameters, shares);
-  AdamW optimizer(parameters, {.max_grad_norm = 1.0}, {0.01}, [](const std::string&) { return 0; }, shares);
+  AdamW optimizer(
+      parameters, {.max_grad_norm = 1.0}, {0.01}, [](const std::string&) { return 0; }, shares);
   if (options.resume_from) load_checkpoint(*options.resume_from, state_of(parameters, optimizer).pieces);
   for (int step = options.first_step; step < options.steps; ++step) {
     const Fields fields = fields_of(a_case, mesh, model, options.dtype, step);

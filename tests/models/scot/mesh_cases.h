@@ -23,8 +23,8 @@ struct MeshCase {
   std::int64_t field_points() const { return points > 0 ? points : config.image_size; }
 };
 
-/// Small and well conditioned: shifts, padding, odd grids, skips of both kinds, conditioning, chance, resampled and masked fields, and heads
-/// that do not divide.
+/// Small and well conditioned: shifts, padding, odd grids, skips of both kinds, conditioning, chance, resampled and masked fields, and
+/// heads that do not divide.
 std::vector<MeshCase> mesh_cases();
 /// All meshes of as many ranks.
 std::vector<MeshSizes> meshes_of(int ranks);
@@ -39,10 +39,10 @@ struct StepsOptions {
   TokensBetween tokens = TokensBetween::alike;
   Recompute recompute = Recompute::none;
   Sharding sharding = Sharding::none;
-  int first_step = 0;                                // of all `steps`; after the first the state comes from `resume_from`
+  int first_step = 0;                                     // of all `steps`; after the first the state comes from `resume_from`
   std::optional<std::filesystem::path> resume_from = {};  // a checkpoint
   std::optional<std::filesystem::path> save_to = {};      // where the last state becomes one, and the weights a model directory
-  std::int64_t bucket_bytes = 1 << 12;  // of the sums of gradients
+  std::int64_t bucket_bytes = 1 << 12;                    // of the sums of gradients
 };
 
 /// What training steps leave behind on this rank.

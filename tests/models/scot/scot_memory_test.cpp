@@ -1,5 +1,5 @@
-/// What a rank of a mesh holds of a published model's parameters, gradients and moments. Meshes are described only: one process is each rank
-/// in turn.
+/// What a rank of a mesh holds of a published model's parameters, gradients and moments. Meshes are described only: one process is each
+/// rank in turn.
 #include <gtest/gtest.h>
 
 #include "parallel/optimizer.h"
@@ -11,7 +11,7 @@ namespace {
 using testing::section;
 
 struct Bytes {
-  double all = 0.0;      // parameters, gradients and moments
+  double all = 0.0;  // parameters, gradients and moments
   double moments = 0.0;
 };
 
@@ -22,7 +22,8 @@ Bytes held_by(const MeshSizes& sizes, const MeshSizes& coordinates, Sharding sha
   config.skip_connections = {2, 2, 2, 0}, config.window_size = 16, config.use_conditioning = true;
   const Mesh mesh = Mesh::described(sizes, coordinates);
   const ParameterList parameters = materialize(describe_model(section(config), mesh), DType::f32, Use::training, std::nullopt);
-  const AdamW optimizer(parameters, {}, {0.0}, [](const std::string&) { return 0; }, FlatShares(parameters, mesh, sharding));
+  const AdamW optimizer(
+      parameters, {}, {0.0}, [](const std::string&) { return 0; }, FlatShares(parameters, mesh, sharding));
   Bytes held;
   for (const NamedPiece& moment : optimizer.state()) held.moments += static_cast<double>(moment.value.num_bytes());
   held.all = static_cast<double>(parameters.values().num_bytes() + parameters.gradients().num_bytes()) + held.moments;

@@ -22,8 +22,8 @@
 namespace trident {
 namespace {
 
-using testing::checkpoint_in, testing::fits, testing::mesh_cases, testing::MeshCase, testing::meshes_of, testing::Outcome, testing::StepsOptions,
-    testing::train_steps, testing::world;
+using testing::checkpoint_in, testing::fits, testing::mesh_cases, testing::MeshCase, testing::meshes_of, testing::Outcome,
+    testing::StepsOptions, testing::train_steps, testing::world;
 
 /// Every so manyth mesh: of many ranks there are many, and one test that visits all is enough.
 std::size_t some_meshes() { return world()->size() > 4 ? 3 : 1; }
@@ -146,67 +146,77 @@ TEST(ScotMesh, EveryMeshTrainsLikeOneRank) {
 
 TEST(ScotMesh, TwoRunsInSinglePrecisionAreTheSameBitsAndAgreeWithOneRank) {
   const StepsOptions options{.dtype = DType::f32, .steps = 1};
-  on_every_mesh([&](const Mesh& mesh, const MeshCase& a_case) {
-    const Outcome first = train_steps(a_case, mesh, options), again = train_steps(a_case, mesh, options);
-    EXPECT_EQ(to_host<float>(first.parameters.values()), to_host<float>(again.parameters.values()));
-    EXPECT_EQ(first.losses, again.losses);
-    expect_same(first, alone(a_case, options), {.all = 1e-5, .each = 1e-5, .rounding = rounding_of(a_case, options)});
-  }, some_meshes());
+  on_every_mesh(
+      [&](const Mesh& mesh, const MeshCase& a_case) {
+        const Outcome first = train_steps(a_case, mesh, options), again = train_steps(a_case, mesh, options);
+        EXPECT_EQ(to_host<float>(first.parameters.values()), to_host<float>(again.parameters.values()));
+        EXPECT_EQ(first.losses, again.losses);
+        expect_same(first, alone(a_case, options), {.all = 1e-5, .each = 1e-5, .rounding = rounding_of(a_case, options)});
+      },
+      some_meshes());
 }
 
 TEST(ScotMesh, SharedTokensAndRecomputedBlocksChangeNothing) {
-  on_every_mesh([](const Mesh& mesh, const MeshCase& a_case) {
-    const StepsOptions options{.tokens = TokensBetween::shared, .recompute = Recompute::blocks};
-    expect_same(train_steps(a_case, mesh, options), alone(a_case), {.all = 1e-11, .each = 1e-10});
-  }, some_meshes());
+  on_every_mesh(
+      [](const Mesh& mesh, const MeshCase& a_case) {
+        const StepsOptions options{.tokens = TokensBetween::shared, .recompute = Recompute::blocks};
+        expect_same(train_steps(a_case, mesh, options), alone(a_case), {.all = 1e-11, .each = 1e-10});
+      },
+      some_meshes());
 }
 
 TEST(ScotMesh, SharedOptimisersGiveTheSameBits) {
-  on_every_mesh([](const Mesh& mesh, const MeshCase& a_case) {
-    const Outcome whole = train_steps(a_case, mesh), shared = train_steps(a_case, mesh, {.sharding = Sharding::over_replicas});
-    EXPECT_EQ(to_host<double>(shared.parameters.values()), to_host<double>(whole.parameters.values()));
-    EXPECT_EQ(shared.losses, whole.losses);
-    EXPECT_EQ(shared.norms, whole.norms);
-  }, some_meshes());
+  on_every_mesh(
+      [](const Mesh& mesh, const MeshCase& a_case) {
+        const Outcome whole = train_steps(a_case, mesh), shared = train_steps(a_case, mesh, {.sharding = Sharding::over_replicas});
+        EXPECT_EQ(to_host<double>(shared.parameters.values()), to_host<double>(whole.parameters.values()));
+        EXPECT_EQ(shared.losses, whole.losses);
+        EXPECT_EQ(shared.norms, whole.norms);
+      },
+      some_meshes());
 }
 
 TEST(ScotMesh, ASharedStateGoesOnHereToTheBitAndOnOneRankAndComesBack) {
   const testing::TemporaryFolder folder;
   const std::filesystem::path own = folder.path(), common = broadcast_text(*world(), own.string(), 0);
   int number = 0;
-  on_every_mesh([&](const Mesh& mesh, const MeshCase& a_case) {
-    const std::string name = std::to_string(number++);
-    StepsOptions options{.steps = 2, .sharding = Sharding::over_replicas, .save_to = common / name};
-    train_steps(a_case, mesh, options);
-    options.first_step = 2, options.steps = 3, options.save_to.reset(), options.resume_from = checkpoint_in(common / name, 2);
-    const Outcome whole = train_steps(a_case, mesh), here = train_steps(a_case, mesh, options);
-    EXPECT_EQ(to_host<double>(here.parameters.values()), to_host<double>(whole.parameters.values()));
-    const Outcome there = train_steps(a_case, Mesh(), options);
-    EXPECT_LE(distances(there, there.parameters.values(), alone(a_case), alone(a_case).parameters.values()).all, 1e-11);
+  on_every_mesh(
+      [&](const Mesh& mesh, const MeshCase& a_case) {
+        const std::string name = std::to_string(number++);
+        StepsOptions options{.steps = 2, .sharding = Sharding::over_replicas, .save_to = common / name};
+        train_steps(a_case, mesh, options);
+        options.first_step = 2, options.steps = 3, options.save_to.reset(), options.resume_from = checkpoint_in(common / name, 2);
+        const Outcome whole = train_steps(a_case, mesh), here = train_steps(a_case, mesh, options);
+        EXPECT_EQ(to_host<double>(here.parameters.values()), to_host<double>(whole.parameters.values()));
+        const Outcome there = train_steps(a_case, Mesh(), options);
+        EXPECT_LE(distances(there, there.parameters.values(), alone(a_case), alone(a_case).parameters.values()).all, 1e-11);
 
-    train_steps(a_case, Mesh(), {.steps = 2, .save_to = own / "alone" / name});
-    options.resume_from = checkpoint_in(own / "alone" / name, 2);
-    const Outcome back = train_steps(a_case, mesh, options);
-    EXPECT_LE(distances(back, back.parameters.values(), alone(a_case), alone(a_case).parameters.values()).all, 1e-11);
-    barrier(*world());
-  }, kFewMeshes);
+        train_steps(a_case, Mesh(), {.steps = 2, .save_to = own / "alone" / name});
+        options.resume_from = checkpoint_in(own / "alone" / name, 2);
+        const Outcome back = train_steps(a_case, mesh, options);
+        EXPECT_LE(distances(back, back.parameters.values(), alone(a_case), alone(a_case).parameters.values()).all, 1e-11);
+        barrier(*world());
+      },
+      kFewMeshes);
 }
 
 TEST(ScotMesh, SplitWeightsBecomeOneModelDirectory) {
   const testing::TemporaryFolder folder;
   const std::filesystem::path own = folder.path(), common = broadcast_text(*world(), own.string(), 0);
   int number = 0;
-  on_every_mesh([&](const Mesh& mesh, const MeshCase& a_case) {
-    const std::string name = std::to_string(number++);
-    train_steps(a_case, mesh, {.steps = 0, .save_to = common / name});
-    train_steps(a_case, Mesh(), {.steps = 0, .save_to = own / "alone" / name});
-    const auto bytes_of = [](const std::filesystem::path& path) {
-      std::ifstream file(path / "model.safetensors", std::ios::binary);
-      return std::string(std::istreambuf_iterator<char>(file), {});
-    };
-    EXPECT_EQ(bytes_of(testing::model_in(common / name)), bytes_of(testing::model_in(own / "alone" / name)));
-    barrier(*world());
-  }, kFewMeshes);
+  on_every_mesh(
+      [&](const Mesh& mesh, const MeshCase& a_case) {
+        const std::string name = std::to_string(number++);
+        train_steps(a_case, mesh, {.steps = 0, .save_to = common / name});
+        train_steps(a_case, Mesh(), {.steps = 0, .save_to = own / "alone" / name});
+        const auto bytes_of = [](const std::filesystem::path& path) {
+          std::ifstream file(path / "model.safetensors", std::ios::binary);
+          return std::string(std::istreambuf_iterator<char>(file), {});
+        };
+        EXPECT_EQ(bytes_of(testing::model_in(common / name)), bytes_of(testing::model_in(own / "alone" / name)));
+        barrier(*world());
+      },
+      kFewMeshes);
 }
 
 std::int64_t ring_bytes(std::int64_t ranks, std::int64_t bytes) { return 2 * (ranks - 1) * bytes / ranks; }
@@ -217,13 +227,17 @@ WindowPyramid pyramid_of(const ScotConfig& c, const Mesh& mesh) {
   std::int64_t tokens = c.grid();
   for (int level = 0; level < c.num_levels(); ++level, tokens = (tokens + 1) / 2) {
     const std::int64_t halved = c.grid() >> level, window = std::min<std::int64_t>(c.window_size, halved);
-    grids.push_back({.rows = tokens, .columns = tokens, .window = window, .shift = halved > c.window_size ? window / 2 : 0,
+    grids.push_back({.rows = tokens,
+                     .columns = tokens,
+                     .window = window,
+                     .shift = halved > c.window_size ? window / 2 : 0,
                      .halo = c.residual_model == "resnet" ? 1 : 3});
   }
   return WindowPyramid(Domain(mesh), grids);
 }
 
-/// Of one step's sums over the tensor axis, forward and backward, of numbers of `size` bytes. Shared tokens are scattered and gathered instead.
+/// Of one step's sums over the tensor axis, forward and backward, of numbers of `size` bytes. Shared tokens are scattered and gathered
+/// instead.
 std::int64_t tensor_bytes(const ScotConfig& c, const std::vector<WindowLevel>& levels, std::int64_t ranks, std::int64_t size,
                           TokensBetween tokens) {
   std::int64_t bytes = 0;
@@ -239,8 +253,8 @@ std::int64_t tensor_bytes(const ScotConfig& c, const std::vector<WindowLevel>& l
 /// Numbers that one use of a plan sends forward and backward, `width` at a site.
 std::int64_t traffic(const ExchangePlan& plan, std::int64_t width) { return (plan.sites_sent() + plan.sites_received()) * width; }
 
-/// Of one step's exchanges of tokens between domain ranks: windows go to one rank and, own heads only, home; merging crosses borders once on
-/// the fine side and once where samples change hands, unmerging the same way back.
+/// Of one step's exchanges of tokens between domain ranks: windows go to one rank and, own heads only, home; merging crosses borders once
+/// on the fine side and once where samples change hands, unmerging the same way back.
 std::int64_t token_numbers(const ScotConfig& c, const std::vector<WindowLevel>& levels, const Mesh& mesh) {
   std::int64_t numbers = 0;
   for (int i = 0; i < c.num_levels(); ++i) {
@@ -317,18 +331,21 @@ std::int64_t gradient_bytes(const ParameterList& parameters, const Mesh& mesh) {
 }
 
 TEST(ScotMesh, AStepSendsTheBytesOfTheFormulas) {
-  on_every_mesh([](const Mesh& mesh, const MeshCase& a_case) {
-    const std::int64_t samples = part_of(a_case.batch, mesh.size(Axis::data), mesh.coordinate(Axis::data)).size();
-    const WindowPyramid pyramid = pyramid_of(a_case.config, mesh);
-    const auto levels = pyramid.levels(samples);
-    const std::int64_t domain = 8 * (token_numbers(a_case.config, *levels, mesh) + point_numbers(a_case, *levels, pyramid.domain(), samples)) +
-                                statistics_bytes(a_case.config, mesh) + bias_bytes(a_case.config, *levels, mesh, 8);
-    for (const TokensBetween tokens : {TokensBetween::alike, TokensBetween::shared}) {
-      const Outcome outcome = train_steps(a_case, mesh, {.steps = 2, .tokens = tokens, .bucket_bytes = std::int64_t{1} << 40});
-      EXPECT_EQ(outcome.step_bytes, domain + tensor_bytes(a_case.config, *levels, mesh.size(Axis::tensor), 8, tokens) +
-                                        gradient_bytes(outcome.parameters, mesh));
-    }
-  }, some_meshes());
+  on_every_mesh(
+      [](const Mesh& mesh, const MeshCase& a_case) {
+        const std::int64_t samples = part_of(a_case.batch, mesh.size(Axis::data), mesh.coordinate(Axis::data)).size();
+        const WindowPyramid pyramid = pyramid_of(a_case.config, mesh);
+        const auto levels = pyramid.levels(samples);
+        const std::int64_t domain =
+            8 * (token_numbers(a_case.config, *levels, mesh) + point_numbers(a_case, *levels, pyramid.domain(), samples)) +
+            statistics_bytes(a_case.config, mesh) + bias_bytes(a_case.config, *levels, mesh, 8);
+        for (const TokensBetween tokens : {TokensBetween::alike, TokensBetween::shared}) {
+          const Outcome outcome = train_steps(a_case, mesh, {.steps = 2, .tokens = tokens, .bucket_bytes = std::int64_t{1} << 40});
+          EXPECT_EQ(outcome.step_bytes, domain + tensor_bytes(a_case.config, *levels, mesh.size(Axis::tensor), 8, tokens) +
+                                            gradient_bytes(outcome.parameters, mesh));
+        }
+      },
+      some_meshes());
 }
 
 }  // namespace

@@ -20,7 +20,10 @@ namespace {
 using testing::make_model, testing::pass_of, testing::random_tensor, testing::section, testing::SmallModel, testing::small_config;
 
 Fields small_fields(std::int64_t batch) {
-  return {.input = random_tensor({batch, 2, 16, 16}, 1), .time = random_tensor({batch}, 2), .pixel_mask = {}, .label = random_tensor({batch, 2, 16, 16}, 3)};
+  return {.input = random_tensor({batch, 2, 16, 16}, 1),
+          .time = random_tensor({batch}, 2),
+          .pixel_mask = {},
+          .label = random_tensor({batch, 2, 16, 16}, 3)};
 }
 
 ScotConfig poseidon(int embed_dim, int depth) {
@@ -32,11 +35,17 @@ ScotConfig poseidon(int embed_dim, int depth) {
 }
 
 TEST(Scot, PublishedSizesAreDescribedWithoutMemory) {
-  struct Size { int embed_dim, depth; std::int64_t parameters; double gflops; };
-  for (const Size& size : {Size{48, 4, 20774444, 2.8}, Size{48, 8, 39901076, 0.0}, Size{96, 8, 157729988, 18.3}, Size{192, 8, 628575524, 67.9}}) {
+  struct Size {
+    int embed_dim, depth;
+    std::int64_t parameters;
+    double gflops;
+  };
+  for (const Size& size :
+       {Size{48, 4, 20774444, 2.8}, Size{48, 8, 39901076, 0.0}, Size{96, 8, 157729988, 18.3}, Size{192, 8, 628575524, 67.9}}) {
     const Model model = describe_model(section(poseidon(size.embed_dim, size.depth)), Mesh());
     std::int64_t parameters = 0;
-    for (const Described& tensor : describe([&](const ParameterVisitor& visitor) { model->visit(visitor); })) parameters += numel(tensor.shape);
+    for (const Described& tensor : describe([&](const ParameterVisitor& visitor) { model->visit(visitor); }))
+      parameters += numel(tensor.shape);
     EXPECT_EQ(parameters, size.parameters);
     if (size.gflops > 0.0) {
       EXPECT_NEAR(model->forward_flops(1, {}) / 1e9, size.gflops, 0.05 * size.gflops);
@@ -169,8 +178,11 @@ TEST(Scot, SaysWhatItExpected) {
     }
     return "no error";
   };
-  EXPECT_NE(message({.input = random_tensor({1, 3, 16, 16}, 1), .time = random_tensor({1}, 1), .pixel_mask = {}, .label = {}}).find("(batch, 2, n, n)"), std::string::npos);
-  EXPECT_NE(message({.input = random_tensor({1, 2, 16, 16}, 1), .time = {}, .pixel_mask = {}, .label = {}}).find("time is missing"), std::string::npos);
+  EXPECT_NE(message({.input = random_tensor({1, 3, 16, 16}, 1), .time = random_tensor({1}, 1), .pixel_mask = {}, .label = {}})
+                .find("(batch, 2, n, n)"),
+            std::string::npos);
+  EXPECT_NE(message({.input = random_tensor({1, 2, 16, 16}, 1), .time = {}, .pixel_mask = {}, .label = {}}).find("time is missing"),
+            std::string::npos);
 }
 
 }  // namespace
