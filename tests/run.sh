@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what is missing, builds everything and runs it through ctest.
 #   --sanitize     the unit and fuzz tests under the address and undefined-behaviour sanitizers
-#   --cuda         the build with CUDA, and the tests that need a GPU: skipped where there is none
+#   --cuda         the build with CUDA, the tests that need a GPU (skipped where there is none) and the recorded numbers on the CPU
 #   --no-install   leave the system's packages alone
 #   --jobs N       parallel compilations and tests (default: the cores)
 # Whatever follows `--` goes to ctest.
@@ -48,5 +48,5 @@ cmake --build --preset "$preset" -j "$jobs"
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
 select=()
 [[ "$preset" == debug ]] && select=(--label-regex 'unit|fuzz')
-[[ "$preset" == cuda ]] && select=(--label-regex gpu)
+[[ "$preset" == cuda ]] && select=(--label-regex 'gpu|golden')
 ctest --test-dir "build/$preset" --output-on-failure --no-tests=error -j "$jobs" "${select[@]}" "$@"
