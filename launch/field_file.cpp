@@ -100,6 +100,7 @@ FieldFileReader::FieldFileReader(const std::string& path) : path_(path) {
       const Hdf5Dataset dataset = file->dataset(name);
       fields_.push_back({name, dataset.dtype() == DType::i64 ? DType::boolean : dataset.dtype(), dataset.shape()});
     }
+    notes_ = file->attributes();
     hdf5_ = file;
     return;
   }

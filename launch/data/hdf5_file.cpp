@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <complex>
+#include <cstring>
 #include <filesystem>
 #include <mutex>
 #include <optional>
@@ -335,6 +336,30 @@ void Hdf5File::write_attribute(const std::string& name, const std::string& value
   H5Tset_size(type.get(), value.size() + 1);
   const Id id(H5Acreate2(object_->id.get(), name.c_str(), type.get(), scalar.get(), H5P_DEFAULT, H5P_DEFAULT), H5Aclose);
   check(H5Awrite(id.get(), type.get(), value.c_str()), path_, concat("attribute \"", name, "\" cannot be written"));
+}
+
+std::map<std::string, std::string> Hdf5File::attributes() const {
+  const Hdf5Lock lock;
+  std::map<std::string, std::string> texts;
+  const auto collect = [](hid_t file, const char* name, const H5A_info_t*, void* target) -> herr_t {
+    const Id id(H5Aopen(file, name, H5P_DEFAULT), H5Aclose);
+    const Id type(H5Aget_type(id.get()), H5Tclose), space(H5Aget_space(id.get()), H5Sclose);
+    if (H5Tget_class(type.get()) != H5T_STRING || H5Sget_simple_extent_npoints(space.get()) != 1) return 0;
+    std::string& text = (*static_cast<std::map<std::string, std::string>*>(target))[name];
+    if (H5Tis_variable_str(type.get()) > 0) {
+      char* value = nullptr;
+      if (H5Aread(id.get(), type.get(), &value) < 0) return -1;
+      if (value != nullptr) text = value;
+      H5free_memory(value);
+    } else {
+      text.resize(H5Tget_size(type.get()));
+      if (H5Aread(id.get(), type.get(), text.data()) < 0) return -1;
+      text.resize(std::strlen(text.c_str()));  // what fills the rest is the writer's affair
+    }
+    return 0;
+  };
+  check(H5Aiterate2(object_->id.get(), H5_INDEX_NAME, H5_ITER_INC, nullptr, collect, &texts), path_, "its attributes cannot be read");
+  return texts;
 }
 
 void Hdf5File::close() {

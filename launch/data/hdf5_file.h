@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -62,6 +63,8 @@ class Hdf5File {
   /// Makes dimensions as netCDF-4 writes them: a root data set without values for each name, attached to the axes of `dataset` in order.
   void attach_dimensions(const Hdf5Dataset& dataset, const std::vector<std::string>& dimensions);
   void write_attribute(const std::string& name, const std::string& value);
+  /// The texts among the file's attributes, by name.
+  std::map<std::string, std::string> attributes() const;
   /// Closes; throws DataError if something could not be written.
   void close();
 

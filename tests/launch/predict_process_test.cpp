@@ -50,6 +50,9 @@ TEST_F(Predict, ReadsAndWritesHdf5WithTheSameNumbers) {
   const auto numbers = [&](const char* name) { return to_host<float>(read_field_file(folder_.path(name).string()).find("output")); };
   EXPECT_EQ(numbers("a.h5"), numbers("a.safetensors"));
   EXPECT_EQ(numbers("b.h5"), numbers("a.h5"));
+  const Notes notes = read_field_file(folder_.path("a.h5").string()).notes;
+  EXPECT_EQ(notes.at("trajectory"), "4");
+  EXPECT_EQ(notes.at("description"), read_field_file(folder_.path("a.safetensors").string()).notes.at("description"));
 }
 
 TEST_F(Predict, WithoutATimeOrWithAFileThatHasNoInputSaysWhatIsMissing) {
