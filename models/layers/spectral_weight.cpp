@@ -48,17 +48,18 @@ std::vector<std::int64_t> cp_ranks(const Shape& shape, double rank) {
   return {at_least_one(product(shape) * rank / sum)};
 }
 
-/// Ranks c d_k between neighbours, d_k the mean of their extents: a c^2 + b c = rank P.
+/// Ranks c d_k between neighbours, d_k the mean of their extents: a c^2 + b c = rank P. A matrix has no dimension between others; a is then
+/// what tensorly takes, which leaves it fewer parameters than asked for.
 std::vector<std::int64_t> tt_ranks(const Shape& shape, double rank) {
   const int last = shape.rank() - 1;
   const auto extent = [&](int dim) { return static_cast<double>(shape[dim]); };
   std::vector<double> between;
   for (int dim = 0; dim < last; ++dim) between.push_back((extent(dim) + extent(dim + 1)) / 2.0);
   const auto width = [&](int dim) { return between[static_cast<std::size_t>(dim)]; };
-  double a = 0.0;
+  double a = last == 1 ? width(0) * width(0) * extent(0) : 0.0;
   for (int dim = 1; dim < last; ++dim) a += width(dim - 1) * extent(dim) * width(dim);
   const double b = extent(0) * width(0) + extent(last) * width(last - 1), wanted = rank * product(shape);
-  const double c = a == 0.0 ? wanted / b : (-b + std::sqrt(b * b + 4.0 * a * wanted)) / (2.0 * a);
+  const double c = (-b + std::sqrt(b * b + 4.0 * a * wanted)) / (2.0 * a);
   std::vector<std::int64_t> ranks{1};
   for (const double d : between) ranks.push_back(at_least_one(d * c));
   ranks.push_back(1);

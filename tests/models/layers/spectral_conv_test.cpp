@@ -203,7 +203,8 @@ TEST(ChooseRanks, AreTensorlysForSizesOfPublishedModels) {
   EXPECT_EQ(choose_ranks(small, Factorization::tucker, std::int64_t{3}, FirstRank::fixed), (Ranks{24, 3, 3, 3}));
   EXPECT_EQ(choose_ranks(small, Factorization::tt, std::int64_t{3}), (Ranks{1, 3, 3, 3, 1}));
   EXPECT_EQ(choose_ranks({5, 3, 9}, Factorization::cp, 0.01), Ranks{1});  // tensorly's 0 makes no layer
-  EXPECT_EQ(choose_ranks({5, 9}, Factorization::tt, 0.5).size(), 3U);
+  EXPECT_EQ(choose_ranks({6, 5}, Factorization::tt, 2.0), (Ranks{1, 2, 1}));  // a matrix: a formula of its own
+  EXPECT_EQ(choose_ranks({8, 9}, Factorization::tt, 0.8), (Ranks{1, 2, 1}));
 }
 
 }  // namespace
