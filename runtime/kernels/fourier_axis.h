@@ -19,32 +19,27 @@ struct Pair {
   std::int64_t plus = 0, minus = -1;
 };
 
-/// Which side of the product the matrices stand on: that of the last axis multiplies rows from the right.
-enum class Side { left, right };
-
-/// What the matrices depend on. `conjugates`, `real`: of a last axis.
+/// What the matrices depend on. `real`: the last axis of a real field, whose modes are not paired; the others ignore `conjugates`.
 struct AxisKey {
   FourierAxis axis;
   Direction direction;
-  Side side;
   bool real;
   Conjugates conjugates;
   double scale;
 };
 
+/// Matrices in tiles: (out, in) of the cosines, and of the sines without the entries that come first, whose sines are all 0.
 template <class T>
 struct AxisMatrices {
   std::vector<Pair> in, out;
-  // left: (out pairs, in pairs) in tiles. right: (in pairs, out pairs), rows of `step` numbers, whole vectors.
-  Tiled<const T> left_cosines, left_sines;
-  const T *cosines = nullptr, *sines = nullptr;
-  std::int64_t step = 0;
+  std::int64_t in_even = 0, out_even = 0;  // entries without sines
+  Tiled<const T> cosines, sines;
 
   std::int64_t depth() const { return static_cast<std::int64_t>(in.size()); }
   std::int64_t width() const { return static_cast<std::int64_t>(out.size()); }
 };
 
-/// They live as long as the process. Points are paired where they are all of the grid; modes on the left side alone.
+/// They live as long as the process. Points are paired where they are all of the grid, modes where both are kept.
 template <class T>
 const AxisMatrices<T>& axis_matrices(const AxisKey& key);
 

@@ -28,7 +28,7 @@ Angle angle(std::int64_t k, std::int64_t n, std::int64_t period) {
 
 double weight(const AxisKey& key, std::int64_t mode) {
   const bool alone = mode == 0 || 2 * mode == key.axis.period;
-  return key.conjugates == Conjugates::counted && !alone ? 2.0 : 1.0;
+  return key.real && key.conjugates == Conjugates::counted && !alone ? 2.0 : 1.0;
 }
 
 std::vector<Pair> alone(std::int64_t count) {
@@ -57,11 +57,17 @@ std::vector<Pair> pairs_of_modes(const FourierAxis& axis) {
   return pairs;
 }
 
+/// Those of frequency 0 or half the period, or at such points, first: their sines are 0. Returns how many there are.
+std::int64_t even_first(std::vector<Pair>& entries, std::int64_t first, std::int64_t period) {
+  const auto others = std::ranges::stable_partition(entries, [&](const Pair& entry) { return 2 * (first + entry.plus) % period == 0; });
+  return static_cast<std::int64_t>(others.begin() - entries.begin());
+}
+
 bool operator<(const AxisKey& a, const AxisKey& b) {
   const auto tie = [](const AxisKey& key) {
     const FourierAxis& axis = key.axis;
-    return std::tuple(axis.period, axis.first_point, axis.points, axis.first_mode, axis.modes, key.direction, key.side, key.real,
-                      key.conjugates, key.scale);
+    return std::tuple(axis.period, axis.first_point, axis.points, axis.first_mode, axis.modes, key.direction, key.real, key.conjugates,
+                      key.scale);
   };
   return tie(a) < tie(b);
 }
@@ -73,33 +79,35 @@ struct Stored {
   Block block;
 
   explicit Stored(const AxisKey& key) {
+    const FourierAxis& axis = key.axis;
     const bool to_modes = key.direction == Direction::to_modes;
-    const std::vector<Pair> points = pairs_of_points(key.axis),
-                            modes = key.side == Side::left ? pairs_of_modes(key.axis) : alone(key.axis.modes);
+    std::vector<Pair> points = pairs_of_points(axis), modes = key.real ? alone(axis.modes) : pairs_of_modes(axis);
+    const std::int64_t even_points = even_first(points, axis.first_point, axis.period),
+                       even_modes = even_first(modes, axis.first_mode, axis.period);
     AxisMatrices<T>& m = matrices;
-    m.in = to_modes ? points : modes, m.out = to_modes ? modes : points;
-    m.step = round_up(m.width(), kLanes<T>);
-    const std::int64_t size = key.side == Side::right ? m.depth() * m.step : Tiled<T>::size_for(m.width(), m.depth());
+    m.in = to_modes ? points : modes, m.in_even = to_modes ? even_points : even_modes;
+    m.out = to_modes ? modes : points, m.out_even = to_modes ? even_modes : even_points;
+    const std::int64_t size = Tiled<T>::size_for(m.width(), m.depth());
     block = Block(static_cast<std::size_t>(2 * size) * sizeof(T), Device{});
-    auto *cosines = static_cast<T*>(block.data()), *sines = cosines + size;
-    std::fill_n(cosines, 2 * size, T(0));
-    const std::int64_t height = Tiled<T>::height_for(m.width());
-    const Tiled<T> left_cosines{cosines, m.width(), m.depth(), height}, left_sines{sines, m.width(), m.depth(), height};
+    std::fill_n(static_cast<T*>(block.data()), 2 * size, T(0));
+    const Tiled<T> cosines = tiles(m.width(), m.depth(), static_cast<T*>(block.data())),
+                   sines = tiles(m.width() - m.out_even, m.depth() - m.in_even, static_cast<T*>(block.data()) + size);
     for (std::int64_t out = 0; out < m.width(); ++out) {
       for (std::int64_t in = 0; in < m.depth(); ++in) {
-        const std::int64_t n = key.axis.first_point + points[static_cast<std::size_t>(to_modes ? in : out)].plus;
-        const std::int64_t k = key.axis.first_mode + modes[static_cast<std::size_t>(to_modes ? out : in)].plus;
-        const auto [cosine, sine] = angle(k, n, key.axis.period);
-        const double factor = key.scale * (key.real ? weight(key, k) : 1.0);
-        const bool left = key.side == Side::left;
-        (left ? left_cosines.at(out, in) : cosines[in * m.step + out]) = static_cast<T>(factor * cosine);
-        // A real field takes A - B where a complex one takes A - i B or A + i B.
-        (left ? left_sines.at(out, in) : sines[in * m.step + out]) = static_cast<T>(key.real ? -factor * sine : factor * sine);
+        const std::int64_t n = axis.first_point + points[static_cast<std::size_t>(to_modes ? in : out)].plus;
+        const std::int64_t k = axis.first_mode + modes[static_cast<std::size_t>(to_modes ? out : in)].plus;
+        const auto [cosine, sine] = angle(k, n, axis.period);
+        const double factor = key.scale * weight(key, k);
+        cosines.at(out, in) = static_cast<T>(factor * cosine);
+        if (out >= m.out_even && in >= m.in_even) sines.at(out - m.out_even, in - m.in_even) = static_cast<T>(factor * sine);
       }
     }
-    m.left_cosines = {cosines, m.width(), m.depth(), height}, m.left_sines = {sines, m.width(), m.depth(), height};
-    m.cosines = cosines, m.sines = sines;
+    m.cosines = {cosines.data, cosines.rows, cosines.depth, cosines.height};
+    m.sines = {sines.data, sines.rows, sines.depth, sines.height};
   }
+
+ private:
+  static Tiled<T> tiles(std::int64_t rows, std::int64_t depth, T* memory) { return {memory, rows, depth, Tiled<T>::height_for(rows)}; }
 };
 
 }  // namespace
