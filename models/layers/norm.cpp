@@ -13,23 +13,23 @@ Norm::Norm(Conditioning conditioning, std::int64_t width, double eps, double dev
   }
 }
 
-Tensor Norm::operator()(const Tensor& x, const Tensor& time, const Tensor& residual, const BranchFactor& factor,
+Norm::Affine Norm::affine_at(const Tensor& time) const {
+  if (const auto* plain = std::get_if<Plain>(&affine_)) return {plain->weight.value, plain->bias.value};
+  const auto& conditional = std::get<Conditional>(affine_);
+  const Tensor column = reshape(time, {time.numel(), 1});
+  return {conditional.weight(column), conditional.bias(column)};
+}
+
+Tensor Norm::operator()(const Tensor& x, const Tensor& time) const {
+  const Affine affine = affine_at(time);
+  return layer_norm(x, affine.scale, affine.shift, eps_);
+}
+
+CarriedSum Norm::add_to(const CarriedSum& sum, const Tensor& x, const Tensor& time, const BranchFactor& factor,
                         const std::optional<SampleRows>& part) const {
-  Tensor scale, shift;
-  if (const auto* plain = std::get_if<Plain>(&affine_)) {
-    scale = plain->weight.value;
-    shift = plain->bias.value;
-  } else {
-    const auto& conditional = std::get<Conditional>(affine_);
-    const Tensor column = reshape(time, {time.numel(), 1});
-    scale = conditional.weight(column);
-    shift = conditional.bias(column);
-  }
-  if (factor.defined()) {
-    scale = scale * factor;
-    shift = shift * factor;
-  }
-  return layer_norm(x, scale, shift, eps_, residual, part);
+  Affine affine = affine_at(time);
+  if (factor.defined()) affine = {affine.scale * factor, affine.shift * factor};
+  return add_layer_norm(sum, x, affine.scale, affine.shift, eps_, part);
 }
 
 }  // namespace trident

@@ -17,11 +17,11 @@ class Norm {
  public:
   Norm(Conditioning conditioning, std::int64_t width, double eps, double deviation);
 
-  /// residual + factor * (scale * (x - mean) / sqrt(var + eps) + shift) over the last axis.
-  /// x: (batch, ..., width), or with `part` (rows, width); time: (batch,), read with conditioning only; residual and factor may be
-  /// undefined.
-  Tensor operator()(const Tensor& x, const Tensor& time, const Tensor& residual = {}, const BranchFactor& factor = {},
-                    const std::optional<SampleRows>& part = {}) const;
+  /// scale * (x - mean) / sqrt(var + eps) + shift over the last axis. x: (batch, ..., width); time: (batch,), read with conditioning only.
+  Tensor operator()(const Tensor& x, const Tensor& time) const;
+  /// sum + factor * that. With `part` x is (rows, width).
+  CarriedSum add_to(const CarriedSum& sum, const Tensor& x, const Tensor& time, const BranchFactor& factor,
+                    const std::optional<SampleRows>& part) const;
 
   static void visit(auto& self, auto& v) {
     std::visit([&](auto& affine) { affine.visit(affine, v); }, self.affine_);
@@ -36,6 +36,11 @@ class Norm {
     Linear weight, bias;  // time -> (batch, width)
     static void visit(auto& self, auto& v) { v("weight", self.weight), v("bias", self.bias); }
   };
+
+  struct Affine {
+    Tensor scale, shift;
+  };
+  Affine affine_at(const Tensor& time) const;
 
   std::variant<Plain, Conditional> affine_;
   double eps_;

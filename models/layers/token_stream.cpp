@@ -22,6 +22,10 @@ Tensor TokenStream::kept(const Tensor& whole) const {
   return slice(as_rows(whole), 0, part_->first, part_->first + counts_[static_cast<std::size_t>(mesh_.coordinate(Axis::tensor))]);
 }
 
+CarriedSum TokenStream::kept(const CarriedSum& whole) const {
+  return {kept(whole.value), whole.rest.defined() ? kept(whole.rest) : Tensor{}};
+}
+
 Tensor TokenStream::whole(const Tensor& kept) const {
   return part_ ? reshape(all_gather(mesh_, Axis::tensor, kept, counts_), shape_) : kept;
 }

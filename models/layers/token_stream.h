@@ -17,6 +17,7 @@ class TokenStream {
 
   /// What this rank keeps of a grid that every rank has.
   Tensor kept(const Tensor& whole) const;
+  CarriedSum kept(const CarriedSum& whole) const;
   /// The grid of which every rank keeps its part.
   Tensor whole(const Tensor& kept) const;
   /// What this rank keeps of the sum of the ranks' addends (whole grids).

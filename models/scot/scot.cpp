@@ -82,18 +82,18 @@ ResidualBlock make_residual_block(const ScotConfig& c, int level, const Mesh& me
 
 }  // namespace
 
-Tensor ScotBlock::operator()(const Tensor& kept, const Tensor& whole, const TokenStream& stream, const ScotLevel& level,
-                             const Tensor& position_bias) const {
+CarriedSum ScotBlock::operator()(const CarriedSum& kept, const Tensor& whole, const TokenStream& stream, const ScotLevel& level,
+                                 const Tensor& position_bias) const {
   const Pass own = level.pass.fold(number);
-  const auto factor = [&](const char* site) { return drop_path_factor(stream.samples(), drop_path, own, site, kept.device()); };
+  const auto factor = [&](const char* site) { return drop_path_factor(stream.samples(), drop_path, own, site, kept.value.device()); };
   const auto branch = [&](const Tensor& addend, double dropout, const char* site) {
     return drop_elements(stream.sum(addend), dropout, own, site, *level.tokens, stream.part());
   };
-  const Tensor tokens = whole.defined() ? whole : stream.whole(kept);
+  const Tensor tokens = whole.defined() ? whole : stream.whole(kept.value);
   const Tensor context = branch(attention(tokens, *level.tokens, position_bias, own), attention_dropout, "attention output");
-  const Tensor attended = norm_before(context, level.time, kept, factor("drop path before"), stream.part());
-  const Tensor hidden = branch(mlp(stream.whole(attended)), hidden_dropout, "mlp");
-  return norm_after(hidden, level.time, attended, factor("drop path after"), stream.part());
+  const CarriedSum attended = norm_before.add_to(kept, context, level.time, factor("drop path before"), stream.part());
+  const Tensor hidden = branch(mlp(stream.whole(attended.value)), hidden_dropout, "mlp");
+  return norm_after.add_to(attended, hidden, level.time, factor("drop path after"), stream.part());
 }
 
 Scot::Scot(ScotConfig config, ConfigValue document, const Mesh& mesh)
@@ -257,37 +257,43 @@ std::vector<ScotLevel> Scot::levels_of(std::int64_t batch, const Tensor& time, c
   return result;
 }
 
-Tensor Scot::embed(const Tensor& input, const ScotLevel& level) const {
+CarriedSum Scot::embed(const Tensor& input, const ScotLevel& level) const {
   Tensor tokens = embeddings_.norm(embeddings_.patches(input, level.pass.precision), level.time);
   if (embeddings_.position) {
     const Tensor grid = reshape(embeddings_.position->value, {1, config_.grid(), config_.grid(), config_.embed_dim});
     const GridBox& own = level.tokens->own;
     tokens = tokens + slice(slice(grid, 1, own.rows.first, own.rows.last), 2, own.columns.first, own.columns.last);
   }
-  return drop_elements(cast(tokens, level.pass.precision), config_.hidden_dropout_prob, level.pass, "embeddings", *level.tokens);
+  return carried(drop_elements(tokens, config_.hidden_dropout_prob, level.pass, "embeddings", *level.tokens), level.pass.precision);
 }
 
-Tensor Scot::run_blocks(const std::vector<ScotBlock>& blocks, const Tensor& tokens, const ScotLevel& level,
+Tensor Scot::run_blocks(const std::vector<ScotBlock>& blocks, const CarriedSum& tokens, const ScotLevel& level,
                         const Prepared& prepared) const {
-  const TokenStream stream(mesh_, level.pass.tokens, tokens.shape());
-  Tensor kept = stream.kept(tokens), whole = tokens;
+  const TokenStream stream(mesh_, level.pass.tokens, tokens.value.shape());
+  CarriedSum kept = stream.kept(tokens);
+  Tensor whole = tokens.value;
   for (const ScotBlock& block : blocks) {
     const Tensor& position_bias = prepared[block.number];
-    const auto run = [&block, kept, whole, stream, level, position_bias] { return block(kept, whole, stream, level, position_bias); };
-    kept = level.pass.recompute == Recompute::none ? run() : recompute(run);
+    const auto rest = std::make_shared<Tensor>();  // beside what the tape knows
+    const auto run = [&block, kept, whole, stream, level, position_bias, rest] {
+      const CarriedSum sum = block(kept, whole, stream, level, position_bias);
+      *rest = sum.rest;
+      return sum.value;
+    };
+    const Tensor value = level.pass.recompute == Recompute::none ? run() : recompute(run);
+    kept = {value, std::exchange(*rest, Tensor{})};
     whole = Tensor{};
   }
-  return stream.whole(kept);
+  return stream.whole(kept.value);
 }
 
-std::vector<Tensor> Scot::encode(Tensor tokens, const std::vector<ScotLevel>& levels, const Prepared& prepared) const {
+std::vector<Tensor> Scot::encode(CarriedSum tokens, const std::vector<ScotLevel>& levels, const Prepared& prepared) const {
   std::vector<Tensor> outputs;  // of each level, before downsampling
   for (std::size_t i = 0; i < encoder_.size(); ++i) {
-    const Tensor entering = tokens;
-    tokens = run_blocks(encoder_[i].blocks, tokens, levels[i], prepared);
-    outputs.push_back(tokens);
+    outputs.push_back(run_blocks(encoder_[i].blocks, tokens, levels[i], prepared));
     if (encoder_[i].downsample) {
-      tokens = (*encoder_[i].downsample)(tokens + entering, *levels[i].tokens, *levels[i + 1].tokens, levels[i].time);
+      const Tensor both = outputs.back() + tokens.value;
+      tokens = {(*encoder_[i].downsample)(both, *levels[i].tokens, *levels[i + 1].tokens, levels[i].time), {}};
     }
   }
   return outputs;
@@ -300,7 +306,7 @@ Tensor Scot::decode(const std::vector<Tensor>& skips, const std::vector<ScotLeve
   for (std::size_t i = 0; i < decoder_.size(); ++i) {
     const std::size_t level = decoder_.size() - 1 - i;
     if (i > 0) tokens = tokens + skips[level];
-    tokens = run_blocks(decoder_[i].blocks, tokens, levels[level], prepared);
+    tokens = run_blocks(decoder_[i].blocks, {tokens, {}}, levels[level], prepared);
     if (decoder_[i].upsample) {
       tokens = (*decoder_[i].upsample)(tokens, *levels[level].tokens, *levels[level - 1].tokens, levels[level - 1].time);
     }
@@ -324,7 +330,7 @@ Tensor Scot::call(const Fields& fields, const Prepared& prepared, const Pass& pa
   const Tensor time = config_.use_conditioning ? reshape(cast(fields.time, outside), {batch}) : Tensor{};
   const std::vector<ScotLevel> levels = levels_of(batch, time, pass);
 
-  const Tensor embedded = embed(input, levels.front());
+  const CarriedSum embedded = embed(input, levels.front());
   const std::vector<Tensor> encoded = encode(embedded, levels, prepared);
   std::vector<Tensor> skips = encoded;
   for (std::size_t i = 0; i < skips.size(); ++i) {
@@ -332,7 +338,7 @@ Tensor Scot::call(const Fields& fields, const Prepared& prepared, const Pass& pa
   }
   Tensor output = recovery_(cast(decode(skips, levels, prepared, hidden), outside), *levels.front().tokens);
   if (hidden != nullptr) {
-    hidden->push_back(embedded);
+    hidden->push_back(embedded.value);
     hidden->insert(hidden->end(), encoded.begin(), encoded.end());
   }
   if (config_.learn_residual) output = output + slice(input, 1, 0, std::min(config_.num_channels, config_.num_out_channels));

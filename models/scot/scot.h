@@ -34,8 +34,8 @@ struct ScotBlock {
   std::size_t number;  // among all blocks, in the order of prepare(); also names its random numbers
 
   /// From and to what this rank keeps of its tokens. `whole`: all of them, if they are at hand.
-  Tensor operator()(const Tensor& kept, const Tensor& whole, const TokenStream& stream, const ScotLevel& level,
-                    const Tensor& position_bias) const;
+  CarriedSum operator()(const CarriedSum& kept, const Tensor& whole, const TokenStream& stream, const ScotLevel& level,
+                        const Tensor& position_bias) const;
 
   static void visit(auto& self, auto& v) {
     v("attention", self.attention), v("layernorm_before", self.norm_before), v("", self.mlp), v("layernorm_after", self.norm_after);
@@ -110,11 +110,11 @@ class Scot final : public ModelInterface {
   /// Of each block (offsets, own heads).
   std::vector<Tensor> bias_tables(const std::vector<const ScotBlock*>& blocks, const Tensor& offsets) const;
   std::vector<ScotLevel> levels_of(std::int64_t batch, const Tensor& time, const Pass& pass) const;
-  Tensor embed(const Tensor& input, const ScotLevel& level) const;
-  std::vector<Tensor> encode(Tensor tokens, const std::vector<ScotLevel>& levels, const Prepared& prepared) const;
+  CarriedSum embed(const Tensor& input, const ScotLevel& level) const;
+  std::vector<Tensor> encode(CarriedSum tokens, const std::vector<ScotLevel>& levels, const Prepared& prepared) const;
   Tensor decode(const std::vector<Tensor>& skips, const std::vector<ScotLevel>& levels, const Prepared& prepared,
                 std::vector<Tensor>* hidden) const;
-  Tensor run_blocks(const std::vector<ScotBlock>& blocks, const Tensor& tokens, const ScotLevel& level, const Prepared& prepared) const;
+  Tensor run_blocks(const std::vector<ScotBlock>& blocks, const CarriedSum& tokens, const ScotLevel& level, const Prepared& prepared) const;
   template <class Visit>
   void for_each_block(const Visit& visit) const;
 

@@ -127,11 +127,14 @@ void time_layer_norm(const Level& level, double limit) {
                workspace = empty({layer_norm_workspace(size)}, dtype_of<W>, kGpu);
   const double array = static_cast<double>(x.num_bytes());
   const std::string name = concat("layer norm ", name_of(dtype_of<T>), " ", level.name, " batch ", level.batch);
+  const bool carries = dtype_of<T> == DType::bf16;  // as blocks do
+  const Tensor rest = numbers(rows, dtype_of<T>), y_rest = empty_like(x);
+  const NormResidual<T> onto{residual.data<T>(), carries ? rest.data<T>() : nullptr, carries ? y_rest.data<T>() : nullptr};
   report(name + " forward", seconds_of([&] {
-           layer_norm<T>(gpu(), size, 1e-5, x.data<T>(), scale.data<W>(), shift.data<W>(), residual.data<T>(), y.data<T>(), mean.data<W>(),
+           layer_norm<T>(gpu(), size, 1e-5, x.data<T>(), scale.data<W>(), shift.data<W>(), onto, y.data<T>(), mean.data<W>(),
                          rstd.data<W>());
          }),
-         3 * array, limit, "bytes_per_second");
+         (carries ? 5 : 3) * array, limit, "bytes_per_second");
   const NormGradient<T> gradient{x.data<T>(),    y.data<T>(),  scale.data<W>(),  mean.data<W>(),
                                  rstd.data<W>(), dx.data<T>(), dscale.data<W>(), dshift.data<W>()};
   report(name + " backward", seconds_of([&] { layer_norm_gradient<T>(gpu(), size, gradient, workspace.data<W>()); }), 3 * array, limit,

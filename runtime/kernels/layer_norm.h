@@ -19,13 +19,20 @@ struct NormRows {
   std::int64_t begin_of(std::int64_t sample) const { return std::clamp<std::int64_t>(sample * rows - first, 0, count); }
 };
 
-/// y = residual + scale (x - mean) rstd + shift; mean and rstd (count,) are kept for the gradient. residual may be null.
+/// What is added to the normalised rows, and what rounding takes from the sums: all may be null, and `rest` and `y_rest` are for bf16
+/// alone.
 template <class T>
-void layer_norm(Cpu, const NormRows&, double eps, const T* x, const Wide<T>* scale, const Wide<T>* shift, const T* residual, T* y,
-                Wide<T>* mean, Wide<T>* rstd);
+struct NormResidual {
+  const T *value = nullptr, *rest = nullptr;
+  T* y_rest = nullptr;
+};
+/// y + y_rest = value + rest + scale (x - mean) rstd + shift; mean and rstd (count,) are kept for the gradient.
 template <class T>
-void layer_norm(Cuda, const NormRows&, double eps, const T* x, const Wide<T>* scale, const Wide<T>* shift, const T* residual, T* y,
-                Wide<T>* mean, Wide<T>* rstd);
+void layer_norm(Cpu, const NormRows&, double eps, const T* x, const Wide<T>* scale, const Wide<T>* shift, const NormResidual<T>& residual,
+                T* y, Wide<T>* mean, Wide<T>* rstd);
+template <class T>
+void layer_norm(Cuda, const NormRows&, double eps, const T* x, const Wide<T>* scale, const Wide<T>* shift, const NormResidual<T>& residual,
+                T* y, Wide<T>* mean, Wide<T>* rstd);
 
 /// What the gradient reads and writes. dx is null where it is not wanted, dscale and dshift (samples, width) are null together.
 template <class T>

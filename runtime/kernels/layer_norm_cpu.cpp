@@ -74,8 +74,8 @@ void add_blocks(const NormRows& extents, const T* workspace, T* dscale, T* dshif
 }  // namespace
 
 template <class T>
-void layer_norm(Cpu, const NormRows& extents, double eps, const T* x, const Wide<T>* scale, const Wide<T>* shift, const T* residual, T* y,
-                Wide<T>* mean, Wide<T>* rstd) {
+void layer_norm(Cpu, const NormRows& extents, double eps, const T* x, const Wide<T>* scale, const Wide<T>* shift,
+                const NormResidual<T>& residual, T* y, Wide<T>* mean, Wide<T>* rstd) {
   const std::int64_t width = extents.width, rows = extents.count;
 #pragma omp parallel for schedule(static) if (rows * width > kGrain)
   for (std::int64_t row = 0; row < rows; ++row) {
@@ -83,11 +83,11 @@ void layer_norm(Cpu, const NormRows& extents, double eps, const T* x, const Wide
     T* out = y + row * width;
     statistics(width, eps, in, mean[row], rstd[row]);
     const T center = mean[row], factor = rstd[row];
-    if (residual == nullptr) {
+    if (residual.value == nullptr) {
 #pragma omp simd
       for (std::int64_t i = 0; i < width; ++i) out[i] = (in[i] - center) * factor * gain[i] + bias[i];
     } else {
-      const T* base = residual + row * width;
+      const T* base = residual.value + row * width;
 #pragma omp simd
       for (std::int64_t i = 0; i < width; ++i) out[i] = base[i] + ((in[i] - center) * factor * gain[i] + bias[i]);
     }
@@ -119,8 +119,8 @@ void layer_norm_gradient(Cpu, const NormRows& extents, const NormGradient<T>& gr
   if (gradient.dscale != nullptr) add_blocks(extents, workspace, gradient.dscale, gradient.dshift);
 }
 
-#define TRIDENT_LAYER_NORM(T)                                                                                 \
-  template void layer_norm(Cpu, const NormRows&, double, const T*, const T*, const T*, const T*, T*, T*, T*); \
+#define TRIDENT_LAYER_NORM(T)                                                                                               \
+  template void layer_norm(Cpu, const NormRows&, double, const T*, const T*, const T*, const NormResidual<T>&, T*, T*, T*); \
   template void layer_norm_gradient(Cpu, const NormRows&, const NormGradient<T>&, T*);
 TRIDENT_LAYER_NORM(float)
 TRIDENT_LAYER_NORM(double)

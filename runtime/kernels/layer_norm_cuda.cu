@@ -1,6 +1,6 @@
 /// A few neighbouring lanes normalise a row that they keep in registers; both directions read each number once and are limited by memory:
-/// forward x, residual and y move (bf16, with residual: 6 bytes a number), backward x, dy and dx. Sums over rows are added up in blocks of
-/// rows (registers, then lanes, then warps in order), and the blocks' sums by a second kernel.
+/// forward x, residual and y move (bf16, with residual: 6 bytes a number, 10 where the sum's rest is carried along), backward x, dy and dx.
+/// Sums over rows are added up in blocks of rows (registers, then lanes, then warps in order), and the blocks' sums by a second kernel.
 #include "runtime/kernels/cuda/parts.h"
 #include "runtime/kernels/layer_norm.h"
 
@@ -69,7 +69,7 @@ template <class T>
 struct NormOperands {
   const T* x;
   const Wide<T>*scale, *shift;
-  const T* residual;
+  NormResidual<T> residual;
   T* y;
   Wide<T>*mean, *rstd;
 };
@@ -103,14 +103,20 @@ __global__ void __launch_bounds__(kThreads) layer_norm_kernel(NormRows size, int
     const C *scale = at.scale + sample * size.width, *shift = at.shift + sample * size.width;
     for_each_vector<N, P>(size.width, lane, lanes, [&](int piece, std::int64_t column) {
       const auto values = x.at(piece, column);
-      Vector<T, N> base, result;
-      if (at.residual != nullptr) base = load<N>(at.residual + row * size.width + column);
+      const std::int64_t place = row * size.width + column;
+      Vector<T, N> base, base_rest, result, rest;
+      if (at.residual.value != nullptr) base = load<N>(at.residual.value + place);
+      if (at.residual.rest != nullptr) base_rest = load<N>(at.residual.rest + place);
 #pragma unroll
       for (int i = 0; i < N; ++i) {
-        const C normalised = (compute(values[i]) - mean) * rstd * scale[column + i] + shift[column + i];
-        result[i] = stored<T>(at.residual != nullptr ? compute(base[i]) + normalised : normalised);
+        C sum = (compute(values[i]) - mean) * rstd * scale[column + i] + shift[column + i];
+        if (at.residual.rest != nullptr) sum += compute(base_rest[i]);
+        if (at.residual.value != nullptr) sum += compute(base[i]);
+        result[i] = stored<T>(sum);
+        rest[i] = stored<T>(sum - compute(result[i]));
       }
-      store<N>(at.y + row * size.width + column, result);
+      store<N>(at.y + place, result);
+      if (at.residual.y_rest != nullptr) store<N>(at.residual.y_rest + place, rest);
     });
     if (lane == 0) {
       at.mean[row] = mean;
@@ -253,10 +259,11 @@ void with_split(std::int64_t width, bool vectors, int most_pieces, Launch&& laun
 }  // namespace
 
 template <class T>
-void layer_norm(Cuda device, const NormRows& size, double eps, const T* x, const Wide<T>* scale, const Wide<T>* shift, const T* residual,
-                T* y, Wide<T>* mean, Wide<T>* rstd) {
+void layer_norm(Cuda device, const NormRows& size, double eps, const T* x, const Wide<T>* scale, const Wide<T>* shift,
+                const NormResidual<T>& residual, T* y, Wide<T>* mean, Wide<T>* rstd) {
   if (size.count == 0) return;
-  const bool vectors = fits_vectors<kVectorWidth<T>>(size.width, x, residual, static_cast<const T*>(y));
+  const bool vectors = fits_vectors<kVectorWidth<T>>(size.width, x, residual.value, residual.rest, static_cast<const T*>(y),
+                                                     static_cast<const T*>(residual.y_rest));
   with_split<T>(size.width, vectors, 24, [&](auto n, auto pieces, int lanes) {
     launch_kernel(layer_norm_kernel<T, n(), pieces()>, strided_grid(size.count, kThreads / lanes), kThreads, 0, device, size, lanes, eps,
                   NormOperands<T>{x, scale, shift, residual, y, mean, rstd});
@@ -287,8 +294,9 @@ void layer_norm_gradient(Cuda device, const NormRows& size, const NormGradient<T
   add_parts(device, {.batch = size.samples, .parts = blocks, .count = 2 * size.width, .split = size.width}, workspace, g.dscale, g.dshift);
 }
 
-#define TRIDENT_LAYER_NORM(T)                                                                                                          \
-  template void layer_norm(Cuda, const NormRows&, double, const T*, const Wide<T>*, const Wide<T>*, const T*, T*, Wide<T>*, Wide<T>*); \
+#define TRIDENT_LAYER_NORM(T)                                                                                                             \
+  template void layer_norm(Cuda, const NormRows&, double, const T*, const Wide<T>*, const Wide<T>*, const NormResidual<T>&, T*, Wide<T>*, \
+                           Wide<T>*);                                                                                                     \
   template void layer_norm_gradient(Cuda, const NormRows&, const NormGradient<T>&, Wide<T>*);
 TRIDENT_LAYER_NORM(float)
 TRIDENT_LAYER_NORM(double)

@@ -157,23 +157,44 @@ BatchStatistics statistics_of(const Tensor& x, const SumOverBatch& sum) {
   return result;
 }
 
-}  // namespace
-
-Tensor layer_norm(const Tensor& x, const Tensor& scale, const Tensor& shift, double eps, const Tensor& residual,
-                  const std::optional<SampleRows>& part) {
-  const NormRows extents = rows_of(x, scale, shift, residual, part);
-  const Tensor in = packed(x), gain = packed(scale), offset = packed(shift), base = residual.defined() ? packed(residual) : Tensor{};
+/// `rest`: where to put what rounding takes of the sum; undefined if that is not wanted.
+Tensor normalised_rows(const Tensor& x, const Tensor& scale, const Tensor& shift, double eps, const CarriedSum& residual,
+                       const std::optional<SampleRows>& part, const Tensor& rest) {
+  const NormRows extents = rows_of(x, scale, shift, residual.value, part);
+  const auto packed_if_any = [](const Tensor& tensor) { return tensor.defined() ? packed(tensor) : Tensor{}; };
+  const Tensor in = packed(x), gain = packed(scale), offset = packed(shift), base = packed_if_any(residual.value),
+               base_rest = packed_if_any(residual.rest);
   const Tensor y = empty_like(in);
   const Tensor mean = empty({extents.count}, scale.dtype(), x.device()), rstd = empty_like(mean);
   launch_activations("layer_norm", in, [&](auto device, auto type) {
     using T = decltype(type);
     using W = Wide<T>;
-    layer_norm(device, extents, eps, in.data<T>(), gain.data<W>(), offset.data<W>(), static_cast<const T*>(data_or_null<T>(base)),
-               y.data<T>(), mean.data<W>(), rstd.data<W>());
+    const NormResidual<T> addend{data_or_null<T>(base), data_or_null<T>(base_rest), data_or_null<T>(rest)};
+    layer_norm(device, extents, eps, in.data<T>(), gain.data<W>(), offset.data<W>(), addend, y.data<T>(), mean.data<W>(), rstd.data<W>());
   });
   const SavedRows saved{extents, in, gain, mean, rstd};
-  return record("layer_norm", y, {x, scale, shift, residual},
+  return record("layer_norm", y, {x, scale, shift, residual.value},
                 [saved](const Tensor& dy, Wanted wanted) { return layer_norm_backward(saved, dy, wanted); });
+}
+
+}  // namespace
+
+CarriedSum carried(const Tensor& x, DType dtype) {
+  const Tensor value = cast(x, dtype);
+  if (dtype != DType::bf16 || x.dtype() == dtype) return {value, {}};
+  const Recording off(false);
+  return {value, cast(x - cast(value, x.dtype()), dtype)};
+}
+
+Tensor layer_norm(const Tensor& x, const Tensor& scale, const Tensor& shift, double eps, const Tensor& residual,
+                  const std::optional<SampleRows>& part) {
+  return normalised_rows(x, scale, shift, eps, {residual, {}}, part, {});
+}
+
+CarriedSum add_layer_norm(const CarriedSum& residual, const Tensor& x, const Tensor& scale, const Tensor& shift, double eps,
+                          const std::optional<SampleRows>& part) {
+  const Tensor rest = x.dtype() == DType::bf16 ? empty(x.shape(), x.dtype(), x.device()) : Tensor{};
+  return {normalised_rows(x, scale, shift, eps, residual, part, rest), rest};
 }
 
 Tensor batch_norm_train(const Tensor& x, const Tensor& weight, const Tensor& bias, double eps, BatchStatistics& statistics,

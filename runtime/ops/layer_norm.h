@@ -14,12 +14,23 @@ struct SampleRows {
   std::int64_t first = 0;
 };
 
+/// A sum of activations that goes on growing. bf16 keeps 8 bits of it: what rounding took is kept beside it as another number of bf16, so
+/// that a long row of addends adds up as in f32. `rest` is undefined where nothing is kept; gradients pass through `value`.
+struct CarriedSum {
+  Tensor value, rest;
+};
+/// `x` in another type, and what that leaves of it if the type is bf16.
+CarriedSum carried(const Tensor& x, DType dtype);
+
 /// residual + scale * (x - mean) / sqrt(var + eps) + shift, mean and (biased) variance over the last axis.
 /// x: (batch, ..., d); scale and shift: (d,) for all, or (batch, d), one row per sample (conditional layer norm; a drop-path factor
 /// is folded into them by the caller), f32 where x is bf16; residual: shape of x, or undefined. Keeps x and two numbers a row. With `part`,
 /// x is (rows, d).
 Tensor layer_norm(const Tensor& x, const Tensor& scale, const Tensor& shift, double eps, const Tensor& residual = {},
                   const std::optional<SampleRows>& part = {});
+/// The same onto a sum that goes on.
+CarriedSum add_layer_norm(const CarriedSum& residual, const Tensor& x, const Tensor& scale, const Tensor& shift, double eps,
+                          const std::optional<SampleRows>& part = {});
 
 /// Statistics of a batch, per channel; variance biased.
 struct BatchStatistics {

@@ -34,6 +34,9 @@ inline constexpr double kF64Bound = 1e-9;
 double f32_bound(double reference_distance);
 /// Computed on GPUs alone: outputs, and the loss along a curve.
 inline constexpr double kBf16OutputBound = 2e-2, kBf16CurveBound = 1e-2;
+/// Where a case enlarges rounding so much that products of bf16 numbers cannot reach that (docs/cuda.md): half of what the reference's own
+/// distance between f32 and f64 is with bf16's rounding, which is 2^16 times f32's.
+inline double bf16_bound(double distance) { return std::max(kBf16OutputBound, 0x1p15 * distance); }
 
 struct Options {
   std::filesystem::path data;  // where data files named in a case are looked for after the case's own folder; may be empty

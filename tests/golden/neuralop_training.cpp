@@ -136,13 +136,17 @@ class DarcyTrainingCheck {
     const Darcy data(find_data(document_.find("data")->as_string(), folder_, options_), DType::f32, options_.device);
     require_mesh(config, view::slice(data.input, 0, 0, document_.find("batch_size")->as_integer()), options_);
     for (const DType dtype : kNumberTypes) check(dtype);
+    if (options_.device.kind == Device::Kind::cuda) {
+      Trained trained = Trained::load(folder_, document_, DType::bf16, options_, rows_);
+      rows_.push_back({"bf16 losses", relative_error(train(DType::bf16, trained), numbers_at(document_, "losses_f64")), kBf16CurveBound});
+    }
     return std::move(rows_);
   }
 
  private:
-  void check(DType dtype) {
-    Trained trained = Trained::load(folder_, document_, dtype, options_, rows_);
-    const Darcy data(find_data(document_.find("data")->as_string(), folder_, options_), dtype, options_.device);
+  /// The loss of every step.
+  std::vector<double> train(DType dtype, Trained& trained) {
+    const Darcy data(find_data(document_.find("data")->as_string(), folder_, options_), parameter_type(dtype), options_.device);
     const std::int64_t batch = document_.find("batch_size")->as_integer(), samples = document_.find("samples")->elements()[1].as_integer();
     const ConfigValue& description = *document_.find("schedule");
     const std::int64_t steps_per_epoch = samples / batch;
@@ -154,7 +158,12 @@ class DarcyTrainingCheck {
       const auto part = [&](const Tensor& fields) { return view::slice(fields, 0, first, first + batch); };
       losses.push_back(trained.step(step + 1, part(data.input), part(data.label), dtype, trained.learning_rate * schedule.factor(step)));
     }
-    rows_.push_back(compare_numbers(document_, "losses", dtype, losses));
+    return losses;
+  }
+
+  void check(DType dtype) {
+    Trained trained = Trained::load(folder_, document_, dtype, options_, rows_);
+    rows_.push_back(compare_numbers(document_, "losses", dtype, train(dtype, trained)));
     check_weights(dtype, trained);
     check_tests(dtype, trained);
   }

@@ -139,6 +139,11 @@ std::vector<Case> norm_cases() {
   return {{"layer_norm",
            {{{2, 3, 5, 24}}, {{24}, kWide}, {{24}, kWide}, {{2, 3, 5, 24}}},
            [](const Inputs& in) { return layer_norm(in[0], in[1], in[2], 1e-5, in[3]); }},
+          {"add_layer_norm",
+           {{{2, 3, 24}}, {{24}, kWide}, {{24}, kWide}, {{2, 3, 24}}},
+           [](const Inputs& in) {
+             return add_layer_norm({in[3], {}}, in[0], in[1], in[2], 1e-5).value;
+           }},
           {"conditional_layer_norm",
            {{{2, 7, 40}}, {{2, 40}, kWide}, {{2, 40}, kWide}},
            [](const Inputs& in) { return layer_norm(in[0], in[1], in[2], 1e-5); }},
@@ -210,6 +215,28 @@ TEST_F(Bf16, SumsManyNumbersWithoutLosingThem) {
   // In bf16 itself a sum of ones stops at 256.
   const Tensor ones = full({3, 5000}, 1.0, DType::bf16, kGpu);
   EXPECT_EQ(to_host<float>(sum(ones, {1})), std::vector<float>(3, 5000.0F));
+}
+
+TEST_F(Bf16, ASumThatCarriesItsRestGrowsAsInF32) {
+  const Shape rows{6, 40};
+  const Tensor scale = full({40}, 0.5, DType::f32), shift = full({40}, 0.3, DType::f32), start = random_tensor(rows, 1, DType::f32);
+  const auto x = [&](std::uint64_t step) { return numbers_of(rows, 10 + step); };
+  const auto whole = [](const CarriedSum& carrying) {
+    return cast(to_device(carrying.value, {}), DType::f32) + cast(to_device(carrying.rest, {}), DType::f32);
+  };
+  CarriedSum expected = carried(start, DType::f32), sum = carried(to_device(start, kGpu), DType::bf16), short_sum = {sum.value, {}};
+  EXPECT_TENSOR_NEAR(whole(sum), start, 0x1p-16);
+  const Tensor gain = to_device(scale, kGpu), offset = to_device(shift, kGpu);
+  for (std::uint64_t step = 0; step < 20; ++step) {
+    const Tensor branch = to_device(cast(x(step), DType::bf16), kGpu);
+    expected = add_layer_norm(expected, x(step), scale, shift, 1e-5);
+    sum = add_layer_norm(sum, branch, gain, offset, 1e-5);
+    short_sum = {layer_norm(branch, gain, offset, 1e-5, short_sum.value), {}};
+  }
+  EXPECT_FALSE(expected.rest.defined());
+  EXPECT_TENSOR_NEAR(whole(sum), expected.value, 0x1p-14);
+  const Tensor missed = cast(to_device(short_sum.value, {}), DType::f32) - expected.value;  // without the rest
+  EXPECT_GT(to_number(trident::sum(missed * missed)), 0x1p-18 * to_number(trident::sum(expected.value * expected.value)));
 }
 
 TEST_F(Bf16, GradientsOfAnF32LeafAddUpInF32WhateverTypeTheyArriveIn) {

@@ -21,12 +21,13 @@ void compare(const NormRows& size, bool with_residual, std::uint64_t seed) {
   const Tensor scale = random_numbers(per_sample, seed + 3), shift = random_numbers(per_sample, seed + 4);
   const Tensor y = empty_like(x), mean = empty({size.count}, DType::f64), rstd = empty_like(mean);
   layer_norm<double>(Cpu{}, size, 1e-5, x.data<double>(), scale.data<double>(), shift.data<double>(),
-                     with_residual ? residual.data<double>() : nullptr, y.data<double>(), mean.data<double>(), rstd.data<double>());
+                     {.value = with_residual ? residual.data<double>() : nullptr}, y.data<double>(), mean.data<double>(),
+                     rstd.data<double>());
   const Tensor gx = on_gpu<T>(x), gresidual = on_gpu<T>(residual), gdy = on_gpu<T>(dy), gscale = on_gpu<W>(scale),
                gshift = on_gpu<W>(shift);
   const Tensor gy = room<T>(rows), gmean = room<W>({size.count}), grstd = room<W>({size.count});
   layer_norm<T>(gpu(), size, 1e-5, gx.template data<T>(), gscale.template data<W>(), gshift.template data<W>(),
-                with_residual ? gresidual.template data<T>() : nullptr, gy.template data<T>(), gmean.template data<W>(),
+                {.value = with_residual ? gresidual.template data<T>() : nullptr}, gy.template data<T>(), gmean.template data<W>(),
                 grstd.template data<W>());
   EXPECT_TENSOR_NEAR(back(gy), y, kTolerance<T>);
   EXPECT_TENSOR_NEAR(back(gmean), mean, kTolerance<W> * 10);

@@ -21,7 +21,7 @@ TEST(Norm, PlainIsNormalisedThenAddedToTheResidual) {
   give_values(norm);
   const Tensor x = from_values<double>({1, 1, 2}, std::vector{1.0, 3.0});
   const Tensor residual = from_values<double>({1, 1, 2}, std::vector{10.0, 20.0});
-  EXPECT_TENSOR_NEAR(norm(x, {}, residual), from_values<double>({1, 1, 2}, std::vector{9.0, 21.0}), 1e-10);
+  EXPECT_TENSOR_NEAR(norm.add_to({residual, {}}, x, {}, {}, {}).value, from_values<double>({1, 1, 2}, std::vector{9.0, 21.0}), 1e-10);
 }
 
 TEST(Norm, BranchFactorScalesWhatIsAddedAndNotTheResidual) {
@@ -30,7 +30,8 @@ TEST(Norm, BranchFactorScalesWhatIsAddedAndNotTheResidual) {
   const Tensor x = from_values<double>({2, 1, 2}, std::vector{1.0, 3.0, 1.0, 3.0});
   const Tensor residual = from_values<double>({2, 1, 2}, std::vector{10.0, 20.0, 10.0, 20.0});
   const Tensor factor = from_values<double>({2, 1}, std::vector{0.0, 2.0});
-  EXPECT_TENSOR_NEAR(norm(x, {}, residual, factor), from_values<double>({2, 1, 2}, std::vector{10.0, 20.0, 8.0, 22.0}), 1e-10);
+  EXPECT_TENSOR_NEAR(norm.add_to({residual, {}}, x, {}, factor, {}).value,
+                     from_values<double>({2, 1, 2}, std::vector{10.0, 20.0, 8.0, 22.0}), 1e-10);
 }
 
 TEST(Norm, ConditionalNamesAreThoseOfTwoLinearLayers) {
@@ -43,8 +44,11 @@ TEST(Norm, ConditionalNamesAreThoseOfTwoLinearLayers) {
 TEST(Norm, ConditionalGradientIsRight) {
   Norm norm(Conditioning::time, 3, 1e-5, 0.5);
   give_values(norm);
-  EXPECT_TRUE(gradcheck([&](const std::vector<Tensor>& v) { return norm(v[0], v[1], v[2], v[3]); },
-                        {random_tensor({2, 2, 2, 3}, 1), random_tensor({2}, 2), random_tensor({2, 2, 2, 3}, 3), random_tensor({2, 1}, 4)}));
+  EXPECT_TRUE(gradcheck(
+      [&](const std::vector<Tensor>& v) {
+        return norm.add_to({v[2], {}}, v[0], v[1], v[3], {}).value;
+      },
+      {random_tensor({2, 2, 2, 3}, 1), random_tensor({2}, 2), random_tensor({2, 2, 2, 3}, 3), random_tensor({2, 1}, 4)}));
 }
 
 }  // namespace
