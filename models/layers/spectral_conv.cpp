@@ -161,7 +161,7 @@ Tensor SpectralConv::operator()(const Tensor& x, const std::vector<std::int64_t>
   out.shares = in.shares;
   const Range channels = weight_.own_channels();
   const Tensor own = domain_.mesh().size(Axis::tensor) == 1 ? x : slice(x, 1, channels.first, channels.last);
-  const Tensor y = out.to_field(summed_over_channels(in.to_modes(own, 1.0 / points), of_weight), x.dtype());
+  const Tensor y = out.to_field(summed_over_channels(in.to_modes(own, 1.0 / points, weight_.order()), of_weight), x.dtype());
   if (!bias_) return y;
   return y + (config_.complex_data ? complex(bias_->value, zeros_like(bias_->value)) : bias_->in(x.dtype()));
 }

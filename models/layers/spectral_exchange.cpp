@@ -103,8 +103,8 @@ std::vector<FourierAxis> SpectralExchange::other_axes() const {
   return others;
 }
 
-Tensor SpectralExchange::to_modes(const Tensor& x, double scale) const {
-  if (domain.ranks() == 1) return fourier_modes(x, axes, scale);
+Tensor SpectralExchange::to_modes(const Tensor& x, double scale, ModeOrder order) const {
+  if (domain.ranks() == 1) return fourier_modes(x, axes, scale, order);
   if (way(x.size(0) * x.size(1)) == SpectralWay::partial_sums) {
     const Tensor parts = fourier_modes(x, local_axes(), scale);
     return first_last(reduce_scatter(domain.mesh(), kDomain, last_first(parts), sizes_of(shares)));
@@ -113,7 +113,7 @@ Tensor SpectralExchange::to_modes(const Tensor& x, double scale) const {
   const Mesh& mesh = domain.mesh();
   const Tensor rows_here = moved(mesh, to_rows(samples), x, pencil_rows(domain.rank()).size(), axes.back().period);
   const Tensor along_x = fourier_modes(rows_here, last_axis_only(), scale);
-  return fourier_modes(moved(mesh, to_columns(samples), along_x, rows(), own_modes()), other_axes());
+  return fourier_modes(moved(mesh, to_columns(samples), along_x, rows(), own_modes()), other_axes(), 1.0, order);
 }
 
 Tensor SpectralExchange::to_field(const Tensor& modes, DType real_type) const {

@@ -32,8 +32,8 @@ struct SpectralExchange {
   /// Complex numbers that all ranks together send for it, one way.
   double numbers_sent(SpectralWay way, std::int64_t samples) const;
 
-  /// x (batch, channel, space of this rank) -> (batch, channel, modes, own modes of the last axis).
-  Tensor to_modes(const Tensor& x, double scale) const;
+  /// x (batch, channel, space of this rank) -> (batch, channel, modes, own modes of the last axis), in memory in `order` if it can be had.
+  Tensor to_modes(const Tensor& x, double scale, ModeOrder order) const;
   /// (batch, channel, modes, own modes) -> (batch, channel, space of this rank), with numbers of `real_type` if the field is real.
   Tensor to_field(const Tensor& modes, DType real_type) const;
 

@@ -197,6 +197,12 @@ std::vector<Range> SpectralWeight::shares(const Range& kept) const {
   return shares;
 }
 
+/// Tucker's channel factors are matrices that x's channels pass through one after the other; a dense weight has its modes last itself.
+ModeOrder SpectralWeight::order() const {
+  const bool factors = description_.factorization == Factorization::tucker && description_.contraction == Contraction::factorized;
+  return factors && description_.channels == Channels::mixed ? ModeOrder::first : ModeOrder::last;
+}
+
 /// Core or weights, and factors, as tensors of labelled dimensions; `labels`: of the weight's dimensions. Ranks are capital letters.
 std::vector<Operand> SpectralWeight::operands(const std::string& labels, const std::vector<Range>& kept) const {
   const int channels = description_.shape.rank() - static_cast<int>(kept.size());

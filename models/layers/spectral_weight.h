@@ -8,6 +8,7 @@
 
 #include "models/module.h"
 #include "runtime/ops/contraction.h"
+#include "runtime/ops/fourier.h"
 
 namespace trident {
 
@@ -47,6 +48,8 @@ class SpectralWeight {
   Range own_channels() const { return owned_.front(); }
   std::vector<Range> shares(const Range& kept) const;
 
+  /// How x's modes lie best.
+  ModeOrder order() const;
   /// Sums over the input channels at every mode: x (batch, in, modes...) -> (batch, out, modes...), modes being `kept` of the tensor's: of
   /// the last dimension those that this rank has. Over the tensor axis: an addend of the sum.
   Tensor operator()(const Tensor& x, const std::vector<Range>& kept) const;

@@ -23,6 +23,10 @@ struct FourierAxis {
 /// stored: all but frequency 0 and, of an even period, the highest.
 enum class Conjugates { ignored, counted };
 
+/// How the modes of all fields lie: field by field, or mode by mode with the fields side by side, as products with matrices of channels
+/// take them best.
+enum class ModeOrder { last, first };
+
 /// `count` fields over `axes`; the numbers of a real field have modes with two. Complex numbers are pairs of T. A real field may be bf16 on
 /// a GPU: its modes are f32, and so is all that lies between.
 struct FourierTransform {
@@ -31,6 +35,7 @@ struct FourierTransform {
   bool real = true;  // the field is; its last axis is transformed then
   Conjugates conjugates = Conjugates::ignored;
   double scale = 1.0;
+  ModeOrder order = ModeOrder::last;  // `first`: on the CPU
 };
 
 /// X[k] = scale weight[k] sum over the points x[n] e^{-2 pi i k n / period}, axis by axis; weight: 2 for modes counted twice.

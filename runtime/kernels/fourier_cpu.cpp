@@ -29,7 +29,7 @@ constexpr std::int64_t kChunkBytes = 1 << 14;  // of points that are laid side b
 template <class T>
 class Groups {
  public:
-  Groups(const FourierTransform& transform, Direction direction) : direction_(direction), real_(transform.real) {
+  Groups(const FourierTransform& transform, Direction direction) : direction_(direction), real_(transform.real), order_(transform.order) {
     plan_axes(transform);
     const std::int64_t numbers = real_ ? 1 : 2, kept = to_modes() ? last_.out : last_.in, points = to_modes() ? last_.in : last_.out;
     field_in_ = first_.in * (to_modes() ? numbers * points : 2 * kept);
@@ -58,9 +58,12 @@ class Groups {
 #pragma omp for schedule(static)
       for (std::int64_t task = 0; task < tasks; ++task) {
         const std::int64_t begin = task * L, fields = std::min(L, count - begin);
-        const cpu::Fields<const T> in{x + begin * field_in_, field_in_, fields};
-        const cpu::Fields<T> out{y + begin * field_out_, field_out_, fields};
-        to_modes() ? fields_to_modes(in, out, work) : modes_to_fields(in, out, work);
+        const std::int64_t step = order_ == ModeOrder::first ? 2 * count : modes_step(), first = order_ == ModeOrder::first ? 2 : step;
+        if (to_modes()) {
+          fields_to_modes({x + begin * field_in_, field_in_, fields}, {y + begin * first, step, fields}, work);
+        } else {
+          modes_to_fields({x + begin * first, step, fields}, {y + begin * field_out_, field_out_, fields}, work);
+        }
       }
     }
   }
@@ -79,6 +82,7 @@ class Groups {
   };
 
   bool to_modes() const { return direction_ == Direction::to_modes; }
+  std::int64_t modes_step() const { return to_modes() ? field_out_ : field_in_; }
   std::int64_t rows_of_points() const { return to_modes() ? first_.in : first_.out; }
 
   /// The scale goes into the first axis that is transformed.
@@ -106,11 +110,12 @@ class Groups {
       through(last_, first_.in, 1, work);
     }
     through(first_, 1, last_.out, work);
-    cpu::from_lanes<T>(field_out_, work.here, modes);
+    order_ == ModeOrder::first ? cpu::modes_from_lanes<T>(field_out_ / 2, work.here, modes)
+                               : cpu::from_lanes<T>(field_out_, work.here, modes);
   }
 
   void modes_to_fields(const cpu::Fields<const T>& modes, const cpu::Fields<T>& x, Scratch& work) const {
-    cpu::to_lanes<T>(field_in_, modes, work.here);
+    order_ == ModeOrder::first ? cpu::modes_to_lanes<T>(field_in_ / 2, modes, work.here) : cpu::to_lanes<T>(field_in_, modes, work.here);
     through(first_, 1, last_.in, work);
     if (!real_) {
       through(last_, first_.out, 1, work);
@@ -198,7 +203,8 @@ class Groups {
   }
 
   Direction direction_;
-  bool real_;                                     // the field is
+  bool real_;  // the field is
+  ModeOrder order_;
   Step first_, last_;                             // a field of one axis has no first step
   std::int64_t field_in_ = 0, field_out_ = 0;     // numbers of a field
   std::int64_t row_points_ = 0, chunk_rows_ = 0;  // numbers of a row of points in all lanes; rows that are laid out together
@@ -223,6 +229,7 @@ void run_apart(const FourierTransform& transform, Direction direction, const T* 
   for (const FourierAxis& axis : inner.axes) modes *= modes_of(axis);
   outer.axes = {first, {.period = 0, .points = modes}};
   outer.real = false;
+  inner.order = ModeOrder::last;
   outer.scale = 1.0;
   const Block between(static_cast<std::size_t>(2 * inner.count * modes) * sizeof(T), Device{});
   T* middle = static_cast<T*>(between.data());

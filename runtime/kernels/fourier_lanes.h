@@ -63,6 +63,50 @@ inline void from_lanes(std::int64_t numbers, const T* vectors, Fields<T> fields)
   }
 }
 
+/// The real parts of two vectors of pairs, and the imaginary ones; and back.
+template <class T>
+inline Vector<T> evens(Vector<T> a, Vector<T> b) {
+  Places<T> places;
+  for (int lane = 0; lane < kLanes<T>; ++lane) places[lane] = 2 * lane;
+  return __builtin_shuffle(a, b, places);
+}
+template <class T>
+inline Vector<T> odds(Vector<T> a, Vector<T> b) {
+  Places<T> places;
+  for (int lane = 0; lane < kLanes<T>; ++lane) places[lane] = 2 * lane + 1;
+  return __builtin_shuffle(a, b, places);
+}
+template <class T>
+inline Vector<T> interleaved(Vector<T> re, Vector<T> im, int half) {
+  Places<T> places;
+  for (int lane = 0; lane < kLanes<T>; ++lane) places[lane] = (lane & 1) * kLanes<T> + lane / 2 + half * kLanes<T> / 2;
+  return __builtin_shuffle(re, im, places);
+}
+
+/// `modes` rows of complex numbers, one for each field, to a vector of real parts and one of imaginary parts each.
+template <class T>
+inline void modes_to_lanes(std::int64_t modes, Fields<const T> rows, T* vectors) {
+  constexpr std::int64_t L = kLanes<T>;
+  for (std::int64_t mode = 0; mode < modes; ++mode, vectors += 2 * L) {
+    const T* from = rows.data + mode * rows.step;
+    const Vector<T> a = load_some(from, 2 * rows.count), b = 2 * rows.count > L ? load_some(from + L, 2 * rows.count - L) : Vector<T>{};
+    store(vectors, evens<T>(a, b));
+    store(vectors + L, odds<T>(a, b));
+  }
+}
+
+/// And back.
+template <class T>
+inline void modes_from_lanes(std::int64_t modes, const T* vectors, Fields<T> rows) {
+  constexpr std::int64_t L = kLanes<T>;
+  for (std::int64_t mode = 0; mode < modes; ++mode, vectors += 2 * L) {
+    T* to = rows.data + mode * rows.step;
+    const Vector<T> re = load(vectors), im = load(vectors + L);
+    store_some(to, interleaved<T>(re, im, 0), 2 * rows.count);
+    if (2 * rows.count > L) store_some(to + L, interleaved<T>(re, im, 1), 2 * rows.count - L);
+  }
+}
+
 /// Some of the columns around an axis of (before, entries, inner) columns, each of V vectors: where they begin, and the step from entry to
 /// entry.
 struct Columns {

@@ -1,9 +1,13 @@
 // With numbers as pairs (re, im), a b = re(a) b + im(a) i b: two sums, of re(a) b and of im(a) b, need no exchange of lanes until the last
 // step, when the second is multiplied by i. Vectors run along b's columns; a is read one number at a time, wherever it lies.
+//
+// Where what is summed lies side by side in both, as in gradients of factors, vectors run along that: dots of rows of a and columns of b.
 #include <omp.h>
 
 #include <algorithm>
 #include <complex>
+#include <span>
+#include <vector>
 
 #include "runtime/device/allocator.h"
 #include "runtime/kernels/complex_pairs.h"
@@ -23,9 +27,11 @@ constexpr int kTall = 3;
 #endif
 constexpr std::int64_t kRowsOfBlock = 8 * kTall, kDepthOfBlock = 192;  // of a: what stays in the cache while b's columns pass
 constexpr std::int64_t kWorthThreads = 1 << 18;                        // multiplications
+constexpr std::int64_t kDotBytes = 1 << 19;                            // of a's rows and b's columns that stay in the cache between dots
+constexpr int kDotRows = kTall / 2, kDotColumns = kTall == 6 ? 4 : 1;  // of a tile: with two sums for each, 24 registers or 2
 
 template <class T>
-constexpr std::int64_t kPairs = kLanes<T> / 2;  // complex numbers of a vector
+constexpr std::int64_t kLeastRun = 4 * kLanes<T>;  // of numbers to be summed for which dots are worth it
 
 /// Signs of (re, im) by which conjugates come in: conj(a) b has -im(a); a conj(b) = conj(conj(a) b).
 template <class T>
@@ -131,16 +137,20 @@ void pack(const StridedProduct& size, std::int64_t depth, const T* b, std::int64
   std::int64_t column = 0;
   if constexpr (sizeof(T) == 4) {  // a complex number is as wide as a double: squares of them are turned in registers
     constexpr std::int64_t kSquare = kLanes<double>;
-    for (; size.b_k == 1 && column + kSquare <= size.n; column += kSquare) {
+    for (; size.b_k == 1 && column < size.n; column += kSquare) {
+      const std::int64_t columns = std::min(kSquare, size.n - column);
       for (std::int64_t k = 0; k < depth; k += kSquare) {
         Vector<double> square[kSquare];
         const std::int64_t count = std::min(kSquare, depth - k);
 #pragma GCC unroll 8
         for (std::int64_t i = 0; i < kSquare; ++i) {
-          square[i] = cpu::load_some(reinterpret_cast<const double*>(b + 2 * ((column + i) * size.b_n + k)), count);
+          square[i] = cpu::load_some(reinterpret_cast<const double*>(b + 2 * ((column + std::min(i, columns - 1)) * size.b_n + k)), count);
         }
         cpu::transpose<double>(square);
-        for (std::int64_t i = 0; i < count; ++i) cpu::store(reinterpret_cast<double*>(panel + (k + i) * step + 2 * column), square[i]);
+#pragma GCC unroll 8
+        for (std::int64_t i = 0; i < kSquare; ++i) {
+          if (i < count) cpu::store_some(reinterpret_cast<double*>(panel + (k + i) * step + 2 * column), square[i], columns);
+        }
       }
     }
   }
@@ -212,6 +222,94 @@ void add_up(const StridedProduct& size, const Loops& adding, std::int64_t first,
   }
 }
 
+/// Where a run of numbers to be summed begins in a and in b, in elements.
+struct Run {
+  std::int64_t a, b, count;
+};
+
+/// M by N numbers of c from the dots of rows of a and columns of b over the runs.
+template <int M, int N, class T>
+void dots(const StridedProduct& size, std::span<const Run> runs, Start start, const T* a, const T* b, T* c) {
+  constexpr std::int64_t L = kLanes<T>;
+  Vector<T> straight[M][N], turned[M][N];
+#pragma GCC unroll 4
+  for (int m = 0; m < M; ++m) {
+#pragma GCC unroll 4
+    for (int n = 0; n < N; ++n) straight[m][n] = turned[m][n] = Vector<T>{};
+  }
+  for (const Run& run : runs) {
+    const T *rows = a + 2 * run.a, *columns = b + 2 * run.b;
+    for (std::int64_t left = 2 * run.count; left > 0; left -= L, rows += L, columns += L) {
+      Vector<T> row[M];
+#pragma GCC unroll 4
+      for (int m = 0; m < M; ++m) row[m] = cpu::load_some(rows + 2 * m * size.a_m, left);
+#pragma GCC unroll 4
+      for (int n = 0; n < N; ++n) {
+        const Vector<T> column = cpu::load_some(columns + 2 * n * size.b_n, left), exchanged = cpu::exchanged_pairs<T>(column);
+#pragma GCC unroll 4
+        for (int m = 0; m < M; ++m) {
+          straight[m][n] += row[m] * column;
+          turned[m][n] += row[m] * exchanged;
+        }
+      }
+    }
+  }
+  // Pairs hold (re re, im im) and (re im, im re).
+  Vector<T> of_real, of_imaginary;
+  for (int lane = 0; lane < L; ++lane) {
+    of_real[lane] = (lane & 1) == 0 || size.conjugate_a != size.conjugate_b ? T(1) : T(-1);
+    of_imaginary[lane] = ((lane & 1) == 0 ? size.conjugate_b : size.conjugate_a) ? T(-1) : T(1);
+  }
+#pragma GCC unroll 4
+  for (int m = 0; m < M; ++m) {
+#pragma GCC unroll 4
+    for (int n = 0; n < N; ++n) {
+      T* to = c + 2 * (m * size.c_m + n);
+      const T re = cpu::sum_of_lanes<T>(straight[m][n] * of_real), im = cpu::sum_of_lanes<T>(turned[m][n] * of_imaginary);
+      to[0] = start == Start::given ? to[0] + re : re;
+      to[1] = start == Start::given ? to[1] + im : im;
+    }
+  }
+}
+
+/// All columns of M rows.
+template <int M, class T>
+void rows_of_dots(const StridedProduct& size, std::span<const Run> runs, Start start, const T* a, const T* b, T* c) {
+  std::int64_t column = 0;
+  for (; column + kDotColumns <= size.n; column += kDotColumns)
+    dots<M, kDotColumns>(size, runs, start, a, b + 2 * column * size.b_n, c + 2 * column);
+  for (; column < size.n; ++column) dots<M, 1>(size, runs, start, a, b + 2 * column * size.b_n, c + 2 * column);
+}
+
+/// As add_up, where what is summed lies side by side.
+template <class T>
+void add_up_dots(const StridedProduct& size, const Loops& adding, std::int64_t first, std::int64_t end, const T* a, const T* b, T* c) {
+  const std::int64_t most =
+      std::max<std::int64_t>(kLanes<T>, kDotBytes / static_cast<std::int64_t>(2 * sizeof(T)) / (end - first + size.n));
+  std::vector<Run> runs;
+  std::int64_t held = 0;
+  Start start = Start::zero;
+  const auto finish = [&] {
+    std::int64_t row = first;
+    for (; row + kDotRows <= end; row += kDotRows)
+      rows_of_dots<kDotRows>(size, runs, start, a + 2 * row * size.a_m, b, c + 2 * row * size.c_m);
+    for (; row < end; ++row) rows_of_dots<1>(size, runs, start, a + 2 * row * size.a_m, b, c + 2 * row * size.c_m);
+    runs.clear();
+    held = 0;
+    start = Start::given;
+  };
+  for (std::int64_t index = 0; index < adding.count(); ++index) {
+    const ProductLoop at = adding[index];
+    for (std::int64_t k = 0; k < size.k;) {
+      const std::int64_t count = std::min(most - held, size.k - k);
+      runs.push_back({at.a + k, at.b + k, count});
+      k += count, held += count;
+      if (held == most) finish();
+    }
+  }
+  if (held > 0) finish();
+}
+
 }  // namespace
 
 template <class T>
@@ -225,13 +323,17 @@ void strided_product(Cpu, const StridedProduct& size, const std::complex<T>* a, 
                      parts = (size.m + rows - 1) / rows;
 #pragma omp parallel num_threads(static_cast <int>(threads)) if (threads > 1)
   {
+    const bool runs = size.a_k == 1 && size.b_k == 1 && size.b_n != 1 && size.k >= kLeastRun<T>;
     const Block panel(size.b_n == 1 ? 0 : static_cast<std::size_t>(2 * std::min(kDepthOfBlock, size.k) * size.n) * sizeof(T), {});
 #pragma omp for schedule(static)
     for (std::int64_t task = 0; task < apart.count() * parts; ++task) {
       const ProductLoop at = apart[task / parts];
       const std::int64_t first = task % parts * rows;
-      add_up<T>(size, adding, first, std::min(size.m, first + rows), reinterpret_cast<const T*>(a + at.a),
-                reinterpret_cast<const T*>(b + at.b), reinterpret_cast<T*>(c + at.c), static_cast<T*>(panel.data()));
+      const std::int64_t end = std::min(size.m, first + rows);
+      const T *left = reinterpret_cast<const T*>(a + at.a), *right = reinterpret_cast<const T*>(b + at.b);
+      T* to = reinterpret_cast<T*>(c + at.c);
+      runs ? add_up_dots(size, adding, first, end, left, right, to)
+           : add_up(size, adding, first, end, left, right, to, static_cast<T*>(panel.data()));
     }
   }
 }

@@ -309,16 +309,13 @@ Operand strided(const Operand& a, const Operand& b, const Roles& roles, Conjugat
   return {c, labels};
 }
 
-/// Matrices of any strides; the modes of both, if there are any, are a loop around them.
-Operand product(const Operand& a, const Operand& b, const Roles& roles, Conjugate conjugate_b) {
+/// Matrices of any strides; the modes of both, if there are any, are a loop around them. Of two ways that are as good, the one after which
+/// `innermost` lies side by side.
+Operand product(const Operand& a, const Operand& b, const Roles& roles, Conjugate conjugate_b, char innermost) {
   const Roles turned{.batch = roles.batch, .summed = roles.summed, .rows = roles.columns, .columns = roles.rows};
-  const bool large_b = a.tensor.numel() <= b.tensor.numel();
-  // What is small is not copied for the sake of vectors along it: those along the large tensor's dimensions go on into what follows.
-  const auto worth = [&](const Operand& x, const Operand& y, const Roles& of, bool large) {
-    const Layout layout(x, y, of);
-    return layout.n.b == 1 || large ? layout.worth : 0.0;
-  };
-  if (worth(b, a, turned, !large_b) > worth(a, b, roles, large_b)) return strided(b, a, turned, conjugate_b, Conjugate::no);
+  const Layout other(b, a, turned), straight(a, b, roles);
+  if (other.worth > straight.worth || (other.worth == straight.worth && contains(other.n.labels, innermost)))
+    return strided(b, a, turned, conjugate_b, Conjugate::no);
   return strided(a, b, roles, Conjugate::no, conjugate_b);
 }
 
@@ -328,8 +325,18 @@ bool modes_lie_last(const Operand& x, const std::string& modes) {
   return joint_stride(last, 0, last.rank()) == 1;
 }
 
-/// Unrecorded: a times b, or its conjugate. Undefined where it was added to `sum` (result), which may be undefined itself.
-Tensor contracted(const Operand& a, const Operand& b, const std::string& result, Conjugate conjugate_b, const Tensor& sum = {}) {
+/// The letter of the dimension of x that lies side by side; 0 if there is none.
+char innermost_of(const Operand& x) {
+  for (const char label : x.labels) {
+    if (stride_of(x, label) == 1 && extent_of(x, label) > 1) return label;
+  }
+  return 0;
+}
+
+/// Unrecorded: a times b, or its conjugate. Undefined where it was added to `sum` (result), which may be undefined itself. `innermost`: as
+/// in product().
+Tensor contracted(const Operand& a, const Operand& b, const std::string& result, Conjugate conjugate_b, char innermost,
+                  const Tensor& sum = {}) {
   const Roles roles = roles_of(a, b, result);
   if (roles.summed.empty()) {
     const Tensor right = conjugate_b == Conjugate::yes ? conjugate(b.tensor) : b.tensor;
@@ -340,7 +347,7 @@ Tensor contracted(const Operand& a, const Operand& b, const std::string& result,
     const Tensor c = batched(a, b, roles, conjugate_b, target);
     return target ? Tensor{} : ordered({c, roles.rows + roles.columns + roles.batch}, result);
   }
-  return ordered(product(a, b, roles, conjugate_b), result);
+  return ordered(product(a, b, roles, conjugate_b, innermost), result);
 }
 
 /// The set's tensors multiplied together; the last product has its letters in the order of `result`.
@@ -360,12 +367,12 @@ Operand follow(const std::vector<Operand>& operands, const ContractionOrder& ord
 
 Tensor contract(const Operand& a, const Operand& b, const std::string& result) {
   const Operand left{a.tensor.detached(), a.labels}, right{b.tensor.detached(), b.labels};
-  const Tensor c = contracted(left, right, result, Conjugate::no);
+  const Tensor c = contracted(left, right, result, Conjugate::no, result.empty() ? 0 : result.back());
   return record("contract", c, {a.tensor, b.tensor}, [left, right, result](const Tensor& dc, Wanted wanted) {
     const Operand gradient{dc, result};
     std::vector<Tensor> gradients(2);
-    if (wanted[0]) gradients[0] = contracted(gradient, right, left.labels, Conjugate::yes, wanted.sum(0));
-    if (wanted[1]) gradients[1] = contracted(gradient, left, right.labels, Conjugate::yes, wanted.sum(1));
+    if (wanted[0]) gradients[0] = contracted(gradient, right, left.labels, Conjugate::yes, innermost_of(left), wanted.sum(0));
+    if (wanted[1]) gradients[1] = contracted(gradient, left, right.labels, Conjugate::yes, innermost_of(right), wanted.sum(1));
     return gradients;
   });
 }

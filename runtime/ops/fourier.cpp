@@ -39,18 +39,43 @@ T* parts(const Tensor& x) {
 
 enum class Direction { to_modes, to_field };
 
-/// `real_type`: of the field's numbers or of their parts.
+/// x with its last `axes` dimensions before the others, or the first behind them.
+Tensor turned(const Tensor& x, int axes) {
+  Shape order;
+  for (int dim = 0; dim < x.rank(); ++dim) order.push_back((dim + x.rank() - axes) % x.rank());
+  return view::permute(x, order);
+}
+
+/// How the modes of x lie, or would if they were packed.
+ModeOrder order_of(const Tensor& x, std::size_t axes) {
+  const bool first = !x.is_cuda() && !x.is_contiguous() && turned(x, static_cast<int>(axes)).is_contiguous();
+  return first ? ModeOrder::first : ModeOrder::last;
+}
+
+/// Modes of this shape (..., modes...).
+Tensor empty_modes(const Shape& shape, std::size_t axes, ModeOrder order, DType dtype, Device device) {
+  if (order == ModeOrder::last) return empty(shape, dtype, device);
+  const int lead = shape.rank() - static_cast<int>(axes);
+  Shape in_memory;
+  for (int dim = 0; dim < shape.rank(); ++dim) in_memory.push_back(shape[(dim + lead) % shape.rank()]);
+  return turned(empty(in_memory, dtype, device), lead);
+}
+
+/// `real_type`: of the field's numbers or of their parts. Of modes that go in the order is found out.
 Tensor transformed(const Tensor& x, FourierTransform transform, Direction direction, DType real_type) {
   const char* op = direction == Direction::to_modes ? "fourier_modes" : "fourier_field";
-  const Tensor in = packed(x);
   const std::vector<FourierAxis>& axes = transform.axes;
+  if (direction == Direction::to_field) transform.order = order_of(x, axes.size());
+  const Tensor in = direction == Direction::to_field && transform.order == ModeOrder::first ? x : packed(x);
   transform.count = leading(x, axes.size());
   Shape shape = x.shape();
   for (std::size_t i = 0; i < axes.size(); ++i) {
     const int dim = x.rank() - static_cast<int>(axes.size() - i);
     shape[dim] = axes[i].period == 0 || direction == Direction::to_field ? axes[i].points : axes[i].modes;
   }
-  const Tensor y = empty(shape, direction == Direction::to_field && transform.real ? real_type : complex_of(wide(real_type)), x.device());
+  const DType complex_type = complex_of(wide(real_type));
+  const Tensor y = direction == Direction::to_modes ? empty_modes(shape, axes.size(), transform.order, complex_type, x.device())
+                                                    : empty(shape, transform.real ? real_type : complex_type, x.device());
   if (y.numel() == 0) return y;
   const Tensor& field = direction == Direction::to_modes ? in : y;
   launch_activations(op, is_complex(field.dtype()) ? view::as_real(field) : field, [&](auto device, auto type) {
@@ -67,9 +92,10 @@ Tensor transformed(const Tensor& x, FourierTransform transform, Direction direct
 
 }  // namespace
 
-Tensor fourier_modes(const Tensor& x, const std::vector<FourierAxis>& axes, double scale) {
+Tensor fourier_modes(const Tensor& x, const std::vector<FourierAxis>& axes, double scale, ModeOrder order) {
   check("fourier_modes", x, axes, [](const FourierAxis& axis) { return axis.points; });
   FourierTransform transform{.count = 0, .axes = axes, .real = !is_complex(x.dtype()), .scale = scale};
+  if (!x.is_cuda()) transform.order = order;
   if (transform.real && axes.back().period == 0) refuse("fourier_modes", x, "the last axis of a real field must be transformed");
   const DType type = real_of(x.dtype());
   return record("fourier_modes", transformed(x, transform, Direction::to_modes, type), {x}, [transform, type](const Tensor& dy, Wanted) {
@@ -82,6 +108,7 @@ Tensor fourier_field(const Tensor& modes, const std::vector<FourierAxis>& axes, 
   if (!is_complex(modes.dtype())) refuse("fourier_field", modes, "modes must be complex");
   check("fourier_field", modes, axes, [](const FourierAxis& axis) { return axis.modes; });
   FourierTransform transform{.count = 0, .axes = axes, .real = numbers == FieldNumbers::real, .conjugates = Conjugates::counted};
+  transform.order = order_of(modes, axes.size());  // of the gradient too
   if (transform.real && axes.back().period == 0) refuse("fourier_field", modes, "the last axis of a real field must be transformed");
   const DType type = real_type && transform.real ? *real_type : real_of(modes.dtype());
   if (wide(type) != real_of(modes.dtype())) refuse("fourier_field", modes, concat("makes no field of ", name_of(type)));

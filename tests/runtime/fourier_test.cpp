@@ -6,6 +6,7 @@
 #include <complex>
 #include <numbers>
 
+#include "runtime/autograd/tape.h"
 #include "runtime/error.h"
 #include "runtime/ops/complex.h"
 #include "runtime/ops/elementwise.h"
@@ -121,6 +122,24 @@ TEST(Fourier, AnAxisCanBeLeftAsItIs) {
   EXPECT_TENSOR_NEAR(modes, fourier_modes(x, both), 1e-13);
   EXPECT_TENSOR_NEAR(fourier_field(fourier_field(modes, columns_only, FieldNumbers::complex), rows_only, FieldNumbers::real),
                      fourier_field(modes, both, FieldNumbers::real), 1e-13);
+}
+
+TEST(Fourier, ModesMayLieInEitherOrder) {
+  for (const std::vector<FourierAxis>& axes :
+       {std::vector{whole(12, -3, 7), whole(10, 0, 6)}, {whole(4, -2, 3), whole(6, -1, 3), whole(8, 0, 3)}}) {
+    Shape shape{3, 7};  // more fields than one vector has, and a rest
+    for (const FourierAxis& axis : axes) shape.push_back(axis.points);
+    const Tensor x = random_tensor(shape, 1), last = fourier_modes(x, axes, 0.5), first = fourier_modes(x, axes, 0.5, ModeOrder::first);
+    EXPECT_EQ(first.strides()[1], 1);
+    EXPECT_TENSOR_NEAR(packed(first), last, 0);
+    EXPECT_TENSOR_NEAR(fourier_field(first, axes, FieldNumbers::real), fourier_field(last, axes, FieldNumbers::real), 0);
+    const Tensor modes = leaf(first), dy = random_tensor(shape, 2);
+    const Tensor gradient = gradients(fourier_field(modes, axes, FieldNumbers::real), dy, {modes})[0];
+    EXPECT_EQ(gradient.strides()[1], 1);
+    const Tensor point = leaf(x);
+    EXPECT_TENSOR_NEAR(gradients(fourier_modes(point, axes, 0.5), first, {point})[0],
+                       gradients(fourier_modes(point, axes, 0.5), last, {point})[0], 0);
+  }
 }
 
 TEST(Fourier, SinglePrecisionAgrees) {

@@ -157,7 +157,7 @@ TEST(SpectralMesh, SendsWhatTheFormulasSay) {
       const Tensor x = part_of_field(domain, random_tensor({2, 3, rows, columns}, 1));
       Communicator& comm = mesh.comm(Axis::domain_y | Axis::domain_x);
       const std::int64_t before = comm.bytes_sent();
-      const Tensor modes = exchange.to_modes(x, 1.0);
+      const Tensor modes = exchange.to_modes(x, 1.0, ModeOrder::last);
       const Tensor there = full({1}, static_cast<double>(comm.bytes_sent() - before), DType::f64);
       const Tensor field = exchange.to_field(modes, x.dtype());
       const Tensor both = full({1}, static_cast<double>(comm.bytes_sent() - before), DType::f64);
