@@ -1,13 +1,12 @@
 /// One property for every exchange: <A x, y> = <x, A' y>, summed over ranks.
 #include <gtest/gtest.h>
 
-#include <functional>
 #include <numeric>
 
 #include "parallel/collectives.h"
-#include "runtime/autograd/tape.h"
 #include "runtime/error.h"
 #include "runtime/tensor/create.h"
+#include "tests/support/adjoint.h"
 #include "tests/support/random_tensor.h"
 #include "tests/support/tensor_near.h"
 #include "tests/support/test_world.h"
@@ -15,6 +14,7 @@
 namespace trident {
 namespace {
 
+using testing::expect_adjoint;
 using testing::random_tensor;
 using testing::world;
 using Counts = std::vector<std::int64_t>;
@@ -22,26 +22,6 @@ using Counts = std::vector<std::int64_t>;
 constexpr AxisSet kAxes = AxisSet(Axis::data);
 
 Mesh mesh() { return Mesh(world(), {world()->size(), 1, 1, 1}); }
-
-double dot_over_ranks(const Tensor& a, const Tensor& b) {
-  const auto x = to_host<double>(a), y = to_host<double>(b);
-  const Tensor sum = full({1}, std::inner_product(x.begin(), x.end(), y.begin(), 0.0), DType::f64);
-  world()->all_reduce(sum, ReduceOp::sum);
-  return to_number(sum);
-}
-
-void expect_adjoint(const std::function<Tensor(const Tensor&)>& exchange, const Shape& shape) {
-  const auto seed = static_cast<std::uint64_t>(world()->rank());
-  const Tensor x = leaf(random_tensor(shape, seed));
-  const Tensor y = exchange(x);
-  const Tensor dy = random_tensor(y.shape(), 100 + seed);
-  const Tensor dx = gradients(y, dy, {x})[0];
-  ASSERT_TRUE(dx.defined());
-  EXPECT_EQ(dx.shape(), x.shape());
-  const double forward = dot_over_ranks(y, dy);
-  EXPECT_NEAR(dot_over_ranks(x, dx), forward, 1e-12 * (1.0 + std::abs(forward)));
-  EXPECT_NE(forward, 0.0);
-}
 
 Counts uneven() {
   Counts counts;
