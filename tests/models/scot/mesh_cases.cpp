@@ -21,7 +21,7 @@ namespace {
 ScotConfig conditioned() {
   ScotConfig config = small_config();
   config.embed_dim = 12, config.num_heads = {3, 6}, config.depths = {2, 2}, config.skip_connections = {1, 1};
-  config.initializer_range = 0.2;
+  config.initializer_range = 0.3;
   return config;
 }
 
@@ -86,7 +86,7 @@ std::vector<MeshCase> mesh_cases() {
   chance.config.hidden_dropout_prob = 0.2, chance.config.attention_probs_dropout_prob = 0.2, chance.config.drop_path_rate = 0.4;
   chance.config.learn_residual = true;
   MeshCase deep{.name = "three levels, plain norms, relu, no query bias", .config = conditioned()};
-  deep.config.image_size = 32, deep.config.depths = {1, 2, 1}, deep.config.num_heads = {1, 2, 4}, deep.config.embed_dim = 8;
+  deep.config.image_size = 32, deep.config.depths = {1, 2, 1}, deep.config.num_heads = {1, 2, 4}, deep.config.embed_dim = 16;
   deep.config.skip_connections = {1, 0, 1}, deep.config.hidden_act = "relu", deep.config.qkv_bias = false;
   deep.config.use_conditioning = false, deep.batch = 2;
   MeshCase resnet{.name = "convolutions normalised by the batch", .config = conditioned()};
@@ -120,7 +120,7 @@ bool fits(const MeshCase& a_case, const MeshSizes& sizes) {
 Outcome train_steps(const MeshCase& a_case, const Mesh& mesh, const StepsOptions& options) {
   const Model model = describe_model(section(a_case.config), mesh);
   Outcome outcome;
-  outcome.parameters = materialize(model, options.dtype, Use::training, RandomKey(3));
+  outcome.parameters = materialize(model, options.dtype, Use::training, RandomKey(13));
   const ParameterList& parameters = outcome.parameters;
   const Loss loss(model->loss(), a_case.config.num_out_channels, LossScope::global, mesh);
   const FlatShares shares(parameters, mesh, options.sharding, options.bucket_bytes);
