@@ -205,11 +205,12 @@ bool is_hdf5(const fs::path& path) {
   return std::string_view(signature.data(), signature.size()) == "\x89HDF\r\n\x1a\n";
 }
 
-/// Files of a folder that hold data, by name.
+/// Files of a folder that hold data, by name; hidden ones are being written, or their writer was killed.
 std::vector<fs::path> data_files(const fs::path& folder) {
   std::vector<fs::path> files;
   for (const auto& entry : fs::directory_iterator(folder)) {
-    if (entry.is_regular_file() && is_hdf5(entry.path())) files.push_back(entry.path());
+    const bool hidden = entry.path().filename().string().starts_with('.');
+    if (!hidden && entry.is_regular_file() && is_hdf5(entry.path())) files.push_back(entry.path());
   }
   std::ranges::sort(files);
   return files;

@@ -84,6 +84,35 @@ TEST_F(Train, ARunThatWasStoppedAndResumedIsBitIdenticalToAnUninterruptedOne) {
   }
 }
 
+/// What a killed process leaves behind beside every file of a run that it may have been writing.
+TEST_F(Train, ResumingAndInspectingPassOverTheHiddenFilesOfKilledWriters) {
+  const std::string recipe = "training.steps=6 checkpoint.every=3";
+  ASSERT_EQ(run_shell(folder_.train("whole", recipe)).status, 0);
+  ASSERT_EQ(run_shell(folder_.train("parts", "training.steps=6 checkpoint.every=3 training.max_wall_time=0s")).status, 0);
+  const std::string inspect = concat(program(), " inspect --json '", folder_.path("parts").string(), "' | grep -v bytes");
+  const Finished before = run_shell(inspect);
+  ASSERT_EQ(before.status, 0) << before.output;
+  const int dead = std::stoi(run_shell("echo $$").output);
+  std::vector<std::filesystem::path> left;
+  for (const char* name :
+       {"run.yaml", "model/config.json", "model/model.safetensors", "best/model.safetensors", "checkpoints/step-00000003"}) {
+    const std::filesystem::path file = folder_.path("parts") / name;
+    std::filesystem::create_directories(file.parent_path());
+    left.push_back(file.parent_path() / concat(".", file.filename().string(), ".", dead, ".0.tmp"));
+    std::ofstream(left.back()) << "half of";
+  }
+  std::filesystem::create_directories(folder_.path("parts") / "checkpoints/.step-00000006.tmp");
+  std::ofstream(folder_.path("parts") / "checkpoints/.step-00000006.tmp/manifest.json") << "{";
+  EXPECT_EQ(run_shell(inspect).output, before.output);
+  const Finished resumed = run_shell(folder_.train("parts", recipe + " --resume"));
+  ASSERT_EQ(resumed.status, 0) << resumed.output;
+  EXPECT_EQ(folder_.column("parts", "loss"), folder_.column("whole", "loss"));
+  EXPECT_EQ(RunFolderFixture::bytes(folder_.path("parts") / "model/model.safetensors"),
+            RunFolderFixture::bytes(folder_.path("whole") / "model/model.safetensors"));
+  EXPECT_FALSE(std::filesystem::exists(left[2])) << "the next writer of the name removes it";
+  EXPECT_FALSE(std::filesystem::exists(folder_.path("parts") / "checkpoints/.step-00000006.tmp"));
+}
+
 TEST_F(Train, RanksAgreeToStopWhenMpirunForwardsASignal) {
   const std::string recipe = "training.steps=2000";
   EXPECT_EQ(interrupt(folder_.train("parts", recipe, mpirun(2)), "parts", SIGUSR1), 0);
