@@ -1,12 +1,14 @@
-// Neighbouring points of one or several samples are gathered into blocks (channel, column) that stay in a core's cache: whatever the number
-// of points, products run over whole vectors, and rows that lie a power of two apart in memory do not push each other out of the cache.
+// Work is cut into blocks (channel, column) that stay in a core's cache. Where points fill whole vectors and the rows of a sample do not
+// push each other out of the cache, a block is some columns of a sample as they lie. Elsewhere neighbouring points of one or several
+// samples are gathered: whatever the number of points, products run over whole vectors, and rows lie no power of two apart.
 #include <omp.h>
 
 #include <algorithm>
 
 #include "runtime/device/allocator.h"
-#include "runtime/kernels/activation.h"
 #include "runtime/kernels/channel_mix.h"
+#include "runtime/kernels/gelu_vector.h"
+#include "runtime/kernels/lane_sums.h"
 #include "runtime/kernels/tiled_product.h"
 
 namespace trident {
@@ -14,12 +16,14 @@ namespace {
 
 using cpu::kLanes;
 using cpu::round_up;
+using cpu::Rows;
 using cpu::Tiled;
 using cpu::Vector;
 
 constexpr std::int64_t kBlockBytes = 1 << 18;  // of inputs and outputs together
 constexpr std::int64_t kMostColumns = 1024;
 constexpr std::int64_t kWorthThreads = 1 << 18;  // multiplications
+constexpr std::int64_t kConflictBytes = 4096;    // rows that lie a multiple of it apart take the same places of the first cache
 
 /// Columns [first, last) of all points of all samples.
 struct Columns {
@@ -31,17 +35,28 @@ struct Columns {
 template <class T>
 class Blocks {
  public:
-  explicit Blocks(const MixSize& size) : points_(size.points), total_(size.batch * size.points) {
+  explicit Blocks(const MixSize& size)
+      : points_(size.points),
+        total_(size.batch * size.points),
+        in_place_(size.points % kLanes<T> == 0 && size.points * static_cast<std::int64_t>(sizeof(T)) % kConflictBytes != 0) {
     if (total_ * size.in * size.out > kWorthThreads) threads_ = omp_get_max_threads();
     const std::int64_t fitting = kBlockBytes / static_cast<std::int64_t>(sizeof(T)) / (size.in + size.out),
                        even = (total_ + threads_ - 1) / threads_;
     columns_ = round_up(std::clamp<std::int64_t>(std::min(even, fitting), 1, kMostColumns), kLanes<T>);
+    length_ = in_place_ ? points_ : total_;
+    per_length_ = (length_ + columns_ - 1) / columns_;
   }
-  std::int64_t count() const { return (total_ + columns_ - 1) / columns_; }
+  std::int64_t count() const { return length_ == 0 ? 0 : total_ / length_ * per_length_; }
   int threads() const { return static_cast<int>(std::min<std::int64_t>(threads_, std::max<std::int64_t>(1, count()))); }
-  /// Between rows of a block: no power of two.
-  std::int64_t step() const { return columns_ + kLanes<T>; }
-  Columns operator[](std::int64_t index) const { return {index * columns_, std::min(total_, (index + 1) * columns_)}; }
+  bool in_place() const { return in_place_; }
+  /// Numbers of so many channels of a gathered block.
+  std::int64_t gathered(std::int64_t channels) const { return in_place_ ? 0 : channels * row_step(); }
+  /// Between rows of a block in memory of its own: no power of two.
+  std::int64_t row_step() const { return columns_ + kLanes<T>; }
+  Columns operator[](std::int64_t index) const {
+    const std::int64_t begin = index / per_length_ * length_, first = index % per_length_ * columns_;
+    return {begin + first, begin + std::min(length_, first + columns_)};
+  }
 
   /// Calls use(place in the block, sample, first point, points) for each sample's part of `columns`.
   template <class Use>
@@ -53,49 +68,64 @@ class Blocks {
     }
   }
 
- private:
-  std::int64_t points_, total_, threads_ = 1, columns_ = 1;
-};
-
-/// The block (channels, columns) of x (batch, channels, points), zeros behind it up to whole vectors.
-template <class T>
-void gather(const Blocks<T>& blocks, const Columns& columns, std::int64_t channels, std::int64_t points, const T* x, T* block) {
-  for (std::int64_t channel = 0; channel < channels; ++channel) {
-    T* row = block + channel * blocks.step();
-    blocks.each_part(columns, [&](std::int64_t place, std::int64_t sample, std::int64_t point, std::int64_t count) {
-      std::copy_n(x + (sample * channels + channel) * points + point, count, row + place);
-    });
-    std::fill_n(row + columns.count(), round_up(columns.count(), kLanes<T>) - columns.count(), T(0));
+  /// The block of x (batch, channels, points): as it lies, or gathered into `memory` with zeros behind it up to whole vectors.
+  Rows<const T> block_of(const T* x, std::int64_t channels, const Columns& columns, T* memory) const {
+    if (in_place_) return {x + offset(channels, columns), points_};
+    for (std::int64_t channel = 0; channel < channels; ++channel) {
+      T* row = memory + channel * row_step();
+      each_part(columns, [&](std::int64_t place, std::int64_t sample, std::int64_t point, std::int64_t count) {
+        std::copy_n(x + (sample * channels + channel) * points_ + point, count, row + place);
+      });
+      fill_end(columns, row);
+    }
+    return {memory, row_step()};
   }
-}
+  /// Where the block of x is computed: where it lies, or in `memory`, from where spread() takes it.
+  Rows<T> target_in(T* x, std::int64_t channels, const Columns& columns, T* memory) const {
+    return in_place_ ? Rows<T>{x + offset(channels, columns), points_} : Rows<T>{memory, row_step()};
+  }
+  void spread(const Rows<T>& block, std::int64_t channels, const Columns& columns, T* x) const {
+    if (in_place_) return;
+    for (std::int64_t channel = 0; channel < channels; ++channel) {
+      each_part(columns, [&](std::int64_t place, std::int64_t sample, std::int64_t point, std::int64_t count) {
+        std::copy_n(block.data + channel * block.step + place, count, x + (sample * channels + channel) * points_ + point);
+      });
+    }
+  }
+  /// Zeros behind a gathered row, up to whole vectors.
+  void fill_end(const Columns& columns, T* row) const {
+    if (!in_place_) std::fill_n(row + columns.count(), round_up(columns.count(), kLanes<T>) - columns.count(), T(0));
+  }
+
+ private:
+  std::int64_t offset(std::int64_t channels, const Columns& columns) const {
+    return columns.first / points_ * channels * points_ + columns.first % points_;
+  }
+
+  std::int64_t points_, total_, threads_ = 1, columns_ = 1;
+  bool in_place_;
+  std::int64_t length_ = 0, per_length_ = 0;  // columns that blocks are cut from: a sample's or all; and blocks of them
+};
 
 template <class T>
 const T* at(const T* pointer, std::int64_t offset) {
   return pointer == nullptr ? nullptr : pointer + offset;
 }
 
-/// One row's end: bias, addend and GELU, and the GELU's derivative. `sums` are overwritten.
+/// One row's end: bias, addend and GELU, and the GELU's derivative.
 template <class T>
-void finish_row(std::int64_t count, bool with_gelu, T bias, T gate, const T* addend, T* sums, T* slope, T* y) {
-  T* before = with_gelu ? sums : y;
-  if (addend == nullptr) {
-#pragma omp simd
-    for (std::int64_t i = 0; i < count; ++i) before[i] = sums[i] + bias;
-  } else {
-#pragma omp simd
-    for (std::int64_t i = 0; i < count; ++i) before[i] = sums[i] + bias + gate * addend[i];
-  }
-  if (!with_gelu) return;
-  if (slope == nullptr) {
-#pragma omp simd
-    for (std::int64_t i = 0; i < count; ++i) y[i] = gelu(sums[i]);
-    return;
-  }
-#pragma omp simd
-  for (std::int64_t i = 0; i < count; ++i) {
-    const T x = sums[i], below = normal_distribution(x);
-    y[i] = x * below;
-    slope[i] = below + x * normal_density(x);
+void finish_row(std::int64_t count, bool with_gelu, T bias, T gate, const T* addend, const T* sums, T* slope, T* y) {
+  for (std::int64_t i = 0; i < count; i += kLanes<T>) {
+    const std::int64_t left = count - i;
+    Vector<T> x = cpu::load_some(sums + i, left) + bias;
+    if (addend != nullptr) x += gate * cpu::load_some(addend + i, left);
+    if (!with_gelu) {
+      cpu::store_some(y + i, x, left);
+      continue;
+    }
+    const cpu::GeluAndSlope<T> result = cpu::gelu_and_slope(x);
+    cpu::store_some(y + i, result.value, left);
+    if (slope != nullptr) cpu::store_some(slope + i, result.slope, left);
   }
 }
 
@@ -120,28 +150,33 @@ Block numbers(std::int64_t count) {
 
 /// sums (M, N) += the products of rows of a with rows of b, summed over `columns`.
 template <int M, int N, class T>
-void add_dots(std::int64_t columns, const T* a, const T* b, std::int64_t step, T* sums, std::int64_t sums_step) {
-  Vector<T> dots[M][N];
-  for (int m = 0; m < M; ++m) {
-    for (int n = 0; n < N; ++n) dots[m][n] = Vector<T>{};
-  }
+void add_dots(std::int64_t columns, Rows<const T> a, Rows<const T> b, T* sums, std::int64_t sums_step) {
+  Vector<T> dots[M * N];
+#pragma GCC unroll 16
+  for (int i = 0; i < M * N; ++i) dots[i] = Vector<T>{};
   for (std::int64_t i = 0; i < columns; i += kLanes<T>) {
     Vector<T> right[N];
-    for (int n = 0; n < N; ++n) right[n] = cpu::load(b + n * step + i);
+#pragma GCC unroll 4
+    for (int n = 0; n < N; ++n) right[n] = cpu::load(b.data + n * b.step + i);
+#pragma GCC unroll 4
     for (int m = 0; m < M; ++m) {
-      const Vector<T> left = cpu::load(a + m * step + i);
-      for (int n = 0; n < N; ++n) dots[m][n] += left * right[n];
+      const Vector<T> left = cpu::load(a.data + m * a.step + i);
+#pragma GCC unroll 4
+      for (int n = 0; n < N; ++n) dots[m * N + n] += left * right[n];
     }
   }
-  for (int m = 0; m < M; ++m) {
-    for (int n = 0; n < N; ++n) sums[m * sums_step + n] += cpu::sum_of_lanes<T>(dots[m][n]);
+  constexpr int kTogether = std::min(M * N, kLanes<T>);
+#pragma GCC unroll 4
+  for (int first = 0; first < M * N; first += kTogether) {
+    const Vector<T> totals = cpu::sums_of_lanes<kTogether, T>(dots + first);
+#pragma GCC unroll 16
+    for (int i = 0; i < kTogether; ++i) sums[(first + i) / N * sums_step + (first + i) % N] += totals[i];
   }
 }
 
 /// sums (rows of a, rows of b) += a b^T over the columns, in whole vectors, of two blocks.
 template <class T>
-void add_products_of_rows(std::int64_t columns, std::int64_t rows_a, std::int64_t rows_b, const T* a, const T* b, std::int64_t step,
-                          T* sums) {
+void add_products_of_rows(std::int64_t columns, std::int64_t rows_a, std::int64_t rows_b, Rows<const T> a, Rows<const T> b, T* sums) {
   constexpr int kTall = 4, kWide = sizeof(Vector<T>) == 64 ? 4 : 2;
   for (std::int64_t row = 0; row < rows_a;) {
     const std::int64_t rows = row + kTall <= rows_a ? kTall : 1;
@@ -149,7 +184,7 @@ void add_products_of_rows(std::int64_t columns, std::int64_t rows_a, std::int64_
       const bool wide = column + kWide <= rows_b;
       const auto add =
           rows == 1 ? (wide ? add_dots<1, kWide, T> : add_dots<1, 1, T>) : (wide ? add_dots<kTall, kWide, T> : add_dots<kTall, 1, T>);
-      add(columns, a + row * step, b + column * step, step, sums + row * rows_b + column, rows_b);
+      add(columns, {a.data + row * a.step, a.step}, {b.data + column * b.step, b.step}, sums + row * rows_b + column, rows_b);
       column += wide ? kWide : 1;
     }
     row += rows;
@@ -176,30 +211,55 @@ void add_parts(std::int64_t threads, std::int64_t stride, std::int64_t count, co
   }
 }
 
+/// What one row of a block has to be read from and written to; null where not wanted. `slope` null: there is no GELU.
+template <class T>
+struct SlopeRow {
+  const T *dy, *slope, *addend;
+  T gate;
+  T *gradient, *addend_gradient;  // before the GELU; and times the gate
+  T *bias_sum, *gate_sum;
+};
+
 /// The gradient before the GELU in one row of a block, and what follows from it by itself.
 template <class T>
-void slope_row(std::int64_t count, const T* dy, const T* slope, T factor, const T* addend, T* gradient, T* daddend, T* bias_sum,
-               T* gate_sum) {
-  T sum = 0, gated = 0;
-  if (slope == nullptr) {
-    std::copy_n(dy, count, gradient);
-  } else {
-#pragma omp simd
-    for (std::int64_t i = 0; i < count; ++i) gradient[i] = dy[i] * slope[i];
+void slope_row(std::int64_t count, const SlopeRow<T>& row) {
+  Vector<T> sum{}, gated{};
+  for (std::int64_t i = 0; i < count; i += kLanes<T>) {
+    const std::int64_t left = count - i;
+    Vector<T> gradient = cpu::load_some(row.dy + i, left);
+    if (row.slope != nullptr) gradient *= cpu::load_some(row.slope + i, left);
+    if (row.gradient != nullptr) cpu::store_some(row.gradient + i, gradient, left);
+    if (row.addend_gradient != nullptr) cpu::store_some<T>(row.addend_gradient + i, row.gate * gradient, left);
+    sum += gradient;
+    if (row.gate_sum != nullptr) gated += gradient * cpu::load_some(row.addend + i, left);
   }
-  if (bias_sum != nullptr) {
-#pragma omp simd reduction(+ : sum)
-    for (std::int64_t i = 0; i < count; ++i) sum += gradient[i];
-    *bias_sum += sum;
+  if (row.bias_sum != nullptr) *row.bias_sum += cpu::sum_of_lanes<T>(sum);
+  if (row.gate_sum != nullptr) *row.gate_sum += cpu::sum_of_lanes<T>(gated);
+}
+
+/// The gradient before the GELU in a block: written to `memory`, or to the addend's where that is the same, or dy itself without a GELU.
+template <class T>
+Rows<const T> slope_block(const Blocks<T>& blocks, const Columns& columns, const MixSize& size, const MixOperands<T>& from, const T* slope,
+                          const T* dy, const MixGradients<T>& to, const PartialSums<T>& sums, T* memory) {
+  const bool is_dy = blocks.in_place() && !size.gelu,
+             is_addends = !is_dy && blocks.in_place() && from.gate == nullptr && to.addend != nullptr;
+  const Rows<T> target = is_addends ? blocks.target_in(to.addend, size.out, columns, memory) : Rows<T>{memory, blocks.row_step()};
+  for (std::int64_t channel = 0; channel < size.out; ++channel) {
+    T* row = target.data + channel * target.step;
+    blocks.each_part(columns, [&](std::int64_t place, std::int64_t sample, std::int64_t point, std::int64_t count) {
+      const std::int64_t offset = (sample * size.out + channel) * size.points + point;
+      slope_row<T>(count, {.dy = dy + offset,
+                           .slope = size.gelu ? slope + offset : nullptr,
+                           .addend = at(from.addend, offset),
+                           .gate = from.gate == nullptr ? T(1) : from.gate[channel],
+                           .gradient = is_dy ? nullptr : row + place,
+                           .addend_gradient = to.addend == nullptr || is_addends ? nullptr : to.addend + offset,
+                           .bias_sum = to.bias == nullptr ? nullptr : sums.bias + channel,
+                           .gate_sum = to.gate == nullptr ? nullptr : sums.gate + channel});
+    });
+    blocks.fill_end(columns, row);
   }
-  if (gate_sum != nullptr) {
-#pragma omp simd reduction(+ : gated)
-    for (std::int64_t i = 0; i < count; ++i) gated += gradient[i] * addend[i];
-    *gate_sum += gated;
-  }
-  if (daddend == nullptr) return;
-#pragma omp simd
-  for (std::int64_t i = 0; i < count; ++i) daddend[i] = factor * gradient[i];
+  return is_dy ? blocks.block_of(dy, size.out, columns, memory) : Rows<const T>{target.data, target.step};
 }
 
 }  // namespace
@@ -210,18 +270,19 @@ void mix_forward(Cpu, const MixSize& size, const MixOperands<T>& from, T* slope,
   const PackedWeight<T> weight(size.out, size.in, from.weight, size.in, 1);
 #pragma omp parallel num_threads(blocks.threads()) if (blocks.threads() > 1)
   {
-    const Block memory = numbers<T>((size.in + size.out) * blocks.step());
-    T *x = static_cast<T*>(memory.data()), *sums = x + size.in * blocks.step();
+    const Block memory = numbers<T>(blocks.gathered(size.in + size.out));
+    T *gathered = static_cast<T*>(memory.data()), *outside = gathered + blocks.gathered(size.in);
 #pragma omp for schedule(static)
     for (std::int64_t index = 0; index < blocks.count(); ++index) {
       const Columns columns = blocks[index];
-      gather(blocks, columns, size.in, size.points, from.x, x);
-      cpu::tiled_product<T>(weight.tiles(), round_up(columns.count(), kLanes<T>), {x, blocks.step()}, {sums, blocks.step()});
+      const Rows<const T> x = blocks.block_of(from.x, size.in, columns, gathered);
+      const Rows<T> sums = blocks.target_in(y, size.out, columns, outside);
+      cpu::tiled_product<T>(weight.tiles(), round_up(columns.count(), kLanes<T>), x, sums);
       for (std::int64_t channel = 0; channel < size.out; ++channel) {
         const T bias = from.bias == nullptr ? T(0) : from.bias[channel], gate = from.gate == nullptr ? T(1) : from.gate[channel];
         blocks.each_part(columns, [&](std::int64_t place, std::int64_t sample, std::int64_t point, std::int64_t count) {
           const std::int64_t offset = (sample * size.out + channel) * size.points + point;
-          finish_row(count, size.gelu, bias, gate, at(from.addend, offset), sums + channel * blocks.step() + place,
+          finish_row(count, size.gelu, bias, gate, at(from.addend, offset), sums.data + channel * sums.step + place,
                      slope == nullptr ? nullptr : slope + offset, y + offset);
         });
       }
@@ -238,34 +299,22 @@ void mix_backward(Cpu, const MixSize& size, const MixOperands<T>& from, const T*
   std::fill_n(static_cast<T*>(sums.data()), blocks.threads() * own, T(0));
 #pragma omp parallel num_threads(blocks.threads()) if (blocks.threads() > 1)
   {
-    const Block memory = numbers<T>((size.in + size.out) * blocks.step());
-    T *x = static_cast<T*>(memory.data()), *gradient = x + size.in * blocks.step();
+    const Block memory = numbers<T>(blocks.gathered(size.in) + size.out * blocks.row_step());
+    T *inside = static_cast<T*>(memory.data()), *outside = inside + blocks.gathered(size.in);
     const PartialSums<T> mine(size, static_cast<T*>(sums.data()) + omp_get_thread_num() * own);
 #pragma omp for schedule(static)
     for (std::int64_t index = 0; index < blocks.count(); ++index) {
       const Columns columns = blocks[index];
       const std::int64_t width = round_up(columns.count(), kLanes<T>);
-      for (std::int64_t channel = 0; channel < size.out; ++channel) {
-        T* row = gradient + channel * blocks.step();
-        blocks.each_part(columns, [&](std::int64_t place, std::int64_t sample, std::int64_t point, std::int64_t count) {
-          const std::int64_t offset = (sample * size.out + channel) * size.points + point;
-          slope_row(count, dy + offset, size.gelu ? slope + offset : nullptr, from.gate == nullptr ? T(1) : from.gate[channel],
-                    at(from.addend, offset), row + place, to.addend == nullptr ? nullptr : to.addend + offset,
-                    to.bias == nullptr ? nullptr : mine.bias + channel, to.gate == nullptr ? nullptr : mine.gate + channel);
-        });
-        std::fill_n(row + columns.count(), width - columns.count(), T(0));
-      }
+      const Rows<const T> gradient = slope_block(blocks, columns, size, from, slope, dy, to, mine, outside);
       if (to.weight != nullptr) {
-        gather(blocks, columns, size.in, size.points, from.x, x);
-        add_products_of_rows(width, size.out, size.in, gradient, x, blocks.step(), mine.weight);
+        const Rows<const T> x = blocks.block_of(from.x, size.in, columns, inside);
+        add_products_of_rows(width, size.out, size.in, gradient, x, mine.weight);
       }
       if (to.x == nullptr) continue;
-      cpu::tiled_product<T>(weight.tiles(), width, {gradient, blocks.step()}, {x, blocks.step()});
-      for (std::int64_t channel = 0; channel < size.in; ++channel) {
-        blocks.each_part(columns, [&](std::int64_t place, std::int64_t sample, std::int64_t point, std::int64_t count) {
-          std::copy_n(x + channel * blocks.step() + place, count, to.x + (sample * size.in + channel) * size.points + point);
-        });
-      }
+      const Rows<T> dx = blocks.target_in(to.x, size.in, columns, inside);
+      cpu::tiled_product<T>(weight.tiles(), width, gradient, dx);
+      blocks.spread(dx, size.in, columns, to.x);
     }
   }
   const PartialSums<T> first(size, static_cast<T*>(sums.data()));
