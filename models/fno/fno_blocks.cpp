@@ -97,9 +97,18 @@ std::vector<std::int64_t> FnoBlocks::output_extents(std::size_t index, const std
   return scaled(index, extents);
 }
 
+/// Whether the skip that is added to the convolution adds its bias too: a pass less over the field.
+bool FnoBlocks::skip_adds_bias(const Call& call) const {
+  return !complex_ && norms_per_block_ == 0 && !fno_skips_.empty() && fno_skips_[call.index].real.adds_bias() && call.extents.empty();
+}
+
+/// Without its bias if the skip adds that.
 Parts FnoBlocks::convolve(const Call& call, const Parts& x) const {
-  const Parts bounded = stabilized_ ? activate_parts(x, NonLinearity::tanh) : x;
-  return cast_parts(split(convs_[call.index](joined(bounded), call.extents, call.place.extents())), call.pass.precision);
+  const Tensor field = joined(stabilized_ ? activate_parts(x, NonLinearity::tanh) : x);
+  const SpectralConv& conv = convs_[call.index];
+  const Tensor y =
+      skip_adds_bias(call) ? conv.without_bias(field, {}, call.place.extents()) : conv(field, call.extents, call.place.extents());
+  return cast_parts(split(y), call.pass.precision);
 }
 
 Parts FnoBlocks::normalise(const Call& call, std::size_t which, const Parts& x) const {
@@ -111,7 +120,10 @@ Parts FnoBlocks::normalise(const Call& call, std::size_t which, const Parts& x) 
 Parts FnoBlocks::with_skip(const Call& call, const Parts& x, const Parts& branch, std::optional<NonLinearity> activation) const {
   if (fno_skips_.empty()) return activate_parts(branch, activation);
   const RealOrComplex<SkipConnection>& skip = fno_skips_[call.index];
-  if (!complex_ && call.extents.empty()) return {skip.real.add_to(branch[0], x[0], call.place, activation)};
+  if (!complex_ && call.extents.empty()) {
+    const Tensor bias = skip_adds_bias(call) ? convs_[call.index].bias_in(x[0].dtype()) : Tensor{};
+    return {skip.real.add_to(branch[0], x[0], call.place, activation, bias)};
+  }
   return activate_parts(sum_of(branch, resampled(skip(x, call.place), call.extents)), activation);
 }
 

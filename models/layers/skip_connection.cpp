@@ -74,9 +74,9 @@ Tensor SkipConnection::operator()(const Tensor& x, const FieldPlace& place) cons
   return x;
 }
 
-Tensor SkipConnection::add_to(const Tensor& branch, const Tensor& x, const FieldPlace& place,
-                              std::optional<NonLinearity> activation) const {
-  if (kind_ == SkipKind::linear) return mix_channels(x, weight_->in(x.dtype()), {}, {.addend = branch, .activation = activation});
+Tensor SkipConnection::add_to(const Tensor& branch, const Tensor& x, const FieldPlace& place, std::optional<NonLinearity> activation,
+                              const Tensor& bias) const {
+  if (kind_ == SkipKind::linear) return mix_channels(x, weight_->in(x.dtype()), bias, {.addend = branch, .activation = activation});
   return activate(branch + (*this)(x, place), activation);
 }
 

@@ -19,8 +19,11 @@ class SkipConnection {
 
   /// x: (batch, channel, space...), or this rank's part of it.
   Tensor operator()(const Tensor& x, const FieldPlace& place) const;
-  /// activation(skip(x) + branch).
-  Tensor add_to(const Tensor& branch, const Tensor& x, const FieldPlace& place, std::optional<NonLinearity> activation) const;
+  /// Whether add_to() takes a bias along.
+  bool adds_bias() const { return kind_ == SkipKind::linear; }
+  /// activation(skip(x) + branch + bias); bias: one number for each channel, or undefined.
+  Tensor add_to(const Tensor& branch, const Tensor& x, const FieldPlace& place, std::optional<NonLinearity> activation,
+                const Tensor& bias) const;
   /// skip(x) as the ending of the branch that it is added to; a gate is multiplied there.
   Ending ending(const Tensor& x, const FieldPlace& place, std::optional<NonLinearity> activation) const;
   double flops() const;  // of one point

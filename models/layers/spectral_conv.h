@@ -44,6 +44,9 @@ class SpectralConv {
   /// result are this rank's, and `extents` says how many points the whole x has; else it may be empty.
   Tensor operator()(const Tensor& x, const std::vector<std::int64_t>& output_extents = {},
                     const std::vector<std::int64_t>& extents = {}) const;
+  /// The same for those who add the bias (out, 1, ...; undefined if there is none) along with something else.
+  Tensor without_bias(const Tensor& x, const std::vector<std::int64_t>& output_extents, const std::vector<std::int64_t>& extents) const;
+  Tensor bias_in(DType dtype) const { return bias_ ? bias_->in(dtype) : Tensor{}; }
 
   static void visit(auto& self, auto& v) {
     if (self.bias_) v("bias", *self.bias_);

@@ -107,18 +107,18 @@ class Groups {
       }
     } else {
       cpu::to_lanes<T>(field_in_, x, work.here);
-      through(last_, first_.in, 1, work);
+      through_last(work);
     }
-    through(first_, 1, last_.out, work);
+    through_first(work);
     order_ == ModeOrder::first ? cpu::modes_from_lanes<T>(field_out_ / 2, work.here, modes)
                                : cpu::from_lanes<T>(field_out_, work.here, modes);
   }
 
   void modes_to_fields(const cpu::Fields<const T>& modes, const cpu::Fields<T>& x, Scratch& work) const {
     order_ == ModeOrder::first ? cpu::modes_to_lanes<T>(field_in_ / 2, modes, work.here) : cpu::to_lanes<T>(field_in_, modes, work.here);
-    through(first_, 1, last_.in, work);
+    through_first(work);
     if (!real_) {
-      through(last_, first_.out, 1, work);
+      through_last(work);
       return cpu::from_lanes<T>(field_out_, work.here, x);
     }
     const std::int64_t row_in = last_.in * 2 * L, row_out = last_.out;
@@ -153,52 +153,61 @@ class Groups {
     }
   }
 
-  /// `here` (before, entries, inner) complex numbers through a step, if it is one; the result is `here` again.
-  void through(const Step& step, std::int64_t before, std::int64_t inner, Scratch& work) const {
+  /// The first axis of `here`, if it is transformed: columns lie side by side. The result is `here` again.
+  void through_first(Scratch& work) const {
+    const std::int64_t inner = to_modes() ? last_.out : last_.in;
+    through(first_, inner, work, [&](std::int64_t, std::int64_t first, std::int64_t some) {
+      return Columns{first * 2 * L, some, 2 * L, inner * 2 * L};
+    });
+  }
+  /// The last one of complex numbers: columns are rows.
+  void through_last(Scratch& work) const {
+    through(last_, rows_of_points(), work,
+            [](std::int64_t entries, std::int64_t first, std::int64_t some) { return rows_of(entries, 2 * L, first, some); });
+  }
+  /// columns(entries of the axis, first column, columns) says where they are.
+  template <class Place>
+  void through(const Step& step, std::int64_t count, Scratch& work, Place&& columns) const {
     if (step.matrices == nullptr) return;
     const AxisMatrices<T>& axis = *step.matrices;
-    Columns columns;
     products(
-        axis, before * inner, 2 * L, work.panels,
-        [&](std::int64_t first, std::int64_t count, const Panels<T>& panels) {
-          columns.place(first, count, step.in, inner, 2 * L);
-          cpu::fold<2, T>(axis, columns, work.here, panels);
+        axis, count, 2 * L, work.panels,
+        [&](std::int64_t first, std::int64_t some, const Panels<T>& panels) {
+          cpu::fold<2, T>(axis, columns(step.in, first, some), work.here, panels);
         },
-        [&](std::int64_t first, std::int64_t count, const Panels<T>& panels) {
-          columns.place(first, count, step.out, inner, 2 * L);
-          cpu::unfold_complex<T>(axis, to_modes() ? T(-1) : T(1), columns, panels, work.there);
+        [&](std::int64_t first, std::int64_t some, const Panels<T>& panels) {
+          cpu::unfold_complex<T>(axis, to_modes() ? T(-1) : T(1), columns(step.out, first, some), panels, work.there);
         });
     std::swap(work.here, work.there);
+  }
+
+  /// `some` rows of the last axis, whose entries are `size` numbers each.
+  static Columns rows_of(std::int64_t entries, std::int64_t size, std::int64_t first, std::int64_t some) {
+    return {first * entries * size, some, entries * size, size};
   }
 
   /// Rows of real points through the last axis.
   void points_to_modes(std::int64_t rows, const T* points, T* modes, Scratch& work) const {
     const AxisMatrices<T>& axis = *last_.matrices;
-    Columns columns;
     products(
         axis, rows, L, work.panels,
-        [&](std::int64_t first, std::int64_t count, const Panels<T>& panels) {
-          columns.place(first, count, last_.in, 1, L);
-          cpu::fold<1, T>(axis, columns, points, panels);
+        [&](std::int64_t first, std::int64_t some, const Panels<T>& panels) {
+          cpu::fold<1, T>(axis, rows_of(last_.in, L, first, some), points, panels);
         },
-        [&](std::int64_t first, std::int64_t count, const Panels<T>& panels) {
-          columns.place(first, count, last_.out, 1, 2 * L);
-          cpu::unfold_modes<T>(axis, columns, panels, modes);
+        [&](std::int64_t first, std::int64_t some, const Panels<T>& panels) {
+          cpu::unfold_modes<T>(axis, rows_of(last_.out, 2 * L, first, some), panels, modes);
         });
   }
 
   void modes_to_points(std::int64_t rows, const T* modes, T* points, Scratch& work) const {
     const AxisMatrices<T>& axis = *last_.matrices;
-    Columns columns;
     products(
         axis, rows, L, work.panels,
-        [&](std::int64_t first, std::int64_t count, const Panels<T>& panels) {
-          columns.place(first, count, last_.in, 1, 2 * L);
-          cpu::fold_modes<T>(axis, columns, modes, panels);
+        [&](std::int64_t first, std::int64_t some, const Panels<T>& panels) {
+          cpu::fold_modes<T>(axis, rows_of(last_.in, 2 * L, first, some), modes, panels);
         },
-        [&](std::int64_t first, std::int64_t count, const Panels<T>& panels) {
-          columns.place(first, count, last_.out, 1, L);
-          cpu::unfold_real<T>(axis, columns, panels, points);
+        [&](std::int64_t first, std::int64_t some, const Panels<T>& panels) {
+          cpu::unfold_real<T>(axis, rows_of(last_.out, L, first, some), panels, points);
         });
   }
 

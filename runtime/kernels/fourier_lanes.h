@@ -2,7 +2,7 @@
 /// entries.
 #pragma once
 
-#include <vector>
+#include <algorithm>
 
 #include "runtime/kernels/fourier_axis.h"
 
@@ -107,44 +107,46 @@ inline void modes_from_lanes(std::int64_t modes, const T* vectors, Fields<T> row
   }
 }
 
-/// Some of the columns around an axis of (before, entries, inner) columns, each of V vectors: where they begin, and the step from entry to
-/// entry.
+/// Columns of numbers around an axis: where the first begins, and the steps from one to the next and from entry to entry of the axis.
 struct Columns {
-  std::vector<std::int64_t> begins;
-  std::int64_t step = 0;
-
-  /// `count` of the columns (before, inner) of `size` numbers from `first` on.
-  void place(std::int64_t first, std::int64_t count, std::int64_t entries, std::int64_t inner, std::int64_t size) {
-    step = inner * size;
-    begins.resize(static_cast<std::size_t>(count));
-    for (std::int64_t i = 0; i < count; ++i) {
-      begins[static_cast<std::size_t>(i)] = ((first + i) / inner * entries * inner + (first + i) % inner) * size;
-    }
-  }
+  std::int64_t begin = 0, count = 0, next = 0, step = 0;
+  std::int64_t at(std::int64_t entry) const { return begin + entry * step; }
 };
 
-/// What goes into the products with the cosines and with the sines, or comes out of them: a row for every entry that they have.
+/// What goes into the products with the cosines and with the sines, or comes out of them: a row for every entry that they have, the columns
+/// side by side.
 template <class T>
 struct Panels {
   Rows<T> cosines, sines;
+  T* cosine_row(std::int64_t entry) const { return cosines.data + entry * cosines.step; }
+  /// Null for the `even` entries that have no sines.
+  T* sine_row(std::int64_t entry, std::int64_t even) const { return entry < even ? nullptr : sines.data + (entry - even) * sines.step; }
 };
 
-/// For every pair of entries the sum, and where it has sines the difference, the columns side by side.
+/// For every pair of entries of columns of V vectors the sum, and where it has sines the difference.
 template <int V, class T>
 inline void fold(const AxisMatrices<T>& axis, const Columns& columns, const T* x, const Panels<T>& to) {
+  constexpr std::int64_t L = kLanes<T>;
   for (std::int64_t pair = 0; pair < axis.depth(); ++pair) {
     const auto [plus, minus] = axis.in[static_cast<std::size_t>(pair)];
-    T* sum = to.cosines.data + pair * to.cosines.step;
-    T* difference = pair < axis.in_even ? nullptr : to.sines.data + (pair - axis.in_even) * to.sines.step;
-    for (const std::int64_t begin : columns.begins) {
-      for (int v = 0; v < V; ++v, sum += kLanes<T>) {
-        const Vector<T> a = load(x + begin + plus * columns.step + v * kLanes<T>),
-                        b = minus < 0 ? Vector<T>{} : load(x + begin + minus * columns.step + v * kLanes<T>);
-        store<T>(sum, a + b);
-        if (difference == nullptr) continue;
-        store<T>(difference, a - b);
-        difference += kLanes<T>;
+    const T *a = x + columns.at(plus), *b = minus < 0 ? nullptr : x + columns.at(minus);
+    T *sum = to.cosine_row(pair), *difference = to.sine_row(pair, axis.in_even);
+    const auto each = [&](auto&& combine) {
+      for (std::int64_t column = 0, place = 0; column < columns.count; ++column) {
+        for (int v = 0; v < V; ++v, place += L) combine(place, column * columns.next + v * L);
       }
+    };
+    if (b == nullptr) {
+      each([&](std::int64_t place, std::int64_t from) { store(sum + place, load(a + from)); });
+      if (difference != nullptr) each([&](std::int64_t place, std::int64_t from) { store(difference + place, load(a + from)); });
+    } else if (difference == nullptr) {
+      each([&](std::int64_t place, std::int64_t from) { store<T>(sum + place, load(a + from) + load(b + from)); });
+    } else {
+      each([&](std::int64_t place, std::int64_t from) {
+        const Vector<T> first = load(a + from), second = load(b + from);
+        store<T>(sum + place, first + second);
+        store<T>(difference + place, first - second);
+      });
     }
   }
 }
@@ -152,24 +154,20 @@ inline void fold(const AxisMatrices<T>& axis, const Columns& columns, const T* x
 /// Of columns of complex numbers the entries a + sign i b and, of pairs, a - sign i b.
 template <class T>
 inline void unfold_complex(const AxisMatrices<T>& axis, T sign, const Columns& columns, const Panels<T>& from, T* x) {
-  constexpr int L = kLanes<T>;
+  constexpr std::int64_t L = kLanes<T>;
   for (std::int64_t pair = 0; pair < axis.width(); ++pair) {
     const auto [plus, minus] = axis.out[static_cast<std::size_t>(pair)];
-    const T* a = from.cosines.data + pair * from.cosines.step;
-    const T* b = pair < axis.out_even ? nullptr : from.sines.data + (pair - axis.out_even) * from.sines.step;
-    for (const std::int64_t begin : columns.begins) {
-      const Vector<T> re = load(a), im = load(a + L), b_re = b == nullptr ? Vector<T>{} : sign * load(b),
-                      b_im = b == nullptr ? Vector<T>{} : sign * load(b + L);
-      T* entry = x + begin + plus * columns.step;
-      store<T>(entry, re - b_im);
-      store<T>(entry + L, im + b_re);
-      if (minus >= 0) {
-        entry = x + begin + minus * columns.step;
-        store<T>(entry, re + b_im);
-        store<T>(entry + L, im - b_re);
-      }
-      a += 2 * L;
-      if (b != nullptr) b += 2 * L;
+    const T *a = from.cosine_row(pair), *b = from.sine_row(pair, axis.out_even);
+    T *first = x + columns.at(plus), *second = minus < 0 ? nullptr : x + columns.at(minus);
+    for (std::int64_t column = 0; column < columns.count; ++column) {
+      const std::int64_t place = column * 2 * L, target = column * columns.next;
+      const Vector<T> re = load(a + place), im = load(a + place + L), b_re = b == nullptr ? Vector<T>{} : sign * load(b + place),
+                      b_im = b == nullptr ? Vector<T>{} : sign * load(b + place + L);
+      store<T>(first + target, re - b_im);
+      store<T>(first + target + L, im + b_re);
+      if (second == nullptr) continue;
+      store<T>(second + target, re + b_im);
+      store<T>(second + target + L, im - b_re);
     }
   }
 }
@@ -177,15 +175,13 @@ inline void unfold_complex(const AxisMatrices<T>& axis, T sign, const Columns& c
 /// The modes a - i b of columns of real numbers.
 template <class T>
 inline void unfold_modes(const AxisMatrices<T>& axis, const Columns& columns, const Panels<T>& from, T* modes) {
-  constexpr int L = kLanes<T>;
+  constexpr std::int64_t L = kLanes<T>;
   for (std::int64_t mode = 0; mode < axis.width(); ++mode) {
-    const std::int64_t place = axis.out[static_cast<std::size_t>(mode)].plus;
-    const T* a = from.cosines.data + mode * from.cosines.step;
-    const T* b = mode < axis.out_even ? nullptr : from.sines.data + (mode - axis.out_even) * from.sines.step;
-    for (std::size_t column = 0; column < columns.begins.size(); ++column) {
-      T* entry = modes + columns.begins[column] + place * columns.step;
-      store(entry, load(a + static_cast<std::int64_t>(column) * L));
-      store<T>(entry + L, b == nullptr ? Vector<T>{} : -load(b + static_cast<std::int64_t>(column) * L));
+    T* to = modes + columns.at(axis.out[static_cast<std::size_t>(mode)].plus);
+    const T *a = from.cosine_row(mode), *b = from.sine_row(mode, axis.out_even);
+    for (std::int64_t column = 0; column < columns.count; ++column) {
+      store(to + column * columns.next, load(a + column * L));
+      store<T>(to + column * columns.next + L, b == nullptr ? Vector<T>{} : -load(b + column * L));
     }
   }
 }
@@ -193,15 +189,13 @@ inline void unfold_modes(const AxisMatrices<T>& axis, const Columns& columns, co
 /// Real parts of modes for the cosines, and imaginary ones for the sines.
 template <class T>
 inline void fold_modes(const AxisMatrices<T>& axis, const Columns& columns, const T* modes, const Panels<T>& to) {
-  constexpr int L = kLanes<T>;
+  constexpr std::int64_t L = kLanes<T>;
   for (std::int64_t mode = 0; mode < axis.depth(); ++mode) {
-    const std::int64_t place = axis.in[static_cast<std::size_t>(mode)].plus;
-    T* re = to.cosines.data + mode * to.cosines.step;
-    T* im = mode < axis.in_even ? nullptr : to.sines.data + (mode - axis.in_even) * to.sines.step;
-    for (std::size_t column = 0; column < columns.begins.size(); ++column) {
-      const T* entry = modes + columns.begins[column] + place * columns.step;
-      store(re + static_cast<std::int64_t>(column) * L, load(entry));
-      if (im != nullptr) store(im + static_cast<std::int64_t>(column) * L, load(entry + L));
+    const T* from = modes + columns.at(axis.in[static_cast<std::size_t>(mode)].plus);
+    T *re = to.cosine_row(mode), *im = to.sine_row(mode, axis.in_even);
+    for (std::int64_t column = 0; column < columns.count; ++column) {
+      store(re + column * L, load(from + column * columns.next));
+      if (im != nullptr) store(im + column * L, load(from + column * columns.next + L));
     }
   }
 }
@@ -209,17 +203,15 @@ inline void fold_modes(const AxisMatrices<T>& axis, const Columns& columns, cons
 /// The real numbers a - b and, of pairs, a + b.
 template <class T>
 inline void unfold_real(const AxisMatrices<T>& axis, const Columns& columns, const Panels<T>& from, T* x) {
-  constexpr int L = kLanes<T>;
+  constexpr std::int64_t L = kLanes<T>;
   for (std::int64_t pair = 0; pair < axis.width(); ++pair) {
     const auto [plus, minus] = axis.out[static_cast<std::size_t>(pair)];
-    const T* a = from.cosines.data + pair * from.cosines.step;
-    const T* b = pair < axis.out_even ? nullptr : from.sines.data + (pair - axis.out_even) * from.sines.step;
-    for (const std::int64_t begin : columns.begins) {
-      const Vector<T> even = load(a), odd = b == nullptr ? Vector<T>{} : load(b);
-      store<T>(x + begin + plus * columns.step, even - odd);
-      if (minus >= 0) store<T>(x + begin + minus * columns.step, even + odd);
-      a += L;
-      if (b != nullptr) b += L;
+    const T *a = from.cosine_row(pair), *b = from.sine_row(pair, axis.out_even);
+    T *first = x + columns.at(plus), *second = minus < 0 ? nullptr : x + columns.at(minus);
+    for (std::int64_t column = 0; column < columns.count; ++column) {
+      const Vector<T> even = load(a + column * L), odd = b == nullptr ? Vector<T>{} : load(b + column * L);
+      store<T>(first + column * columns.next, even - odd);
+      if (second != nullptr) store<T>(second + column * columns.next, even + odd);
     }
   }
 }
