@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "parallel/parameter.h"
-#include "runtime/tensor/random.h"
+#include "runtime/tensor/stream_key.h"
 
 namespace trident {
 
@@ -31,7 +31,7 @@ inline DType parameter_type(DType precision) { return precision == DType::bf16 ?
 /// What a call needs besides its inputs; passed by value.
 struct Pass {
   Mode mode = Mode::eval;
-  RandomKey key;                  // of this step; call sites fold their names in
+  StreamKey key;                  // of this step; call sites fold their names in
   std::int64_t first_sample = 0;  // global index of the batch's first sample, for random numbers
   DType precision = DType::f32;
   Recompute recompute = Recompute::none;

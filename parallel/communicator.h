@@ -49,6 +49,11 @@ class Communicator {
   /// Whether another thread may call a duplicate while this one is in a call, in an order that differs between ranks.
   virtual bool has_concurrent_lanes() const { return false; }
 
+  /// Whether calls with a device's tensors only launch, so that a graph can capture them (runtime/device/cuda_graph.h).
+  virtual bool only_launches() const { return false; }
+  /// A graph with such calls in it was launched on the current stream: watches over it as over a call.
+  virtual void launched(const char*) {}
+
   /// Where its calls are put to overlap with computing.
   virtual std::unique_ptr<Stream> make_stream() const { return std::make_unique<WorkerStream>(); }
 

@@ -23,6 +23,7 @@ void LaunchedStream::enqueue(std::function<void()> job) {
 }
 
 void LaunchedStream::synchronize() {
+  if (held_.empty()) return;  // a stream without work of a capture may not be waited for in it
   order_after(current_stream(device_), own_);
   held_.clear();
 }

@@ -16,6 +16,7 @@
 #include "parallel/messages.h"
 #include "parallel/wrapped_communicator.h"
 #include "runtime/device/cuda_device.h"
+#include "runtime/device/launch_only.h"
 #include "runtime/error.h"
 
 namespace trident {
@@ -98,6 +99,7 @@ class Link {
   /// A call has been handed to NCCL: waits until it has taken it, and watches over it from then on.
   void called(const char* call, CudaStream& stream) {
     settle(call);
+    if (is_launching_only()) return;  // captured: what happens is the graph's launch
     auto end = std::make_unique<CudaEvent>(device_);
     end->record(stream);
     const std::lock_guard lock(mutex_);
@@ -274,6 +276,11 @@ class NcclCommunicator final : public WrappedCommunicator {
   }
   std::unique_ptr<Communicator> duplicate() override { return make_nccl_communicator(host().duplicate(), device_, on_failure_); }
   std::unique_ptr<Stream> make_stream() const override { return std::make_unique<LaunchedStream>(device_); }
+  bool only_launches() const override { return true; }
+  void launched(const char* what) override {
+    link_.get(host(), timeout_seconds_);
+    link_.called(what, current_stream(device_));
+  }
   void set_timeout(double seconds) override {
     timeout_seconds_ = seconds;
     host().set_timeout(seconds);

@@ -154,7 +154,7 @@ AdamW::AdamW(const ParameterList& parameters, const AdamWOptions& options, std::
   // Memory order, so that a thread's share is contiguous.
   std::sort(blocks.begin(), blocks.end(), [](const FlatBlock& a, const FlatBlock& b) { return a.begin < b.begin; });
   blocks_ = words_of<std::int64_t>(std::span<const FlatBlock>(blocks), gradients_.device());
-  numbers_ = empty({sizeof(AdamWStep) / sizeof(double)}, DType::f64, gradients_.device());
+  numbers_ = SentNumbers({sizeof(AdamWStep) / sizeof(double)}, DType::f64, gradients_.device());
 }
 
 void AdamW::prepare(std::int64_t step, std::span<const double> learning_rates) {
@@ -170,24 +170,7 @@ void AdamW::prepare(std::int64_t step, std::span<const double> learning_rates) {
                     .groups = {}};
   for (std::size_t group = 0; group < weight_decays_.size(); ++group)
     numbers.groups[group] = {learning_rates[group], weight_decays_[group]};
-  send(numbers);
-}
-
-void AdamW::send(const AdamWStep& numbers) {
-  Sending& sending = sendings_[next_sending_++ % sendings_.size()];
-  if constexpr (build::kHasCuda) {
-    if (sending.fetched) sending.fetched->synchronize();
-  }
-  if (!sending.numbers.defined()) {
-    sending.numbers = numbers_.is_cuda() ? empty_pinned(numbers_.shape(), DType::f64) : empty(numbers_.shape(), DType::f64);
-  }
-  std::memcpy(sending.numbers.bytes(), &numbers, sizeof numbers);
-  copy_into(numbers_, sending.numbers);
-  if constexpr (build::kHasCuda) {
-    if (!numbers_.is_cuda()) return;
-    if (!sending.fetched) sending.fetched = std::make_shared<CudaEvent>(numbers_.device());
-    sending.fetched->record(current_stream(numbers_.device()));
-  }
+  numbers_.send(std::as_bytes(std::span(&numbers, 1)));
 }
 
 void AdamW::apply(const Tensor& norm) {
@@ -195,7 +178,7 @@ void AdamW::apply(const Tensor& norm) {
     using T = decltype(type);
     const AdamWBuffers<T> buffers{values_.data<T>(), gradients_.data<T>(), first_.data<T>(), second_.data<T>(),
                                   rounded_.defined() ? rounded_.data<bf16>() : nullptr};
-    const auto* shared = reinterpret_cast<const AdamWStep*>(numbers_.data<double>());
+    const auto* shared = reinterpret_cast<const AdamWStep*>(numbers_.tensor().data<double>());
     if (options_.rule == AdamWRule::neuralop) {
       neuralop_adamw(device, shared, blocks_in(blocks_), norm.data<double>(), buffers);
     } else {

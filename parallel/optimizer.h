@@ -2,7 +2,6 @@
 /// tensor may hold pieces of several groups, and holes are never touched.
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -12,8 +11,8 @@
 #include <vector>
 
 #include "parallel/flat_shares.h"
-#include "runtime/device/cuda_device.h"
 #include "runtime/kernels/adamw.h"
+#include "runtime/tensor/sent_numbers.h"
 
 namespace trident {
 
@@ -78,21 +77,13 @@ class AdamW {
   std::vector<NamedPiece> state() const;
 
  private:
-  /// Numbers on the host that a GPU fetches by itself.
-  struct Sending {
-    Tensor numbers;
-    std::shared_ptr<CudaEvent> fetched;
-  };
-  void send(const AdamWStep& numbers);
   void gather_values() const;
 
   AdamWOptions options_;
   FlatShares shares_;
   std::vector<double> weight_decays_;  // by group
   Tensor blocks_;                      // FlatBlocks as words, and below an AdamWStep as numbers: on the parameters' device
-  Tensor numbers_;
-  std::array<Sending, 2> sendings_;  // one may be under way while the next is written
-  std::size_t next_sending_ = 0;
+  SentNumbers numbers_;
   // Own parts of the trained pieces, in visiting order, with their places in the moments' buffers.
   std::vector<NamedPiece> first_moments_, second_moments_;
   Tensor values_, gradients_;  // flat, trained elements

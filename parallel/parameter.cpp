@@ -171,10 +171,8 @@ class Materializer {
 
   void collect(const std::string& path, Buffer& buffer) {
     require_new(path);
-    buffer.value = buffer.dtype == DType::i64
-                       ? from_values<std::int64_t>(buffer.shape, std::vector<std::int64_t>(static_cast<std::size_t>(numel(buffer.shape)),
-                                                                                           static_cast<std::int64_t>(buffer.initial)))
-                       : full(buffer.shape, buffer.initial, dtype_, device_);
+    buffer.value = empty(buffer.shape, buffer.dtype == DType::i64 ? buffer.dtype : dtype_, device_);
+    copy_into(buffer.value, full(buffer.shape, buffer.initial, DType::f64));
     list_.buffers_.push_back({path, buffer.value});
   }
 

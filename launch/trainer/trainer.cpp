@@ -8,6 +8,7 @@
 #include "launch/run_model.h"
 #include "launch/trainer/not_finite.h"
 #include "models/optimizer_groups.h"
+#include "parallel/messages.h"
 #include "parallel/tape_agreement.h"
 #include "runtime/autograd/tape.h"
 #include "runtime/ops/elementwise.h"
@@ -44,15 +45,6 @@ Schedule::Options schedule_options(const TrainingConfig& config, RunLength lengt
           .floor = config.learning_rate > 0.0 ? config.eta_min / config.learning_rate : 0.0,
           .patience = config.patience,
           .steps_per_epoch = length.steps_per_epoch};
-}
-
-/// Whether a model with this configuration draws numbers that differ from step to step: dropout, stochastic depth.
-bool draws_random_numbers(const ConfigValue& config) {
-  return std::ranges::any_of(config.entries(), [](const ConfigValue::Entry& entry) {
-    const ConfigValue& value = entry.second;
-    const bool number = value.kind() == ConfigValue::Kind::integer || value.kind() == ConfigValue::Kind::number;
-    return entry.first.find("drop") != std::string::npos && number && value.as_number() != 0.0;
-  });
 }
 
 std::array<const Tensor*, 4> tensors_of(const Fields& fields) { return {&fields.input, &fields.time, &fields.pixel_mask, &fields.label}; }
@@ -110,6 +102,7 @@ Trainer::Trainer(Model model, ParameterList parameters, const TrainingConfig& co
       tokens_(parallel.sequence_parallel ? TokensBetween::shared : TokensBetween::alike),
       mesh_(mesh),
       key_(RandomKey(seed).fold("training")),
+      step_key_({1}, DType::i64, device()),
       schedule_(schedule_options(config, length)),
       loss_(loss_of_run(model_, config), model_->num_out_channels(), config.loss_scope, mesh),
       units_(std::move(units)),
@@ -139,9 +132,9 @@ Fields Trainer::target_of(const MicroBatch& batch) const {
   return fields;
 }
 
-Tensor Trainer::share_of(const MicroBatch& batch, const LossTotals& totals, std::int64_t step, const Prepared& prepared) {
+Tensor Trainer::share_of(const MicroBatch& batch, const LossTotals& totals, const Prepared& prepared) {
   const Pass pass{.mode = Mode::train,
-                  .key = key_.fold(static_cast<std::uint64_t>(step)),
+                  .key = StreamKey::at(step_key_.tensor().data<std::int64_t>()),
                   .first_sample = batch.first_sample,
                   .precision = dtype_of_precision(config_.precision),
                   .recompute = config_.activation_checkpointing ? Recompute::blocks : Recompute::none,
@@ -149,7 +142,7 @@ Tensor Trainer::share_of(const MicroBatch& batch, const LossTotals& totals, std:
   return loss_.share(units_(model_(batch.fields, prepared, pass)), target_of(batch), totals);
 }
 
-void Trainer::gradients_of(const GlobalBatch& batch, std::int64_t step, const Tensor& numbers) {
+void Trainer::gradients_of(const GlobalBatch& batch, const Tensor& numbers) {
   parameters_.zero_gradients();
   const LossTotals totals = timer_.measure("loss totals", [&] { return totals_of(batch); });
   set_zero(numbers);
@@ -157,7 +150,7 @@ void Trainer::gradients_of(const GlobalBatch& batch, std::int64_t step, const Te
   for (const MicroBatch& part : batch.micro_batches) {
     const bool last = &part == &batch.micro_batches.back();
     // A tape runs backward once, so what depends on the weights alone is computed for every micro-batch.
-    const Tensor share = timer_.measure("forward", [&] { return share_of(part, totals, step, model_->prepare()); });
+    const Tensor share = timer_.measure("forward", [&] { return share_of(part, totals, model_->prepare()); });
     add_into(loss, view::reshape(cast(share.detached(), DType::f64), {1}));
     if constexpr (kCheckTapes) require_same_tape(mesh_, share);
     timer_.measure("backward", [&] { backward(share, last ? reducer_.on_final() : OnFinal{}); });
@@ -167,8 +160,8 @@ void Trainer::gradients_of(const GlobalBatch& batch, std::int64_t step, const Te
   timer_.measure("loss sum", [&] { mesh_.world().all_reduce(loss, ReduceOp::sum); });
 }
 
-void Trainer::compute(const GlobalBatch& batch, std::int64_t step, const Tensor& numbers) {
-  gradients_of(batch, step, numbers);
+void Trainer::compute(const GlobalBatch& batch, const Tensor& numbers) {
+  gradients_of(batch, numbers);
   timer_.measure("update", [&] {
     // 0 times what is not finite is NaN: a loss stops the update as a norm does, and that of the next step, which may be launched by then.
     const Recording off(false);
@@ -178,47 +171,62 @@ void Trainer::compute(const GlobalBatch& batch, std::int64_t step, const Tensor&
   });
 }
 
-bool Trainer::may_be_captured(const GlobalBatch& batch) const {
-  // Other ranks, random numbers of the step, running statistics and patches that are shared out have no place in a graph.
+bool Trainer::may_be_captured(const GlobalBatch& batch) {
+  if (!config_.cuda_graphs || !captured_.refusal.empty() || device().kind != Device::Kind::cuda) return false;
+  if (!mesh_.world().only_launches()) {
+    captured_.refusal =
+        "the ranks exchange through the host's memory, for which a GPU has to be waited for; ranks with a GPU each and NCCL do not";
+    return false;
+  }
   const auto has_patches = [](const MicroBatch& part) { return part.fields.patches.has_value(); };
-  return config_.cuda_graphs && captured_.refusal.empty() && device().kind == Device::Kind::cuda && mesh_.world().size() == 1 &&
-         parameters_.buffers().empty() && !draws_random_numbers(model_->config()) && std::ranges::none_of(batch.micro_batches, has_patches);
+  return std::ranges::none_of(batch.micro_batches, has_patches);  // which are shared out by the host
 }
 
-void Trainer::capture(std::int64_t step) {
+void Trainer::capture() {
   try {
-    captured_.graph = std::make_unique<CudaGraph>(device(), [this, step] {
-      compute(captured_.inputs, step, captured_.numbers);
+    captured_.graph = std::make_unique<CudaGraph>(device(), [this] {
+      compute(captured_.inputs, captured_.numbers);
       captured_.is_computed = true;
     });
   } catch (const DeviceError& error) {
     if (!captured_.is_computed) throw;
     captured_.refusal = error.what();  // the step is done; further ones go without a graph
   }
+  if (mesh_.world().size() > 1 && any_of(mesh_.world(), !captured_.refusal.empty()) && captured_.refusal.empty()) {
+    captured_.refusal = "another rank could not";
+    captured_.graph = nullptr;
+  }
 }
 
-void Trainer::compute_captured(const GlobalBatch& batch, std::int64_t step, const Tensor& numbers) {
+void Trainer::compute_captured(const GlobalBatch& batch, const Tensor& numbers) {
   if (captured_.graph == nullptr) {
     captured_.inputs = copy_of(batch);
     captured_.numbers = zeros({2}, DType::f64, device());
-    capture(step);
+    capture();
   } else if (have_same_shapes(captured_.inputs, batch)) {
     copy_fields(captured_.inputs, batch);
     captured_.graph->launch();
+    mesh_.world().launched("a training step");
   } else {
-    return compute(batch, step, numbers);
+    return compute(batch, numbers);
   }
   copy_into(numbers, captured_.numbers);
+}
+
+void Trainer::draw_for(std::int64_t step) {
+  const std::uint64_t bits = key_.fold(static_cast<std::uint64_t>(step)).bits();
+  step_key_.send(std::as_bytes(std::span(&bits, 1)));
 }
 
 LaunchedStep Trainer::launch(GlobalBatch batch, std::int64_t step) {
   const std::vector<double> learning_rates = rates(step);
   optimizer_.prepare(step + 1, learning_rates);
+  draw_for(step);
   const Tensor numbers = zeros({2}, DType::f64, device());
   if (may_be_captured(batch)) {
-    compute_captured(batch, step, numbers);
+    compute_captured(batch, numbers);
   } else {
-    compute(batch, step, numbers);
+    compute(batch, numbers);
   }
   return {std::move(batch), step, learning_rates.front(), HostCopy(numbers)};
 }
@@ -240,7 +248,8 @@ StepResult Trainer::step(GlobalBatch batch, std::int64_t step) {
 
 StepResult Trainer::rehearse(const GlobalBatch& batch) {
   const Tensor numbers = zeros({2}, DType::f64, device());
-  gradients_of(batch, 0, numbers);
+  draw_for(0);
+  gradients_of(batch, numbers);
   const std::vector<double> found = to_host<double>(numbers);
   return {.loss = found[0], .grad_norm = found[1], .learning_rate = 0.0};
 }
@@ -249,6 +258,7 @@ void Trainer::raise_not_finite(const GlobalBatch& batch, std::int64_t step, cons
   // The sums over ranks have spread the bad numbers everywhere, so the rank's own part is computed again, without the reducer and without
   // the gradients of what ranks prepare together.
   set_zero(stopped_);
+  draw_for(step);
   parameters_.zero_gradients();
   const LossTotals totals = totals_of(batch);
   const Prepared prepared = [&] {
@@ -257,7 +267,7 @@ void Trainer::raise_not_finite(const GlobalBatch& batch, std::int64_t step, cons
   }();
   double loss = 0.0;
   for (const MicroBatch& part : batch.micro_batches) {
-    const Tensor share = share_of(part, totals, step, prepared);
+    const Tensor share = share_of(part, totals, prepared);
     loss += to_number(share);
     backward(share);
   }

@@ -15,6 +15,7 @@
 #include "parallel/optimizer.h"
 #include "runtime/device/cuda_graph.h"
 #include "runtime/tensor/host_copy.h"
+#include "runtime/tensor/sent_numbers.h"
 
 namespace trident {
 
@@ -40,7 +41,7 @@ struct RunLength {
   RunLength(std::int64_t total, std::int64_t epoch = 1) : total_steps(total), steps_per_epoch(epoch) {}  // NOLINT: steps are a length
 };
 
-/// A step of one GPU as a graph, with the memory that it reads and writes.
+/// A step of a GPU as a graph, with the memory that it reads and writes.
 struct CapturedStep {
   GlobalBatch inputs;
   Tensor numbers;
@@ -76,15 +77,17 @@ class Trainer {
 
  private:
   /// Forward, backward and sums over ranks. `numbers` (2,) f64 receives the loss of the global batch and the norm of its gradients.
-  void gradients_of(const GlobalBatch& batch, std::int64_t step, const Tensor& numbers);
+  void gradients_of(const GlobalBatch& batch, const Tensor& numbers);
   /// That and the update, with the numbers that the optimiser was last prepared for.
-  void compute(const GlobalBatch& batch, std::int64_t step, const Tensor& numbers);
-  bool may_be_captured(const GlobalBatch& batch) const;
+  void compute(const GlobalBatch& batch, const Tensor& numbers);
+  /// Takes a step's random numbers from now on.
+  void draw_for(std::int64_t step);
+  bool may_be_captured(const GlobalBatch& batch);
   /// Computes captured_.inputs, and makes the graph.
-  void capture(std::int64_t step);
+  void capture();
   /// compute() by the graph, which the first batch makes. Batches of other shapes are computed without it.
-  void compute_captured(const GlobalBatch& batch, std::int64_t step, const Tensor& numbers);
-  Tensor share_of(const MicroBatch& batch, const LossTotals& totals, std::int64_t step, const Prepared& prepared);
+  void compute_captured(const GlobalBatch& batch, const Tensor& numbers);
+  Tensor share_of(const MicroBatch& batch, const LossTotals& totals, const Prepared& prepared);
   [[noreturn]] void raise_not_finite(const GlobalBatch& batch, std::int64_t step, const StepResult& found);
   LossTotals totals_of(const GlobalBatch& batch) const;
   /// The fields with the label that the loss compares.
@@ -97,6 +100,7 @@ class Trainer {
   TokensBetween tokens_;
   Mesh mesh_;
   RandomKey key_;
+  SentNumbers step_key_;  // of the step that is computed: where the parameters are
   Schedule schedule_;
   Loss loss_;
   PhysicalUnits units_;

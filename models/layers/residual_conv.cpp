@@ -29,6 +29,13 @@ void fold_in(const Tensor& target, const Tensor& value, double scale) {
   copy_into(target, affine(target, 1.0 - kMomentum) + affine(value, kMomentum * scale));
 }
 
+void count_one_more(const Tensor& count) {
+  const Recording off(false);
+  const Tensor number = empty(count.shape(), DType::f64, count.device());
+  copy_into(number, count);
+  copy_into(count, affine(number, 1.0, 1.0));
+}
+
 Tensor as_fields(const Tensor& tokens) { return contiguous(permute(tokens, {0, 3, 1, 2})); }
 Tensor as_tokens(const Tensor& fields) { return contiguous(permute(fields, {0, 2, 3, 1})); }
 
@@ -73,7 +80,7 @@ Tensor BatchNorm::operator()(const Tensor& x, Mode mode) const {
   const Tensor y = batch_norm_train(x, weight.value, bias.value, kBatchNormEps, statistics, sum);
   fold_in(running_mean.value, statistics.mean, 1.0);
   fold_in(running_var.value, statistics.variance, statistics.count / (statistics.count - 1.0));  // PyTorch keeps the unbiased one
-  *num_batches_tracked.value.data<std::int64_t>() += 1;
+  count_one_more(num_batches_tracked.value);
   return y;
 }
 

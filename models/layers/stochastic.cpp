@@ -1,11 +1,8 @@
 #include "models/layers/stochastic.h"
 
 #include <algorithm>
-#include <vector>
 
-#include "runtime/ops/elementwise.h"
 #include "runtime/ops/shape.h"
-#include "runtime/tensor/copy.h"
 #include "runtime/tensor/create.h"
 
 namespace trident {
@@ -50,15 +47,7 @@ Tensor drop_elements(const Tensor& x, double probability, const Pass& pass, std:
 
 Tensor drop_path_factor(std::int64_t batch, double probability, const Pass& pass, std::string_view site, Device device) {
   if (pass.mode == Mode::eval || probability == 0.0) return {};
-  const RandomKey key = pass.key.fold(site);
-  std::vector<double> factors(static_cast<std::size_t>(batch));
-  for (std::int64_t sample = 0; sample < batch; ++sample) {
-    const bool dropped = uniform(key, static_cast<std::uint64_t>(pass.first_sample + sample)) < probability;
-    factors[static_cast<std::size_t>(sample)] = dropped ? 0.0 : 1.0 / (1.0 - probability);
-  }
-  const Tensor result = empty({batch, 1}, parameter_type(pass.precision), device);
-  copy_into(result, from_values<double>({batch, 1}, factors));
-  return result;
+  return dropout(full({batch, 1}, 1.0, parameter_type(pass.precision), device), probability, pass.key.fold(site), pass.first_sample);
 }
 
 }  // namespace trident

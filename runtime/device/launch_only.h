@@ -13,6 +13,8 @@ class LaunchOnly {
   LaunchOnly& operator=(const LaunchOnly&) = delete;
 };
 
+/// Whether this thread is inside of one.
+bool is_launching_only();
 /// Throws DeviceError naming `what` inside LaunchOnly.
 void require_waiting_allowed(const char* what);
 

@@ -20,7 +20,8 @@ template <class T>
 void dropout_factors(const WindowAttentionSize& size, const WindowTask& task, std::int64_t first, const WindowWorkspace<T>& work,
                      T* factors) {
   const AttentionDropout& dropout = size.dropout;
-  const RandomKey key = dropout.key.fold(static_cast<std::uint64_t>(dropout.first_sample + task.sample))
+  const RandomKey key = dropout.key.key()
+                            .fold(static_cast<std::uint64_t>(dropout.first_sample + task.sample))
                             .fold(static_cast<std::uint64_t>(size.grid.first_row / size.grid.window + task.window_y))
                             .fold(static_cast<std::uint64_t>(size.grid.first_column / size.grid.window + task.window_x))
                             .fold(static_cast<std::uint64_t>(dropout.first_head + task.head));

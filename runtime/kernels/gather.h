@@ -2,7 +2,7 @@
 #pragma once
 
 #include "runtime/kernels/dispatch.h"
-#include "runtime/tensor/random.h"
+#include "runtime/tensor/stream_key.h"
 
 namespace trident {
 
@@ -32,8 +32,8 @@ struct DropoutPlaces {
   std::int64_t origin, sample_step, row_step;
 };
 template <class T>
-void dropout(Cpu, const DropoutPlaces&, double probability, RandomKey key, const T* x, T* y);
+void dropout(Cpu, const DropoutPlaces&, double probability, const StreamKey& key, const T* x, T* y);
 template <class T>
-void dropout(Cuda, const DropoutPlaces&, double probability, RandomKey key, const T* x, T* y);
+void dropout(Cuda, const DropoutPlaces&, double probability, const StreamKey& key, const T* x, T* y);
 
 }  // namespace trident

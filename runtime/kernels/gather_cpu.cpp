@@ -42,7 +42,8 @@ void gather_rows_gradient(Cpu, const GatherExtents& extents, const T* dy, const 
 }
 
 template <class T>
-void dropout(Cpu, const DropoutPlaces& places, double probability, RandomKey key, const T* x, T* y) {
+void dropout(Cpu, const DropoutPlaces& places, double probability, const StreamKey& stream, const T* x, T* y) {
+  const RandomKey key = stream.key();
   const T scale = static_cast<T>(1.0 / (1.0 - probability));
   const std::int64_t width = places.width;
 #pragma omp parallel for schedule(static) if (places.tokens * width > kGrain)
@@ -62,7 +63,7 @@ void dropout(Cpu, const DropoutPlaces& places, double probability, RandomKey key
 #define TRIDENT_GATHER(T)                                                                                          \
   template void gather_rows(Cpu, const GatherExtents&, const T*, const std::int64_t*, T*);                         \
   template void gather_rows_gradient(Cpu, const GatherExtents&, const T*, const std::int64_t*, std::int64_t*, T*); \
-  template void dropout(Cpu, const DropoutPlaces&, double, RandomKey, const T*, T*);
+  template void dropout(Cpu, const DropoutPlaces&, double, const StreamKey&, const T*, T*);
 TRIDENT_GATHER(float)
 TRIDENT_GATHER(double)
 

@@ -47,7 +47,8 @@ __global__ void __launch_bounds__(kThreads)
 
 template <class T>
 __global__ void __launch_bounds__(kThreads) dropout_kernel(unsigned count, cuda::Divisor width, DropoutPlaces places, double probability,
-                                                           cuda::Compute<T> scale, RandomKey key, const T* x, T* y) {
+                                                           cuda::Compute<T> scale, StreamKey stream, const T* x, T* y) {
+  const RandomKey key = stream.key();
   for (std::int64_t i = cuda::grid_thread(); i < count; i += cuda::grid_threads()) {
     const unsigned token = width.quotient(static_cast<unsigned>(i)), k = static_cast<unsigned>(i) - token * width.divisor;
     const std::int64_t at = places.first + token, line = at / places.columns;
@@ -84,7 +85,7 @@ void gather_rows_gradient(Cuda cuda, const GatherExtents& extents, const T* dy, 
 }
 
 template <class T>
-void dropout(Cuda cuda, const DropoutPlaces& places, double probability, RandomKey key, const T* x, T* y) {
+void dropout(Cuda cuda, const DropoutPlaces& places, double probability, const StreamKey& key, const T* x, T* y) {
   const auto scale = static_cast<cuda::Compute<T>>(1.0 / (1.0 - probability));
   for_each_part(places.tokens, places.width, [&](std::int64_t first, std::int64_t tokens) {
     DropoutPlaces part = places;
@@ -100,8 +101,8 @@ void dropout(Cuda cuda, const DropoutPlaces& places, double probability, RandomK
   template void gather_rows_gradient(Cuda, const GatherExtents&, const T*, const std::int64_t*, std::int64_t*, T*);
 TRIDENT_GATHER(float)
 TRIDENT_GATHER(double)
-template void dropout(Cuda, const DropoutPlaces&, double, RandomKey, const float*, float*);
-template void dropout(Cuda, const DropoutPlaces&, double, RandomKey, const double*, double*);
-template void dropout(Cuda, const DropoutPlaces&, double, RandomKey, const bf16*, bf16*);
+template void dropout(Cuda, const DropoutPlaces&, double, const StreamKey&, const float*, float*);
+template void dropout(Cuda, const DropoutPlaces&, double, const StreamKey&, const double*, double*);
+template void dropout(Cuda, const DropoutPlaces&, double, const StreamKey&, const bf16*, bf16*);
 
 }  // namespace trident

@@ -1,7 +1,7 @@
 /// Attention inside windows of a grid of tokens (Swin v2: scaled cosine, continuous position bias, shifted windows).
 #pragma once
 
-#include "runtime/tensor/random.h"
+#include "runtime/tensor/stream_key.h"
 #include "runtime/tensor/tensor.h"
 
 namespace trident {
@@ -20,7 +20,7 @@ struct WindowGrid {
 /// Dropout of attention probabilities; numbers are indexed by global sample, window, head, query and key.
 struct AttentionDropout {
   double probability = 0.0;
-  RandomKey key{};
+  StreamKey key{};
   std::int64_t first_sample = 0;  // global index of the first sample of the batch
   std::int64_t first_head = 0;    // global index of the first head
 };

@@ -258,7 +258,7 @@ Tensor spread_cells(const Tensor& x, std::int64_t rows, std::int64_t columns) {
 
 namespace {
 
-Tensor dropped(const Tensor& x, double probability, RandomKey key, const DropoutPlaces& places) {
+Tensor dropped(const Tensor& x, double probability, const StreamKey& key, const DropoutPlaces& places) {
   if (probability < 0.0 || probability >= 1.0) throw ConfigError(concat("dropout: probability is ", probability, "; it must be in [0, 1)"));
   if (probability == 0.0) return x;
   const Tensor in = packed(x), y = empty_like(in);
@@ -271,7 +271,7 @@ Tensor dropped(const Tensor& x, double probability, RandomKey key, const Dropout
 
 }  // namespace
 
-Tensor dropout(const Tensor& x, double probability, RandomKey key, std::int64_t first) {
+Tensor dropout(const Tensor& x, double probability, const StreamKey& key, std::int64_t first) {
   const std::int64_t width = x.rank() > 0 ? std::max<std::int64_t>(1, x.size(-1)) : 1, tokens = x.numel() / width;
   return dropped(x, probability, key,
                  {.tokens = tokens,
@@ -284,7 +284,7 @@ Tensor dropout(const Tensor& x, double probability, RandomKey key, std::int64_t 
                   .row_step = 0});
 }
 
-Tensor dropout(const Tensor& x, double probability, RandomKey key, const TokenPlaces& places) {
+Tensor dropout(const Tensor& x, double probability, const StreamKey& key, const TokenPlaces& places) {
   const std::int64_t width = x.size(-1), sample_step = places.grid_rows * places.grid_columns;
   const std::int64_t origin = places.first_sample * sample_step + places.first_row * places.grid_columns + places.first_column;
   return dropped(x, probability, key,

@@ -3,7 +3,7 @@
 
 #include <vector>
 
-#include "runtime/tensor/random.h"
+#include "runtime/tensor/stream_key.h"
 #include "runtime/tensor/tensor.h"
 
 namespace trident {
@@ -36,7 +36,7 @@ Tensor merge_cells(const Tensor& x);
 Tensor spread_cells(const Tensor& x, std::int64_t rows, std::int64_t columns);
 
 /// x / (1 - p) where the stream's number at the element's global index is >= p, else 0. Global index: first + row-major index.
-Tensor dropout(const Tensor& x, double probability, RandomKey key, std::int64_t first = 0);
+Tensor dropout(const Tensor& x, double probability, const StreamKey& key, std::int64_t first = 0);
 
 /// Where tokens (..., width) stand in a grid of samples, rows and columns: they are a box of it, or consecutive tokens of a box.
 struct TokenPlaces {
@@ -46,6 +46,6 @@ struct TokenPlaces {
   std::int64_t grid_rows = 1, grid_columns = 1;
 };
 /// The same, with the row-major index in the whole grid.
-Tensor dropout(const Tensor& x, double probability, RandomKey key, const TokenPlaces& places);
+Tensor dropout(const Tensor& x, double probability, const StreamKey& key, const TokenPlaces& places);
 
 }  // namespace trident

@@ -4,10 +4,11 @@
 #include <numbers>
 
 namespace trident {
-RandomKey RandomKey::fold(std::string_view name) const {
-  std::uint64_t hash = 0xCBF29CE484222325U;  // FNV-1a 64
+
+std::uint64_t hash_of(std::string_view name) {
+  std::uint64_t hash = 0xCBF29CE484222325U;
   for (const char c : name) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001B3U;
-  return fold(hash);
+  return hash;
 }
 
 double normal(RandomKey key, std::uint64_t index) {

@@ -14,6 +14,9 @@ constexpr std::uint64_t mixed_bits(std::uint64_t x) {
   return x ^ x >> 31;
 }
 
+/// FNV-1a 64, for what is named by words.
+std::uint64_t hash_of(std::string_view name);
+
 /// Names a stream of random numbers. Fold what distinguishes it: seed, step, call site; never rank or micro-batch.
 class RandomKey {
  public:
@@ -22,7 +25,7 @@ class RandomKey {
   constexpr RandomKey fold(std::uint64_t value) const {
     return RandomKey(mixed_bits(bits_ + 0x9E3779B97F4A7C15U * (mixed_bits(value) | 1U)));
   }
-  RandomKey fold(std::string_view name) const;
+  RandomKey fold(std::string_view name) const { return fold(hash_of(name)); }
   constexpr std::uint64_t bits() const { return bits_; }
 
  private:

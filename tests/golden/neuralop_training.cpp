@@ -200,7 +200,8 @@ class DarcyTrainingCheck {
       const Tensor output = on_mesh.whole_output(trained.output(on_mesh, data.input, dtype, Mode::eval));
       if (!is_first()) continue;
       for (const auto& [key, kind] : {std::pair{"l2", NormKind::lp}, std::pair{"h1", NormKind::h1}}) {
-        const double actual = to_number(norm_loss({.kind = kind}, output, data.label)) / static_cast<double>(data.input.size(0));
+        const double actual =
+            to_number(norm_loss({.kind = kind}, to_device(output, options_.device), data.label)) / static_cast<double>(data.input.size(0));
         const double expected = wide.find(key)->as_number(), narrow = document_.find("test_f32")->find(name)->find(key)->as_number();
         rows_.push_back({concat(name_of(dtype), " ", name, "/", key), relative_error({actual}, {expected}),
                          bound(dtype, relative_error({narrow}, {expected}))});

@@ -1,4 +1,6 @@
 #include "runtime/tensor/random.h"
+#include "runtime/error.h"
+#include "runtime/tensor/stream_key.h"
 
 #include <gtest/gtest.h>
 
@@ -94,6 +96,18 @@ TEST(Random, PermutationsShuffleAndDependOnTheKey) {
   EXPECT_LT(in_place, 8);  // each is about Poisson of mean 1
   EXPECT_LT(equal, 8);
   EXPECT_LT(next_to_each_other, 8);
+}
+
+TEST(StreamKey, OfAPlaceInMemoryIsTheKeyThatLiesThereWhenItIsRead) {
+  std::int64_t place = 0;
+  const StreamKey later = StreamKey::at(&place).fold(3).fold("a site");
+  for (const std::uint64_t step : {1, 2}) {
+    const RandomKey known = RandomKey(5).fold(step);
+    place = static_cast<std::int64_t>(known.bits());
+    EXPECT_EQ(later.key().bits(), known.fold(3).fold("a site").bits());
+    EXPECT_EQ(StreamKey(known).fold(3).fold("a site").key().bits(), later.key().bits());
+  }
+  EXPECT_THROW(static_cast<void>(later.fold(1).fold(2).fold(3)), Error);
 }
 
 }  // namespace

@@ -46,7 +46,8 @@ struct WindowTask {
                                         size.grid.first_column + (window_x + 1) * size.grid.window == size.grid.global_columns);
   }
   __device__ __forceinline__ RandomKey dropout_key(const WindowAttentionSize& size) const {
-    return size.dropout.key.fold(static_cast<std::uint64_t>(size.dropout.first_sample + sample))
+    return size.dropout.key.key()
+        .fold(static_cast<std::uint64_t>(size.dropout.first_sample + sample))
         .fold(static_cast<std::uint64_t>(size.grid.first_row / size.grid.window + window_y))
         .fold(static_cast<std::uint64_t>(size.grid.first_column / size.grid.window + window_x))
         .fold(static_cast<std::uint64_t>(size.dropout.first_head + head));
