@@ -1,9 +1,11 @@
 """Times PyTorch on a GPU with the original scOT: the work of scot_step --device cuda.
 
-    python3 peer.py POSEIDON_FOLDER [--models T,B,L] [--batch 16] [--seconds 3]
+    python3 peer.py POSEIDON_FOLDER [--models T,B,L] [--batches 16,64] [--seconds 3] [--device cuda]
 
-Eager f32, and the best that PyTorch offers: torch.compile with bf16 autocast and scaled-dot-product attention in the windows. POSEIDON_FOLDER
-is a checkout of github.com/camlab-ethz/poseidon; the environment needs torch, transformers 4.35.2 and accelerate. Prints one JSON object.
+Eager f32, and the best that PyTorch offers: bf16 autocast, scaled-dot-product attention in the windows, and the blocks compiled, each kind once
+as PyTorch advises for repeated layers (a whole model of 64 blocks would take minutes). POSEIDON_FOLDER is a checkout of
+github.com/camlab-ethz/poseidon; the environment needs torch, numpy and transformers 4.35.2, which pack_peer.sh can bring. Prints one JSON object
+a line as soon as it is measured, so that what was measured is there when the time is up.
 """
 
 import argparse
@@ -11,6 +13,7 @@ import json
 import statistics
 import sys
 import time
+import warnings
 
 WIDTHS = {"T": (48, (4, 4, 4, 4)), "B": (96, (8, 8, 8, 8)), "L": (192, (8, 8, 8, 8))}
 
@@ -24,9 +27,8 @@ def config_of(size):
                 learn_residual=False)
 
 
-def use_fused_attention(torch):
-    """Puts scaled-dot-product attention into Swin v2's windows: cosine similarity, scale and bias go into queries, keys and mask."""
-    import transformers.models.swinv2.modeling_swinv2 as swin
+def fused_attention(torch):
+    """Swin v2's windows by scaled-dot-product attention: cosine similarity, scale and bias go into queries, keys and mask."""
 
     def forward(self, hidden_states, attention_mask=None, head_mask=None, output_attentions=False):
         batch, tokens, width = hidden_states.shape
@@ -37,81 +39,134 @@ def use_fused_attention(torch):
         table = self.continuous_position_bias_mlp(self.relative_coords_table).view(-1, self.num_attention_heads)
         bias = table[self.relative_position_index.view(-1)].view(tokens, tokens, -1).permute(2, 0, 1)
         mask = 16 * torch.sigmoid(bias).unsqueeze(0)
-        if attention_mask is not None:
+        if attention_mask is not None:  # added twice by the original
             windows = attention_mask.shape[0]
-            mask = mask + attention_mask.unsqueeze(1).repeat(batch // windows, 1, 1, 1)
+            mask = mask + 2 * attention_mask.unsqueeze(1).repeat(batch // windows, 1, 1, 1)
         out = torch.nn.functional.scaled_dot_product_attention(query.to(value.dtype), key.to(value.dtype), value, mask.to(value.dtype), scale=1.0)
         return (out.transpose(1, 2).reshape(batch, tokens, width),)
 
-    swin.Swinv2SelfAttention.forward = forward
+    return forward
 
 
-def median_seconds(torch, step, seconds):
-    for _ in range(3):
-        step()
-    torch.cuda.synchronize()
-    durations, start = [], time.perf_counter()
-    while time.perf_counter() - start < seconds or len(durations) < 3:
-        begin = time.perf_counter()
-        step()
-        torch.cuda.synchronize()
-        durations.append(time.perf_counter() - begin)
-    return statistics.median(durations)
+def compile_blocks(torch, model):
+    from scOT.model import ConvNeXtBlock, ScOTLayer
+
+    for module in model.modules():
+        if isinstance(module, (ScOTLayer, ConvNeXtBlock)):
+            module.compile(dynamic=False)
 
 
-def measure(torch, size, batch, seconds, fast):
-    from scOT.model import ScOT, ScOTConfig
+class Clock:
+    def __init__(self, torch, device):
+        self.torch, self.on_gpu = torch, device == "cuda"
 
-    torch.manual_seed(0)
-    model = ScOT(ScOTConfig(**config_of(size))).cuda()
-    fields, labels, times = torch.randn(batch, 4, 128, 128).cuda(), torch.randn(batch, 4, 128, 128).cuda(), torch.rand(batch).cuda()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=fast)
-    compute = torch.compile(model) if fast else model
+    def wait(self):
+        if self.on_gpu:
+            self.torch.cuda.synchronize()
 
-    def cast():
-        return torch.autocast("cuda", torch.bfloat16, enabled=fast)
+    def median_seconds(self, step, seconds):
+        for _ in range(3):
+            step()
+        self.wait()
+        durations, start = [], time.perf_counter()
+        while time.perf_counter() - start < seconds or len(durations) < 3:
+            begin = time.perf_counter()
+            step()
+            self.wait()
+            durations.append(time.perf_counter() - begin)
+        return statistics.median(durations)
 
-    def train():
-        optimizer.zero_grad()
-        with cast():
-            loss = compute(pixel_values=fields, time=times, labels=labels).loss
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
-        optimizer.step()
 
-    def infer():
-        with torch.no_grad(), cast():
-            compute(pixel_values=fields[:1], time=times[:1])
+class Peer:
+    """One size of model, eager in f32 or fast."""
 
-    torch.cuda.reset_peak_memory_stats()
-    training = median_seconds(torch, train, seconds)
-    peak = torch.cuda.max_memory_allocated()
-    model.eval()
-    latency = median_seconds(torch, infer, seconds / 2)
-    return {"training_samples_per_second": batch / training, "peak_bytes": peak, "inference_seconds": latency, "batch": batch}
+    def __init__(self, torch, size, fast, device, seconds):
+        from scOT.model import ScOT, ScOTConfig
+
+        self.torch, self.size, self.fast, self.device, self.seconds = torch, size, fast, device, seconds
+        self.clock = Clock(torch, device)
+        torch.manual_seed(0)
+        self.model = ScOT(ScOTConfig(**config_of(size))).to(device)
+        if fast:
+            compile_blocks(torch, self.model)
+
+    def row(self, kind, batch):
+        return {"model": self.size, "how": "compiled bf16" if self.fast else "eager f32", "kind": kind, "batch": batch}
+
+    def autocast(self):
+        return self.torch.autocast(self.device, self.torch.bfloat16, enabled=self.fast)
+
+    def fields(self, batch):
+        new = lambda *shape: self.torch.randn(*shape, device=self.device)
+        return {"pixel_values": new(batch, 4, 128, 128), "time": self.torch.rand(batch, device=self.device), "labels": new(batch, 4, 128, 128)}
+
+    def training(self, batch):
+        torch, model = self.torch, self.model
+        fields = self.fields(batch)
+        optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=self.fast)
+        model.train()
+
+        def step():
+            optimizer.zero_grad()
+            with self.autocast():
+                loss = model(**fields).loss
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
+            optimizer.step()
+
+        if self.device == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+        start = time.perf_counter()
+        median = self.clock.median_seconds(step, self.seconds)
+        total = time.perf_counter() - start
+        peak = torch.cuda.max_memory_allocated() if self.device == "cuda" else 0
+        model.zero_grad()
+        return self.row("training", batch) | {"samples_per_second": batch / median, "peak_bytes": peak, "wall_seconds": total}
+
+    def inference(self):
+        fields = self.fields(1)
+        del fields["labels"]
+        self.model.eval()
+
+        def step():
+            with self.torch.no_grad(), self.autocast():
+                self.model(**fields)
+
+        return self.row("inference", 1) | {"seconds": self.clock.median_seconds(step, self.seconds / 2)}
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("poseidon", help="folder of the original's source")
     parser.add_argument("--models", default="T,B,L")
-    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--batches", default="16,64")
     parser.add_argument("--seconds", type=float, default=3.0)
+    parser.add_argument("--device", default="cuda", choices=["cuda", "cpu"])
     arguments = parser.parse_args()
     sys.path.insert(0, arguments.poseidon)
+    warnings.filterwarnings("ignore")
     import torch
+    import transformers.models.swinv2.modeling_swinv2 as swin
 
-    result = {"torch": torch.__version__, "device": torch.cuda.get_device_name()}
+    eager_attention = swin.Swinv2SelfAttention.forward
+    torch._dynamo.config.cache_size_limit = 64  # kinds of blocks: levels, shifts, training or not, batches
+    on_gpu = arguments.device == "cuda"
+    say = lambda row: print(json.dumps(row), flush=True)
+    say({"torch": torch.__version__, "device": torch.cuda.get_device_name() if on_gpu else "cpu"})
     for size in arguments.models.split(","):
-        result[f"{size}_eager_f32"] = measure(torch, size, arguments.batch, arguments.seconds, False)
-    use_fused_attention(torch)
-    for size in arguments.models.split(","):
-        try:
-            result[f"{size}_compiled_bf16"] = measure(torch, size, arguments.batch, arguments.seconds, True)
-        except Exception as error:  # a compiler that fails says so in the result, and the rest goes on
-            result[f"{size}_compiled_bf16"] = {"error": str(error)[:300]}
-        torch._dynamo.reset()
-    print(json.dumps(result))
+        for fast in (False, True):
+            swin.Swinv2SelfAttention.forward = fused_attention(torch) if fast else eager_attention
+            try:  # what fails, for want of memory or in the compiler, says so, and the rest goes on
+                peer = Peer(torch, size, fast, arguments.device, arguments.seconds)
+                for batch in (int(batch) for batch in arguments.batches.split(",")):
+                    say(peer.training(batch))
+                say(peer.inference())
+            except Exception as error:
+                say({"model": size, "how": "compiled bf16" if fast else "eager f32", "error": str(error)[:300]})
+            peer = None
+            torch._dynamo.reset()
+            if on_gpu:
+                torch.cuda.empty_cache()
 
 
 if __name__ == "__main__":

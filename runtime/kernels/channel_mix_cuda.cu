@@ -1,8 +1,13 @@
+/// f32 and f64 run as tiled products whose results end (bias, addend, GELU) in registers; f32 may not round its operands. Products of bf16
+/// belong to tensor cores: cuBLASLt makes them, sample by sample, and a pass over the result ends it. The pass moves 4 bytes a number more than
+/// an end in registers would: by count as long as ordinary units take for 64 channels, and less for more; the backward's products need none.
 #include "runtime/kernels/channel_mix.h"
 
 #include <algorithm>
+#include <type_traits>
 
 #include "runtime/kernels/cuda/activation.h"
+#include "runtime/kernels/cuda/products.h"
 #include "runtime/kernels/cuda/tiled_product.h"
 #include "runtime/kernels/cuda/workspace.h"
 
@@ -14,7 +19,7 @@ using cuda::StoreRows;
 constexpr int kThreads = 256;
 constexpr std::int64_t kPoints = 1024;  // of one partial sum: fixed, so that results do not depend on the chip
 
-/// What comes after the product, in registers: bias, gated addend, GELU.
+/// What comes after the product: bias, gated addend, GELU.
 template <class T>
 struct MixEnd {
   MixSize size;
@@ -37,6 +42,62 @@ struct MixEnd {
     }
   }
 };
+
+/// Ends the products that y holds.
+template <class T>
+__global__ void __launch_bounds__(kThreads) end_kernel(MixEnd<T> end) {
+  const MixSize& size = end.size;
+  const std::int64_t row = blockIdx.x, sample = row / size.out, channel = row % size.out;
+  for (std::int64_t point = std::int64_t{blockIdx.y} * kThreads + threadIdx.x; point < size.points;
+       point += std::int64_t{gridDim.y} * kThreads)
+    end(sample, channel, point, cuda::compute(end.y[row * size.points + point]));
+}
+
+/// y = weight x of every sample, of bf16.
+void mixed(Cuda cuda, const MixSize& size, const MixOperands<bf16>& from, bf16* y) {
+  cuda::product<bf16, bf16>(cuda,
+                            {.m = size.out,
+                             .n = size.points,
+                             .k = size.in,
+                             .lda = size.in,
+                             .ldb = size.points,
+                             .ldc = size.points,
+                             .count = size.batch,
+                             .stride_b = size.in * size.points,
+                             .stride_c = size.out * size.points},
+                            from.weight, from.x, nullptr, y);
+}
+
+/// dx = weight^T slope.
+void input_gradient(Cuda cuda, const MixSize& size, const bf16* weight, const bf16* slope, bf16* gradient) {
+  cuda::product<bf16, bf16>(cuda,
+                            {.m = size.in,
+                             .n = size.points,
+                             .k = size.out,
+                             .lda = size.in,
+                             .ldb = size.points,
+                             .ldc = size.points,
+                             .transpose_a = true,
+                             .count = size.batch,
+                             .stride_b = size.out * size.points,
+                             .stride_c = size.in * size.points},
+                            weight, slope, nullptr, gradient);
+}
+
+template <class T>
+void input_gradient(Cuda cuda, const MixSize& size, const T* weight, const T* slope, T* gradient) {
+  cuda::tiled_product(cuda,
+                      {.batch = size.batch,
+                       .m = size.in,
+                       .n = size.points,
+                       .k = size.out,
+                       .a_m = 1,
+                       .a_k = size.in,
+                       .b_batch = size.out * size.points,
+                       .b_k = size.points,
+                       .b_n = 1},
+                      weight, slope, StoreRows<T>{gradient, size.in, size.points});
+}
 
 /// Spans of points of one channel, one for each block of `sums_kernel`.
 struct Spans {
@@ -97,13 +158,32 @@ class Numbers {
   Block block_;
 };
 
-/// dW = sum over samples and points of slope x^T: spans side by side, then their sums in order.
+/// dW = sum over samples and points of slope x^T: samples side by side, then their sums in order.
+void weight_gradient(Cuda cuda, const MixSize& size, const bf16* slope, const bf16* x, float* gradient) {
+  const Numbers<float> partial(cuda, size.batch * size.out * size.in);
+  cuda::product<bf16, float>(cuda,
+                             {.m = size.out,
+                              .n = size.in,
+                              .k = size.points,
+                              .lda = size.points,
+                              .ldb = size.points,
+                              .ldc = size.in,
+                              .transpose_b = true,
+                              .count = size.batch,
+                              .stride_a = size.out * size.points,
+                              .stride_b = size.in * size.points,
+                              .stride_c = size.out * size.in},
+                             slope, x, nullptr, partial.data());
+  add_parts<float>(cuda, size.out * size.in, size.batch, partial.data(), gradient);
+}
+
+/// The same: spans side by side, then their sums in order.
 template <class T>
-void weight_gradient(Cuda cuda, const MixSize& size, const T* slope, const T* x, Wide<T>* gradient) {
+void weight_gradient(Cuda cuda, const MixSize& size, const T* slope, const T* x, T* gradient) {
   // Few, long spans where there are many points, so that partial sums stay small beside the fields.
   const std::int64_t span = std::max(kPoints, (size.batch * size.points / 512 + kPoints - 1) / kPoints * kPoints);
   const std::int64_t per_sample = (size.points + span - 1) / span, parts = size.batch * per_sample;
-  const Numbers<Wide<T>> partial(cuda, parts * size.out * size.in);
+  const Numbers<T> partial(cuda, parts * size.out * size.in);
   cuda::tiled_product(cuda,
                       {.batch = parts,
                        .m = size.out,
@@ -117,25 +197,33 @@ void weight_gradient(Cuda cuda, const MixSize& size, const T* slope, const T* x,
                        .b_n = size.points,
                        .parts = std::max<std::int64_t>(per_sample, 1),
                        .part_k = span},
-                      slope, x, StoreRows<Wide<T>>{partial.data(), size.out, size.in});
-  add_parts<Wide<T>>(cuda, size.out * size.in, parts, partial.data(), gradient);
+                      slope, x, StoreRows<T>{partial.data(), size.out, size.in});
+  add_parts<T>(cuda, size.out * size.in, parts, partial.data(), gradient);
 }
 
 }  // namespace
 
 template <class T>
 void mix_forward(Cuda cuda, const MixSize& size, const MixOperands<T>& from, T* slope, T* y) {
-  cuda::tiled_product(cuda,
-                      {.batch = size.batch,
-                       .m = size.out,
-                       .n = size.points,
-                       .k = size.in,
-                       .a_m = size.in,
-                       .a_k = 1,
-                       .b_batch = size.in * size.points,
-                       .b_k = size.points,
-                       .b_n = 1},
-                      from.weight, from.x, MixEnd<T>{size, from, slope, y});
+  const MixEnd<T> end{size, from, slope, y};
+  if constexpr (std::is_same_v<T, bf16>) {
+    mixed(cuda, size, from, y);
+    const bool ends = size.gelu || from.bias != nullptr || from.addend != nullptr;
+    const auto rows = static_cast<unsigned>(size.batch * size.out), spans = static_cast<unsigned>((size.points + kPoints - 1) / kPoints);
+    if (ends && rows * spans > 0) cuda::launch_kernel(end_kernel<T>, dim3(rows, spans), dim3(kThreads), 0, cuda, end);
+  } else {
+    cuda::tiled_product(cuda,
+                        {.batch = size.batch,
+                         .m = size.out,
+                         .n = size.points,
+                         .k = size.in,
+                         .a_m = size.in,
+                         .a_k = 1,
+                         .b_batch = size.in * size.points,
+                         .b_k = size.points,
+                         .b_n = 1},
+                        from.weight, from.x, end);
+  }
 }
 
 template <class T>
@@ -153,19 +241,7 @@ void mix_backward(Cuda cuda, const MixSize& size, const MixOperands<T>& from, co
   if (to.bias != nullptr) add_parts(cuda, size.out, parts, static_cast<const Wide<T>*>(bias.data()), to.bias);
   if (to.gate != nullptr) add_parts(cuda, size.out, parts, static_cast<const Wide<T>*>(gate.data()), to.gate);
   const T* gradient = size.gelu ? held.data() : dy;
-  if (to.x != nullptr) {
-    cuda::tiled_product(cuda,
-                        {.batch = size.batch,
-                         .m = size.in,
-                         .n = size.points,
-                         .k = size.out,
-                         .a_m = 1,
-                         .a_k = size.in,
-                         .b_batch = size.out * size.points,
-                         .b_k = size.points,
-                         .b_n = 1},
-                        from.weight, gradient, StoreRows<T>{to.x, size.in, size.points});
-  }
+  if (to.x != nullptr) input_gradient(cuda, size, from.weight, gradient, to.x);
   if (to.weight != nullptr) weight_gradient(cuda, size, gradient, from.x, to.weight);
 }
 
