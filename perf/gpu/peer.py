@@ -88,6 +88,8 @@ class Peer:
         torch.manual_seed(0)
         self.model = ScOT(ScOTConfig(**config_of(size))).to(device)
         if fast:
+            with torch.no_grad(), self.autocast():  # blocks keep masks from the first call on: compiled before, they would be compiled twice
+                self.model(**self.fields(1))
             compile_blocks(torch, self.model)
 
     def row(self, kind, batch):
