@@ -5,12 +5,14 @@
 #include <omp.h>
 
 #include <algorithm>
+#include <bit>
 #include <complex>
 #include <span>
 #include <vector>
 
 #include "runtime/device/allocator.h"
 #include "runtime/kernels/complex_pairs.h"
+#include "runtime/kernels/lane_sums.h"
 #include "runtime/kernels/strided_product.h"
 
 namespace trident {
@@ -31,7 +33,8 @@ constexpr std::int64_t kDotBytes = 1 << 19;                            // of a's
 constexpr int kDotRows = kTall / 2, kDotColumns = kTall == 6 ? 4 : 1;  // of a tile: with two sums for each, 24 registers or 2
 
 template <class T>
-constexpr std::int64_t kLeastRun = 4 * kLanes<T>;  // of numbers to be summed for which dots are worth it
+constexpr std::int64_t kLeastRun = 4 * kLanes<T>;  // of numbers to be summed for which dots are worth it, but for
+constexpr std::int64_t kFewRows = 2;               // rows, for which columns are not worth packing
 
 /// Signs of (re, im) by which conjugates come in: conj(a) b has -im(a); a conj(b) = conj(conj(a) b).
 template <class T>
@@ -74,7 +77,10 @@ void tile(const Part<T>& part, const Signs<T>& signs, std::int64_t last) {
   for (std::int64_t k = part.depth; k > 0; --k, a += a_k, b += b_k) {
     Vector<T> right[V];
 #pragma GCC unroll 2
-    for (int v = 0; v < V; ++v) right[v] = kWhole || v + 1 < V ? cpu::load(b + v * L) : cpu::load_some(b + v * L, last);
+    for (int v = 0; v < V; ++v) {
+      right[v] = kWhole || v + 1 < V ? cpu::load(b + v * L) : cpu::load_some(b + v * L, last);
+      if (kWhole) __builtin_prefetch(b + (v + V) * L);  // of the next columns, which other tiles of these rows will find in the cache
+    }
 #pragma GCC unroll 8
     for (int row = 0; row < H; ++row) {
       const T re = a[row * a_m], im = a[row * a_m + 1];
@@ -230,13 +236,11 @@ struct Run {
 /// M by N numbers of c from the dots of rows of a and columns of b over the runs.
 template <int M, int N, class T>
 void dots(const StridedProduct& size, std::span<const Run> runs, Start start, const T* a, const T* b, T* c) {
-  constexpr std::int64_t L = kLanes<T>;
-  Vector<T> straight[M][N], turned[M][N];
-#pragma GCC unroll 4
-  for (int m = 0; m < M; ++m) {
-#pragma GCC unroll 4
-    for (int n = 0; n < N; ++n) straight[m][n] = turned[m][n] = Vector<T>{};
-  }
+  constexpr int L = kLanes<T>, kTogether = std::min<int>(std::bit_ceil(static_cast<unsigned>(M * N)), L);
+  constexpr int kSums = (M * N + kTogether - 1) / kTogether * kTogether;
+  Vector<T> straight[kSums], turned[kSums];
+#pragma GCC unroll 16
+  for (int i = 0; i < kSums; ++i) straight[i] = turned[i] = Vector<T>{};
   for (const Run& run : runs) {
     const T *rows = a + 2 * run.a, *columns = b + 2 * run.b;
     for (std::int64_t left = 2 * run.count; left > 0; left -= L, rows += L, columns += L) {
@@ -248,8 +252,8 @@ void dots(const StridedProduct& size, std::span<const Run> runs, Start start, co
         const Vector<T> column = cpu::load_some(columns + 2 * n * size.b_n, left), exchanged = cpu::exchanged_pairs<T>(column);
 #pragma GCC unroll 4
         for (int m = 0; m < M; ++m) {
-          straight[m][n] += row[m] * column;
-          turned[m][n] += row[m] * exchanged;
+          straight[m * N + n] += row[m] * column;
+          turned[m * N + n] += row[m] * exchanged;
         }
       }
     }
@@ -260,14 +264,15 @@ void dots(const StridedProduct& size, std::span<const Run> runs, Start start, co
     of_real[lane] = (lane & 1) == 0 || size.conjugate_a != size.conjugate_b ? T(1) : T(-1);
     of_imaginary[lane] = ((lane & 1) == 0 ? size.conjugate_b : size.conjugate_a) ? T(-1) : T(1);
   }
+#pragma GCC unroll 16
+  for (int i = 0; i < M * N; ++i) straight[i] *= of_real, turned[i] *= of_imaginary;
 #pragma GCC unroll 4
-  for (int m = 0; m < M; ++m) {
-#pragma GCC unroll 4
-    for (int n = 0; n < N; ++n) {
-      T* to = c + 2 * (m * size.c_m + n);
-      const T re = cpu::sum_of_lanes<T>(straight[m][n] * of_real), im = cpu::sum_of_lanes<T>(turned[m][n] * of_imaginary);
-      to[0] = start == Start::given ? to[0] + re : re;
-      to[1] = start == Start::given ? to[1] + im : im;
+  for (int first = 0; first < M * N; first += kTogether) {
+    const Vector<T> re = cpu::sums_of_lanes<kTogether, T>(straight + first), im = cpu::sums_of_lanes<kTogether, T>(turned + first);
+    for (int i = first; i < std::min(M * N, first + kTogether); ++i) {
+      T* to = c + 2 * (i / N * size.c_m + i % N);
+      to[0] = start == Start::given ? to[0] + re[i - first] : re[i - first];
+      to[1] = start == Start::given ? to[1] + im[i - first] : im[i - first];
     }
   }
 }
@@ -293,7 +298,8 @@ void add_up_dots(const StridedProduct& size, const Loops& adding, std::int64_t f
     std::int64_t row = first;
     for (; row + kDotRows <= end; row += kDotRows)
       rows_of_dots<kDotRows>(size, runs, start, a + 2 * row * size.a_m, b, c + 2 * row * size.c_m);
-    for (; row < end; ++row) rows_of_dots<1>(size, runs, start, a + 2 * row * size.a_m, b, c + 2 * row * size.c_m);
+    for (; row + 2 <= end; row += 2) rows_of_dots<2>(size, runs, start, a + 2 * row * size.a_m, b, c + 2 * row * size.c_m);
+    if (row < end) rows_of_dots<1>(size, runs, start, a + 2 * row * size.a_m, b, c + 2 * row * size.c_m);
     runs.clear();
     held = 0;
     start = Start::given;
@@ -323,7 +329,7 @@ void strided_product(Cpu, const StridedProduct& size, const std::complex<T>* a, 
                      parts = (size.m + rows - 1) / rows;
 #pragma omp parallel num_threads(static_cast <int>(threads)) if (threads > 1)
   {
-    const bool runs = size.a_k == 1 && size.b_k == 1 && size.b_n != 1 && size.k >= kLeastRun<T>;
+    const bool runs = size.a_k == 1 && size.b_k == 1 && size.b_n != 1 && size.k >= (size.m <= kFewRows ? kLanes<T> : kLeastRun<T>);
     const Block panel(size.b_n == 1 ? 0 : static_cast<std::size_t>(2 * std::min(kDepthOfBlock, size.k) * size.n) * sizeof(T), {});
 #pragma omp for schedule(static)
     for (std::int64_t task = 0; task < apart.count() * parts; ++task) {
