@@ -58,17 +58,17 @@ training: {global_batch_size: 4, steps: 3, precision: f64}
 RUN
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMP_NUM_THREADS=1 PLACES=$folder
 
-# Four ranks, dealt out to the two hosts in turn: 0 and 2 on the first.
+# Four ranks, dealt out to the two hosts in turn: 0 and 2 on the first. The hosts share their cores, so waiting ranks let others run.
 on_two_hosts() {
   ip netns exec "$one" unshare --uts sh -c "hostname $one; exec \"\$@\"" sh "$mpirun" --mca plm_rsh_agent "$folder/agent" \
-    --mca oob_tcp_if_include 10.77.0.0/24 --mca btl_tcp_if_include 10.77.0.0/24 -x PLACES -x OMP_NUM_THREADS \
+    --mca mpi_yield_when_idle 1 --mca oob_tcp_if_include 10.77.0.0/24 --mca btl_tcp_if_include 10.77.0.0/24 -x PLACES -x OMP_NUM_THREADS \
     --host 10.77.0.1:2,10.77.0.2:2 -n 4 --map-by node "$folder/rank" "$@"
 }
 on_one_host() { "$mpirun" --oversubscribe -n 4 "$@"; }
 losses() { grep -o '"loss": *[^,]*' "$1/metrics.jsonl"; }
 
 # The same bits as on one host, and tensor neighbours on the same host.
-train=("$trident" train "$folder/run.yaml" parallel.tensor=2)
+train=("$trident" train "$folder/run.yaml" parallel.tensor=2 parallel.timeout_seconds=30)
 on_two_hosts "${train[@]}" "output=$folder/two" >"$folder/train.log" 2>&1 || fail "training on two hosts"
 [[ $(<"$folder/host.1") == "$two" && $(<"$folder/host.2") == "$one" ]] || fail "mpirun did not deal the ranks out in turn"
 on_one_host "${train[@]}" "output=$folder/one" >"$folder/train_one.log" 2>&1 || fail "training on one host"
