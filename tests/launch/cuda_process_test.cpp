@@ -1,6 +1,12 @@
-/// The program with --device cuda: the losses, weights and answers of the CPU, on one rank and on two, and from one device to the other.
+/// The program with --device cuda: the losses, weights and answers of the CPU, on one rank and on two, from one device to the other, and
+/// near them in bf16.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <signal.h>
+
+#include <algorithm>
+#include <cmath>
+#include <thread>
 
 #include "checkpoint/safetensors_reader.h"
 #include "launch/field_file.h"
@@ -11,6 +17,8 @@
 
 namespace trident::testing {
 namespace {
+
+using ::testing::HasSubstr;
 
 constexpr double kTolerance = 1e-11;
 
@@ -85,6 +93,73 @@ TEST_F(Cuda, PredictsAndEvaluatesAsTheCpuDoes) {
     return read_field_file(folder_.path(device + "_answer.safetensors").string()).find("output");
   };
   EXPECT_TENSOR_NEAR(answer("cuda"), answer("cpu"), 1e-6);  // f32 in the data, so the answer is
+}
+
+/// The largest relative difference between two columns of numbers.
+double distance(const std::vector<double>& a, const std::vector<double>& b) {
+  EXPECT_EQ(a.size(), b.size());
+  double largest = 0.0;
+  for (std::size_t i = 0; i < std::min(a.size(), b.size()); ++i) largest = std::max(largest, std::fabs(a[i] / b[i] - 1.0));
+  return largest;
+}
+
+class CudaInBf16 : public Cuda {
+ protected:
+  static constexpr const char* kBf16 = "--device cuda training.precision=bf16 ";
+  /// Of fields; f32 parameters after few steps are nearer.
+  static constexpr double kFields = 2e-2;
+
+  double loss_distance(const std::string& name, const std::string& expected) const {
+    return distance(folder_.column(name, "loss"), folder_.column(expected, "loss"));
+  }
+};
+
+TEST_F(CudaInBf16, TrainsAloneOnTwoRanksAndAfterAPause) {
+  train("f32", "--device cuda training.precision=f32");
+  train("bf16", kBf16);
+  EXPECT_LT(loss_distance("bf16", "f32"), 1e-2);
+  EXPECT_GT(loss_distance("bf16", "f32"), 0.0);
+  std::filesystem::copy(folder_.path("bf16"), folder_.path("again"), std::filesystem::copy_options::recursive);
+  std::filesystem::remove_all(folder_.path("again") / "checkpoints/step-00000003");
+  train("again", std::string(kBf16) + "--resume");
+  EXPECT_EQ(folder_.column("again", "loss"), folder_.column("bf16", "loss"));
+  EXPECT_EQ(RunFolderFixture::bytes(folder_.path("again") / "model/model.safetensors"),
+            RunFolderFixture::bytes(folder_.path("bf16") / "model/model.safetensors"));
+  for (const char* axis : {"data", "tensor", "domain_y"}) {
+    train(axis, concat(kBf16, "parallel.", axis, "=2"), mpirun(2));
+    EXPECT_LT(loss_distance(axis, "bf16"), 1e-2) << axis;
+    EXPECT_THAT(RunFolderFixture::bytes(folder_.path(axis) / "log"), HasSubstr("the ranks exchange through the host's memory"));
+  }
+}
+
+TEST_F(CudaInBf16, PredictsEvaluatesAndServes) {
+  train("run", "training.precision=f32");
+  const std::string predict = concat(program(), " predict"), model = " --model " + quoted("run/model");
+  const std::string question = " --input '" TRIDENT_TEST_DATA "' --trajectory 4 --frame 0 --problem NS-Sines --time 14 --steps 2 --output ";
+  const auto answer = [&](const char* name) { return read_field_file(folder_.path(name).string()).find("output"); };
+  run(predict + model + question + quoted("f32.safetensors"));
+  run(predict + model + question + quoted("bf16.safetensors") + " --device cuda --precision bf16");
+  EXPECT_TENSOR_NEAR(answer("bf16.safetensors"), answer("f32.safetensors"), kFields);
+
+  const std::string evaluate = concat(program(), " evaluate", model, " --data ", quoted("run/run.yaml"), " --json --output ");
+  const std::string cases = " 'evaluation.cases=[{initial_time: 0, final_time: 14, ar_steps: 1}]'";
+  run(evaluate + quoted("f32_cases.safetensors") + cases);
+  run(evaluate + quoted("bf16_cases.safetensors") + cases + " --device cuda --precision bf16");
+  const SafetensorsReader here(folder_.path("f32_cases.safetensors")), there(folder_.path("bf16_cases.safetensors"));
+  for (const SafetensorsEntry& entry : here.entries()) EXPECT_TENSOR_NEAR(there.tensor(entry.name), here.tensor(entry.name), kFields);
+
+  std::filesystem::create_directories(folder_.path("models"));
+  std::filesystem::create_directory_symlink(folder_.path("run/model"), folder_.path("models/flow"));
+  const std::string address = "unix:" + folder_.path("socket").string();
+  Background server(
+      concat(program(), " serve --device cuda --precision bf16 --model-repository ", quoted("models"), " --grpc-address '", address, "'"));
+  for (int tries = 0; tries < 1000 && !std::filesystem::exists(folder_.path("socket")); ++tries)
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  const Finished served = run_shell(concat(predict, " --server '", address, "' --model flow", question, quoted("served.safetensors")));
+  server.signal(SIGTERM);
+  EXPECT_EQ(server.wait(std::chrono::seconds(30)), 0);
+  ASSERT_EQ(served.status, 0) << served.output;
+  EXPECT_TENSOR_NEAR(answer("served.safetensors"), answer("bf16.safetensors"), 0.0);
 }
 
 }  // namespace
