@@ -1,5 +1,6 @@
 #include "runtime/kernels/cuda/emulation.h"
 
+#include <bit>
 #include <boost/context/fiber.hpp>
 #include <boost/context/protected_fixedsize_stack.hpp>
 #include <cstdlib>
@@ -95,12 +96,10 @@ class BlockRunner {
     if (stopping_ || error_) throw Abandoned{};
   }
 
-  /// The threads of the running thread's warp, null past the end of the block.
-  std::array<Thread*, 32> warp() {
-    std::array<Thread*, 32> lanes{};
-    const std::size_t first = index_ / 32 * 32;
-    for (std::size_t lane = 0; lane < 32 && first + lane < count_; ++lane) lanes[lane] = threads_[first + lane].get();
-    return lanes;
+  /// A thread of the running thread's warp, null past the end of the block.
+  Thread* in_warp(int lane) {
+    const std::size_t index = index_ / 32 * 32 + static_cast<std::size_t>(lane);
+    return index < count_ ? threads_[index].get() : nullptr;
   }
 
  private:
@@ -275,26 +274,37 @@ void warp_operation(unsigned mask, WarpOperation operation, void* argument, std:
   thread.operation = operation;
   thread.argument = argument;
   thread.where = where;
-  const auto lanes = runner().warp();
+  const auto has_arrived = [&](const Thread& other) { return &other == &thread || other.state == Thread::State::at_warp; };
+  const auto compare = [&](int lane, const Thread& other) {
+    if (other.operation == operation && other.mask == mask && other.where.line() == where.line()) return;
+    throw DeviceError(concat("lane ", lane, " takes part in the warp operation in ", text_of(other.where), ", another lane in the one in ",
+                             text_of(where), "; lanes of one mask must do the same"));
+  };
+  // Lanes come one after the other: until the first and the last are there, nobody looks at those between.
+  bool complete = true;
+  for (const int lane : {std::countr_zero(mask), 31 - std::countl_zero(mask)}) {
+    const Thread* other = mask == 0 ? nullptr : runner().in_warp(lane);
+    if (other == nullptr) continue;
+    if (has_arrived(*other)) compare(lane, *other);
+    complete = complete && has_arrived(*other);
+  }
+  if (!complete) return runner().wait(Thread::State::at_warp);
   std::array<void*, 32> arguments{};
-  bool mine = false, complete = true;
-  for (std::size_t lane = 0; lane < 32; ++lane) {
-    Thread* other = lanes[lane];
-    if ((mask >> lane & 1U) == 0 || other == nullptr) continue;
+  bool mine = false;
+  for (unsigned left = mask; left != 0; left &= left - 1) {
+    const int lane = std::countr_zero(left);
+    const Thread* other = runner().in_warp(lane);
+    if (other == nullptr) continue;
     mine = mine || other == &thread;
-    const bool arrived = other == &thread || other->state == Thread::State::at_warp;
-    if (arrived && (other->operation != operation || other->mask != mask || other->where.line() != where.line())) {
-      throw DeviceError(concat("lane ", lane, " takes part in the warp operation in ", text_of(other->where),
-                               ", another lane in the one in ", text_of(where), "; lanes of one mask must do the same"));
-    }
-    complete = complete && arrived;
-    arguments[lane] = other->argument;
+    if (has_arrived(*other)) compare(lane, *other);
+    complete = complete && has_arrived(*other);
+    arguments[static_cast<std::size_t>(lane)] = other->argument;
   }
   if (!mine) throw DeviceError(concat("warp operation in ", text_of(where), ": the calling lane is not in its own mask"));
   if (!complete) return runner().wait(Thread::State::at_warp);
   operation(arguments);
-  for (std::size_t lane = 0; lane < 32; ++lane) {
-    if (arguments[lane] != nullptr) lanes[lane]->state = Thread::State::ready;
+  for (unsigned left = mask; left != 0; left &= left - 1) {
+    if (Thread* other = runner().in_warp(std::countr_zero(left))) other->state = Thread::State::ready;
   }
 }
 
