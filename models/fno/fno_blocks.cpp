@@ -127,27 +127,32 @@ Parts FnoBlocks::with_skip(const Call& call, const Parts& x, const Parts& branch
   return activate_parts(sum_of(branch, resampled(skip(x, call.place), call.extents)), activation);
 }
 
-/// activation(mlp(x) + skip(skipped)), where there is a skip.
-Parts FnoBlocks::through_mlp(const Call& call, const Parts& x, const Parts& skipped, std::optional<NonLinearity> activation) const {
+/// activation(mlp(x) + skip(skipped)), where there is a skip. Only a real MLP takes another input than values.
+Parts FnoBlocks::through_mlp(const Call& call, const Parts& x, const Parts& skipped, std::optional<NonLinearity> activation,
+                             MixInput input) const {
   const RealOrComplex<ChannelMlp>& mlp = channel_mlps_[call.index];
   if (channel_mlp_skips_.empty()) {
     if (complex_) return activate_parts(mlp(x, call.place, call.pass), activation);
-    return {mlp.real(x[0], call.place, call.pass, {.activation = activation})};
+    return {mlp.real(x[0], call.place, call.pass, {.activation = activation}, input)};
   }
   const RealOrComplex<SkipConnection>& skip = channel_mlp_skips_[call.index];
   if (complex_)
     return activate_parts(sum_of(mlp(x, call.place, call.pass), resampled(skip(skipped, call.place), call.extents)), activation);
-  if (call.extents.empty()) return {mlp.real(x[0], call.place, call.pass, skip.real.ending(skipped[0], call.place, activation))};
-  return {mlp.real(x[0], call.place, call.pass,
-                   {.addend = resample(skip.real(skipped[0], call.place), call.extents), .activation = activation})};
+  const Ending ending = call.extents.empty()
+                            ? skip.real.ending(skipped[0], call.place, activation)
+                            : Ending{.addend = resample(skip.real(skipped[0], call.place), call.extents), .activation = activation};
+  return {mlp.real(x[0], call.place, call.pass, ending, input)};
 }
 
 Parts FnoBlocks::post_activated(const Call& call, const Parts& x) const {
   const auto after_sum = active_in_last_ ? std::optional(non_linearity_) : call.unless_last;
-  Parts y = with_skip(call, x, normalise(call, 0, convolve(call, x)), after_sum);
+  const bool has_mlp = !channel_mlps_.empty();
+  const bool waits = has_mlp && !complex_ && after_sum == NonLinearity::gelu && gelu_waits(x[0], x[0].size(1));
+  Parts y = with_skip(call, x, normalise(call, 0, convolve(call, x)), waits ? std::nullopt : after_sum);
   if (!whole_) return y;
-  const bool activate_last = norms_per_block_ > 0 || channel_mlps_.empty();
-  if (!channel_mlps_.empty()) y = through_mlp(call, y, x, activate_last ? std::nullopt : call.unless_last);
+  const bool activate_last = norms_per_block_ > 0 || !has_mlp;
+  if (has_mlp)
+    y = through_mlp(call, y, x, activate_last ? std::nullopt : call.unless_last, waits ? MixInput::before_gelu : MixInput::values);
   return activate_last ? activate_parts(normalise(call, 1, y), call.unless_last) : y;
 }
 

@@ -43,7 +43,8 @@ class FnoBlocks {
   };
 
   Parts with_skip(const Call& call, const Parts& x, const Parts& branch, std::optional<NonLinearity> activation) const;
-  Parts through_mlp(const Call& call, const Parts& x, const Parts& skipped, std::optional<NonLinearity> activation) const;
+  Parts through_mlp(const Call& call, const Parts& x, const Parts& skipped, std::optional<NonLinearity> activation,
+                    MixInput input = MixInput::values) const;
   bool skip_adds_bias(const Call& call) const;
   Parts convolve(const Call& call, const Parts& x) const;
   Parts normalise(const Call& call, std::size_t which, const Parts& x) const;

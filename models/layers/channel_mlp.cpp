@@ -32,17 +32,22 @@ Init torch_init(std::int64_t fan_in) {
   return Init::uniform(-bound, bound);
 }
 
-Tensor mix_channels(const Tensor& x, const Tensor& weight, const Tensor& bias, const Ending& ending) {
+Tensor mix_channels(const Tensor& x, const Tensor& weight, const Tensor& bias, const Ending& ending, MixInput input) {
   const bool gelu = ending.activation == NonLinearity::gelu;
-  const Tensor y = channel_mix(x, weight, {.bias = bias, .addend = ending.addend, .gate = ending.gate, .gelu = gelu});
+  const Tensor y = channel_mix(x, weight, {.bias = bias, .addend = ending.addend, .gate = ending.gate, .gelu = gelu}, input);
   return gelu ? y : activate(y, ending.activation);
+}
+
+bool gelu_waits(const Tensor& x, std::int64_t channels) {
+  constexpr std::int64_t kLargeBytes = std::int64_t{4} << 20;
+  return !x.is_cuda() && x.size(1) > 0 && x.num_bytes() / x.size(1) * channels >= kLargeBytes;
 }
 
 PointwiseLinear::PointwiseLinear(std::int64_t in, std::int64_t out)
     : weight(whole_parameter({out, in, 1}, torch_init(in))), bias(whole_parameter({out}, torch_init(in))) {}
 
-Tensor PointwiseLinear::operator()(const Tensor& x, const Ending& ending) const {
-  return mix_channels(x, weight.in(x.dtype()), bias.in(x.dtype()), ending);
+Tensor PointwiseLinear::operator()(const Tensor& x, const Ending& ending, MixInput input) const {
+  return mix_channels(x, weight.in(x.dtype()), bias.in(x.dtype()), ending, input);
 }
 
 PointwiseLinear::PointwiseLinear(std::int64_t in, std::int64_t out, SplitAlong along, Range own, const Mesh& mesh)
@@ -63,22 +68,27 @@ ChannelMlp::ChannelMlp(std::int64_t in, std::int64_t hidden, std::int64_t out, N
   }
 }
 
-Tensor ChannelMlp::operator()(const Tensor& x, const FieldPlace& place, const Pass& pass, const Ending& ending) const {
+Tensor ChannelMlp::operator()(const Tensor& x, const FieldPlace& place, const Pass& pass, const Ending& ending, MixInput input) const {
+  const bool drops = dropout > 0.0 && pass.mode == Mode::train;
+  const bool waits = non_linearity == NonLinearity::gelu && !drops && gelu_waits(x, fcs.front().weight.shape[0]);
+  const Ending between{.activation = waits ? std::nullopt : std::optional(non_linearity)};
+  const MixInput of_second = waits ? MixInput::before_gelu : MixInput::values;
   if (is_shared_out()) {
-    const Tensor hidden = fcs.front()(x, {.activation = non_linearity});
-    const Tensor addend = mix_channels(hidden, fcs.back().weight.in(x.dtype()), added_once(mesh, fcs.back().bias.in(x.dtype())), {});
+    const Tensor hidden = fcs.front()(x, between, input);
+    const Tensor addend =
+        mix_channels(hidden, fcs.back().weight.in(x.dtype()), added_once(mesh, fcs.back().bias.in(x.dtype())), {}, of_second);
     return ended(all_reduce_sum(mesh, Axis::tensor, addend), ending);
   }
-  const bool drops = dropout > 0.0 && pass.mode == Mode::train;
   Tensor y = x;
   for (std::size_t i = 0; i < fcs.size(); ++i) {
     const bool last = i + 1 == fcs.size();
+    const MixInput given = i == 0 ? input : of_second;
     if (!last) {
-      y = fcs[i](y, {.activation = non_linearity});
+      y = fcs[i](y, between, given);
     } else if (!drops) {
-      return fcs[i](y, ending);
+      return fcs[i](y, ending, given);
     } else {
-      y = fcs[i](y);
+      y = fcs[i](y, {}, given);
     }
     y = drop_elements(y, dropout, pass.fold(i), "channel mlp", place);
   }

@@ -9,6 +9,7 @@
 #include "models/layers/nonlinearity.h"
 #include "models/module.h"
 #include "parallel/tensor_parallel.h"
+#include "runtime/ops/channel_mix.h"
 
 namespace trident {
 
@@ -28,7 +29,7 @@ struct PointwiseLinear {
   /// The same layer shared out over the tensor axis: this rank holds the rows `own` of the weight and of the bias, or the columns `own` of
   /// the weight and the whole bias.
   PointwiseLinear(std::int64_t in, std::int64_t out, SplitAlong along, Range own, const Mesh& mesh);
-  Tensor operator()(const Tensor& x, const Ending& ending = {}) const;
+  Tensor operator()(const Tensor& x, const Ending& ending = {}, MixInput input = MixInput::values) const;
 
   static void visit(auto& self, auto& v) { v("weight", self.weight), v("bias", self.bias); }
 };
@@ -43,7 +44,8 @@ struct ChannelMlp {
 
   /// Two layers; one if `hidden` is 0.
   ChannelMlp(std::int64_t in, std::int64_t hidden, std::int64_t out, NonLinearity non_linearity, const Mesh& mesh, double dropout = 0.0);
-  Tensor operator()(const Tensor& x, const FieldPlace& place, const Pass& pass, const Ending& ending = {}) const;
+  Tensor operator()(const Tensor& x, const FieldPlace& place, const Pass& pass, const Ending& ending = {},
+                    MixInput input = MixInput::values) const;
   double flops() const;  // of one point
 
   static void visit(auto& self, auto& v) { v("fcs", self.fcs); }
@@ -59,6 +61,10 @@ Shape per_channel(int rank, std::int64_t channels);
 Init torch_init(std::int64_t fan_in);
 
 /// activation(weight x + bias + gate addend), fused as far as the activation allows.
-Tensor mix_channels(const Tensor& x, const Tensor& weight, const Tensor& bias, const Ending& ending);
+Tensor mix_channels(const Tensor& x, const Tensor& weight, const Tensor& bias, const Ending& ending, MixInput input = MixInput::values);
+
+/// Whether the GELU that follows a map of x to so many channels waits for the layer that takes it: where its numbers do not stay in the
+/// cache, keeping its result and its slope costs about the time of computing them again, and twice the memory. Never on a GPU.
+bool gelu_waits(const Tensor& x, std::int64_t channels);
 
 }  // namespace trident

@@ -43,7 +43,7 @@ void* from_system(Device device, std::size_t capacity) {
   const std::size_t alignment = capacity >= kHugePage ? kHugePage : kAlignment;
   const std::size_t rounded = (capacity + alignment - 1) / alignment * alignment;
   void* data = std::aligned_alloc(alignment, rounded);
-  if (data != nullptr && alignment == kHugePage) madvise(data, rounded, MADV_HUGEPAGE);
+  if (data != nullptr && alignment == kHugePage) madvise(data, capacity / kHugePage * kHugePage, MADV_HUGEPAGE);
   return data;
 }
 

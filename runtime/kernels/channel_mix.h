@@ -8,7 +8,8 @@ namespace trident {
 
 struct MixSize {
   std::int64_t batch = 0, in = 0, out = 0, points = 0;
-  bool gelu = false;  // as the last step
+  bool gelu = false;     // as the last step
+  bool of_gelu = false;  // x is what a GELU is given, which comes first; on the CPU
 };
 /// Row-major; bias, addend and gate may be null.
 template <class T>

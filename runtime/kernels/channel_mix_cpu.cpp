@@ -262,6 +262,31 @@ Rows<const T> slope_block(const Blocks<T>& blocks, const Columns& columns, const
   return is_dy ? blocks.block_of(dy, size.out, columns, memory) : Rows<const T>{target.data, target.step};
 }
 
+/// GELUs of a block in rows of a block of its own, whole vectors, and unless null their slopes.
+template <class T>
+Rows<const T> activated(const Blocks<T>& blocks, const Columns& columns, std::int64_t channels, Rows<const T> x, T* values, T* slopes) {
+  for (std::int64_t channel = 0; channel < channels; ++channel) {
+    for (std::int64_t i = 0; i < columns.count(); i += kLanes<T>) {
+      const std::int64_t place = channel * blocks.row_step() + i;
+      const cpu::GeluAndSlope<T> result = cpu::gelu_and_slope(cpu::load(x.data + channel * x.step + i));
+      cpu::store(values + place, result.value);
+      if (slopes != nullptr) cpu::store(slopes + place, result.slope);
+    }
+  }
+  return {values, blocks.row_step()};
+}
+
+/// The gradient of what GELUs were given from that of their results.
+template <class T>
+void through_slopes(const Blocks<T>& blocks, const Columns& columns, std::int64_t channels, const T* slopes, Rows<T> gradient) {
+  for (std::int64_t channel = 0; channel < channels; ++channel) {
+    for (std::int64_t i = 0; i < columns.count(); i += kLanes<T>) {
+      T* at = gradient.data + channel * gradient.step + i;
+      cpu::store<T>(at, cpu::load(at) * cpu::load(slopes + channel * blocks.row_step() + i));
+    }
+  }
+}
+
 }  // namespace
 
 template <class T>
@@ -270,12 +295,14 @@ void mix_forward(Cpu, const MixSize& size, const MixOperands<T>& from, T* slope,
   const PackedWeight<T> weight(size.out, size.in, from.weight, size.in, 1);
 #pragma omp parallel num_threads(blocks.threads()) if (blocks.threads() > 1)
   {
-    const Block memory = numbers<T>(blocks.gathered(size.in + size.out));
-    T *gathered = static_cast<T*>(memory.data()), *outside = gathered + blocks.gathered(size.in);
+    const std::int64_t numbers_in = size.of_gelu ? size.in * blocks.row_step() : blocks.gathered(size.in);
+    const Block memory = numbers<T>(numbers_in + blocks.gathered(size.out));
+    T *inside = static_cast<T*>(memory.data()), *outside = inside + numbers_in;
 #pragma omp for schedule(static)
     for (std::int64_t index = 0; index < blocks.count(); ++index) {
       const Columns columns = blocks[index];
-      const Rows<const T> x = blocks.block_of(from.x, size.in, columns, gathered);
+      Rows<const T> x = blocks.block_of(from.x, size.in, columns, inside);
+      if (size.of_gelu) x = activated<T>(blocks, columns, size.in, x, inside, nullptr);
       const Rows<T> sums = blocks.target_in(y, size.out, columns, outside);
       cpu::tiled_product<T>(weight.tiles(), round_up(columns.count(), kLanes<T>), x, sums);
       for (std::int64_t channel = 0; channel < size.out; ++channel) {
@@ -299,21 +326,24 @@ void mix_backward(Cpu, const MixSize& size, const MixOperands<T>& from, const T*
   std::fill_n(static_cast<T*>(sums.data()), blocks.threads() * own, T(0));
 #pragma omp parallel num_threads(blocks.threads()) if (blocks.threads() > 1)
   {
-    const Block memory = numbers<T>(blocks.gathered(size.in) + size.out * blocks.row_step());
-    T *inside = static_cast<T*>(memory.data()), *outside = inside + blocks.gathered(size.in);
+    const std::int64_t numbers_in = size.of_gelu ? size.in * blocks.row_step() : blocks.gathered(size.in);
+    const Block memory = numbers<T>(numbers_in + (size.of_gelu ? numbers_in : 0) + size.out * blocks.row_step());
+    T *inside = static_cast<T*>(memory.data()), *outside = inside + numbers_in, *slopes = outside + size.out * blocks.row_step();
     const PartialSums<T> mine(size, static_cast<T*>(sums.data()) + omp_get_thread_num() * own);
 #pragma omp for schedule(static)
     for (std::int64_t index = 0; index < blocks.count(); ++index) {
       const Columns columns = blocks[index];
       const std::int64_t width = round_up(columns.count(), kLanes<T>);
       const Rows<const T> gradient = slope_block(blocks, columns, size, from, slope, dy, to, mine, outside);
-      if (to.weight != nullptr) {
-        const Rows<const T> x = blocks.block_of(from.x, size.in, columns, inside);
-        add_products_of_rows(width, size.out, size.in, gradient, x, mine.weight);
+      if (to.weight != nullptr || size.of_gelu) {
+        Rows<const T> x = blocks.block_of(from.x, size.in, columns, inside);
+        if (size.of_gelu) x = activated(blocks, columns, size.in, x, inside, slopes);
+        if (to.weight != nullptr) add_products_of_rows(width, size.out, size.in, gradient, x, mine.weight);
       }
       if (to.x == nullptr) continue;
       const Rows<T> dx = blocks.target_in(to.x, size.in, columns, inside);
       cpu::tiled_product<T>(weight.tiles(), width, gradient, dx);
+      if (size.of_gelu) through_slopes<T>(blocks, columns, size.in, slopes, dx);
       blocks.spread(dx, size.in, columns, to.x);
     }
   }

@@ -4,6 +4,7 @@
 
 #include "runtime/autograd/tape.h"
 #include "runtime/kernels/channel_mix.h"
+#include "runtime/ops/elementwise.h"
 #include "runtime/tensor/copy.h"
 #include "runtime/tensor/create.h"
 
@@ -75,8 +76,9 @@ std::vector<Tensor> mix_gradients(const Saved& saved, const Shape& gate_shape, c
 
 }  // namespace
 
-Tensor channel_mix(const Tensor& x, const Tensor& weight, const MixEnding& ending) {
+Tensor channel_mix(const Tensor& x, const Tensor& weight, const MixEnding& ending, MixInput input) {
   check(x, weight, ending);
+  if (input == MixInput::before_gelu && x.is_cuda()) return channel_mix(gelu(x), weight, ending);
   Shape shape = x.shape();
   shape[1] = weight.size(0);
   if (ending.addend.defined() && ending.addend.shape() != shape) {
@@ -84,7 +86,12 @@ Tensor channel_mix(const Tensor& x, const Tensor& weight, const MixEnding& endin
   }
   const std::vector<Tensor> inputs{x, weight, ending.bias, ending.addend, ending.gate};
   const bool recorded = Recording::is_on() && std::ranges::any_of(inputs, [](const Tensor& input) { return input.node() != nullptr; });
-  Saved saved{.size = {.batch = x.size(0), .in = x.size(1), .out = shape[1], .points = 1, .gelu = ending.gelu},
+  Saved saved{.size = {.batch = x.size(0),
+                       .in = x.size(1),
+                       .out = shape[1],
+                       .points = 1,
+                       .gelu = ending.gelu,
+                       .of_gelu = input == MixInput::before_gelu},
               .x = packed(x).detached(),
               .weight = packed(weight).detached(),
               .bias = packed_or_undefined(ending.bias),

@@ -36,19 +36,58 @@ Tensor step_by_step(const std::vector<Tensor>& in, bool end_in_gelu) {
   return end_in_gelu ? gelu(y) : y;
 }
 
+/// Several tiles a sample, the last one short; and samples that are mixed where they lie.
+const std::vector<Shape> kFields{{3, 5, 30, 50}, {3, 5, 16, 24}};
+
+/// x, weight, bias, addend and gate of a mix of such a field to 7 channels.
+std::vector<Tensor> operands(const Shape& field) {
+  return {random_tensor(field, 1), random_tensor({7, 5}, 2), random_tensor({7}, 3), random_tensor({3, 7, field[2], field[3]}, 4),
+          random_tensor({7}, 5)};
+}
+
+std::vector<Tensor> leaves(const std::vector<Tensor>& values) {
+  std::vector<Tensor> result;
+  for (const Tensor& x : values) result.push_back(leaf(x));
+  return result;
+}
+
+void expect_equal_gradients(const Tensor& y, const std::vector<Tensor>& in, const Tensor& expected, const std::vector<Tensor>& others) {
+  EXPECT_TENSOR_NEAR(y.detached(), expected.detached(), 1e-13);
+  const Tensor dy = random_tensor(y.shape(), 6);
+  const std::vector<Tensor> actual = gradients(y, dy, in), wanted = gradients(expected, dy, others);
+  for (std::size_t i = 0; i < actual.size(); ++i) EXPECT_TENSOR_NEAR(actual[i], wanted[i], 1e-11);
+}
+
 TEST(ChannelMix, AgreesWithItsParts) {
-  // 1500 points: several tiles a sample, the last one short.
-  const std::vector<Tensor> in{random_tensor({3, 5, 30, 50}, 1), random_tensor({7, 5}, 2), random_tensor({7}, 3),
-                               random_tensor({3, 7, 30, 50}, 4), random_tensor({7}, 5)};
-  const Tensor dy = random_tensor({3, 7, 30, 50}, 6);
-  for (const bool end_in_gelu : {false, true}) {
-    std::vector<Tensor> first, second;
-    for (const Tensor& x : in) first.push_back(leaf(x)), second.push_back(leaf(x));
-    const Tensor y = channel_mix(first[0], first[1], {.bias = first[2], .addend = first[3], .gate = first[4], .gelu = end_in_gelu});
-    const Tensor expected = step_by_step(second, end_in_gelu);
-    EXPECT_TENSOR_NEAR(y, expected.detached(), 1e-13);
-    const std::vector<Tensor> actual = gradients(y, dy, first), wanted = gradients(expected, dy, second);
-    for (std::size_t i = 0; i < actual.size(); ++i) EXPECT_TENSOR_NEAR(actual[i], wanted[i], 1e-11);
+  for (const Shape& field : kFields) {
+    for (const bool end_in_gelu : {false, true}) {
+      const std::vector<Tensor> first = leaves(operands(field)), second = leaves(operands(field));
+      const Tensor y = channel_mix(first[0], first[1], {.bias = first[2], .addend = first[3], .gate = first[4], .gelu = end_in_gelu});
+      expect_equal_gradients(y, first, step_by_step(second, end_in_gelu), second);
+    }
+  }
+}
+
+TEST(ChannelMix, WithoutAGateAgreesToo) {
+  for (const Shape& field : kFields) {
+    std::vector<Tensor> in = operands(field);
+    in.pop_back();
+    const std::vector<Tensor> first = leaves(in), second = leaves(in);
+    const Tensor y = channel_mix(first[0], first[1], {.bias = first[2], .addend = first[3], .gelu = true});
+    std::vector<Tensor> parts = second;
+    parts.push_back(full({7}, 1.0, DType::f64));
+    expect_equal_gradients(y, first, step_by_step(parts, true), second);
+  }
+}
+
+TEST(ChannelMix, TakesWhatAGeluIsGiven) {
+  for (const Shape& field : kFields) {
+    const std::vector<Tensor> first = leaves(operands(field)), second = leaves(operands(field));
+    const auto ending = [](const std::vector<Tensor>& in) {
+      return MixEnding{.bias = in[2], .addend = in[3], .gate = in[4], .gelu = true};
+    };
+    const Tensor y = channel_mix(first[0], first[1], ending(first), MixInput::before_gelu);
+    expect_equal_gradients(y, first, channel_mix(gelu(second[0]), second[1], ending(second)), second);
   }
 }
 
