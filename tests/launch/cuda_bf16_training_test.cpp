@@ -26,6 +26,8 @@ constexpr const char* kTinyFno =
     R"({type: fno, n_modes: [4, 4], in_channels: 3, out_channels: 2, hidden_channels: 6, n_layers: 2, norm: group_norm})";
 constexpr const char* kTinyTfno =
     R"({type: tfno, n_modes: [4, 4], in_channels: 3, out_channels: 2, hidden_channels: 6, n_layers: 2, rank: 0.5})";
+constexpr const char* kTinyMgTfno =
+    R"({type: mg_tfno, n_modes: [4, 4], in_channels: 3, out_channels: 2, hidden_channels: 6, n_layers: 2, levels: 1, padding_fraction: 0.25})";
 
 class InBf16 : public testing::OnGpu, public ::testing::WithParamInterface<const char*> {
  protected:
@@ -93,10 +95,10 @@ TEST_P(InBf16, APredictionIsThatOfF32) {
 }
 
 std::string name_of_model(const ::testing::TestParamInfo<const char*>& info) {
-  constexpr std::array kNames{"scot", "fno", "tfno"};
+  constexpr std::array kNames{"scot", "fno", "tfno", "mg_tfno"};
   return kNames[info.index];
 }
-INSTANTIATE_TEST_SUITE_P(Models, InBf16, ::testing::Values(kTinyScot, kTinyFno, kTinyTfno), name_of_model);
+INSTANTIATE_TEST_SUITE_P(Models, InBf16, ::testing::Values(kTinyScot, kTinyFno, kTinyTfno, kTinyMgTfno), name_of_model);
 
 }  // namespace
 }  // namespace trident
