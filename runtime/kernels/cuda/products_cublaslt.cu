@@ -115,7 +115,8 @@ bool choose(Cuda device, Plan& plan, const PlanKey& key) {
   return true;
 }
 
-std::unique_ptr<Plan> make_plan(Cuda device, const PlanKey& key, const Product& size) {
+/// `bias`: any that the product may have, as the heuristics look for one.
+std::unique_ptr<Plan> make_plan(Cuda device, const PlanKey& key, const Product& size, const void* bias) {
   auto plan = std::make_unique<Plan>();
   const cublasComputeType_t type = key.in == CUDA_R_64F ? CUBLAS_COMPUTE_64F : key.tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F;
   cublasLtMatmulDesc_t made = nullptr;
@@ -131,6 +132,7 @@ std::unique_ptr<Plan> make_plan(Cuda device, const PlanKey& key, const Product& 
   if (plan->adds_bias) {
     set(plan->product, CUBLASLT_MATMUL_DESC_EPILOGUE, CUBLASLT_EPILOGUE_BIAS);
     set(plan->product, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, key.out);
+    set(plan->product, CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias);
     if (choose(device, *plan, key)) return plan;
     plan->adds_bias = false;
     set(plan->product, CUBLASLT_MATMUL_DESC_EPILOGUE, CUBLASLT_EPILOGUE_DEFAULT);
@@ -142,12 +144,12 @@ std::unique_ptr<Plan> make_plan(Cuda device, const PlanKey& key, const Product& 
   return plan;
 }
 
-const Plan& plan_of(Cuda device, const PlanKey& key, const Product& size) {
+const Plan& plan_of(Cuda device, const PlanKey& key, const Product& size, const void* bias) {
   static std::map<std::pair<int, PlanKey>, std::unique_ptr<Plan>> plans;
   static std::mutex mutex;
   const std::lock_guard lock(mutex);
   auto& plan = plans[{device.index, key}];
-  if (!plan) plan = make_plan(device, key, size);
+  if (!plan) plan = make_plan(device, key, size, bias);
   return *plan;
 }
 
@@ -194,7 +196,7 @@ void product(Cuda device, const Product& size, const T* a, const T* b, const Out
       .in = kType<T>,
       .out = kType<Out>,
       .alignment = {alignment_of(a), alignment_of(b), alignment_of(c)}};
-  const Plan& plan = plan_of(device, key, size);
+  const Plan& plan = plan_of(device, key, size, bias);
   const Block memory = workspace(device, kWorkspaceBytes);
   const Scale alpha = 1, beta = static_cast<Scale>(size.beta);
   {
