@@ -1,6 +1,7 @@
 /// f32 and f64 run as tiled products whose results end (bias, addend, GELU) in registers; f32 may not round its operands. Products of bf16
-/// belong to tensor cores: cuBLASLt makes them, sample by sample, and a pass over the result ends it. The pass moves 4 bytes a number more than
-/// an end in registers would: by count as long as ordinary units take for 64 channels, and less for more; the backward's products need none.
+/// belong to tensor cores: cuBLASLt makes them, sample by sample, and a pass over the result ends it. The pass moves 4 bytes a number more
+/// than an end in registers would: by count as long as ordinary units take for 64 channels, and less for more; the backward's products need
+/// none.
 #include "runtime/kernels/channel_mix.h"
 
 #include <algorithm>
