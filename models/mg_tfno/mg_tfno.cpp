@@ -31,6 +31,17 @@ ConfigValue operator_document(const ConfigValue& keys, const MgTfnoConfig& confi
   return document;
 }
 
+/// All keys side by side: the error for an unknown one lists both kinds.
+struct AllKeys {
+  MgTfnoConfig own;
+  FnoConfig of_operator;
+
+  static void visit(auto& self, auto& v) {
+    MgTfnoConfig::visit(self.own, v);
+    FnoConfig::visit(self.of_operator, v);
+  }
+};
+
 /// Coordinates inside the operator are what position: patch means.
 void check_position(const ConfigValue& keys, const MgTfnoConfig& config) {
   const ConfigValue* embedding = keys.find("positional_embedding");
@@ -52,10 +63,7 @@ PatchingConfig MgTfnoConfig::patching() const {
   return patching;
 }
 
-void check_mg_tfno_keys(const ConfigValue& document) {
-  read_config<MgTfnoConfig>(keys_of(document, true), "model");
-  read_config<FnoConfig>(keys_of(document, false), "model");
-}
+void check_mg_tfno_keys(const ConfigValue& document) { read_config<AllKeys>(document, "model"); }
 
 MgTfno::MgTfno(const ConfigValue& document, const Mesh& mesh)
     : config_(read_config<MgTfnoConfig>(keys_of(document, true))), operator_keys_(keys_of(document, false)), mesh_(mesh) {

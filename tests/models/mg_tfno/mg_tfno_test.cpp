@@ -94,6 +94,9 @@ TEST(MgTfno, RefusesWhatCannotBe) {
   EXPECT_NE(message({{"levles", 1}}).find("levles"), std::string::npos);
   EXPECT_NE(message({{"n_modes", ConfigValue::list({4})}}).find("two dimensions"), std::string::npos);
   EXPECT_NE(message({{"positional_embedding", ConfigValue()}}).find("position"), std::string::npos);
+  const std::string misspelt = testing::message_of<ConfigError>([] { check_mg_tfno_keys(ConfigValue::map({{"levles", 1}})); });
+  EXPECT_NE(misspelt.find("model.levles: unknown key; did you mean \"levels\"? allowed: levels"), std::string::npos) << misspelt;
+  EXPECT_NE(misspelt.find("n_modes"), std::string::npos);
   const Made made(document());
   EXPECT_THROW(made(random_tensor({1, 1, 8, 8}, 1)), ShapeError);
   EXPECT_THROW(made(random_tensor({1, 2, 10, 8}, 1)), ConfigError);
