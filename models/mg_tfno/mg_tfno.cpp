@@ -42,6 +42,14 @@ struct AllKeys {
   }
 };
 
+/// neuraloperator's `positional_embedding: null` says that there is no position.
+MgTfnoConfig own_config(const ConfigValue& document) {
+  ConfigValue own = keys_of(document, true);
+  const ConfigValue* embedding = document.find("positional_embedding");
+  if (own.find("position") == nullptr && embedding != nullptr && embedding->is_null()) own.set("position", "none");
+  return read_config<MgTfnoConfig>(own);
+}
+
 /// Coordinates inside the operator are what position: patch means.
 void check_position(const ConfigValue& keys, const MgTfnoConfig& config) {
   const ConfigValue* embedding = keys.find("positional_embedding");
@@ -66,7 +74,7 @@ PatchingConfig MgTfnoConfig::patching() const {
 void check_mg_tfno_keys(const ConfigValue& document) { read_config<AllKeys>(document, "model"); }
 
 MgTfno::MgTfno(const ConfigValue& document, const Mesh& mesh)
-    : config_(read_config<MgTfnoConfig>(keys_of(document, true))), operator_keys_(keys_of(document, false)), mesh_(mesh) {
+    : config_(own_config(document)), operator_keys_(keys_of(document, false)), mesh_(mesh) {
   if (mesh.size(Axis::tensor) != 1) {
     throw ConfigError(concat("parallel.tensor: models of type mg_tfno are not split over this axis, and it has ", mesh.size(Axis::tensor),
                              " ranks; set it to 1"));

@@ -55,6 +55,11 @@ TEST(MgTfno, OperatorTakesTheChannelsOfAllLevels) {
   }
 }
 
+TEST(MgTfno, WithoutPositionalEmbeddingPatchesHaveNoPosition) {
+  const MgTfno model(document({{"positional_embedding", ConfigValue()}}), Mesh());
+  EXPECT_EQ(model.config().find("position")->as_string(), "none");
+}
+
 TEST(MgTfno, GradientOfTheFieldIsRight) {
   for (const char* position : {"patch", "field"}) {
     const Made made(document({{"in_channels", 1}, {"position", position}, {"padding_fraction", 0.1}, {"padding_mode", "edge"}}));
@@ -93,7 +98,7 @@ TEST(MgTfno, RefusesWhatCannotBe) {
   EXPECT_NE(message({{"levels", 4}}).find("model.levels"), std::string::npos);
   EXPECT_NE(message({{"levles", 1}}).find("levles"), std::string::npos);
   EXPECT_NE(message({{"n_modes", ConfigValue::list({4})}}).find("two dimensions"), std::string::npos);
-  EXPECT_NE(message({{"positional_embedding", ConfigValue()}}).find("position"), std::string::npos);
+  EXPECT_NE(message({{"positional_embedding", ConfigValue()}, {"position", "patch"}}).find("position"), std::string::npos);
   const std::string misspelt = testing::message_of<ConfigError>([] { check_mg_tfno_keys(ConfigValue::map({{"levles", 1}})); });
   EXPECT_NE(misspelt.find("model.levles: unknown key; did you mean \"levels\"? allowed: levels"), std::string::npos) << misspelt;
   EXPECT_NE(misspelt.find("n_modes"), std::string::npos);
