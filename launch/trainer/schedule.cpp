@@ -31,7 +31,7 @@ double Schedule::factor(std::int64_t step) const {
 }
 
 void Schedule::observe(double loss) {
-  constexpr double kThreshold = 1e-4;
+  constexpr double kThreshold = 1e-4, kLeastChange = 1e-8;
   if (options_.choice != ScheduleChoice::plateau) return;
   state_.loss_sum += loss;
   if (++state_.steps < options_.steps_per_epoch) return;
@@ -40,7 +40,8 @@ void Schedule::observe(double loss) {
     state_.best = mean;
     state_.bad_epochs = 0;
   } else if (++state_.bad_epochs > options_.patience) {
-    state_.factor *= options_.gamma;
+    const double reduced = state_.factor * options_.gamma;
+    if (options_.rate * (state_.factor - reduced) > kLeastChange) state_.factor = reduced;
     state_.bad_epochs = 0;
   }
   state_.loss_sum = 0.0;

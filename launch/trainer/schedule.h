@@ -24,6 +24,7 @@ class Schedule {
  public:
   struct Options {
     ScheduleChoice choice = ScheduleChoice::cosine;
+    double rate = 1.0;  // that factors are of; the main group's
     std::int64_t warmup_steps = 0;
     std::int64_t total_steps = 1;
     std::int64_t steps_per_unit = 1;  // 1, or those of an epoch; a unit has one rate
@@ -43,7 +44,7 @@ class Schedule {
   /// CosineAnnealingLR and ReduceLROnPlateau of torch.optim, stepped once a unit.
   double factor(std::int64_t step) const;
   /// The loss of a step that is done. plateau: the factor is multiplied by gamma when the mean loss of an epoch has not fallen by a
-  /// relative 1e-4 for more than `patience` epochs.
+  /// relative 1e-4 for more than `patience` epochs, unless that changes the rate by 1e-8 or less.
   void observe(double loss);
 
   const ScheduleState& state() const { return state_; }

@@ -59,6 +59,12 @@ TEST(Schedule, PlateauReducesTheRateWhenEpochsStopImproving) {
   }
 }
 
+TEST(Schedule, PlateauLeavesRatesThatWouldHardlyChange) {
+  Schedule schedule({.choice = ScheduleChoice::plateau, .rate = 3e-8, .gamma = 0.5, .patience = 0});
+  for (int epoch = 0; epoch < 4; ++epoch) schedule.observe(1.0);
+  EXPECT_DOUBLE_EQ(schedule.factor(0), 0.5);  // the next reduction would be one of 7.5e-9
+}
+
 TEST(Schedule, ConstantStaysAtOneAfterTheWarmUp) {
   const Schedule schedule({.choice = ScheduleChoice::constant, .warmup_steps = 2});
   EXPECT_DOUBLE_EQ(schedule.factor(1), 0.5);
