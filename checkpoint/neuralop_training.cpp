@@ -71,6 +71,7 @@ class OptimizerFile {
     result.learning_rate = number_of(group, "lr");
     result.eps = number_of(group, "eps");
     result.weight_decay = number_of(group, "weight_decay");
+    if (const ConfigValue* correct_bias = group.find("correct_bias")) result.correct_bias = correct_bias->as_bool();
     const ConfigValue* betas = group.find("betas");
     if (betas == nullptr || betas->kind() != ConfigValue::Kind::list || betas->elements().size() != 2) reject("has no two betas");
     result.beta1 = betas->elements()[0].as_number();

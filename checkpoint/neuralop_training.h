@@ -15,6 +15,7 @@ struct NeuralopTraining {
   std::int64_t step = 0;       // updates done
   double learning_rate = 0.0;  // of the next one
   double beta1 = 0.9, beta2 = 0.999, eps = 1e-6, weight_decay = 0.0;
+  bool correct_bias = true;
   ConfigValue schedule;                 // the scheduler's own values; null if it was not saved
   std::optional<std::int64_t> epoch{};  // the last one that ended
 };

@@ -92,6 +92,8 @@ void check_optimizer(const RunFile& run) {
     require(run, beta >= 0.0 && beta < 1.0, index == 0 ? "training.betas[0]" : "training.betas[1]", beta, "a number from 0 to below 1");
   }
   if (training.eps) require(run, *training.eps > 0.0, "training.eps", *training.eps, "a number above 0");
+  require(run, training.correct_bias || training.optimizer == OptimizerChoice::neuralop_adamw, "training.correct_bias",
+          training.correct_bias, "true with the optimizer adamw; neuralop_adamw takes both");
   if (training.max_grad_norm) {
     require(run, *training.max_grad_norm > 0.0, "training.max_grad_norm", *training.max_grad_norm,
             "a number above 0, or null for no clipping");

@@ -65,6 +65,7 @@ struct TrainingConfig {
   std::optional<double> learning_rate_embedding_recovery, learning_rate_time_embedding;
   std::array<double, 2> betas{0.9, 0.999};
   std::optional<double> eps;  // null: the optimiser's own
+  bool correct_bias = true;   // of the moments, which start from 0; false: neuralop_adamw alone
   double weight_decay = 0.0;
   std::optional<double> max_grad_norm = 5.0;
   ScheduleChoice lr_scheduler = ScheduleChoice::cosine;
@@ -86,13 +87,16 @@ struct TrainingConfig {
   std::vector<std::string> freeze;             // shell patterns of parameter names
   std::optional<std::string> max_wall_time;    // "11h30m"
 
+  double adamw_eps() const { return eps.value_or(optimizer == OptimizerChoice::neuralop_adamw ? 1e-6 : 1e-8); }
+
   static void visit(auto& self, auto& v) {
     v("global_batch_size", self.global_batch_size), v("gradient_accumulation_steps", self.gradient_accumulation_steps);
     v("steps", self.steps), v("epochs", self.epochs), v("optimizer", self.optimizer);
     v("restore_optimizer", self.restore_optimizer), v("learning_rate", self.learning_rate);
     v("learning_rate_embedding_recovery", self.learning_rate_embedding_recovery);
     v("learning_rate_time_embedding", self.learning_rate_time_embedding);
-    v("betas", self.betas), v("eps", self.eps), v("weight_decay", self.weight_decay), v("max_grad_norm", self.max_grad_norm);
+    v("betas", self.betas), v("eps", self.eps), v("correct_bias", self.correct_bias), v("weight_decay", self.weight_decay),
+        v("max_grad_norm", self.max_grad_norm);
     v("lr_scheduler", self.lr_scheduler), v("warmup_steps", self.warmup_steps), v("schedule_unit", self.schedule_unit);
     v("step_size", self.step_size), v("gamma", self.gamma), v("t_max", self.t_max), v("eta_min", self.eta_min),
         v("patience", self.patience);

@@ -161,12 +161,13 @@ void AdamW::prepare(std::int64_t step, std::span<const double> learning_rates) {
   if (learning_rates.size() != weight_decays_.size()) {
     throw Error(concat("adamw: ", learning_rates.size(), " learning rates for ", weight_decays_.size(), " groups"));
   }
+  const auto correction = [&](double beta) { return options_.correct_bias ? 1.0 - std::pow(beta, static_cast<double>(step)) : 1.0; };
   AdamWStep numbers{.beta1 = options_.beta1,
                     .beta2 = options_.beta2,
                     .eps = options_.eps,
                     .max_norm = options_.max_grad_norm,
-                    .correction1 = 1.0 - std::pow(options_.beta1, static_cast<double>(step)),
-                    .correction2 = 1.0 - std::pow(options_.beta2, static_cast<double>(step)),
+                    .correction1 = correction(options_.beta1),
+                    .correction2 = correction(options_.beta2),
                     .groups = {}};
   for (std::size_t group = 0; group < weight_decays_.size(); ++group)
     numbers.groups[group] = {learning_rates[group], weight_decays_[group]};

@@ -52,6 +52,7 @@ struct AdamWOptions {
   double beta1 = 0.9, beta2 = 0.999;
   double eps = 1e-8;
   double max_grad_norm = 0.0;  // 0: no clipping
+  bool correct_bias = true;    // false: the moments, which start from 0, are taken as they are
 };
 
 /// AdamW by either rule with torch.nn.utils.clip_grad_norm_ before it.

@@ -30,12 +30,14 @@ AdamWOptions optimizer_options(const TrainingConfig& config) {
   return {.rule = neuralop ? AdamWRule::neuralop : AdamWRule::torch,
           .beta1 = config.betas[0],
           .beta2 = config.betas[1],
-          .eps = config.eps.value_or(neuralop ? 1e-6 : 1e-8),
-          .max_grad_norm = config.max_grad_norm.value_or(0.0)};
+          .eps = config.adamw_eps(),
+          .max_grad_norm = config.max_grad_norm.value_or(0.0),
+          .correct_bias = config.correct_bias};
 }
 
 Schedule::Options schedule_options(const TrainingConfig& config, RunLength length) {
   return {.choice = config.lr_scheduler,
+          .rate = config.learning_rate,
           .warmup_steps = config.warmup_steps,
           .total_steps = length.total_steps,
           .steps_per_unit = config.schedule_unit == ScheduleUnit::epoch ? length.steps_per_epoch : 1,

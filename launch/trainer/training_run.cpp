@@ -113,7 +113,11 @@ void TrainingRun::resume(const NeuralopTraining& saved, const std::filesystem::p
   compare("learning_rate with its schedule", training.learning_rate * trainer_.schedule().factor(saved.step), saved.learning_rate);
   compare("betas[0]", training.betas[0], saved.beta1);
   compare("betas[1]", training.betas[1], saved.beta2);
+  compare("eps", training.adamw_eps(), saved.eps);
   compare("weight_decay", training.weight_decay, saved.weight_decay);
+  if (training.correct_bias != saved.correct_bias) {
+    log_(concat("training.correct_bias is ", to_json(training.correct_bias), " now; optimizer.pt has ", to_json(saved.correct_bias)));
+  }
   if (saved.epoch && (*saved.epoch + 1) * steps_per_epoch != saved.step) {
     log_(concat("an epoch has ", steps_per_epoch, " steps now; manifest.pt has ", *saved.epoch + 1, " epochs for ", saved.step, " steps"));
   }

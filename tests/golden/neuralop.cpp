@@ -6,6 +6,7 @@
 #include "checkpoint/gathered_tensor.h"
 #include "models/losses.h"
 #include "models/norm_loss.h"
+#include "parallel/optimizer.h"
 #include "runtime/ops/complex.h"
 #include "runtime/ops/elementwise.h"
 #include "runtime/ops/reduce.h"
@@ -156,6 +157,24 @@ Rows load_weights(const ParameterList& parameters, const NumberFile& weights) {
     if (std::ranges::find(used, name) == used.end()) rows.push_back(failed(name, "the model has no such weight"));
   }
   return rows;
+}
+
+std::vector<std::string> zero_gradients(const ConfigValue& distances) {
+  std::vector<std::string> names;
+  if (const ConfigValue* zero = distances.find("zero_gradients")) {
+    for (const ConfigValue& name : zero->elements()) names.push_back(name.as_string());
+  }
+  return names;
+}
+
+AdamWOptions adamw_of(const ConfigValue& recipe) {
+  const auto& betas = recipe.find("betas")->elements();
+  const ConfigValue* correct_bias = recipe.find("correct_bias");
+  return {.rule = AdamWRule::neuralop,
+          .beta1 = betas[0].as_number(),
+          .beta2 = betas[1].as_number(),
+          .eps = recipe.find("eps")->as_number(),
+          .correct_bias = correct_bias == nullptr || correct_bias->as_bool()};
 }
 
 NumbersByName pieces_of(const ParameterList& parameters, Tensor NamedPiece::*what, const Mesh& mesh) {

@@ -11,6 +11,10 @@
 #include "models/norm_loss.h"
 #include "tests/golden/mesh_case.h"
 
+namespace trident {
+struct AdamWOptions;
+}
+
 namespace trident::golden {
 
 /// Complex numbers as pairs of reals: the same memory with a trailing dimension of 2. Real tensors stay what they are.
@@ -74,6 +78,10 @@ NormLoss norm_loss_of(const ConfigValue& document);
 /// FNO or TFNO by the arguments in case.json.
 Model model_of(const ConfigValue& arguments, const std::string& kind, const Mesh& mesh = Mesh());
 ConfigValue config_of(const ConfigValue& arguments, const std::string& kind);
+/// The reference's AdamW with the constants that a case records.
+AdamWOptions adamw_of(const ConfigValue& recipe);
+/// Gradients that vanish but for rounding, which a case names instead of recording them.
+std::vector<std::string> zero_gradients(const ConfigValue& distances);
 /// Copies the named tensors into parameters and buffers; a failed row for each that is missing or has another shape.
 Rows load_weights(const ParameterList& parameters, const NumberFile& weights);
 /// Values or gradients of all parameters: whole on the first rank, on the others none. Collective.

@@ -27,12 +27,9 @@ void check_resumed(NeuralopCase& numbers, const Options& options, Rows& rows) {
   const LoadedModel loaded =
       load_model(numbers.folder().path(), options.mesh, {.dtype = DType::f32, .use = Use::training, .device = options.device});
   const ConfigValue& recipe = *numbers.document().find("optimizer");
-  const auto& betas = recipe.find("betas")->elements();
-  const AdamWOptions adamw{
-      .rule = AdamWRule::neuralop, .beta1 = betas[0].as_number(), .beta2 = betas[1].as_number(), .eps = recipe.find("eps")->as_number()};
   const FlatShares shares(loaded.parameters, options.mesh);
   AdamW optimizer(
-      loaded.parameters, adamw, {recipe.find("weight_decay")->as_number()}, [](const std::string&) { return 0; }, shares);
+      loaded.parameters, adamw_of(recipe), {recipe.find("weight_decay")->as_number()}, [](const std::string&) { return 0; }, shares);
   const auto training = load_neuralop_training(numbers.folder().path(), optimizer.state());
   if (!training) return rows.push_back(failed("resumed", "the folder has no optimizer.pt"));
   rows.push_back({"learning rate", std::abs(training->learning_rate - numbers.document().find("lr_after_checkpoint")->as_number()), 0.0});

@@ -27,14 +27,6 @@ Loaded load(const ConfigValue& document, const NumberFile& weights, DType dtype,
   return loaded;
 }
 
-std::vector<std::string> zero_gradients(const ConfigValue& distances) {
-  std::vector<std::string> names;
-  if (const ConfigValue* zero = distances.find("zero_gradients")) {
-    for (const ConfigValue& name : zero->elements()) names.push_back(name.as_string());
-  }
-  return names;
-}
-
 /// One pass on the quantities whose names begin with `prefix`.
 struct PassCheck {
   NeuralopCase& numbers;

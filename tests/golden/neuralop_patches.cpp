@@ -110,7 +110,7 @@ class PatchedModelCheck {
     const NumbersByName gradients = pieces_of(parameters, &NamedPiece::gradient, options_.mesh);
     if (!on_mesh.is_first()) return;
     check_fields(dtype, to_device(whole, options_.device), label, grid);
-    numbers_.compare_gradients(rows_, dtype, "grad/", gradients, {});
+    numbers_.compare_gradients(rows_, dtype, "grad/", gradients, zero_gradients(*document_.find("f32_vs_f64")));
   }
 
   /// What the operator gets, and its raw output: of an FNO without levels on the patches' windows, with their padding.

@@ -50,10 +50,8 @@ struct Trained {
     ParameterList parameters = materialize(model, dtype, Use::training, std::nullopt, {}, options.device);
     append(rows, load_weights(parameters, NumberFile(folder.path() / "weights.safetensors")));
     const ConfigValue& recipe = *document.find("optimizer");
-    const std::vector<double> betas = numbers_at(recipe, "betas");
-    const AdamWOptions adamw{.rule = AdamWRule::neuralop, .beta1 = betas[0], .beta2 = betas[1], .eps = recipe.find("eps")->as_number()};
     AdamW optimizer(
-        parameters, adamw, {recipe.find("weight_decay")->as_number()}, [](const std::string&) { return 0; },
+        parameters, adamw_of(recipe), {recipe.find("weight_decay")->as_number()}, [](const std::string&) { return 0; },
         FlatShares(parameters, options.mesh));
     return {std::move(model),       std::move(parameters), std::move(optimizer), recipe.find("lr")->as_number(),
             *document.find("loss"), options.mesh};
@@ -94,7 +92,7 @@ Schedule schedule_of(const ConfigValue& description, double rate, std::int64_t s
     return value == nullptr ? otherwise : value->as_number();
   };
   const auto count = [&](const char* key) { return static_cast<std::int64_t>(number(key, 1.0)); };
-  Schedule::Options options{.steps_per_unit = steps_per_epoch, .steps_per_epoch = steps_per_epoch};
+  Schedule::Options options{.rate = rate, .steps_per_unit = steps_per_epoch, .steps_per_epoch = steps_per_epoch};
   if (name == "StepLR") {
     options.choice = ScheduleChoice::step, options.step_size = count("step_size"), options.gamma = number("gamma", 0.1);
   } else if (name == "CosineAnnealingLR") {

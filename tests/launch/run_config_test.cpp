@@ -138,6 +138,7 @@ INSTANTIATE_TEST_SUITE_P(
         Refusal{"training.warmup_steps=-1", "training.warmup_steps: expected at least 0, found -1"},
         Refusal{"training.precision=bf16", "training.precision: bf16 needs device: cuda; on the CPU use f32 or f64"},
         Refusal{"training.restore_optimizer=true", "training.restore_optimizer: needs model.from, the folder"},
+        Refusal{"training.correct_bias=false", "training.correct_bias: expected true with the optimizer adamw"},
         Refusal{"evaluation.units=SI", "allowed: normalized, physical"},
         Refusal{"training.max_wall_time=3", "training.max_wall_time: expected text, found 3"},
         Refusal{"training.max_wall_time=3x", "training.max_wall_time: expected a duration such as 11h30m, 90m or 45s, found \"3x\""},

@@ -110,6 +110,17 @@ TEST(AdamWOfNeuralop, SharesOneSecondMomentBetweenThePartsOfAComplexNumberAndDec
   EXPECT_NEAR(to_number(state[3].value), 0.01 * 9.0, 1e-15);
 }
 
+TEST(AdamWOfNeuralop, TakesMomentsAsTheyAreWithoutCorrection) {
+  Parameter weight = whole_parameter({1}, Init::constant(1.0));
+  const ParameterList parameters =
+      materialize([&](const ParameterVisitor& visitor) { visitor.parameter("x", weight); }, DType::f64, Use::training, RandomKey(1));
+  parameters.gradients().data<double>()[0] = 3.0;
+  AdamW optimizer(parameters, {.rule = AdamWRule::neuralop, .beta1 = 0.9, .beta2 = 0.99, .eps = 1e-2, .correct_bias = false}, {0.0},
+                  [](const std::string&) { return 0; });
+  optimizer.update(1, std::vector{0.1}, from_values<double>({1}, std::vector{1.0}));
+  EXPECT_NEAR(parameters.values().data<double>()[0], 1.0 - 0.1 * 0.3 / (std::sqrt(0.01 * 9.0) + 1e-2), 1e-14);
+}
+
 INSTANTIATE_TEST_SUITE_P(OnTheCpu, AdamWOfTorch, ::testing::Values(Case{DType::f64, 1e-14}, Case{DType::f32, 5e-7}));
 
 TEST(AdamW, NeverTouchesHolesAndFrozenPieces) {
