@@ -15,7 +15,7 @@ template <class T>
 constexpr int kModes = kLanes<T> / 2;                                    // complex numbers of a vector
 constexpr std::int64_t kMostModesOfTask = 2304, kLeastModesOfTask = 64;  // as long runs of memory as fit into the cache
 constexpr std::int64_t kTasks = 8;                                       // at least, so that threads share them evenly
-constexpr std::int64_t kDepthOfPass = 4;
+constexpr std::int64_t kDepthOfPass = 16;
 
 template <class T>
 Vector<T> real_parts(Vector<T> x) {
@@ -56,17 +56,22 @@ struct Signs {
 /// M by N numbers of c at `count` modes, a vector or what is left of one: `depth` products, added to what c has or not.
 template <int M, int N, bool kWhole, Start kStart, class T>
 inline void tile(const ModeProduct& size, std::int64_t depth, Corner<T> at, std::int64_t count, const Signs<T>& signs) {
-  constexpr std::int64_t kAhead = 256 / sizeof(T);  // neighbours in memory are the next modes
+  // Neighbours in memory are the next modes. They go to the second level alone: rows that lie whole pages apart share few lines of the first.
+  constexpr std::int64_t kAhead = 512 / sizeof(T);
+  constexpr int kSecondLevel = 2;
   const auto read = [&](const T* from) { return kWhole ? cpu::load(from) : cpu::load_some(from, 2 * count); };
   const auto streamed = [&](const T* from) {
-    if (kWhole) __builtin_prefetch(from + kAhead);
+    if (kWhole) __builtin_prefetch(from + kAhead, 0, kSecondLevel);
     return read(from);
   };
   const auto place = [&](int i, int j) { return at.c + 2 * (i * size.c_m + j * size.c_n); };
   Vector<T> sum[M][N] = {};
   if (kStart == Start::given) {
     for (int i = 0; i < M; ++i) {
-      for (int j = 0; j < N; ++j) sum[i][j] = read(place(i, j)) * signs.result;
+      for (int j = 0; j < N; ++j) {
+        if (kWhole) __builtin_prefetch(place(i, j) + kAhead, 1, kSecondLevel);
+        sum[i][j] = read(place(i, j)) * signs.result;
+      }
     }
   }
   for (std::int64_t k = 0; k < depth; ++k) {
@@ -150,8 +155,9 @@ std::int64_t span_of_task(std::int64_t modes, std::int64_t tiles) {
 template <class T>
 void mode_product(Cpu, const ModeProduct& size, const std::complex<T>* a, const std::complex<T>* b, std::complex<T>* c) {
   constexpr std::int64_t kSide = 4;
-  const std::int64_t row_tiles = (size.m + kSide - 1) / kSide, column_tiles = (size.n + kSide - 1) / kSide,
-                     tiles = row_tiles * column_tiles;
+  // With a sum of few products the result is most of what passes: fewer rows of it at a time come faster.
+  const std::int64_t width = size.k <= kSide ? kSide / 2 : kSide;
+  const std::int64_t row_tiles = (size.m + kSide - 1) / kSide, column_tiles = (size.n + width - 1) / width, tiles = row_tiles * column_tiles;
   const std::int64_t span = span_of_task<T>(size.modes, tiles), spans = (size.modes + span - 1) / span;
   // What the many tiles of the longer side read, the few of the other read again while it lies in the cache.
   const bool tall = size.m >= size.n;
@@ -159,10 +165,10 @@ void mode_product(Cpu, const ModeProduct& size, const std::complex<T>* a, const 
 #pragma omp parallel for schedule(static) if (size.modes * size.m * size.n * size.k > 1 << 14)
   for (std::int64_t task = 0; task < spans * tiles; ++task) {
     const std::int64_t mode = task / tiles * span, place = task % tiles;
-    const std::int64_t row = kSide * (tall ? place / inner : place % inner), column = kSide * (tall ? place % inner : place / inner);
+    const std::int64_t row = kSide * (tall ? place / inner : place % inner), column = width * (tall ? place % inner : place / inner);
     const Corner<T> at{reinterpret_cast<const T*>(a + row * size.a_m + mode), reinterpret_cast<const T*>(b + column * size.b_n + mode),
                        reinterpret_cast<T*>(c + row * size.c_m + column * size.c_n + mode)};
-    tile_of_rows(size, at, std::min(kSide, size.m - row), std::min(kSide, size.n - column), std::min(span, size.modes - mode));
+    tile_of_rows(size, at, std::min(kSide, size.m - row), std::min(width, size.n - column), std::min(span, size.modes - mode));
   }
 }
 

@@ -22,7 +22,7 @@ using testing::random_tensor;
 using testing::strided_copy_of;
 
 const std::map<char, std::int64_t> kExtents{{'a', 2}, {'b', 3}, {'c', 5}, {'d', 4}, {'e', 6},
-                                            {'f', 2}, {'g', 3}, {'h', 7}, {'i', 2}, {'m', 37}};
+                                            {'f', 2}, {'g', 3}, {'h', 7}, {'i', 2}, {'k', 19}, {'m', 37}};
 
 Shape shape_of(const std::string& labels) {
   Shape shape;
@@ -71,6 +71,7 @@ struct Case {
 
 const std::vector<Case> kPairs{
     {{"abm", "bem"}, "aem"},     // a matrix for every mode, whole vectors and a rest
+    {{"akm", "kem"}, "aem"},     // with sums of several passes
     {{"abcd", "becd"}, "aecd"},  // modes in two dimensions
     {{"bam", "mbe"}, "aem"},     // in any order of dimensions
     {{"abcd", "bcd"}, "abcd"},   // each channel by itself
