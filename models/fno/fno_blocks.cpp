@@ -35,6 +35,7 @@ SpectralConvConfig conv_config(const FnoConfig& c) {
   conv.fixed_rank_modes = c.fixed_rank_modes;
   conv.implementation =
       c.implementation.front() == 'r' || c.implementation.front() == 'R' ? Contraction::reconstructed : Contraction::factorized;
+  conv.modes_of_v0_3 = c.block_variant == BlockVariant::v0_3;
   return conv;
 }
 

@@ -78,7 +78,14 @@ struct Kept {
 
 /// Which modes of a dimension are kept: around 0; in a real field's last dimension from 0 to half the points; in a complex field's only
 /// dimension from 0 on, as the reference has it.
-enum class Frequencies { around_zero, half, from_zero };
+enum class Frequencies { around_zero, around_zero_v0_3, half, from_zero };
+
+Frequencies frequencies_of(const SpectralConvConfig& config, int dim) {
+  const int dims = static_cast<int>(config.n_modes.size());
+  if (config.complex_data) return dims == 1 ? Frequencies::from_zero : Frequencies::around_zero;
+  if (dim + 1 == dims) return Frequencies::half;
+  return config.modes_of_v0_3 ? Frequencies::around_zero_v0_3 : Frequencies::around_zero;
+}
 
 /// `modes` of a weight that holds `held`, on grids of so many points.
 Kept kept_modes(Frequencies frequencies, std::int64_t modes, std::int64_t held, std::int64_t points, std::int64_t out_points) {
@@ -91,7 +98,8 @@ Kept kept_modes(Frequencies frequencies, std::int64_t modes, std::int64_t held, 
     const std::int64_t placed = std::min(count, out_points);
     return {{0, placed}, {first_of_weight, first_of_weight + placed}};
   }
-  const std::int64_t first = -(count / 2);
+  const bool one_lower = frequencies == Frequencies::around_zero_v0_3 && count % 2 == 1 && points % 2 == 0;
+  const std::int64_t first = -(count / 2) - (one_lower ? 1 : 0);
   const std::int64_t lower = std::max(first, -(out_points / 2)), upper = std::min(first + count, (out_points + 1) / 2);
   return {{lower, upper}, {first_of_weight + lower - first, first_of_weight + upper - first}};
 }
@@ -153,10 +161,7 @@ Tensor SpectralConv::without_bias(const Tensor& x, const std::vector<std::int64_
   for (int dim = 0; dim < dims; ++dim) {
     const auto i = static_cast<std::size_t>(dim);
     const std::int64_t n = extents.empty() ? x.size(dim + 2) : extents[i], out_n = output_extents.empty() ? n : output_extents[i];
-    const Frequencies frequencies = config_.complex_data ? (dims == 1 ? Frequencies::from_zero : Frequencies::around_zero)
-                                    : dim + 1 == dims    ? Frequencies::half
-                                                         : Frequencies::around_zero;
-    const Kept kept = kept_modes(frequencies, modes[i], held[i], n, out_n);
+    const Kept kept = kept_modes(frequencies_of(config_, dim), modes[i], held[i], n, out_n);
     in.axes.push_back({n, 0, n, kept.frequencies.first, kept.frequencies.size()});
     out.axes.push_back({out_n, 0, out_n, kept.frequencies.first, kept.frequencies.size()});
     of_weight.push_back(kept.of_weight);

@@ -110,6 +110,20 @@ TEST(SpectralConv, DropsWavesBeyondItsModes) {
   }
 }
 
+TEST(SpectralConv, OddModesOfV0_3BeginOneLowerOnEvenGrids) {
+  SpectralConvConfig config = single({3, 4});
+  config.modes_of_v0_3 = true;
+  SpectralConv conv(config, Mesh());
+  materialized(conv);
+  for (const auto& [rows, first] : {std::pair<std::int64_t, std::int64_t>{16, -2}, {15, -1}}) {
+    for (std::int64_t row = -3; row <= 3; ++row) {
+      double largest = 0.0;
+      for (const double value : to_host<double>(conv(wave(rows, 16, row, 1, 0.3)))) largest = std::max(largest, std::abs(value));
+      EXPECT_EQ(largest > 1e-3, row >= first && row < first + 3) << rows << " rows, frequency " << row;
+    }
+  }
+}
+
 TEST(SpectralConv, ComplexFieldsKeepModesAroundZeroInEveryDimension) {
   SpectralConvConfig config = single({4, 6});
   config.complex_data = true;
@@ -202,7 +216,7 @@ TEST(ChooseRanks, AreTensorlysForSizesOfPublishedModels) {
   EXPECT_EQ(choose_ranks(small, Factorization::tucker, 2.0, FirstRank::fixed), (Ranks{24, 30, 20, 11}));
   EXPECT_EQ(choose_ranks(small, Factorization::tucker, std::int64_t{3}, FirstRank::fixed), (Ranks{24, 3, 3, 3}));
   EXPECT_EQ(choose_ranks(small, Factorization::tt, std::int64_t{3}), (Ranks{1, 3, 3, 3, 1}));
-  EXPECT_EQ(choose_ranks({5, 3, 9}, Factorization::cp, 0.01), Ranks{1});  // tensorly's 0 makes no layer
+  EXPECT_EQ(choose_ranks({5, 3, 9}, Factorization::cp, 0.01), Ranks{1});      // tensorly's 0 makes no layer
   EXPECT_EQ(choose_ranks({6, 5}, Factorization::tt, 2.0), (Ranks{1, 2, 1}));  // a matrix: a formula of its own
   EXPECT_EQ(choose_ranks({8, 9}, Factorization::tt, 0.8), (Ranks{1, 2, 1}));
 }
