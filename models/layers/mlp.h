@@ -2,17 +2,17 @@
 #pragma once
 
 #include "models/layers/linear.h"
-#include "runtime/ops/matmul.h"
+#include "models/layers/nonlinearity.h"
 
 namespace trident {
 
 /// down(activation(up(x))), of which this rank computes the hidden columns `own`; names of transformers' Swinv2 layers.
 struct Mlp {
   Linear up, down;
-  Activation activation;
+  NonLinearity activation;
   Mesh mesh;
 
-  Mlp(std::int64_t width, std::int64_t hidden, Range own, Activation activation, double deviation, const Mesh& mesh);
+  Mlp(std::int64_t width, std::int64_t hidden, Range own, NonLinearity activation, double deviation, const Mesh& mesh);
   /// The rank's addend: the sum over the tensor axis is the layer's output.
   Tensor operator()(const Tensor& x) const;
 

@@ -3,13 +3,20 @@
 #include <algorithm>
 #include <array>
 #include <functional>
+#include <map>
 
+#include "models/layers/nonlinearity.h"
 #include "runtime/error.h"
 
 namespace trident {
 namespace {
 
 using Kind = ConfigValue::Kind;
+
+/// By transformers' names.
+const std::map<std::string, NonLinearity> kActivations{{"gelu", NonLinearity::gelu},       {"relu", NonLinearity::relu},
+                                                       {"sigmoid", NonLinearity::sigmoid}, {"silu", NonLinearity::silu},
+                                                       {"swish", NonLinearity::silu},      {"tanh", NonLinearity::tanh}};
 
 std::vector<std::string> known_keys() {
   config_detail::KeyCollector collector;
@@ -102,8 +109,8 @@ class Checker {
   }
 
   void check_choices() const {
-    if (c_.hidden_act != "gelu" && c_.hidden_act != "relu") {
-      fail("hidden_act", "\"", c_.hidden_act, "\" is not one of them; allowed: gelu, relu");
+    if (!kActivations.contains(c_.hidden_act)) {
+      fail("hidden_act", "\"", c_.hidden_act, "\" is not one of them; allowed: gelu, relu, sigmoid, silu, swish, tanh");
     }
     if (c_.residual_model != "convnext" && c_.residual_model != "resnet") {
       fail("residual_model", "\"", c_.residual_model, "\" is unknown; allowed: convnext, resnet");
@@ -140,6 +147,8 @@ int ScotConfig::skip_blocks(int level) const {
   const ConfigValue& count = skip_connections[static_cast<std::size_t>(level)];
   return count.kind() == Kind::boolean ? (count.as_bool() ? 1 : 0) : static_cast<int>(count.as_integer());
 }
+
+NonLinearity ScotConfig::activation() const { return kActivations.at(hidden_act); }
 
 std::int64_t ScotConfig::mlp_width(int level) const { return static_cast<std::int64_t>(mlp_ratio * static_cast<double>(width(level))); }
 

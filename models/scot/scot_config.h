@@ -1,6 +1,7 @@
 /// scOT's configuration: the keys and defaults of the reference's ScOTConfig.
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
@@ -8,6 +9,8 @@
 #include "runtime/config.h"
 
 namespace trident {
+
+enum class NonLinearity : std::uint8_t;
 
 struct ScotConfig {
   int image_size = 224;  // points per side
@@ -24,7 +27,7 @@ struct ScotConfig {
   double hidden_dropout_prob = 0.0;
   double attention_probs_dropout_prob = 0.0;
   double drop_path_rate = 0.1;      // of the last block; grows linearly from 0
-  std::string hidden_act = "gelu";  // gelu | relu
+  std::string hidden_act = "gelu";  // gelu | relu | sigmoid | silu | swish | tanh
   bool use_absolute_embeddings = false;
   double initializer_range = 0.02;
   double layer_norm_eps = 1e-5;
@@ -52,6 +55,7 @@ struct ScotConfig {
   std::int64_t grid() const { return image_size / patch_size; }
   int skip_blocks(int level) const;
   std::int64_t mlp_width(int level) const;
+  NonLinearity activation() const;
 };
 
 /// Reads the `model` section of a run file (without `type`), or a config.json of Hugging Face, whose other keys it passes over.
