@@ -81,33 +81,28 @@ struct Stored {
   explicit Stored(const AxisKey& key) {
     const FourierAxis& axis = key.axis;
     const bool to_modes = key.direction == Direction::to_modes;
-    std::vector<Pair> points = pairs_of_points(axis), modes = key.real ? alone(axis.modes) : pairs_of_modes(axis);
-    const std::int64_t even_points = even_first(points, axis.first_point, axis.period),
-                       even_modes = even_first(modes, axis.first_mode, axis.period);
+    const std::vector<Pair> points = pairs_of_points(axis), modes = key.real ? alone(axis.modes) : pairs_of_modes(axis);
     AxisMatrices<T>& m = matrices;
-    m.in = to_modes ? points : modes, m.in_even = to_modes ? even_points : even_modes;
-    m.out = to_modes ? modes : points, m.out_even = to_modes ? even_modes : even_points;
-    const std::int64_t size = Tiled<T>::size_for(m.width(), m.depth());
-    block = Block(static_cast<std::size_t>(2 * size) * sizeof(T), Device{});
-    std::fill_n(static_cast<T*>(block.data()), 2 * size, T(0));
-    const Tiled<T> cosines = tiles(m.width(), m.depth(), static_cast<T*>(block.data())),
-                   sines = tiles(m.width() - m.out_even, m.depth() - m.in_even, static_cast<T*>(block.data()) + size);
-    for (std::int64_t out = 0; out < m.width(); ++out) {
+    m.in = to_modes ? points : modes, m.out = to_modes ? modes : points;
+    m.in_even = even_first(m.in, to_modes ? axis.first_point : axis.first_mode, axis.period);
+    block = Block(static_cast<std::size_t>(m.width() * m.factors_of_one()) * sizeof(T), Device{});
+    T* next = static_cast<T*>(block.data());
+    m.factors = next;
+    for (std::int64_t tile = 0; tile < m.tiles(); ++tile) {
+      const auto each = [&](std::int64_t in, auto&& factor_of) {
+        for (std::int64_t out = m.begin_of(tile); out < m.begin_of(tile + 1); ++out) {
+          const std::int64_t entry_in = m.in[static_cast<std::size_t>(in)].plus, entry_out = m.out[static_cast<std::size_t>(out)].plus;
+          const std::int64_t n = axis.first_point + (to_modes ? entry_in : entry_out),
+                             k = axis.first_mode + (to_modes ? entry_out : entry_in);
+          *next++ = static_cast<T>(key.scale * weight(key, k) * factor_of(angle(k, n, axis.period)));
+        }
+      };
       for (std::int64_t in = 0; in < m.depth(); ++in) {
-        const std::int64_t n = axis.first_point + points[static_cast<std::size_t>(to_modes ? in : out)].plus;
-        const std::int64_t k = axis.first_mode + modes[static_cast<std::size_t>(to_modes ? out : in)].plus;
-        const auto [cosine, sine] = angle(k, n, axis.period);
-        const double factor = key.scale * weight(key, k);
-        cosines.at(out, in) = static_cast<T>(factor * cosine);
-        if (out >= m.out_even && in >= m.in_even) sines.at(out - m.out_even, in - m.in_even) = static_cast<T>(factor * sine);
+        each(in, [](Angle angle) { return angle.cosine; });
+        if (in >= m.in_even) each(in, [&](Angle angle) { return to_modes ? -angle.sine : angle.sine; });
       }
     }
-    m.cosines = {cosines.data, cosines.rows, cosines.depth, cosines.height};
-    m.sines = {sines.data, sines.rows, sines.depth, sines.height};
   }
-
- private:
-  static Tiled<T> tiles(std::int64_t rows, std::int64_t depth, T* memory) { return {memory, rows, depth, Tiled<T>::height_for(rows)}; }
 };
 
 }  // namespace

@@ -12,18 +12,17 @@
 #include "runtime/device/allocator.h"
 #include "runtime/kernels/fourier_axis.h"
 #include "runtime/kernels/fourier_lanes.h"
+#include "runtime/kernels/fourier_product.h"
 
 namespace trident {
 namespace {
 
 using cpu::AxisMatrices;
-using cpu::Columns;
 using cpu::Direction;
+using cpu::Entries;
 using cpu::kLanes;
-using cpu::Panels;
-using cpu::round_up;
 
-constexpr std::int64_t kChunkBytes = 1 << 14;  // of points that are laid side by side at a time, and of the panels of a product
+constexpr std::int64_t kChunkBytes = 1 << 14;  // of points that are laid side by side at a time
 
 /// The transform of groups of fields over one axis, or over two.
 template <class T>
@@ -39,22 +38,15 @@ class Groups {
                                            std::max<std::int64_t>(1, rows_of_points()));
     chunk_ = real_ ? chunk_rows_ * row_points_ : 0;
     buffer_ = std::max(first_.in, first_.out) * (real_ ? kept : std::max(kept, points)) * 2 * L;
-    for (const Step& step : {first_, last_}) {
-      if (step.matrices == nullptr) continue;
-      for (const std::int64_t size : {L, 2 * L}) {
-        folded_ = std::max(folded_, step.matrices->depth() * panel_step(*step.matrices, size));
-        product_ = std::max(product_, step.matrices->width() * panel_step(*step.matrices, size));
-      }
-    }
   }
 
   void run(std::int64_t count, const T* x, T* y) const {
-    const std::int64_t tasks = (count + L - 1) / L, scratch = 2 * buffer_ + chunk_ + 2 * folded_ + 2 * product_;
+    const std::int64_t tasks = (count + L - 1) / L, scratch = 2 * buffer_ + chunk_;
 #pragma omp parallel if (tasks > 1 && count * (field_in_ + field_out_) > 1 << 15)
     {
       const Block block(static_cast<std::size_t>(scratch) * sizeof(T), Device{});
       T* here = static_cast<T*>(block.data());
-      Scratch work{.here = here, .there = here + buffer_, .chunk = here + 2 * buffer_, .panels = here + 2 * buffer_ + chunk_};
+      Scratch work{.here = here, .there = here + buffer_, .chunk = here + 2 * buffer_};
 #pragma omp for schedule(static)
       for (std::int64_t task = 0; task < tasks; ++task) {
         const std::int64_t begin = task * L, fields = std::min(L, count - begin);
@@ -76,9 +68,9 @@ class Groups {
     std::int64_t in = 1, out = 1;
     const AxisMatrices<T>* matrices = nullptr;
   };
-  /// Memory of one thread: a group's numbers before and after a step, rows of points, and what goes into products and comes out of them.
+  /// Memory of one thread: a group's numbers before and after a step, and rows of points.
   struct Scratch {
-    T *here, *there, *chunk, *panels;
+    T *here, *there, *chunk;
   };
 
   bool to_modes() const { return direction_ == Direction::to_modes; }
@@ -103,7 +95,8 @@ class Groups {
       for (std::int64_t row = 0; row < first_.in; row += chunk_rows_) {
         const std::int64_t rows = std::min(chunk_rows_, first_.in - row);
         cpu::to_lanes<T>(rows * row_in, {x.data + row * row_in, x.step, x.count}, work.chunk);
-        points_to_modes(rows, work.chunk, work.here + row * row_out, work);
+        cpu::through_axis<Entries::points_to_modes, T>(*last_.matrices, rows, {work.chunk, row_points_, L},
+                                                       {work.here + row * row_out, row_out, 2 * L});
       }
     } else {
       cpu::to_lanes<T>(field_in_, x, work.here);
@@ -124,91 +117,25 @@ class Groups {
     const std::int64_t row_in = last_.in * 2 * L, row_out = last_.out;
     for (std::int64_t row = 0; row < first_.out; row += chunk_rows_) {
       const std::int64_t rows = std::min(chunk_rows_, first_.out - row);
-      modes_to_points(rows, work.here + row * row_in, work.chunk, work);
+      cpu::through_axis<Entries::modes_to_points, T>(*last_.matrices, rows, {work.here + row * row_in, row_in, 2 * L},
+                                                     {work.chunk, row_points_, L});
       cpu::from_lanes<T>(rows * row_out, work.chunk, {x.data + row * row_out, x.step, x.count});
-    }
-  }
-
-  /// Columns of `size` numbers that share a product: an even number of vectors, as long as the panels stay in the cache.
-  static std::int64_t panel_columns(const AxisMatrices<T>& axis, std::int64_t size) {
-    const std::int64_t fitting = kChunkBytes / (2 * static_cast<std::int64_t>(sizeof(T)) * axis.depth() * size);
-    return std::clamp<std::int64_t>(fitting, 2 * L / size, 16 * L / size);
-  }
-  /// Between rows of a panel: no power of two.
-  static std::int64_t panel_step(const AxisMatrices<T>& axis, std::int64_t size) { return panel_columns(axis, size) * size + L; }
-
-  /// Products over one axis for `count` columns of `size` numbers: take(first column, columns, panels) fills in what goes into them,
-  /// give(first column, columns, panels) takes what comes out.
-  template <class Take, class Give>
-  void products(const AxisMatrices<T>& axis, std::int64_t count, std::int64_t size, T* memory, Take&& take, Give&& give) const {
-    const std::int64_t most = panel_columns(axis, size), step = panel_step(axis, size);
-    const Panels<T> in{{memory, step}, {memory + folded_, step}},
-        out{{memory + 2 * folded_, step}, {memory + 2 * folded_ + product_, step}};
-    for (std::int64_t first = 0; first < count; first += most) {
-      const std::int64_t columns = std::min(most, count - first);
-      take(first, columns, in);
-      cpu::tiled_product<T>(axis.cosines, columns * size, {in.cosines.data, step}, out.cosines);
-      cpu::tiled_product<T>(axis.sines, columns * size, {in.sines.data, step}, out.sines);
-      give(first, columns, out);
     }
   }
 
   /// The first axis of `here`, if it is transformed: columns lie side by side. The result is `here` again.
   void through_first(Scratch& work) const {
+    if (first_.matrices == nullptr) return;
     const std::int64_t inner = to_modes() ? last_.out : last_.in;
-    through(first_, inner, work, [&](std::int64_t, std::int64_t first, std::int64_t some) {
-      return Columns{first * 2 * L, some, 2 * L, inner * 2 * L};
-    });
+    cpu::through_axis<Entries::complex, T>(*first_.matrices, inner, {work.here, 2 * L, inner * 2 * L}, {work.there, 2 * L, inner * 2 * L});
+    std::swap(work.here, work.there);
   }
   /// The last one of complex numbers: columns are rows.
   void through_last(Scratch& work) const {
-    through(last_, rows_of_points(), work,
-            [](std::int64_t entries, std::int64_t first, std::int64_t some) { return rows_of(entries, 2 * L, first, some); });
-  }
-  /// columns(entries of the axis, first column, columns) says where they are.
-  template <class Place>
-  void through(const Step& step, std::int64_t count, Scratch& work, Place&& columns) const {
-    if (step.matrices == nullptr) return;
-    const AxisMatrices<T>& axis = *step.matrices;
-    products(
-        axis, count, 2 * L, work.panels,
-        [&](std::int64_t first, std::int64_t some, const Panels<T>& panels) {
-          cpu::fold<2, T>(axis, columns(step.in, first, some), work.here, panels);
-        },
-        [&](std::int64_t first, std::int64_t some, const Panels<T>& panels) {
-          cpu::unfold_complex<T>(axis, to_modes() ? T(-1) : T(1), columns(step.out, first, some), panels, work.there);
-        });
+    if (last_.matrices == nullptr) return;
+    cpu::through_axis<Entries::complex, T>(*last_.matrices, rows_of_points(), {work.here, last_.in * 2 * L, 2 * L},
+                                           {work.there, last_.out * 2 * L, 2 * L});
     std::swap(work.here, work.there);
-  }
-
-  /// `some` rows of the last axis, whose entries are `size` numbers each.
-  static Columns rows_of(std::int64_t entries, std::int64_t size, std::int64_t first, std::int64_t some) {
-    return {first * entries * size, some, entries * size, size};
-  }
-
-  /// Rows of real points through the last axis.
-  void points_to_modes(std::int64_t rows, const T* points, T* modes, Scratch& work) const {
-    const AxisMatrices<T>& axis = *last_.matrices;
-    products(
-        axis, rows, L, work.panels,
-        [&](std::int64_t first, std::int64_t some, const Panels<T>& panels) {
-          cpu::fold<1, T>(axis, rows_of(last_.in, L, first, some), points, panels);
-        },
-        [&](std::int64_t first, std::int64_t some, const Panels<T>& panels) {
-          cpu::unfold_modes<T>(axis, rows_of(last_.out, 2 * L, first, some), panels, modes);
-        });
-  }
-
-  void modes_to_points(std::int64_t rows, const T* modes, T* points, Scratch& work) const {
-    const AxisMatrices<T>& axis = *last_.matrices;
-    products(
-        axis, rows, L, work.panels,
-        [&](std::int64_t first, std::int64_t some, const Panels<T>& panels) {
-          cpu::fold_modes<T>(axis, rows_of(last_.in, 2 * L, first, some), modes, panels);
-        },
-        [&](std::int64_t first, std::int64_t some, const Panels<T>& panels) {
-          cpu::unfold_real<T>(axis, rows_of(last_.out, L, first, some), panels, points);
-        });
   }
 
   Direction direction_;
@@ -218,7 +145,6 @@ class Groups {
   std::int64_t field_in_ = 0, field_out_ = 0;     // numbers of a field
   std::int64_t row_points_ = 0, chunk_rows_ = 0;  // numbers of a row of points in all lanes; rows that are laid out together
   std::int64_t buffer_ = 0, chunk_ = 0;           // numbers of a group, and of those rows
-  std::int64_t folded_ = 0, product_ = 0;         // numbers of one panel that goes into a product, and that comes out
 };
 
 /// Entries of an axis on the side of the modes.

@@ -56,7 +56,8 @@ struct Signs {
 /// M by N numbers of c at `count` modes, a vector or what is left of one: `depth` products, added to what c has or not.
 template <int M, int N, bool kWhole, Start kStart, class T>
 inline void tile(const ModeProduct& size, std::int64_t depth, Corner<T> at, std::int64_t count, const Signs<T>& signs) {
-  // Neighbours in memory are the next modes. They go to the second level alone: rows that lie whole pages apart share few lines of the first.
+  // Neighbours in memory are the next modes. They go to the second level alone: rows that lie whole pages apart share few lines of the
+  // first.
   constexpr std::int64_t kAhead = 512 / sizeof(T);
   constexpr int kSecondLevel = 2;
   const auto read = [&](const T* from) { return kWhole ? cpu::load(from) : cpu::load_some(from, 2 * count); };
@@ -157,7 +158,8 @@ void mode_product(Cpu, const ModeProduct& size, const std::complex<T>* a, const 
   constexpr std::int64_t kSide = 4;
   // With a sum of few products the result is most of what passes: fewer rows of it at a time come faster.
   const std::int64_t width = size.k <= kSide ? kSide / 2 : kSide;
-  const std::int64_t row_tiles = (size.m + kSide - 1) / kSide, column_tiles = (size.n + width - 1) / width, tiles = row_tiles * column_tiles;
+  const std::int64_t row_tiles = (size.m + kSide - 1) / kSide, column_tiles = (size.n + width - 1) / width,
+                     tiles = row_tiles * column_tiles;
   const std::int64_t span = span_of_task<T>(size.modes, tiles), spans = (size.modes + span - 1) / span;
   // What the many tiles of the longer side read, the few of the other read again while it lies in the cache.
   const bool tall = size.m >= size.n;
