@@ -29,12 +29,17 @@ Vector<T> imaginary_parts(Vector<T> x) {
   for (int lane = 0; lane < kLanes<T>; ++lane) order[lane] = lane | 1;
   return __builtin_shuffle(x, order);
 }
-/// (even, odd, even, odd, ...)
+/// x with other signs where `signs` has a bit: an exclusive or, which leaves the units that multiply to the products.
 template <class T>
-Vector<T> alternating(T even, T odd) {
+Vector<T> with_signs(Vector<T> x, cpu::Places<T> signs) {
+  return reinterpret_cast<Vector<T>>(reinterpret_cast<cpu::Places<T>>(x) ^ signs);
+}
+enum class Negative { none, even, odd };
+template <class T>
+cpu::Places<T> signs_of(Negative lanes) {
   Vector<T> x;
-  for (int lane = 0; lane < kLanes<T>; ++lane) x[lane] = (lane & 1) == 0 ? even : odd;
-  return x;
+  for (int lane = 0; lane < kLanes<T>; ++lane) x[lane] = lanes == ((lane & 1) == 0 ? Negative::even : Negative::odd) ? T(-0.0) : T(0.0);
+  return reinterpret_cast<cpu::Places<T>>(x);
 }
 
 /// Where a tile of matrices begins.
@@ -47,10 +52,10 @@ struct Corner {
 /// The signs by which conjugates come in: conj(b) a = conj(b conj(a)), so that of a's imaginary parts and that of the result's suffice.
 template <class T>
 struct Signs {
-  Vector<T> imaginary, result;
+  cpu::Places<T> imaginary, result;
   explicit Signs(const ModeProduct& size)
-      : imaginary(size.conjugate_a != size.conjugate_b ? alternating<T>(1, -1) : alternating<T>(-1, 1)),
-        result(alternating<T>(1, size.conjugate_b ? -1 : 1)) {}
+      : imaginary(signs_of<T>(size.conjugate_a != size.conjugate_b ? Negative::odd : Negative::even)),
+        result(signs_of<T>(size.conjugate_b ? Negative::odd : Negative::none)) {}
 };
 
 /// M by N numbers of c at `count` modes, a vector or what is left of one: `depth` products, added to what c has or not.
@@ -71,7 +76,7 @@ inline void tile(const ModeProduct& size, std::int64_t depth, Corner<T> at, std:
     for (int i = 0; i < M; ++i) {
       for (int j = 0; j < N; ++j) {
         if (kWhole) __builtin_prefetch(place(i, j) + kAhead, 1, kSecondLevel);
-        sum[i][j] = read(place(i, j)) * signs.result;
+        sum[i][j] = with_signs<T>(read(place(i, j)), signs.result);
       }
     }
   }
@@ -83,13 +88,14 @@ inline void tile(const ModeProduct& size, std::int64_t depth, Corner<T> at, std:
     }
     for (int i = 0; i < M; ++i) {
       const Vector<T> a = streamed(at.a + 2 * (i * size.a_m + k * size.a_k));
-      const Vector<T> re = real_parts<T>(a), im = imaginary_parts<T>(a) * signs.imaginary;
-      for (int j = 0; j < N; ++j) sum[i][j] += re * b[j] + im * turned[j];
+      const Vector<T> re = real_parts<T>(a), im = with_signs<T>(imaginary_parts<T>(a), signs.imaginary);
+      for (int j = 0; j < N; ++j) sum[i][j] += re * b[j];
+      for (int j = 0; j < N; ++j) sum[i][j] += im * turned[j];
     }
   }
   for (int i = 0; i < M; ++i) {
     for (int j = 0; j < N; ++j) {
-      const Vector<T> result = sum[i][j] * signs.result;
+      const Vector<T> result = with_signs<T>(sum[i][j], signs.result);
       kWhole ? cpu::store(place(i, j), result) : cpu::store_some(place(i, j), result, 2 * count);
     }
   }
