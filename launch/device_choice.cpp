@@ -18,11 +18,12 @@ Device device_of_rank(DeviceChoice choice, CommandContext& context) {
           "device: cuda is asked for, but this host has no CUDA device; look at nvidia-smi and CUDA_VISIBLE_DEVICES, or set device: cpu");
     }
     if (ranks > devices && rank == 0) {
-      std::cerr << concat("device: ", ranks, " ranks of this host share ", devices, devices == 1 ? " GPU" : " GPUs",
-                          "; their exchanges go through host memory\n");
+      std::cerr << concat("device: ", ranks, " ranks of this host share ", devices, devices == 1 ? " GPU" : " GPUs", "\n");
     }
     const Device device{Device::Kind::cuda, rank % devices};
-    context.session.use_device(device);
+    const std::string exchange = context.session.use_device(device);
+    if (!exchange.empty() && context.session.world()->rank() == 0)
+      std::cerr << concat("device: tensors travel between GPUs ", exchange, "\n");
     return device;
   }
 }

@@ -5,7 +5,7 @@
 
 namespace trident {
 
-void StagedStream::enqueue(std::function<void()> job) {
+void WaitingStream::enqueue(std::function<void()> job) {
   const auto produced = std::make_shared<CudaEvent>(device_);
   produced->record(current_stream(device_));
   worker_.enqueue([this, produced, job = std::move(job)] {

@@ -6,11 +6,11 @@
 
 namespace trident {
 
-/// For tensors that travel through host memory: a worker runs the jobs, each once what its sender had put on the device is done. Jobs leave
-/// nothing under way on the device.
-class StagedStream final : public Stream {
+/// For tensors that travel by MPI: a worker runs the jobs, each once what its sender had put on the device is done. Jobs leave nothing under
+/// way on the device.
+class WaitingStream final : public Stream {
  public:
-  explicit StagedStream(Device device) : device_(device), own_(device) {}
+  explicit WaitingStream(Device device) : device_(device), own_(device) {}
   void enqueue(std::function<void()> job) override;
   void synchronize() override { worker_.synchronize(); }
 

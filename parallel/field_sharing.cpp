@@ -123,7 +123,7 @@ Tensor FieldSharing::gather(const Tensor& part, const Agree& agree) const {
   std::vector<std::int64_t> sends(parts_.size(), 0), receives(parts_.size(), 0);
   mesh_.stream().synchronize();
   const auto [sent, target, whole] = run_agreed(agree, [&] {
-    const Tensor mine = own().gathered ? view::reshape(packed(part), {part.numel()}) : empty({0}, part.dtype());
+    const Tensor mine = own().gathered ? view::reshape(to_device(packed(part), Device{}), {part.numel()}) : empty({0}, part.dtype());
     sends[0] = mine.numel();
     std::int64_t total = 0;
     for (std::size_t rank = 0; first && rank < parts_.size(); ++rank) {

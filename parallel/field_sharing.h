@@ -31,7 +31,7 @@ class FieldSharing {
   /// `whole` (samples, ..., y, x) is read on rank 0 alone; `between` are the extents of the axes in between. `agree` hears of memory that a
   /// rank lacks.
   Tensor scatter(const Tensor& whole, const Shape& between, DType dtype, const Agree& agree) const;
-  /// On rank 0, else undefined. part: (own rows, ..., rows, columns).
+  /// On the host of rank 0, else undefined. part: (own rows, ..., rows, columns), on any device.
   Tensor gather(const Tensor& part, const Agree& agree) const;
 
  private:

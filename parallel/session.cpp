@@ -5,6 +5,7 @@
 #include <iostream>
 #include <thread>
 
+#include "parallel/cuda_aware_communicator.h"
 #include "parallel/messages.h"
 #include "parallel/mpi_communicator.h"
 #include "parallel/nccl_communicator.h"
@@ -75,16 +76,23 @@ Session::~Session() {
   }
 }
 
-void Session::use_device(Device device) {
-  if (device.kind == Device::Kind::cpu || world_->size() == 1 || device_ == device) return;
+std::string Session::use_device(Device device) {
+  if (device.kind == Device::Kind::cpu || world_->size() == 1 || device_ == device) return "";
   device_ = device;
   if constexpr (kHasNccl) {
     if (!any_of(*world_, host_->size() > cuda_device_count())) {
       world_ = make_nccl_communicator(world_, device, [this](const std::exception& error) { fail(error); });
-      return;
+      return "by NCCL";
+    }
+  }
+  if constexpr (kHasMpi) {
+    if (!any_of(*world_, !mpi::is_cuda_aware())) {
+      world_ = make_cuda_aware_communicator(world_, device);
+      return "by MPI, which is CUDA-aware";
     }
   }
   world_ = make_staged_communicator(world_, device);
+  return "by MPI, through host memory";
 }
 
 void Session::set_mesh(Mesh mesh) {

@@ -68,7 +68,7 @@ class StagedCommunicator final : public WrappedCommunicator {
 
   std::unique_ptr<Communicator> split(int color, int key) override { return make_staged_communicator(host().split(color, key), device_); }
   std::unique_ptr<Communicator> duplicate() override { return make_staged_communicator(host().duplicate(), device_); }
-  std::unique_ptr<Stream> make_stream() const override { return std::make_unique<StagedStream>(device_); }
+  std::unique_ptr<Stream> make_stream() const override { return std::make_unique<WaitingStream>(device_); }
 
  private:
   Device device_;

@@ -126,6 +126,14 @@ void CudaEvent::synchronize() const {
   if constexpr (build::kHasCuda) cuda_driver::synchronize_event(handle_);
 }
 
+HostAccess::HostAccess() {
+  if constexpr (build::kHasCuda) cuda_driver::begin_host_access();
+}
+
+HostAccess::~HostAccess() {
+  if constexpr (build::kHasCuda) cuda_driver::end_host_access();
+}
+
 void order_after(CudaStream& later, CudaStream& earlier) {
   if (&later == &earlier) return;
   CudaEvent moment(earlier.device());

@@ -71,6 +71,15 @@ class CudaEvent {
   void* handle_;
 };
 
+/// While it lives, libraries of the host that know a device's addresses (MPI that is CUDA-aware) may be given them.
+class HostAccess {
+ public:
+  HostAccess();
+  ~HostAccess();
+  HostAccess(const HostAccess&) = delete;
+  HostAccess& operator=(const HostAccess&) = delete;
+};
+
 /// The one way to order streams: what is put on `later` from now on starts when everything on `earlier` so far has ended.
 void order_after(CudaStream& later, CudaStream& earlier);
 /// The same with the moment that the event has recorded.

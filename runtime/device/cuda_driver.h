@@ -46,6 +46,10 @@ bool has_happened(void* event);
 void copy(void* to, const void* from, std::size_t bytes, void* stream);
 void set_zero(void* data, std::size_t bytes, void* stream);
 
+/// Between the two, libraries of the host that know a device's addresses may be given them. A GPU's driver lets them reach those at any time.
+void begin_host_access();
+void end_host_access();
+
 /// What `work` puts on `stream`, which does not run yet, as one graph. What `work` throws is thrown, and nothing stays captured.
 void* capture_graph(void* stream, const std::function<void()>& work);
 void launch_graph(void* graph, void* stream);

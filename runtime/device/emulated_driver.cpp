@@ -84,6 +84,9 @@ void set_zero(void* data, std::size_t bytes, void*) {
   std::memset(data, 0, bytes);
 }
 
+void begin_host_access() { emulation::open(); }
+void end_host_access() { emulation::close(); }
+
 // A graph is the work itself, which each launch runs.
 void* capture_graph(void*, const std::function<void()>& work) { return new std::function<void()>(work); }
 void launch_graph(void* graph, void*) { (*static_cast<std::function<void()>*>(graph))(); }

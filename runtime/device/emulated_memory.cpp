@@ -115,7 +115,7 @@ bool is_host_address(std::uintptr_t word) {
   return mincore(reinterpret_cast<void*>(word / kSmallPage * kSmallPage), 1, &resident) == 0;
 }
 
-OpenMemory::OpenMemory() { arena().open(); }
-OpenMemory::~OpenMemory() { arena().close(); }
+void open() { arena().open(); }
+void close() { arena().close(); }
 
 }  // namespace trident::emulation

@@ -17,11 +17,13 @@ bool is_device_address(const void* address);
 /// Whether `word`, read as an address, is memory of this process that the device cannot reach.
 bool is_host_address(std::uintptr_t word);
 
-/// While one lives, on any thread, device memory can be read and written: in kernels and in copies.
+/// Device memory can be read and written, by any thread: in kernels and in copies. Each open() has its close().
+void open();
+void close();
 class OpenMemory {
  public:
-  OpenMemory();
-  ~OpenMemory();
+  OpenMemory() { open(); }
+  ~OpenMemory() { close(); }
   OpenMemory(const OpenMemory&) = delete;
   OpenMemory& operator=(const OpenMemory&) = delete;
 };

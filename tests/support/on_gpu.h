@@ -9,6 +9,9 @@ namespace trident::testing {
 
 inline constexpr Device kGpu{Device::Kind::cuda, 0};
 
+/// Whether its memory is the host's, so that MPI of any kind reaches it.
+inline bool is_emulated(Device device) { return device_properties(device).name == "emulated device"; }
+
 /// Skips its tests where there is no device: they are never counted as passed.
 class OnGpu : public ::testing::Test {
  protected:
