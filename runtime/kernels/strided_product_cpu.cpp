@@ -1,5 +1,5 @@
-// With numbers as pairs (re, im), a b = re(a) b + im(a) i b: two sums, of re(a) b and of im(a) b, need no exchange of lanes until the last
-// step, when the second is multiplied by i. Vectors run along b's columns; a is read one number at a time, wherever it lies.
+// Complex products by three real ones (FromThree): of a pair (re, im) of a, which lies where it lies, and a vector of pairs of b come p and
+// q in one multiplication, and r of a vector of pairs' sums in half of one. Vectors run along b's columns.
 //
 // Where what is summed lies side by side in both, as in gradients of factors, vectors run along that: dots of rows of a and columns of b.
 #include <omp.h>
@@ -18,156 +18,26 @@
 namespace trident {
 namespace {
 
+using cpu::FromThree;
 using cpu::kLanes;
 using cpu::Start;
 using cpu::Vector;
 
 #ifdef __AVX512F__
-constexpr int kTall = 6;  // rows of a tile: with 2 vectors of columns, 24 registers of sums
+constexpr int kTall = 8;                      // rows of a tile: with 2 vectors of columns, 24 registers of sums
+constexpr int kDotRows = 3, kDotColumns = 4;  // with two sums for each, as many
 #else
 constexpr int kTall = 3;
+constexpr int kDotRows = 2, kDotColumns = 2;
 #endif
-constexpr std::int64_t kRowsOfBlock = 8 * kTall, kDepthOfBlock = 192;  // of a: what stays in the cache while b's columns pass
-constexpr std::int64_t kWorthThreads = 1 << 18;                        // multiplications
-constexpr std::int64_t kDotBytes = 1 << 19;                            // of a's rows and b's columns that stay in the cache between dots
-constexpr int kDotRows = kTall / 2, kDotColumns = kTall == 6 ? 4 : 1;  // of a tile: with two sums for each, 24 registers or 2
+constexpr std::int64_t kWorthThreads = 1 << 18;  // multiplications
+constexpr std::int64_t kBlockBytes = 1 << 18;    // of b, which stay in the cache while a's rows pass
+constexpr std::int64_t kDepthOfBlock = 192;
+constexpr std::int64_t kDotBytes = 1 << 19;  // of a's rows and b's columns that stay in the cache between dots
 
 template <class T>
 constexpr std::int64_t kLeastRun = 4 * kLanes<T>;  // of numbers to be summed for which dots are worth it, but for
 constexpr std::int64_t kFewRows = 2;               // rows, for which columns are not worth packing
-
-/// Signs of (re, im) by which conjugates come in: conj(a) b has -im(a); a conj(b) = conj(conj(a) b).
-template <class T>
-struct Signs {
-  Vector<T> straight, turned;
-  Signs(bool conjugate_a, bool conjugate_b) {
-    const T outer = conjugate_b ? T(-1) : T(1), inner = conjugate_a != conjugate_b ? T(-1) : T(1);
-    for (int lane = 0; lane < kLanes<T>; ++lane) {
-      straight[lane] = (lane & 1) == 0 ? T(1) : outer;
-      turned[lane] = (lane & 1) == 0 ? -inner : inner * outer;
-    }
-  }
-};
-
-/// A part of the product: numbers instead of complex elements, `numbers` of c's columns.
-template <class T>
-struct Part {
-  std::int64_t rows, depth, numbers;
-  const T* a;
-  std::int64_t a_m, a_k;
-  const T* b;
-  std::int64_t b_k;
-  T* c;
-  std::int64_t c_m;
-};
-
-/// H rows and V vectors of columns, of which the last holds `last` numbers, a whole vector or what is left of one. (No function in here
-/// takes the sums by reference: they would lie in memory.)
-template <int H, int V, Start kStart, bool kWhole, class T>
-void tile(const Part<T>& part, const Signs<T>& signs, std::int64_t last) {
-  constexpr int L = kLanes<T>;
-  Vector<T> straight[H][V], turned[H][V];
-#pragma GCC unroll 8
-  for (int row = 0; row < H; ++row) {
-#pragma GCC unroll 2
-    for (int v = 0; v < V; ++v) straight[row][v] = turned[row][v] = Vector<T>{};
-  }
-  const T *a = part.a, *b = part.b;
-  const std::int64_t a_m = part.a_m, a_k = part.a_k, b_k = part.b_k;
-  for (std::int64_t k = part.depth; k > 0; --k, a += a_k, b += b_k) {
-    Vector<T> right[V];
-#pragma GCC unroll 2
-    for (int v = 0; v < V; ++v) {
-      right[v] = kWhole || v + 1 < V ? cpu::load(b + v * L) : cpu::load_some(b + v * L, last);
-      if (kWhole) __builtin_prefetch(b + (v + V) * L);  // of the next columns, which other tiles of these rows will find in the cache
-    }
-#pragma GCC unroll 8
-    for (int row = 0; row < H; ++row) {
-      const T re = a[row * a_m], im = a[row * a_m + 1];
-#pragma GCC unroll 2
-      for (int v = 0; v < V; ++v) {
-        straight[row][v] += re * right[v];
-        turned[row][v] += im * right[v];
-      }
-    }
-  }
-#pragma GCC unroll 8
-  for (int row = 0; row < H; ++row) {
-#pragma GCC unroll 2
-    for (int v = 0; v < V; ++v) {
-      T* to = part.c + row * part.c_m + v * L;
-      const std::int64_t count = v + 1 == V ? last : L;
-      Vector<T> result = signs.straight * straight[row][v] + signs.turned * cpu::exchanged_pairs<T>(turned[row][v]);
-      if (kStart == Start::given) result += cpu::load_some(to, count);
-      cpu::store_some(to, result, count);
-    }
-  }
-}
-
-template <int H, int V, Start kStart, class T>
-void tile_of_width(const Part<T>& part, const Signs<T>& signs) {
-  const std::int64_t last = part.numbers - (V - 1) * kLanes<T>;
-  last == kLanes<T> ? tile<H, V, kStart, true>(part, signs, kLanes<T>) : tile<H, V, kStart, false>(part, signs, last);
-}
-
-template <int H, Start kStart, class T>
-void tiles_of_height(const Part<T>& part, std::int64_t height, const Signs<T>& signs) {
-  if constexpr (H > kTall) {
-    return;
-  } else {
-    if (height != H) return tiles_of_height<H + 1, kStart>(part, height, signs);
-    part.numbers > kLanes<T> ? tile_of_width<H, 2, kStart>(part, signs) : tile_of_width<H, 1, kStart>(part, signs);
-  }
-}
-
-/// All of a part, tile by tile; as few rows of tiles as there must be, of about one height.
-template <class T>
-void all_tiles(const Part<T>& part, Start start, const Signs<T>& signs) {
-  const std::int64_t count = (part.rows + kTall - 1) / kTall, height = count == 0 ? 1 : (part.rows + count - 1) / count;
-  for (std::int64_t column = 0; column < part.numbers; column += 2 * kLanes<T>) {
-    Part<T> at = part;
-    at.numbers = std::min<std::int64_t>(2 * kLanes<T>, part.numbers - column);
-    at.b += column;
-    for (std::int64_t row = 0; row < part.rows; row += height) {
-      at.a = part.a + row * part.a_m;
-      at.c = part.c + row * part.c_m + column;
-      const std::int64_t rows = std::min(height, part.rows - row);
-      start == Start::zero ? tiles_of_height<1, Start::zero>(at, rows, signs) : tiles_of_height<1, Start::given>(at, rows, signs);
-    }
-  }
-}
-
-/// b (depth, n) whose columns lie apart as rows of `step` numbers.
-template <class T>
-void pack(const StridedProduct& size, std::int64_t depth, const T* b, std::int64_t step, T* panel) {
-  std::int64_t column = 0;
-  if constexpr (sizeof(T) == 4) {  // a complex number is as wide as a double: squares of them are turned in registers
-    constexpr std::int64_t kSquare = kLanes<double>;
-    for (; size.b_k == 1 && column < size.n; column += kSquare) {
-      const std::int64_t columns = std::min(kSquare, size.n - column);
-      for (std::int64_t k = 0; k < depth; k += kSquare) {
-        Vector<double> square[kSquare];
-        const std::int64_t count = std::min(kSquare, depth - k);
-#pragma GCC unroll 8
-        for (std::int64_t i = 0; i < kSquare; ++i) {
-          square[i] = cpu::load_some(reinterpret_cast<const double*>(b + 2 * ((column + std::min(i, columns - 1)) * size.b_n + k)), count);
-        }
-        cpu::transpose<double>(square);
-#pragma GCC unroll 8
-        for (std::int64_t i = 0; i < kSquare; ++i) {
-          if (i < count) cpu::store_some(reinterpret_cast<double*>(panel + (k + i) * step + 2 * column), square[i], columns);
-        }
-      }
-    }
-  }
-  for (; column < size.n; ++column) {
-    for (std::int64_t k = 0; k < depth; ++k) {
-      const T* from = b + 2 * (k * size.b_k + column * size.b_n);
-      panel[k * step + 2 * column] = from[0];
-      panel[k * step + 2 * column + 1] = from[1];
-    }
-  }
-}
 
 /// The loops that add up, or the others, as one counter.
 class Loops {
@@ -198,31 +68,184 @@ class Loops {
   std::int64_t count_ = 1;
 };
 
+/// Asks for `rows` of `numbers`: more streams than the machine foresees by itself.
+template <class T>
+void fetch(const T* from, std::int64_t step, std::int64_t rows, std::int64_t numbers) {
+  constexpr int kSecondLevel = 2;
+  for (std::int64_t row = 0; row < rows; ++row) {
+    for (std::int64_t i = 0; i < numbers; i += kLanes<T>) __builtin_prefetch(from + row * step + i, 0, kSecondLevel);
+  }
+}
+
+/// A product, and what is the same at each of its steps.
+template <class T>
+struct Work {
+  StridedProduct size;
+  Loops adding;
+  bool conjugate_a;  // a conj(b) = conj(conj(a) b)
+  FromThree<T> result;
+};
+
+/// A part of the product: numbers instead of complex elements, `numbers` of c's columns.
+template <class T>
+struct Part {
+  std::int64_t rows, depth, numbers;
+  const T* a;
+  std::int64_t a_m, a_k;
+  const T* b;
+  std::int64_t b_k;
+  T* c;
+  std::int64_t c_m;
+};
+
+/// H rows and V vectors of columns, of which the last holds `last` numbers, a whole vector or what is left of one. (No function in here
+/// takes the sums by reference: they would lie in memory.)
+template <int H, int V, bool kWhole, bool kConjugate, class T>
+void tile(const Part<T>& part, Start start, const FromThree<T>& result, std::int64_t last) {
+  constexpr int L = kLanes<T>;
+  Vector<T> pairs[H][V], thirds[H];
+#pragma GCC unroll 16
+  for (int row = 0; row < H; ++row) {
+    thirds[row] = Vector<T>{};
+#pragma GCC unroll 2
+    for (int v = 0; v < V; ++v) pairs[row][v] = Vector<T>{};
+  }
+  const T *a = part.a, *b = part.b;
+  const std::int64_t a_m = part.a_m, a_k = part.a_k, b_k = part.b_k;
+  for (std::int64_t k = part.depth; k > 0; --k, a += a_k, b += b_k) {
+    Vector<T> right[V];
+#pragma GCC unroll 2
+    for (int v = 0; v < V; ++v) {
+      right[v] = kWhole || v + 1 < V ? cpu::load(b + v * L) : cpu::load_some(b + v * L, last);
+      if (kWhole) __builtin_prefetch(b + (v + V) * L);  // of the next columns, which other tiles of these rows will find in the cache
+    }
+    const Vector<T> right_sums = cpu::sums_of_pairs<T>(right[0], right[V - 1]);
+#pragma GCC unroll 16
+    for (int row = 0; row < H; ++row) {
+      const T* left = a + row * a_m;
+      const Vector<T> pair = cpu::broadcast_pair(left);
+      thirds[row] += (kConjugate ? left[0] - left[1] : left[0] + left[1]) * right_sums;
+#pragma GCC unroll 2
+      for (int v = 0; v < V; ++v) pairs[row][v] += pair * right[v];
+    }
+  }
+#pragma GCC unroll 16
+  for (int row = 0; row < H; ++row) {
+#pragma GCC unroll 2
+    for (int v = 0; v < V; ++v) {
+      T* to = part.c + row * part.c_m + v * L;
+      const std::int64_t count = kWhole || v + 1 < V ? L : last;
+      Vector<T> sum = result(pairs[row][v], v == 0 ? cpu::exchanged_pairs<T>(thirds[row]) : thirds[row]);
+      if (start == Start::given) sum += cpu::load_some(to, count);
+      cpu::store_some(to, sum, count);
+    }
+  }
+}
+
+template <int H, int V, class T>
+void tile_of_width(const Work<T>& work, const Part<T>& part, Start start) {
+  const std::int64_t last = part.numbers - (V - 1) * kLanes<T>;
+  const auto with = [&](auto whole, auto conjugate) { tile<H, V, whole(), conjugate()>(part, start, work.result, last); };
+  const auto at_width = [&](auto conjugate) { last == kLanes<T> ? with(std::true_type{}, conjugate) : with(std::false_type{}, conjugate); };
+  work.conjugate_a ? at_width(std::true_type{}) : at_width(std::false_type{});
+}
+
+template <int H, class T>
+void tiles_of_height(const Work<T>& work, const Part<T>& part, std::int64_t height, Start start) {
+  if constexpr (H > kTall) {
+    return;
+  } else {
+    if (height != H) return tiles_of_height<H + 1>(work, part, height, start);
+    part.numbers > kLanes<T> ? tile_of_width<H, 2>(work, part, start) : tile_of_width<H, 1>(work, part, start);
+  }
+}
+
+/// All of a part, tile by tile; as few rows of tiles as there must be, of about one height.
+template <class T>
+void all_tiles(const Work<T>& work, const Part<T>& part, Start start) {
+  const std::int64_t count = (part.rows + kTall - 1) / kTall, height = count == 0 ? 1 : (part.rows + count - 1) / count;
+  for (std::int64_t row = 0; row < part.rows; row += height) {
+    Part<T> at = part;
+    at.a += row * part.a_m;
+    for (std::int64_t column = 0; column < part.numbers; column += 2 * kLanes<T>) {
+      at.numbers = std::min<std::int64_t>(2 * kLanes<T>, part.numbers - column);
+      at.b = part.b + column;
+      at.c = part.c + row * part.c_m + column;
+      tiles_of_height<1>(work, at, std::min(height, part.rows - row), start);
+    }
+  }
+}
+
+/// b (depth, n) whose columns lie apart as rows side by side.
+template <class T>
+void pack(const StridedProduct& size, std::int64_t depth, std::int64_t n, const T* b, T* panel) {
+  const std::int64_t step = 2 * n;
+  std::int64_t column = 0;
+  if constexpr (sizeof(T) == 4) {  // a complex number is as wide as a double: squares of them are turned in registers
+    constexpr std::int64_t kSquare = kLanes<double>;
+    for (; size.b_k == 1 && column < n; column += kSquare) {
+      const std::int64_t columns = std::min(kSquare, n - column);
+      for (std::int64_t k = 0; k < depth; k += kSquare) {
+        Vector<double> square[kSquare];
+        const std::int64_t count = std::min(kSquare, depth - k);
+#pragma GCC unroll 8
+        for (std::int64_t i = 0; i < kSquare; ++i) {
+          square[i] = cpu::load_some(reinterpret_cast<const double*>(b + 2 * ((column + std::min(i, columns - 1)) * size.b_n + k)), count);
+        }
+        cpu::transpose<double>(square);
+#pragma GCC unroll 8
+        for (std::int64_t i = 0; i < kSquare; ++i) {
+          if (i < count) cpu::store_some(reinterpret_cast<double*>(panel + (k + i) * step + 2 * column), square[i], columns);
+        }
+      }
+    }
+  }
+  for (; column < n; ++column) {
+    for (std::int64_t k = 0; k < depth; ++k) {
+      const T* from = b + 2 * (k * size.b_k + column * size.b_n);
+      panel[k * step + 2 * column] = from[0];
+      panel[k * step + 2 * column + 1] = from[1];
+    }
+  }
+}
+
+/// Columns of b at a time, of which a block has `depth` rows: whole tiles.
+template <class T>
+std::int64_t columns_of_block(std::int64_t depth) {
+  return std::max<std::int64_t>(1, kBlockBytes / static_cast<std::int64_t>(2 * sizeof(T)) / depth / kLanes<T>) * kLanes<T>;
+}
+
+bool packs(const StridedProduct& size) { return size.b_n != 1 && size.n > 1; }
+
 /// Rows [first, end) of c at one step of the loops that do not add up.
 template <class T>
-void add_up(const StridedProduct& size, const Loops& adding, std::int64_t first, std::int64_t end, const T* a, const T* b, T* c, T* panel) {
-  const Signs<T> signs(size.conjugate_a, size.conjugate_b);
-  const bool packs = size.b_n != 1 && size.n > 1;
-  const std::int64_t step = packs ? 2 * size.n : 2 * size.b_k;
+void add_up(const Work<T>& work, std::int64_t first, std::int64_t end, const T* a, const T* b, T* c, T* panel) {
+  const StridedProduct& size = work.size;
   Start start = Start::zero;
-  for (std::int64_t index = 0; index < adding.count(); ++index) {
-    const ProductLoop at = adding[index];
+  for (std::int64_t index = 0; index < work.adding.count(); ++index) {
+    const ProductLoop at = work.adding[index];
     for (std::int64_t k = 0; k < size.k; k += kDepthOfBlock, start = Start::given) {
-      const std::int64_t depth = std::min(kDepthOfBlock, size.k - k);
-      const T* right = b + 2 * (at.b + k * size.b_k);
-      if (packs) pack(size, depth, right, step, panel);
-      for (std::int64_t row = first; row < end; row += kRowsOfBlock) {
-        all_tiles<T>({.rows = std::min(kRowsOfBlock, end - row),
+      const std::int64_t depth = std::min(kDepthOfBlock, size.k - k), most = columns_of_block<T>(depth);
+      for (std::int64_t column = 0; column < size.n; column += most) {
+        const std::int64_t columns = std::min(most, size.n - column);
+        const T* right = b + 2 * (at.b + k * size.b_k + column * size.b_n);
+        if (packs(size)) {
+          pack(size, depth, columns, right, panel);
+        } else if (end - first > kTall && 2 * columns > most) {
+          fetch(right, 2 * size.b_k, depth, 2 * columns);
+        }
+        all_tiles<T>(work,
+                     {.rows = end - first,
                       .depth = depth,
-                      .numbers = 2 * size.n,
-                      .a = a + 2 * (at.a + k * size.a_k + row * size.a_m),
+                      .numbers = 2 * columns,
+                      .a = a + 2 * (at.a + k * size.a_k + first * size.a_m),
                       .a_m = 2 * size.a_m,
                       .a_k = 2 * size.a_k,
-                      .b = packs ? panel : right,
-                      .b_k = step,
-                      .c = c + 2 * row * size.c_m,
+                      .b = packs(size) ? panel : right,
+                      .b_k = 2 * (packs(size) ? columns : size.b_k),
+                      .c = c + 2 * (first * size.c_m + column),
                       .c_m = 2 * size.c_m},
-                     start, signs);
+                     start);
       }
     }
   }
@@ -234,78 +257,100 @@ struct Run {
 };
 
 /// M by N numbers of c from the dots of rows of a and columns of b over the runs.
-template <int M, int N, class T>
+template <int M, int N, bool kConjugate, class T>
 void dots(const StridedProduct& size, std::span<const Run> runs, Start start, const T* a, const T* b, T* c) {
   constexpr int L = kLanes<T>, kTogether = std::min<int>(std::bit_ceil(static_cast<unsigned>(M * N)), L);
   constexpr int kSums = (M * N + kTogether - 1) / kTogether * kTogether;
-  Vector<T> straight[kSums], turned[kSums];
+  Vector<T> pairs[kSums], thirds[kSums];
 #pragma GCC unroll 16
-  for (int i = 0; i < kSums; ++i) straight[i] = turned[i] = Vector<T>{};
+  for (int i = 0; i < kSums; ++i) pairs[i] = thirds[i] = Vector<T>{};
   for (const Run& run : runs) {
     const T *rows = a + 2 * run.a, *columns = b + 2 * run.b;
-    for (std::int64_t left = 2 * run.count; left > 0; left -= L, rows += L, columns += L) {
-      Vector<T> row[M];
+    for (std::int64_t left = 2 * run.count; left > 0; left -= 2 * L, rows += 2 * L, columns += 2 * L) {
+      const auto second_half = [left](const T* from) { return left > L ? cpu::load_some(from + L, left - L) : Vector<T>{}; };
+      Vector<T> first_row[M], second_row[M], row_sums[M];
 #pragma GCC unroll 4
-      for (int m = 0; m < M; ++m) row[m] = cpu::load_some(rows + 2 * m * size.a_m, left);
+      for (int m = 0; m < M; ++m) {
+        first_row[m] = cpu::load_some(rows + 2 * m * size.a_m, left);
+        second_row[m] = second_half(rows + 2 * m * size.a_m);
+        row_sums[m] =
+            kConjugate ? cpu::differences_of_pairs<T>(first_row[m], second_row[m]) : cpu::sums_of_pairs<T>(first_row[m], second_row[m]);
+      }
 #pragma GCC unroll 4
       for (int n = 0; n < N; ++n) {
-        const Vector<T> column = cpu::load_some(columns + 2 * n * size.b_n, left), exchanged = cpu::exchanged_pairs<T>(column);
+        const Vector<T> first = cpu::load_some(columns + 2 * n * size.b_n, left), second = second_half(columns + 2 * n * size.b_n),
+                        column_sums = cpu::sums_of_pairs<T>(first, second);
 #pragma GCC unroll 4
         for (int m = 0; m < M; ++m) {
-          straight[m * N + n] += row[m] * column;
-          turned[m * N + n] += row[m] * exchanged;
+          pairs[m * N + n] += first_row[m] * first;
+          pairs[m * N + n] += second_row[m] * second;
+          thirds[m * N + n] += row_sums[m] * column_sums;
         }
       }
     }
   }
-  // Pairs hold (re re, im im) and (re im, im re).
-  Vector<T> of_real, of_imaginary;
-  for (int lane = 0; lane < L; ++lane) {
-    of_real[lane] = (lane & 1) == 0 || size.conjugate_a != size.conjugate_b ? T(1) : T(-1);
-    of_imaginary[lane] = ((lane & 1) == 0 ? size.conjugate_b : size.conjugate_a) ? T(-1) : T(1);
-  }
+  Vector<T> alternating;
+  for (int lane = 0; lane < L; ++lane) alternating[lane] = (lane & 1) == 0 ? T(1) : T(-1);
 #pragma GCC unroll 16
-  for (int i = 0; i < M * N; ++i) straight[i] *= of_real, turned[i] *= of_imaginary;
+  for (int i = 0; i < M * N; ++i) {
+    const Vector<T> sums = pairs[i], differences = sums * alternating;  // p + q, p - q in the end
+    pairs[i] = kConjugate ? sums : differences;
+    thirds[i] -= kConjugate ? differences : sums;
+  }
 #pragma GCC unroll 4
   for (int first = 0; first < M * N; first += kTogether) {
-    const Vector<T> re = cpu::sums_of_lanes<kTogether, T>(straight + first), im = cpu::sums_of_lanes<kTogether, T>(turned + first);
+    const Vector<T> re = cpu::sums_of_lanes<kTogether, T>(pairs + first), im = cpu::sums_of_lanes<kTogether, T>(thirds + first);
     for (int i = first; i < std::min(M * N, first + kTogether); ++i) {
       T* to = c + 2 * (i / N * size.c_m + i % N);
+      const T imaginary = size.conjugate_b ? -im[i - first] : im[i - first];
       to[0] = start == Start::given ? to[0] + re[i - first] : re[i - first];
-      to[1] = start == Start::given ? to[1] + im[i - first] : im[i - first];
+      to[1] = start == Start::given ? to[1] + imaginary : imaginary;
     }
   }
 }
 
-/// All columns of M rows.
+template <int M, int N, class T>
+void dots_of_columns(const Work<T>& work, std::int64_t columns, std::span<const Run> runs, Start start, const T* a, const T* b, T* c) {
+  if (columns < N) {
+    if constexpr (N > 1) dots_of_columns<M, N - 1>(work, columns, runs, start, a, b, c);
+  } else {
+    work.conjugate_a ? dots<M, N, true>(work.size, runs, start, a, b, c) : dots<M, N, false>(work.size, runs, start, a, b, c);
+  }
+}
+
+/// All columns of M rows, or of those that there are.
 template <int M, class T>
-void rows_of_dots(const StridedProduct& size, std::span<const Run> runs, Start start, const T* a, const T* b, T* c) {
-  std::int64_t column = 0;
-  for (; column + kDotColumns <= size.n; column += kDotColumns)
-    dots<M, kDotColumns>(size, runs, start, a, b + 2 * column * size.b_n, c + 2 * column);
-  for (; column < size.n; ++column) dots<M, 1>(size, runs, start, a, b + 2 * column * size.b_n, c + 2 * column);
+void dots_of_rows(const Work<T>& work, std::int64_t rows, std::span<const Run> runs, Start start, const T* a, const T* b, T* c) {
+  if (rows < M) {
+    if constexpr (M > 1) dots_of_rows<M - 1>(work, rows, runs, start, a, b, c);
+    return;
+  }
+  for (std::int64_t column = 0; column < work.size.n; column += kDotColumns)
+    dots_of_columns<M, kDotColumns>(work, work.size.n - column, runs, start, a, b + 2 * column * work.size.b_n, c + 2 * column);
 }
 
 /// As add_up, where what is summed lies side by side.
 template <class T>
-void add_up_dots(const StridedProduct& size, const Loops& adding, std::int64_t first, std::int64_t end, const T* a, const T* b, T* c) {
-  const std::int64_t most =
-      std::max<std::int64_t>(kLanes<T>, kDotBytes / static_cast<std::int64_t>(2 * sizeof(T)) / (end - first + size.n));
+void add_up_dots(const Work<T>& work, std::int64_t first, std::int64_t end, const T* a, const T* b, T* c) {
+  const StridedProduct& size = work.size;
+  const std::int64_t most = std::max<std::int64_t>(kLanes<T>, kDotBytes / static_cast<std::int64_t>(2 * sizeof(T)) / (size.m + size.n));
   std::vector<Run> runs;
   std::int64_t held = 0;
   Start start = Start::zero;
   const auto finish = [&] {
-    std::int64_t row = first;
-    for (; row + kDotRows <= end; row += kDotRows)
-      rows_of_dots<kDotRows>(size, runs, start, a + 2 * row * size.a_m, b, c + 2 * row * size.c_m);
-    for (; row + 2 <= end; row += 2) rows_of_dots<2>(size, runs, start, a + 2 * row * size.a_m, b, c + 2 * row * size.c_m);
-    if (row < end) rows_of_dots<1>(size, runs, start, a + 2 * row * size.a_m, b, c + 2 * row * size.c_m);
+    for (const Run& run : runs) {
+      if (held < most) break;
+      fetch(a + 2 * (run.a + first * size.a_m), 2 * size.a_m, end - first, 2 * run.count);
+      fetch(b + 2 * run.b, 2 * size.b_n, size.n, 2 * run.count);
+    }
+    for (std::int64_t row = first; row < end; row += kDotRows)
+      dots_of_rows<kDotRows>(work, end - row, runs, start, a + 2 * row * size.a_m, b, c + 2 * row * size.c_m);
     runs.clear();
     held = 0;
     start = Start::given;
   };
-  for (std::int64_t index = 0; index < adding.count(); ++index) {
-    const ProductLoop at = adding[index];
+  for (std::int64_t index = 0; index < work.adding.count(); ++index) {
+    const ProductLoop at = work.adding[index];
     for (std::int64_t k = 0; k < size.k;) {
       const std::int64_t count = std::min(most - held, size.k - k);
       runs.push_back({at.a + k, at.b + k, count});
@@ -320,8 +365,10 @@ void add_up_dots(const StridedProduct& size, const Loops& adding, std::int64_t f
 
 template <class T>
 void strided_product(Cpu, const StridedProduct& size, const std::complex<T>* a, const std::complex<T>* b, std::complex<T>* c) {
-  const Loops adding(size, true), apart(size, false);
-  const std::int64_t total = size.m * size.n * size.k * adding.count() * apart.count();
+  const bool conjugate_a = size.conjugate_a != size.conjugate_b;
+  const Work<T> work{size, Loops(size, true), conjugate_a, FromThree<T>(conjugate_a, size.conjugate_b)};
+  const Loops apart(size, false);
+  const std::int64_t total = size.m * size.n * size.k * work.adding.count() * apart.count();
   const std::int64_t threads = total > kWorthThreads ? omp_get_max_threads() : 1;
   // Rows are divided where there are few other steps to share out; no sum is.
   const std::int64_t wanted = apart.count() >= 4 * threads ? 1 : threads;
@@ -330,7 +377,9 @@ void strided_product(Cpu, const StridedProduct& size, const std::complex<T>* a, 
 #pragma omp parallel num_threads(static_cast <int>(threads)) if (threads > 1)
   {
     const bool runs = size.a_k == 1 && size.b_k == 1 && size.b_n != 1 && size.k >= (size.m <= kFewRows ? kLanes<T> : kLeastRun<T>);
-    const Block panel(size.b_n == 1 ? 0 : static_cast<std::size_t>(2 * std::min(kDepthOfBlock, size.k) * size.n) * sizeof(T), {});
+    const std::int64_t depth = std::min(kDepthOfBlock, size.k);
+    const Block panel(
+        packs(size) && !runs ? static_cast<std::size_t>(2 * depth * std::min(size.n, columns_of_block<T>(depth))) * sizeof(T) : 0, {});
 #pragma omp for schedule(static)
     for (std::int64_t task = 0; task < apart.count() * parts; ++task) {
       const ProductLoop at = apart[task / parts];
@@ -338,8 +387,7 @@ void strided_product(Cpu, const StridedProduct& size, const std::complex<T>* a, 
       const std::int64_t end = std::min(size.m, first + rows);
       const T *left = reinterpret_cast<const T*>(a + at.a), *right = reinterpret_cast<const T*>(b + at.b);
       T* to = reinterpret_cast<T*>(c + at.c);
-      runs ? add_up_dots(size, adding, first, end, left, right, to)
-           : add_up(size, adding, first, end, left, right, to, static_cast<T*>(panel.data()));
+      runs ? add_up_dots(work, first, end, left, right, to) : add_up(work, first, end, left, right, to, static_cast<T*>(panel.data()));
     }
   }
 }
