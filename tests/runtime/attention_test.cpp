@@ -18,7 +18,7 @@ namespace {
 
 using testing::as_f32;
 using testing::as_f64;
-using testing::gradcheck;
+using testing::gradcheck_on_every_device;
 using testing::random_tensor;
 
 struct Case {
@@ -156,11 +156,11 @@ TEST(WindowAttention, HasTheGradientsOfAllItsOperands) {
                                 {.batch = 1, .ny = 5, .nx = 5, .heads = 1, .head_size = 2, .grid = {.window = 5}}};
   for (const Case& c : small) {
     const auto fn = [&c](const std::vector<Tensor>& x) { return window_attention(x[0], x[1], x[2], c.grid); };
-    EXPECT_TRUE(gradcheck(fn, {c.qkv(1), c.logit_scale(2), c.position_bias(3)}));
+    EXPECT_TRUE(gradcheck_on_every_device(fn, {c.qkv(1), c.logit_scale(2), c.position_bias(3)}));
     const auto dropped = [&c](const std::vector<Tensor>& x) {
       return window_attention(x[0], x[1], x[2], c.grid, {.probability = 0.3, .key = RandomKey(5)});
     };
-    EXPECT_TRUE(gradcheck(dropped, {c.qkv(1), c.logit_scale(2), c.position_bias(3)}));
+    EXPECT_TRUE(gradcheck_on_every_device(dropped, {c.qkv(1), c.logit_scale(2), c.position_bias(3)}));
   }
 }
 
@@ -253,7 +253,8 @@ TEST(RelativeBias, SumsTheGradientsOfAllPairsOfAPosition) {
   std::vector<std::int64_t> index;
   for (std::int64_t i = 0; i < 35; ++i) index.push_back(i * i % 7);
   const Tensor at = from_values<std::int64_t>({5, 7}, index);
-  EXPECT_TRUE(gradcheck([&](const std::vector<Tensor>& x) { return relative_bias(x[0], at); }, {random_tensor({8, 3}, 1)}));
+  EXPECT_TRUE(gradcheck_on_every_device([&](const std::vector<Tensor>& x) { return relative_bias(x[0], to_device(at, x[0].device())); },
+                                        {random_tensor({8, 3}, 1)}));
 }
 
 TEST(RelativeBias, NamesAnIndexPastTheTable) {

@@ -13,7 +13,7 @@
 namespace trident {
 namespace {
 
-using testing::gradcheck;
+using testing::gradcheck_on_every_device;
 using testing::random_tensor;
 
 Tensor numbers(const Shape& shape, const std::vector<double>& values) { return from_values(shape, values); }
@@ -94,12 +94,13 @@ TEST(ChannelMix, TakesWhatAGeluIsGiven) {
 TEST(ChannelMix, Gradients) {
   const Tensor x = random_tensor({2, 3, 4}, 1), weight = random_tensor({2, 3, 1}, 2), bias = random_tensor({2}, 3),
                addend = random_tensor({2, 2, 4}, 4), gate = random_tensor({1, 2, 1}, 5);
-  EXPECT_TRUE(gradcheck([](const auto& in) { return channel_mix(in[0], in[1]); }, {x, weight}));
-  EXPECT_TRUE(gradcheck([](const auto& in) { return channel_mix(in[0], in[1], {.bias = in[2], .gelu = true}); }, {x, weight, bias}));
-  EXPECT_TRUE(gradcheck([](const auto& in) { return channel_mix(in[0], in[1], {.addend = in[2]}); }, {x, weight, addend}));
-  EXPECT_TRUE(
-      gradcheck([](const auto& in) { return channel_mix(in[0], in[1], {.bias = in[2], .addend = in[3], .gate = in[4], .gelu = true}); },
-                {x, weight, bias, addend, gate}));
+  EXPECT_TRUE(gradcheck_on_every_device([](const auto& in) { return channel_mix(in[0], in[1]); }, {x, weight}));
+  EXPECT_TRUE(gradcheck_on_every_device([](const auto& in) { return channel_mix(in[0], in[1], {.bias = in[2], .gelu = true}); },
+                                        {x, weight, bias}));
+  EXPECT_TRUE(gradcheck_on_every_device([](const auto& in) { return channel_mix(in[0], in[1], {.addend = in[2]}); }, {x, weight, addend}));
+  EXPECT_TRUE(gradcheck_on_every_device(
+      [](const auto& in) { return channel_mix(in[0], in[1], {.bias = in[2], .addend = in[3], .gate = in[4], .gelu = true}); },
+      {x, weight, bias, addend, gate}));
 }
 
 TEST(ChannelMix, TakesBatchesWithoutSamples) {

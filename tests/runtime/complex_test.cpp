@@ -16,7 +16,7 @@
 namespace trident {
 namespace {
 
-using testing::gradcheck;
+using testing::gradcheck_on_every_device;
 using testing::random_tensor;
 
 TEST(Complex, PartsComeBackOut) {
@@ -38,7 +38,7 @@ TEST(Complex, ConjugatesTurnImaginaryParts) {
 
 TEST(Complex, ProductsAndQuotientsHaveComplexGradients) {
   const Tensor a = random_tensor({2, 3}, 1), b = random_tensor({2, 3}, 2), c = random_tensor({3}, 3), d = random_tensor({3}, 4);
-  EXPECT_TRUE(gradcheck(
+  EXPECT_TRUE(gradcheck_on_every_device(
       [](const auto& in) {
         const Tensor left = complex(in[0], in[1]), right = complex(in[2], in[3]);
         const Tensor z = left * right / (right + right * conjugate(right)) - affine(left, 0.5);
@@ -49,7 +49,7 @@ TEST(Complex, ProductsAndQuotientsHaveComplexGradients) {
 
 TEST(Complex, Gradients) {
   const Tensor a = random_tensor({2, 3}, 1), b = random_tensor({2, 3}, 2);
-  EXPECT_TRUE(gradcheck(
+  EXPECT_TRUE(gradcheck_on_every_device(
       [](const auto& in) {
         const Tensor z = complex(in[0], in[1]);
         return real(z) * imag(z) + gelu(imag(z));
@@ -65,7 +65,7 @@ TEST(Complex, TheGradientIsThatOfBothParts) {
 
 TEST(Complex, MagnitudesHaveGradientsAndNoneAtZero) {
   const Tensor a = random_tensor({2, 3}, 1), b = random_tensor({2, 3}, 2);
-  EXPECT_TRUE(gradcheck([](const auto& in) { return magnitude(complex(in[0], in[1])); }, {a, b}));
+  EXPECT_TRUE(gradcheck_on_every_device([](const auto& in) { return magnitude(complex(in[0], in[1])); }, {a, b}));
   const Tensor z = leaf(from_values<c128>({2}, std::vector<c128>{{3, -4}, {0, 0}}));
   const Tensor y = magnitude(z);
   EXPECT_TENSOR_NEAR(y, from_values<double>({2}, std::vector<double>{5, 0}), 0);

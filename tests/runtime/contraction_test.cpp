@@ -17,12 +17,12 @@
 namespace trident {
 namespace {
 
-using testing::gradcheck;
+using testing::gradcheck_on_every_device;
 using testing::random_tensor;
 using testing::strided_copy_of;
 
-const std::map<char, std::int64_t> kExtents{{'a', 2}, {'b', 3}, {'c', 5}, {'d', 4}, {'e', 6},
-                                            {'f', 2}, {'g', 3}, {'h', 7}, {'i', 2}, {'k', 19}, {'m', 37}};
+const std::map<char, std::int64_t> kExtents{{'a', 2}, {'b', 3}, {'c', 5}, {'d', 4},  {'e', 6}, {'f', 2},
+                                            {'g', 3}, {'h', 7}, {'i', 2}, {'k', 19}, {'m', 37}};
 
 Shape shape_of(const std::string& labels) {
   Shape shape;
@@ -102,7 +102,7 @@ TEST(Contraction, Gradients) {
       const Tensor z = contract({complex(in[0], in[1]), c.operands[0]}, {complex(in[2], in[3]), c.operands[1]}, c.result);
       return real(z) * imag(z);
     };
-    EXPECT_TRUE(gradcheck(fn, parts)) << c.operands[0] << " " << c.operands[1];
+    EXPECT_TRUE(gradcheck_on_every_device(fn, parts)) << c.operands[0] << " " << c.operands[1];
   }
 }
 

@@ -11,7 +11,7 @@ namespace {
 
 using testing::as_f32;
 using testing::as_f64;
-using testing::gradcheck;
+using testing::gradcheck_on_every_device;
 using testing::random_tensor;
 
 /// x at (y, x) of a field whose points lie `step` apart, 0 outside.
@@ -77,10 +77,10 @@ TEST(Conv2d, AgreesWithSumsTermByTermInBothNumberTypes) {
 TEST(Conv2d, HasTheGradientsOfInputWeightAndBias) {
   for (const std::int64_t padding : {0, 1, 3}) {
     const auto fn = [padding](const std::vector<Tensor>& x) { return conv2d(x[0], x[1], x[2], padding); };
-    EXPECT_TRUE(gradcheck(fn, {random_tensor({2, 2, 4, 5}, 1), random_tensor({3, 2, 3, 3}, 2), random_tensor({3}, 3)}));
+    EXPECT_TRUE(gradcheck_on_every_device(fn, {random_tensor({2, 2, 4, 5}, 1), random_tensor({3, 2, 3, 3}, 2), random_tensor({3}, 3)}));
   }
   const auto wide = [](const std::vector<Tensor>& x) { return conv2d(x[0], x[1], {}, 3); };
-  EXPECT_TRUE(gradcheck(wide, {random_tensor({1, 1, 3, 18}, 1), random_tensor({5, 1, 7, 7}, 2)}));
+  EXPECT_TRUE(gradcheck_on_every_device(wide, {random_tensor({1, 1, 3, 18}, 1), random_tensor({5, 1, 7, 7}, 2)}));
 }
 
 TEST(Conv2d, NamesShapesThatDoNotFit) {
@@ -115,10 +115,10 @@ TEST(DepthwiseConv, AgreesWithSumsTermByTermInBothNumberTypes) {
 TEST(DepthwiseConv, HasTheGradientsOfInputWeightAndBias) {
   for (const std::int64_t padding : {0, 1, 3}) {
     const auto fn = [padding](const std::vector<Tensor>& x) { return depthwise_conv(x[0], x[1], x[2], padding); };
-    EXPECT_TRUE(gradcheck(fn, {random_tensor({2, 3, 4, 3}, 1), random_tensor({3, 1, 3, 3}, 2), random_tensor({3}, 3)}));
+    EXPECT_TRUE(gradcheck_on_every_device(fn, {random_tensor({2, 3, 4, 3}, 1), random_tensor({3, 1, 3, 3}, 2), random_tensor({3}, 3)}));
   }
   const auto seven = [](const std::vector<Tensor>& x) { return depthwise_conv(x[0], x[1], {}, 3); };
-  EXPECT_TRUE(gradcheck(seven, {random_tensor({1, 4, 5, 11}, 1), random_tensor({11, 1, 7, 7}, 2)}));
+  EXPECT_TRUE(gradcheck_on_every_device(seven, {random_tensor({1, 4, 5, 11}, 1), random_tensor({11, 1, 7, 7}, 2)}));
 }
 
 TEST(DepthwiseConv, NamesShapesThatDoNotFit) {

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "runtime/device/allocator.h"
+#include "runtime/device/cuda_device.h"
 #include "runtime/device/stream.h"
 #include "runtime/device/threads.h"
 #include "runtime/error.h"
@@ -85,7 +86,9 @@ TEST(Allocator, MoreThanThereIsIsAnErrorThatCountsNothing) {
   EXPECT_EQ(memory_counters(kCpu).in_use_bytes, before.in_use_bytes);
 }
 
-TEST(Allocator, DevicesThatThisBuildLacksAreRefused) { EXPECT_THROW(Block(64, Device{Device::Kind::cuda, 0}), DeviceError); }
+TEST(Allocator, DevicesThatThisBuildLacksAreRefused) {
+  EXPECT_THROW(Block(64, Device{Device::Kind::cuda, cuda_device_count()}), DeviceError);
+}
 
 TEST(Stream, WorkerRunsJobsInOrder) {
   std::vector<int> order;

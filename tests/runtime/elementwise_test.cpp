@@ -6,6 +6,7 @@
 #include "runtime/autograd/tape.h"
 #include "runtime/error.h"
 #include "runtime/kernels/activation.h"
+#include "runtime/tensor/copy.h"
 #include "runtime/tensor/create.h"
 #include "tests/support/gradcheck.h"
 #include "tests/support/random_tensor.h"
@@ -14,7 +15,7 @@
 namespace trident {
 namespace {
 
-using testing::gradcheck;
+using testing::gradcheck_on_every_device;
 using testing::random_tensor;
 
 Tensor numbers(const Shape& shape, const std::vector<double>& values) { return from_values(shape, values); }
@@ -39,10 +40,10 @@ TEST(Elementwise, GradientsOfBroadcastOperands) {
   const Tensor a = random_tensor({2, 3, 4}, 1), row = random_tensor({4}, 2), column = random_tensor({2, 1, 1}, 3);
   for (const auto& b : {a, row, column, random_tensor({1}, 4), random_tensor({5, 2, 3, 4}, 5)}) {
     const Tensor divisor = exp(b);
-    EXPECT_TRUE(gradcheck([](const auto& in) { return in[0] + in[1]; }, {a, b}));
-    EXPECT_TRUE(gradcheck([](const auto& in) { return in[0] - in[1]; }, {a, b}));
-    EXPECT_TRUE(gradcheck([](const auto& in) { return in[0] * in[1]; }, {a, b}));
-    EXPECT_TRUE(gradcheck([](const auto& in) { return in[0] / in[1]; }, {a, divisor}));
+    EXPECT_TRUE(gradcheck_on_every_device([](const auto& in) { return in[0] + in[1]; }, {a, b}));
+    EXPECT_TRUE(gradcheck_on_every_device([](const auto& in) { return in[0] - in[1]; }, {a, b}));
+    EXPECT_TRUE(gradcheck_on_every_device([](const auto& in) { return in[0] * in[1]; }, {a, b}));
+    EXPECT_TRUE(gradcheck_on_every_device([](const auto& in) { return in[0] / in[1]; }, {a, divisor}));
   }
 }
 
@@ -57,7 +58,7 @@ TEST(Elementwise, ActivationsHaveTheirValuesAndSlopes) {
   const Tensor points = numbers({6}, {-3, -0.7, -0.2, 0.3, 0.9, 2.5});
   for (const auto& activation : std::vector<Tensor (*)(const Tensor&)>{
            tanh, silu, softplus, [](const Tensor& v) { return elu(v, 1.7, 1.1); }, [](const Tensor& v) { return leaky_relu(v, 0.01); }}) {
-    EXPECT_TRUE(gradcheck([&](const auto& in) { return activation(in[0]); }, {points}));
+    EXPECT_TRUE(gradcheck_on_every_device([&](const auto& in) { return activation(in[0]); }, {points}));
   }
 }
 
@@ -93,12 +94,12 @@ TEST(Elementwise, FunctionsOfOneElement) {
 
 TEST(Elementwise, GradientsOfFunctionsOfOneElement) {
   const Tensor x = random_tensor({3, 5}, 1);
-  EXPECT_TRUE(gradcheck([](const auto& in) { return affine(in[0], -1.5, 2.0); }, {x}));
-  EXPECT_TRUE(gradcheck([](const auto& in) { return relu(in[0]); }, {x}));
-  EXPECT_TRUE(gradcheck([](const auto& in) { return gelu(in[0]); }, {x}));
-  EXPECT_TRUE(gradcheck([](const auto& in) { return sigmoid(in[0]); }, {x}));
-  EXPECT_TRUE(gradcheck([](const auto& in) { return exp(in[0]); }, {x}));
-  EXPECT_TRUE(gradcheck([](const auto& in) { return minimum(in[0], 0.3); }, {x}));
+  EXPECT_TRUE(gradcheck_on_every_device([](const auto& in) { return affine(in[0], -1.5, 2.0); }, {x}));
+  EXPECT_TRUE(gradcheck_on_every_device([](const auto& in) { return relu(in[0]); }, {x}));
+  EXPECT_TRUE(gradcheck_on_every_device([](const auto& in) { return gelu(in[0]); }, {x}));
+  EXPECT_TRUE(gradcheck_on_every_device([](const auto& in) { return sigmoid(in[0]); }, {x}));
+  EXPECT_TRUE(gradcheck_on_every_device([](const auto& in) { return exp(in[0]); }, {x}));
+  EXPECT_TRUE(gradcheck_on_every_device([](const auto& in) { return minimum(in[0], 0.3); }, {x}));
 }
 
 TEST(Elementwise, NotANumberPassesThrough) {
@@ -112,7 +113,8 @@ TEST(Elementwise, WhereChoosesAndBroadcasts) {
   const bool values[] = {true, false};
   const Tensor mask = from_values<bool>({2, 1}, values);
   EXPECT_TENSOR_NEAR(where(mask, numbers({3}, {1, 2, 3}), numbers({1}, {0})), numbers({2, 3}, {1, 2, 3, 0, 0, 0}), 0);
-  EXPECT_TRUE(gradcheck([&](const auto& in) { return where(mask, in[0], in[1]); }, {random_tensor({2, 3}, 1), random_tensor({3}, 2)}));
+  EXPECT_TRUE(gradcheck_on_every_device([&](const auto& in) { return where(to_device(mask, in[0].device()), in[0], in[1]); },
+                                        {random_tensor({2, 3}, 1), random_tensor({3}, 2)}));
   EXPECT_THROW(where(zeros({2}, DType::f32), numbers({2}, {1, 2}), numbers({1}, {0})), ShapeError);
 }
 

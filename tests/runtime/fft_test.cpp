@@ -15,7 +15,7 @@
 namespace trident {
 namespace {
 
-using testing::gradcheck;
+using testing::gradcheck_on_every_device;
 using testing::random_tensor;
 
 /// cos(2 pi (a y + b x) + phase) on a grid of the unit square.
@@ -59,8 +59,9 @@ TEST(SpectralResample, AgreesWithTheReference) {
 
 TEST(SpectralResample, Gradients) {
   for (const auto& [rows, columns] : {std::pair{4, 4}, {8, 8}, {3, 9}, {9, 3}, {5, 6}}) {
-    EXPECT_TRUE(gradcheck([rows = rows, columns = columns](const auto& in) { return spectral_resample(in[0], rows, columns); },
-                          {random_tensor({2, 5, 6}, 1)}));
+    EXPECT_TRUE(
+        gradcheck_on_every_device([rows = rows, columns = columns](const auto& in) { return spectral_resample(in[0], rows, columns); },
+                                  {random_tensor({2, 5, 6}, 1)}));
   }
 }
 

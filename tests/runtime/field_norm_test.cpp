@@ -16,7 +16,7 @@
 namespace trident {
 namespace {
 
-using testing::gradcheck;
+using testing::gradcheck_on_every_device;
 using testing::random_tensor;
 using Inputs = std::vector<Tensor>;
 
@@ -29,7 +29,7 @@ TEST(PowerSums, AddPowersOfMagnitudesPerLeadingIndex) {
 
 TEST(PowerSums, HaveTheRightGradient) {
   for (const double p : {1.0, 2.0, 3.0, 2.5}) {
-    EXPECT_TRUE(gradcheck([p](const Inputs& v) { return power_sums(v[0], 2, p); }, {random_tensor({2, 2, 3, 5}, 1)})) << p;
+    EXPECT_TRUE(gradcheck_on_every_device([p](const Inputs& v) { return power_sums(v[0], 2, p); }, {random_tensor({2, 2, 3, 5}, 1)})) << p;
   }
 }
 
@@ -75,10 +75,14 @@ TEST(SobolevSums, TakeNeighboursThatAreGiven) {
 }
 
 TEST(SobolevSums, HaveTheRightGradient) {
-  EXPECT_TRUE(gradcheck([](const Inputs& v) { return sobolev_sums(v[0], {0.5}); }, {random_tensor({2, 2, 5}, 1)}));
-  EXPECT_TRUE(gradcheck([](const Inputs& v) { return sobolev_sums(v[0], {0.5, 0.25}); }, {random_tensor({2, 1, 4, 5}, 2)}));
-  EXPECT_TRUE(gradcheck([](const Inputs& v) { return sobolev_sums(v[0], {0.5, 0.25, 0.5}); }, {random_tensor({1, 2, 3, 2, 4}, 3)}));
-  EXPECT_TRUE(gradcheck(
+  EXPECT_TRUE(gradcheck_on_every_device([](const Inputs& v) { return sobolev_sums(v[0], {0.5}); }, {random_tensor({2, 2, 5}, 1)}));
+  EXPECT_TRUE(gradcheck_on_every_device([](const Inputs& v) { return sobolev_sums(v[0], {0.5, 0.25}); }, {random_tensor({2, 1, 4, 5}, 2)}));
+  EXPECT_TRUE(gradcheck_on_every_device(
+      [](const Inputs& v) {
+        return sobolev_sums(v[0], {0.5, 0.25, 0.5});
+      },
+      {random_tensor({1, 2, 3, 2, 4}, 3)}));
+  EXPECT_TRUE(gradcheck_on_every_device(
       [](const Inputs& v) {
         return sobolev_sums(v[0], {0.5, 0.25}, {{v[1], v[2]}, {v[3], v[4]}});
       },

@@ -20,7 +20,7 @@
 namespace trident {
 namespace {
 
-using testing::gradcheck;
+using testing::gradcheck_on_every_device;
 using testing::random_tensor;
 
 /// All points of a grid; modes from `first` on.
@@ -153,13 +153,15 @@ TEST(Fourier, SinglePrecisionAgrees) {
 TEST(Fourier, Gradients) {
   const std::vector<FourierAxis> axes{{6, 1, 4, -2, 3}, whole(8, 0, 5)};
   const auto energy = [](const Tensor& z) { return real(z) * imag(z) + real(z) * real(z); };
-  EXPECT_TRUE(gradcheck([&](const auto& in) { return energy(fourier_modes(in[0], axes, 0.3)); }, {random_tensor({2, 4, 8}, 8)}));
-  EXPECT_TRUE(gradcheck([&](const auto& in) { return energy(fourier_modes(complex(in[0], in[1]), axes)); },
-                        {random_tensor({4, 8}, 8), random_tensor({4, 8}, 9)}));
-  EXPECT_TRUE(gradcheck([&](const auto& in) { return fourier_field(complex(in[0], in[1]), axes, FieldNumbers::real); },
-                        {random_tensor({3, 5}, 8), random_tensor({3, 5}, 9)}));
-  EXPECT_TRUE(gradcheck([&](const auto& in) { return energy(fourier_field(complex(in[0], in[1]), axes, FieldNumbers::complex)); },
-                        {random_tensor({3, 5}, 8), random_tensor({3, 5}, 9)}));
+  EXPECT_TRUE(
+      gradcheck_on_every_device([&](const auto& in) { return energy(fourier_modes(in[0], axes, 0.3)); }, {random_tensor({2, 4, 8}, 8)}));
+  EXPECT_TRUE(gradcheck_on_every_device([&](const auto& in) { return energy(fourier_modes(complex(in[0], in[1]), axes)); },
+                                        {random_tensor({4, 8}, 8), random_tensor({4, 8}, 9)}));
+  EXPECT_TRUE(gradcheck_on_every_device([&](const auto& in) { return fourier_field(complex(in[0], in[1]), axes, FieldNumbers::real); },
+                                        {random_tensor({3, 5}, 8), random_tensor({3, 5}, 9)}));
+  EXPECT_TRUE(
+      gradcheck_on_every_device([&](const auto& in) { return energy(fourier_field(complex(in[0], in[1]), axes, FieldNumbers::complex)); },
+                                {random_tensor({3, 5}, 8), random_tensor({3, 5}, 9)}));
 }
 
 TEST(Fourier, NoPointsMakeNoModesAndNoModesNoField) {

@@ -14,7 +14,7 @@
 namespace trident {
 namespace {
 
-using testing::gradcheck;
+using testing::gradcheck_on_every_device;
 using testing::random_tensor;
 
 TEST(GroupNorm, TwoPointsBecomeOneAndMinusOne) {
@@ -37,9 +37,11 @@ TEST(GroupNorm, Gradients) {
   const Tensor x = random_tensor({2, 4, 3, 2}, 1), scale = random_tensor({4}, 2), shift = random_tensor({4}, 3);
   const Tensor own_scale = random_tensor({2, 4}, 4), own_shift = random_tensor({2, 4}, 5);
   for (const std::int64_t groups : {1, 2, 4}) {
-    EXPECT_TRUE(gradcheck([&](const auto& in) { return group_norm(in[0], groups, {}, {}, 1e-3); }, {x}));
-    EXPECT_TRUE(gradcheck([&](const auto& in) { return group_norm(in[0], groups, in[1], in[2], 1e-3); }, {x, scale, shift}));
-    EXPECT_TRUE(gradcheck([&](const auto& in) { return group_norm(in[0], groups, in[1], in[2], 1e-3); }, {x, own_scale, own_shift}));
+    EXPECT_TRUE(gradcheck_on_every_device([&](const auto& in) { return group_norm(in[0], groups, {}, {}, 1e-3); }, {x}));
+    EXPECT_TRUE(
+        gradcheck_on_every_device([&](const auto& in) { return group_norm(in[0], groups, in[1], in[2], 1e-3); }, {x, scale, shift}));
+    EXPECT_TRUE(gradcheck_on_every_device([&](const auto& in) { return group_norm(in[0], groups, in[1], in[2], 1e-3); },
+                                          {x, own_scale, own_shift}));
   }
 }
 

@@ -8,6 +8,7 @@
 #include "runtime/ops/elementwise.h"
 #include "runtime/ops/reduce.h"
 #include "runtime/ops/shape.h"
+#include "runtime/tensor/copy.h"
 #include "runtime/tensor/create.h"
 #include "tests/support/gradcheck.h"
 #include "tests/support/random_tensor.h"
@@ -16,7 +17,7 @@
 namespace trident {
 namespace {
 
-using testing::gradcheck;
+using testing::gradcheck_on_every_device;
 using testing::random_tensor;
 
 TEST(LayerNorm, NormalisesEveryRow) {
@@ -62,12 +63,13 @@ TEST(LayerNorm, Gradients) {
   const Tensor x = random_tensor({2, 3, 5}, 1), residual = random_tensor({2, 3, 5}, 2);
   for (const Shape& shape : {Shape{5}, Shape{2, 5}}) {
     const Tensor scale = random_tensor(shape, 3), shift = random_tensor(shape, 4);
-    EXPECT_TRUE(gradcheck([](const auto& in) { return layer_norm(in[0], in[1], in[2], 1e-5); }, {x, scale, shift}));
-    EXPECT_TRUE(gradcheck([](const auto& in) { return layer_norm(in[0], in[1], in[2], 1e-5, in[3]); }, {x, scale, shift, residual}));
+    EXPECT_TRUE(gradcheck_on_every_device([](const auto& in) { return layer_norm(in[0], in[1], in[2], 1e-5); }, {x, scale, shift}));
+    EXPECT_TRUE(gradcheck_on_every_device([](const auto& in) { return layer_norm(in[0], in[1], in[2], 1e-5, in[3]); },
+                                          {x, scale, shift, residual}));
   }
   // More rows than one block.
-  EXPECT_TRUE(gradcheck([](const auto& in) { return layer_norm(in[0], in[1], in[2], 1e-5); },
-                        {random_tensor({2, 70, 3}, 5), random_tensor({2, 3}, 6), random_tensor({2, 3}, 7)}));
+  EXPECT_TRUE(gradcheck_on_every_device([](const auto& in) { return layer_norm(in[0], in[1], in[2], 1e-5); },
+                                        {random_tensor({2, 70, 3}, 5), random_tensor({2, 3}, 6), random_tensor({2, 3}, 7)}));
 }
 
 TEST(LayerNorm, SinglePrecisionKeepsItsDigitsUnderALargeMean) {
@@ -128,14 +130,19 @@ TEST(BatchNorm, UsesItsOwnStatisticsAndHandsThemOut) {
 
 TEST(BatchNorm, Gradients) {
   const Tensor x = random_tensor({2, 3, 2, 4}, 1), weight = random_tensor({3}, 2), bias = random_tensor({3}, 3);
-  EXPECT_TRUE(gradcheck(
+  EXPECT_TRUE(gradcheck_on_every_device(
       [](const auto& in) {
         BatchStatistics statistics;
         return batch_norm_train(in[0], in[1], in[2], 1e-5, statistics);
       },
       {x, weight, bias}));
   const Tensor mean = random_tensor({3}, 4), variance = exp(random_tensor({3}, 5));
-  EXPECT_TRUE(gradcheck([&](const auto& in) { return batch_norm_eval(in[0], in[1], in[2], mean, variance, 1e-5); }, {x, weight, bias}));
+  EXPECT_TRUE(gradcheck_on_every_device(
+      [&](const auto& in) {
+        const Device device = in[0].device();
+        return batch_norm_eval(in[0], in[1], in[2], to_device(mean, device), to_device(variance, device), 1e-5);
+      },
+      {x, weight, bias}));
 }
 
 TEST(BatchNorm, WhatDoesNotFitIsNamed) {

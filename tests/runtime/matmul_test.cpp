@@ -16,7 +16,7 @@ namespace {
 
 using testing::as_f32;
 using testing::as_f64;
-using testing::gradcheck;
+using testing::gradcheck_on_every_device;
 using testing::random_tensor;
 
 /// a (m, k) times b (k, n), term by term.
@@ -91,10 +91,10 @@ TEST(Matmul, HasTheGradientsOfItsOperandsForEveryTranspositionAndBatching) {
         if (tb == Transpose::yes) std::swap(s[s.rank() - 1], s[s.rank() - 2]);
         return random_tensor(s, 2);
       };
-      EXPECT_TRUE(gradcheck(product, {left({3, 4}), right({4, 2})}));
-      EXPECT_TRUE(gradcheck(product, {left({2, 3, 4}), right({2, 4, 2})}));
-      EXPECT_TRUE(gradcheck(product, {left({2, 3, 4}), right({4, 2})}));
-      EXPECT_TRUE(gradcheck(product, {left({3, 4}), right({2, 4, 2})}));
+      EXPECT_TRUE(gradcheck_on_every_device(product, {left({3, 4}), right({4, 2})}));
+      EXPECT_TRUE(gradcheck_on_every_device(product, {left({2, 3, 4}), right({2, 4, 2})}));
+      EXPECT_TRUE(gradcheck_on_every_device(product, {left({2, 3, 4}), right({4, 2})}));
+      EXPECT_TRUE(gradcheck_on_every_device(product, {left({3, 4}), right({2, 4, 2})}));
     }
   }
 }
@@ -126,9 +126,9 @@ TEST(Linear, AddsTheBiasToEveryRow) {
 
 TEST(Linear, HasTheGradientsOfInputWeightAndBias) {
   const auto with_bias = [](const std::vector<Tensor>& x) { return linear(x[0], x[1], x[2]); };
-  EXPECT_TRUE(gradcheck(with_bias, {random_tensor({2, 3, 4}, 1), random_tensor({5, 4}, 2), random_tensor({5}, 3)}));
+  EXPECT_TRUE(gradcheck_on_every_device(with_bias, {random_tensor({2, 3, 4}, 1), random_tensor({5, 4}, 2), random_tensor({5}, 3)}));
   const auto without = [](const std::vector<Tensor>& x) { return linear(x[0], x[1]); };
-  EXPECT_TRUE(gradcheck(without, {random_tensor({6, 4}, 1), random_tensor({5, 4}, 2)}));
+  EXPECT_TRUE(gradcheck_on_every_device(without, {random_tensor({6, 4}, 1), random_tensor({5, 4}, 2)}));
 }
 
 TEST(Linear, RefusesABiasOfAnotherWidth) {
@@ -148,10 +148,10 @@ TEST(Mlp, AgreesWithTwoProductsAndTheActivationBetween) {
 
 TEST(Mlp, HasTheGradientsOfAllItsOperands) {
   const auto fn = [](const std::vector<Tensor>& x) { return mlp(x[0], x[1], x[2], x[3], x[4]); };
-  EXPECT_TRUE(gradcheck(
+  EXPECT_TRUE(gradcheck_on_every_device(
       fn, {random_tensor({2, 3, 4}, 1), random_tensor({6, 4}, 2), random_tensor({6}, 3), random_tensor({5, 6}, 4), random_tensor({5}, 5)}));
   const auto plain = [](const std::vector<Tensor>& x) { return mlp(x[0], x[1], {}, x[2], {}, Activation::relu); };
-  EXPECT_TRUE(gradcheck(plain, {random_tensor({3, 4}, 6), random_tensor({6, 4}, 7), random_tensor({5, 6}, 8)}));
+  EXPECT_TRUE(gradcheck_on_every_device(plain, {random_tensor({3, 4}, 6), random_tensor({6, 4}, 7), random_tensor({5, 6}, 8)}));
 }
 
 /// Gradients of the sum of the mlp's outputs weighted by `dy`.

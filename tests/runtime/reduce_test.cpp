@@ -5,6 +5,7 @@
 #include "runtime/device/threads.h"
 #include "runtime/error.h"
 #include "runtime/ops/elementwise.h"
+#include "runtime/tensor/copy.h"
 #include "runtime/tensor/create.h"
 #include "runtime/tensor/view.h"
 #include "tests/support/gradcheck.h"
@@ -14,7 +15,7 @@
 namespace trident {
 namespace {
 
-using testing::gradcheck;
+using testing::gradcheck_on_every_device;
 using testing::random_tensor;
 
 Tensor count_to(const Shape& shape) {
@@ -69,9 +70,9 @@ TEST(Reduce, TheNumberOfThreadsDoesNotChangeABit) {
 
 TEST(Reduce, GradientsOfSumsAndMeans) {
   const Tensor x = random_tensor({2, 3, 4}, 1);
-  EXPECT_TRUE(gradcheck([](const auto& in) { return sum(in[0]); }, {x}));
-  EXPECT_TRUE(gradcheck([](const auto& in) { return sum(in[0], {0, 2}); }, {x}));
-  EXPECT_TRUE(gradcheck([](const auto& in) { return mean(in[0], {1}) * sum(in[0], {1}); }, {x}));
+  EXPECT_TRUE(gradcheck_on_every_device([](const auto& in) { return sum(in[0]); }, {x}));
+  EXPECT_TRUE(gradcheck_on_every_device([](const auto& in) { return sum(in[0], {0, 2}); }, {x}));
+  EXPECT_TRUE(gradcheck_on_every_device([](const auto& in) { return mean(in[0], {1}) * sum(in[0], {1}); }, {x}));
 }
 
 TEST(Reduce, EmptySumsAreZero) {
@@ -102,9 +103,21 @@ TEST(Reduce, ErrorSumsOfLargeFieldsAgreeWithElementwiseOperations) {
 TEST(Reduce, GradientOfErrorSums) {
   const Tensor a = random_tensor({2, 3, 2, 3}, 1), b = random_tensor({2, 3, 2, 3}, 2);
   for (const int p : {1, 2}) {
-    EXPECT_TRUE(gradcheck([&](const auto& in) { return error_sums(in[0], b, {{0, 1}, {1, 3}}, p); }, {a}));
-    EXPECT_TRUE(gradcheck([&](const auto& in) { return error_sums(in[0], {}, {{0, 2}, {1, 3}}, p); }, {a}));  // groups may overlap
-    EXPECT_TRUE(gradcheck([&](const auto& in) { return error_sums(in[0], b, {{1, 2}}, p); }, {a}));           // and leave channels out
+    EXPECT_TRUE(gradcheck_on_every_device(
+        [&](const auto& in) {
+          return error_sums(in[0], to_device(b, in[0].device()), {{0, 1}, {1, 3}}, p);
+        },
+        {a}));
+    EXPECT_TRUE(gradcheck_on_every_device(
+        [&](const auto& in) {
+          return error_sums(in[0], {}, {{0, 2}, {1, 3}}, p);
+        },
+        {a}));  // groups may overlap
+    EXPECT_TRUE(gradcheck_on_every_device(
+        [&](const auto& in) {
+          return error_sums(in[0], to_device(b, in[0].device()), {{1, 2}}, p);
+        },
+        {a}));  // and leave channels out
   }
 }
 

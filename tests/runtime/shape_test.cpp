@@ -3,6 +3,7 @@
 #include "runtime/autograd/tape.h"
 #include "runtime/error.h"
 #include "runtime/ops/elementwise.h"
+#include "runtime/tensor/copy.h"
 #include "runtime/tensor/create.h"
 #include "tests/support/gradcheck.h"
 #include "tests/support/random_tensor.h"
@@ -11,7 +12,7 @@
 namespace trident {
 namespace {
 
-using testing::gradcheck;
+using testing::gradcheck_on_every_device;
 using testing::random_tensor;
 
 Tensor count_to(const Shape& shape) {
@@ -30,7 +31,7 @@ TEST(Shape, ReshapeSharesMemoryAndInfersOneExtent) {
   EXPECT_THROW(reshape(x, {5, -1}), ShapeError);
   EXPECT_THROW(reshape(x, {-1, -1}), ShapeError);
   EXPECT_THROW(reshape(x, {5, 2}), ShapeError);
-  EXPECT_TRUE(gradcheck([](const auto& in) { return reshape(in[0], {6, 2}); }, {random_tensor({3, 4}, 1)}));
+  EXPECT_TRUE(gradcheck_on_every_device([](const auto& in) { return reshape(in[0], {6, 2}); }, {random_tensor({3, 4}, 1)}));
 }
 
 TEST(Shape, PermuteIsAView) {
@@ -39,7 +40,7 @@ TEST(Shape, PermuteIsAView) {
   EXPECT_TENSOR_NEAR(y, numbers({3, 2}, {0, 3, 1, 4, 2, 5}), 0);
   EXPECT_THROW(permute(x, {0, 0}), ShapeError);
   EXPECT_THROW(permute(x, {0}), ShapeError);
-  EXPECT_TRUE(gradcheck(
+  EXPECT_TRUE(gradcheck_on_every_device(
       [](const auto& in) {
         return permute(in[0], {2, 0, 1}) * permute(in[0], {2, 0, 1});
       },
@@ -51,14 +52,14 @@ TEST(Shape, SliceAndItsGradientInsideZeros) {
   EXPECT_TENSOR_NEAR(slice(x, -1, 1, 3), numbers({2, 2}, {1, 2, 5, 6}), 0);
   EXPECT_THROW(slice(x, 1, 2, 5), ShapeError);
   EXPECT_THROW(slice(x, 2, 0, 1), ShapeError);
-  EXPECT_TRUE(gradcheck([](const auto& in) { return slice(in[0], 1, 1, 3); }, {random_tensor({2, 4, 3}, 1)}));
+  EXPECT_TRUE(gradcheck_on_every_device([](const auto& in) { return slice(in[0], 1, 1, 3); }, {random_tensor({2, 4, 3}, 1)}));
 }
 
 TEST(Shape, ContiguousKeepsWhatIsAlready) {
   const Tensor x = count_to({2, 3});
   EXPECT_EQ(contiguous(x).data<double>(), x.data<double>());
   EXPECT_TRUE(contiguous(permute(x, {1, 0})).is_contiguous());
-  EXPECT_TRUE(gradcheck([](const auto& in) { return contiguous(permute(in[0], {1, 0})); }, {random_tensor({2, 3}, 1)}));
+  EXPECT_TRUE(gradcheck_on_every_device([](const auto& in) { return contiguous(permute(in[0], {1, 0})); }, {random_tensor({2, 3}, 1)}));
 }
 
 TEST(Shape, ConcatenateAlongAnyDimension) {
@@ -66,7 +67,7 @@ TEST(Shape, ConcatenateAlongAnyDimension) {
   EXPECT_TENSOR_NEAR(concatenate({count_to({2, 1}), count_to({2, 2})}, -1), numbers({2, 3}, {0, 0, 1, 1, 2, 3}), 0);
   EXPECT_THROW(concatenate({count_to({1, 2}), count_to({1, 3})}, 0), ShapeError);
   EXPECT_THROW(concatenate({}, 0), ShapeError);
-  EXPECT_TRUE(gradcheck(
+  EXPECT_TRUE(gradcheck_on_every_device(
       [](const auto& in) {
         return concatenate({in[0], in[1], in[0]}, 1);
       },
@@ -80,8 +81,8 @@ TEST(Shape, PadAddsZerosAndCrops) {
   EXPECT_TENSOR_NEAR(pad(x, 1, -1, -1), numbers({2, 1}, {1, 4}), 0);
   EXPECT_THROW(pad(x, 1, -2, -2), ShapeError);
   for (const auto& [before, after] : {std::pair{1, 2}, {-1, 2}, {2, -1}, {-1, -1}, {0, 0}}) {
-    EXPECT_TRUE(gradcheck([before = before, after = after](const auto& in) { return pad(in[0], 1, before, after); },
-                          {random_tensor({2, 3, 2}, 1)}));
+    EXPECT_TRUE(gradcheck_on_every_device([before = before, after = after](const auto& in) { return pad(in[0], 1, before, after); },
+                                          {random_tensor({2, 3, 2}, 1)}));
   }
 }
 
@@ -90,14 +91,15 @@ TEST(Shape, RollMovesElementsForwardAndAround) {
   EXPECT_TENSOR_NEAR(roll(x, 1, 2), numbers({1, 5}, {3, 4, 0, 1, 2}), 0);
   EXPECT_TENSOR_NEAR(roll(x, 1, -1), numbers({1, 5}, {1, 2, 3, 4, 0}), 0);
   EXPECT_TENSOR_NEAR(roll(x, 1, 12), roll(x, 1, 2), 0);
-  EXPECT_TRUE(gradcheck([](const auto& in) { return roll(in[0], 0, -1); }, {random_tensor({3, 4}, 1)}));
+  EXPECT_TRUE(gradcheck_on_every_device([](const auto& in) { return roll(in[0], 0, -1); }, {random_tensor({3, 4}, 1)}));
 }
 
 TEST(Shape, GatherPicksRowsAndItsGradientAddsRepeatedOnes) {
   const Tensor table = count_to({3, 2});
   const Tensor index = from_values<std::int64_t>({2, 2}, {2, 0, 0, 2});
   EXPECT_TENSOR_NEAR(gather_rows(table, index), numbers({2, 2, 2}, {4, 5, 0, 1, 0, 1, 4, 5}), 0);
-  EXPECT_TRUE(gradcheck([&](const auto& in) { return gather_rows(in[0], index); }, {random_tensor({3, 2}, 1)}));
+  EXPECT_TRUE(gradcheck_on_every_device([&](const auto& in) { return gather_rows(in[0], to_device(index, in[0].device())); },
+                                        {random_tensor({3, 2}, 1)}));
   const Tensor rows = leaf(table);
   EXPECT_TENSOR_NEAR(gradients(gather_rows(rows, index), count_to({2, 2, 2}), {rows})[0], numbers({3, 2}, {6, 8, 0, 0, 6, 8}), 0);
 }
@@ -117,8 +119,8 @@ TEST(Shape, PatchesHaveTheChannelSlowest) {
   EXPECT_TENSOR_NEAR(patchify(x, 2), numbers({1, 1, 2, 8}, {0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15}), 0);
   const Tensor y = random_tensor({2, 3, 8, 12}, 1);
   EXPECT_TENSOR_NEAR(unpatchify(patchify(y, 4), 4), y, 0);
-  EXPECT_TRUE(gradcheck([](const auto& in) { return patchify(in[0], 2); }, {random_tensor({2, 2, 4, 6}, 1)}));
-  EXPECT_TRUE(gradcheck([](const auto& in) { return unpatchify(in[0], 2); }, {random_tensor({2, 2, 3, 8}, 1)}));
+  EXPECT_TRUE(gradcheck_on_every_device([](const auto& in) { return patchify(in[0], 2); }, {random_tensor({2, 2, 4, 6}, 1)}));
+  EXPECT_TRUE(gradcheck_on_every_device([](const auto& in) { return unpatchify(in[0], 2); }, {random_tensor({2, 2, 3, 8}, 1)}));
   EXPECT_THROW(patchify(x, 3), ShapeError);
   EXPECT_THROW(unpatchify(x, 3), ShapeError);
 }
@@ -126,8 +128,8 @@ TEST(Shape, PatchesHaveTheChannelSlowest) {
 TEST(Shape, MergingGoesDownBeforeRight) {
   const Tensor x = count_to({1, 3, 3, 1});
   EXPECT_TENSOR_NEAR(merge_cells(x), numbers({1, 2, 2, 4}, {0, 3, 1, 4, 2, 5, 0, 0, 6, 0, 7, 0, 8, 0, 0, 0}), 0);
-  EXPECT_TRUE(gradcheck([](const auto& in) { return merge_cells(in[0]); }, {random_tensor({2, 4, 2, 3}, 1)}));
-  EXPECT_TRUE(gradcheck([](const auto& in) { return merge_cells(in[0]); }, {random_tensor({2, 3, 5, 2}, 1)}));
+  EXPECT_TRUE(gradcheck_on_every_device([](const auto& in) { return merge_cells(in[0]); }, {random_tensor({2, 4, 2, 3}, 1)}));
+  EXPECT_TRUE(gradcheck_on_every_device([](const auto& in) { return merge_cells(in[0]); }, {random_tensor({2, 3, 5, 2}, 1)}));
   EXPECT_THROW(merge_cells(count_to({3, 3, 1})), ShapeError);
 }
 
@@ -135,8 +137,8 @@ TEST(Shape, SpreadingGoesRightBeforeDownAndCrops) {
   const Tensor x = count_to({1, 1, 2, 4});
   EXPECT_TENSOR_NEAR(spread_cells(x, 2, 4), numbers({1, 2, 4, 1}, {0, 1, 4, 5, 2, 3, 6, 7}), 0);
   EXPECT_TENSOR_NEAR(spread_cells(x, 1, 3), numbers({1, 1, 3, 1}, {0, 1, 4}), 0);
-  EXPECT_TRUE(gradcheck([](const auto& in) { return spread_cells(in[0], 4, 6); }, {random_tensor({2, 2, 3, 8}, 1)}));
-  EXPECT_TRUE(gradcheck([](const auto& in) { return spread_cells(in[0], 3, 5); }, {random_tensor({2, 2, 3, 8}, 1)}));
+  EXPECT_TRUE(gradcheck_on_every_device([](const auto& in) { return spread_cells(in[0], 4, 6); }, {random_tensor({2, 2, 3, 8}, 1)}));
+  EXPECT_TRUE(gradcheck_on_every_device([](const auto& in) { return spread_cells(in[0], 3, 5); }, {random_tensor({2, 2, 3, 8}, 1)}));
   EXPECT_THROW(spread_cells(x, 3, 4), ShapeError);
   EXPECT_THROW(spread_cells(count_to({1, 1, 2, 3}), 2, 4), ShapeError);
 }
@@ -157,7 +159,7 @@ TEST(Shape, DropoutOfProbabilityZeroIsTheIdentity) {
   const Tensor x = count_to({4});
   EXPECT_EQ(dropout(x, 0.0, RandomKey(1)).data<double>(), x.data<double>());
   EXPECT_THROW(dropout(x, 1.0, RandomKey(1)), ConfigError);
-  EXPECT_TRUE(gradcheck([](const auto& in) { return dropout(in[0], 0.4, RandomKey(1), 5); }, {random_tensor({4, 5}, 1)}));
+  EXPECT_TRUE(gradcheck_on_every_device([](const auto& in) { return dropout(in[0], 0.4, RandomKey(1), 5); }, {random_tensor({4, 5}, 1)}));
 }
 
 TEST(Dropout, OfABoxOfTokensIsThatOfTheWholeGrid) {

@@ -6,6 +6,7 @@
 #include "runtime/error.h"
 #include "runtime/tensor/copy.h"
 #include "runtime/tensor/create.h"
+#include "tests/support/on_gpu.h"
 #include "tests/support/random_tensor.h"
 #include "tests/support/tensor_near.h"
 
@@ -58,16 +59,32 @@ Tensor differences(const Differentiable& fn, const std::vector<Tensor>& inputs, 
   return result;
 }
 
-}  // namespace
+::testing::AssertionResult near(const std::string& what, const Tensor& actual, const Tensor& expected, double tolerance) {
+  return tensor_near(what.c_str(), "what was expected", "", actual, expected, tolerance);
+}
 
-::testing::AssertionResult gradcheck(const Differentiable& fn, const std::vector<Tensor>& inputs, const GradcheckOptions& options) {
+/// The value and the gradients on a GPU against those of the CPU.
+::testing::AssertionResult same_on_gpu(const Differentiable& fn, const std::vector<Tensor>& inputs, const Tensor& y, const Tensor& dy,
+                                       const std::vector<Tensor>& expected) {
+  constexpr double kTolerance = 1e-12;  // sums in another order
+  std::vector<Tensor> on_gpu;
+  for (const Tensor& input : inputs) on_gpu.push_back(to_device(input, kGpu));
+  if (auto same = near("the output on a GPU", fn(on_gpu), y, kTolerance); !same) return same;
+  const std::vector<Tensor> found = gradients_of(fn, on_gpu, std::vector<bool>(inputs.size(), true), to_device(dy, kGpu));
+  for (std::size_t i = 0; i < found.size(); ++i) {
+    if (auto same = near(concat("the gradient of input ", i, " on a GPU"), found[i], expected[i], kTolerance); !same) return same;
+  }
+  return ::testing::AssertionSuccess();
+}
+
+enum class Devices { cpu, every };
+
+::testing::AssertionResult check(const Differentiable& fn, const std::vector<Tensor>& inputs, const GradcheckOptions& options,
+                                 Devices devices) {
   for (const Tensor& input : inputs) {
     if (input.dtype() != DType::f64)
       return ::testing::AssertionFailure() << "gradcheck: inputs must be f64, got " << name_of(input.dtype());
   }
-  const auto near = [](const std::string& what, const Tensor& actual, const Tensor& expected, double tolerance) {
-    return tensor_near(what.c_str(), "what was expected", "", actual, expected, tolerance);
-  };
   const Tensor y = fn(inputs);
   const Tensor dy = random_tensor(y.shape(), 7);
   const std::vector<bool> all(inputs.size(), true);
@@ -86,7 +103,19 @@ Tensor differences(const Differentiable& fn, const std::vector<Tensor>& inputs, 
     alone[i] = true;
     if (auto same = near(name + " alone on the tape", gradients_of(fn, inputs, alone, dy)[0], found[i], 1e-14); !same) return same;
   }
-  return ::testing::AssertionSuccess();
+  const bool has_gpu = devices == Devices::every && cuda_device_count() > 0;
+  return has_gpu ? same_on_gpu(fn, inputs, y, dy, found) : ::testing::AssertionSuccess();
+}
+
+}  // namespace
+
+::testing::AssertionResult gradcheck(const Differentiable& fn, const std::vector<Tensor>& inputs, const GradcheckOptions& options) {
+  return check(fn, inputs, options, Devices::cpu);
+}
+
+::testing::AssertionResult gradcheck_on_every_device(const Differentiable& fn, const std::vector<Tensor>& inputs,
+                                                     const GradcheckOptions& options) {
+  return check(fn, inputs, options, Devices::every);
 }
 
 }  // namespace trident::testing

@@ -22,4 +22,9 @@ struct GradcheckOptions {
 /// change nothing. Use: EXPECT_TRUE(gradcheck(fn, {x, weight})).
 ::testing::AssertionResult gradcheck(const Differentiable& fn, const std::vector<Tensor>& inputs, const GradcheckOptions& options = {});
 
+/// The same, and where there is a GPU (or the emulated one) value and gradients on it within 1e-12 of the CPU's. For operations: `fn` must
+/// bring what it captures to the device of its inputs.
+::testing::AssertionResult gradcheck_on_every_device(const Differentiable& fn, const std::vector<Tensor>& inputs,
+                                                     const GradcheckOptions& options = {});
+
 }  // namespace trident::testing

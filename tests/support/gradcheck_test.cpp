@@ -4,6 +4,7 @@
 #include "runtime/ops/elementwise.h"
 #include "runtime/tensor/copy.h"
 #include "runtime/tensor/create.h"
+#include "tests/support/on_gpu.h"
 #include "tests/support/random_tensor.h"
 #include "tests/support/tensor_near.h"
 
@@ -36,6 +37,16 @@ TEST(Gradcheck, FailsWhenTheGradientIgnoresStrides) {
     });
   };
   EXPECT_FALSE(gradcheck(careless, {random_tensor({3, 4}, 1)}));
+}
+
+using GradcheckOnEveryDevice = OnGpu;
+
+TEST_F(GradcheckOnEveryDevice, FailsWhatIsAnotherFunctionOnAGpu) {
+  const auto scaled = [](double on_gpu) {
+    return [on_gpu](const std::vector<Tensor>& in) { return affine(in[0], in[0].device() == kGpu ? on_gpu : 2.0); };
+  };
+  EXPECT_TRUE(gradcheck_on_every_device(scaled(2.0), {random_tensor({3, 4}, 1)}));
+  EXPECT_FALSE(gradcheck_on_every_device(scaled(2.0001), {random_tensor({3, 4}, 1)}));
 }
 
 TEST(Gradcheck, RefusesSinglePrecision) {
