@@ -147,9 +147,9 @@ struct Target {
   std::int64_t row_step, column_step;
 };
 
-/// `sum` (result) as it lies, if its rows, its columns and its modes each have one step.
-std::optional<Target> target_in(const Tensor& sum, const std::string& result, const Roles& roles) {
-  const Tensor all = ordered({sum, result}, roles.rows + roles.columns + roles.batch);
+/// `to` (result) as it lies, if its rows, its columns and its modes each have one step.
+std::optional<Target> target_in(const Tensor& to, const std::string& result, const Roles& roles) {
+  const Tensor all = ordered({to, result}, roles.rows + roles.columns + roles.batch);
   const int columns = static_cast<int>(roles.rows.size()), modes = columns + static_cast<int>(roles.columns.size());
   const auto row_step = joint_stride(all, 0, columns), column_step = joint_stride(all, columns, modes),
              step = joint_stride(all, modes, all.rank());
@@ -157,14 +157,16 @@ std::optional<Target> target_in(const Tensor& sum, const std::string& result, co
   return Target{all, *row_step, *column_step};
 }
 
-/// Modes are the letters of both that the result keeps: a small product at each. Added to `sum`, if it is given and fits.
-Tensor batched(const Operand& a, const Operand& b, const Roles& roles, Conjugate conjugate_b, const std::optional<Target>& sum) {
+/// Modes are the letters of both that the result keeps: a small product at each. Added to `sum`, if it is given and fits; else it lies as
+/// `result` does, or if that has its modes elsewhere has them last.
+Tensor batched(const Operand& a, const Operand& b, const std::string& result, const Roles& roles, Conjugate conjugate_b,
+               const std::optional<Target>& sum) {
   const Grouped left = grouped(a, {roles.rows, roles.summed, roles.batch}, true),
                 right = grouped(b, {roles.summed, roles.columns, roles.batch}, true);
   const std::int64_t modes = left.tensor.size(2), n = right.tensor.size(1);
-  const Target to =
-      sum ? *sum
-          : Target{empty(shape_of(a, b, roles.rows + roles.columns + roles.batch), a.tensor.dtype(), a.tensor.device()), n * modes, modes};
+  const auto empty_of = [&](const std::string& labels) { return empty(shape_of(a, b, labels), a.tensor.dtype(), a.tensor.device()); };
+  std::optional<Target> to = sum ? sum : target_in(empty_of(result), result, roles);
+  if (!to) to = Target{empty_of(roles.rows + roles.columns + roles.batch), n * modes, modes};
   const ModeProduct size{.modes = modes,
                          .m = left.tensor.size(0),
                          .n = n,
@@ -173,18 +175,18 @@ Tensor batched(const Operand& a, const Operand& b, const Roles& roles, Conjugate
                          .a_k = left.stride(1),
                          .b_k = right.stride(0),
                          .b_n = right.stride(1),
-                         .c_m = to.row_step,
-                         .c_n = to.column_step,
+                         .c_m = to->row_step,
+                         .c_n = to->column_step,
                          .conjugate_a = false,
                          .conjugate_b = conjugate_b == Conjugate::yes,
                          .add = sum.has_value()};
-  launch_numbers("contract", to.tensor, [&](auto device, auto type) {
+  launch_numbers("contract", to->tensor, [&](auto device, auto type) {
     using Z = decltype(type);
     if constexpr (!std::is_floating_point_v<Z>) {
-      mode_product(device, size, left.tensor.data<Z>(), right.tensor.data<Z>(), to.tensor.data<Z>());
+      mode_product(device, size, left.tensor.data<Z>(), right.tensor.data<Z>(), to->tensor.data<Z>());
     }
   });
-  return to.tensor;
+  return to->tensor;
 }
 
 /// Dimensions that every tensor that has them steps through as through one.
@@ -344,7 +346,7 @@ Tensor contracted(const Operand& a, const Operand& b, const std::string& result,
   }
   if (!roles.batch.empty() && modes_lie_last(a, roles.batch) && modes_lie_last(b, roles.batch)) {
     const std::optional<Target> target = sum.defined() ? target_in(sum, result, roles) : std::nullopt;
-    const Tensor c = batched(a, b, roles, conjugate_b, target);
+    const Tensor c = batched(a, b, result, roles, conjugate_b, target);
     return target ? Tensor{} : ordered({c, roles.rows + roles.columns + roles.batch}, result);
   }
   return ordered(product(a, b, roles, conjugate_b, innermost), result);

@@ -93,6 +93,12 @@ TEST(Contraction, OfTwoIsTheDefinitionInAnyLayout) {
   }
 }
 
+TEST(Contraction, AtEveryModeLiesAsItsResult) {
+  const Operand x = random_operand("abm", 1), weight = random_operand("bem", 2);
+  EXPECT_TRUE(contract(x, weight, "aem").is_contiguous());
+  EXPECT_TRUE(contract(weight, x, "aem").is_contiguous());
+}
+
 TEST(Contraction, Gradients) {
   for (const Case& c : kPairs) {
     if (c.operands[0].find('m') != std::string::npos && c.result != "aem" && c.result != "em") continue;  // large ones, checked by others
