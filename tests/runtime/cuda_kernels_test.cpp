@@ -301,7 +301,7 @@ TEST_F(CudaKernels, SumsOfPowersAndTheirGradientsAreThoseOfTheCpu) {
 }
 
 TEST_F(CudaKernels, SobolevSumsAndTheirGradientsAreThoseOfTheCpu) {
-  const std::vector<std::vector<std::int64_t>> grids{{1}, {2}, {9}, {5, 8}, {1, 6}, {3, 4, 5}};
+  const std::vector<std::vector<std::int64_t>> grids{{1}, {2}, {9}, {2049}, {5, 8}, {1, 6}, {47, 53}, {3, 4, 5}, {16, 16, 17}};
   for (const auto& grid : grids) {
     for (const bool with_faces : {false, true}) {
       SobolevExtents extents{2, static_cast<int>(grid.size()), {}, {}};
