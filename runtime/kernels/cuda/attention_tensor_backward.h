@@ -24,27 +24,30 @@ inline constexpr int kSlopeStep = kChunk + 8;  // numbers between the keys of th
 /// What a block has in shared memory, in this order.
 template <int D>
 struct BackwardShared {
-  bf16 *k, *v, *q[2], *dy[2], *slopes;                     // (padded, step) twice, (kChunk, step) four times, (padded, kSlopeStep)
+  bf16 *k, *v, *q, *dy, *slopes;                           // (padded, step) twice, (2, kChunk, step) twice, (padded, kSlopeStep)
   std::int64_t* place;                                     // (padded,)
   double* cosines;                                         // (kMostWarps,)
+  DropoutFactor<float>* dropout;                           // of the window; here it takes no registers while gradients fill them
   float *inverse_k, *inverse_q, *log_sums, *along, *dots;  // (padded,), (kChunk,) three times, (2, kChunk)
   unsigned char* region;                                   // (padded,)
 
   __device__ BackwardShared(std::byte* memory, int padded) {
     k = reinterpret_cast<bf16*>(memory), v = k + padded * kStep<D>;
-    q[0] = v + padded * kStep<D>, q[1] = q[0] + kChunk * kStep<D>;
-    dy[0] = q[1] + kChunk * kStep<D>, dy[1] = dy[0] + kChunk * kStep<D>;
-    slopes = dy[1] + kChunk * kStep<D>;
+    q = v + padded * kStep<D>, dy = q + 2 * kChunk * kStep<D>, slopes = dy + 2 * kChunk * kStep<D>;
     place = reinterpret_cast<std::int64_t*>(slopes + padded * kSlopeStep);
     cosines = reinterpret_cast<double*>(place + padded);
-    inverse_k = reinterpret_cast<float*>(cosines + kMostWarps);
+    dropout = reinterpret_cast<DropoutFactor<float>*>(cosines + kMostWarps);
+    inverse_k = reinterpret_cast<float*>(dropout + 1);
     inverse_q = inverse_k + padded, log_sums = inverse_q + kChunk, along = log_sums + kChunk, dots = along + kChunk;
     region = reinterpret_cast<unsigned char*>(dots + 2 * kChunk);
   }
+  /// One of the two places of chunks. (Computed: an array of pointers that is indexed would lie in local memory.)
+  __device__ __forceinline__ bf16* queries(int buffer) const { return q + buffer * kChunk * kStep<D>; }
+  __device__ __forceinline__ bf16* outputs(int buffer) const { return dy + buffer * kChunk * kStep<D>; }
   static std::size_t bytes(int padded) {
     return static_cast<std::size_t>((2 * padded + 4 * kChunk) * kStep<D> + padded * kSlopeStep) * sizeof(bf16) +
            static_cast<std::size_t>(padded) * (sizeof(std::int64_t) + sizeof(float) + 1) + kMostWarps * sizeof(double) +
-           5 * kChunk * sizeof(float);
+           sizeof(DropoutFactor<float>) + 5 * kChunk * sizeof(float);
   }
 };
 
@@ -64,13 +67,25 @@ struct KeyGradients {
   float k[2][D / 8][4], v[2][D / 8][4];
 };
 
+/// Which of this thread's pairs of differentiate() dropout keeps, a bit for each in its order. One at a time: drawn all at once they would
+/// take the registers that hold gradients.
+__device__ __forceinline__ unsigned kept_pairs(const DropoutFactor<float>& factor, int warp_key, int first_query) {
+  const int lane = static_cast<int>(threadIdx.x) % kWarp;
+  unsigned kept = 0;
+#pragma unroll 1
+  for (int pair = 0; pair < 16; ++pair) {
+    const int key = warp_key + pair / 4 * 8 + lane / 4, query = first_query + pair / 2 % 2 * 8 + lane % 4 * 2 + pair % 2;
+    kept |= static_cast<unsigned>(factor.keeps(query, key)) << pair;
+  }
+  return kept;
+}
+
 /// Turns raw products of keys and queries, and of values and dy, into what v and k are to be multiplied with; leaves the scores' gradients
 /// (times the keys' inverse norms) in shared memory. Rows of the tiles are keys from `warp_key` on, columns the queries [chunk + sub, +
-/// 16).
+/// 16); `kept` is of dropout.
 template <int D, bool kDrops>
-__device__ __forceinline__ void differentiate(const BackwardShared<D>& shared, const WindowState& window,
-                                              const DropoutFactor<float>& factor, int warp_key, int chunk, int sub, float (&p)[2][2][4],
-                                              float (&slope)[2][2][4]) {
+__device__ __forceinline__ void differentiate(const BackwardShared<D>& shared, const WindowState& window, unsigned kept, int warp_key,
+                                              int chunk, int sub, float (&p)[2][2][4], float (&slope)[2][2][4]) {
   const int lane = static_cast<int>(threadIdx.x) % kWarp, tokens = window.tokens;
 #pragma unroll
   for (int tile = 0; tile < 2; ++tile) {
@@ -81,7 +96,7 @@ __device__ __forceinline__ void differentiate(const BackwardShared<D>& shared, c
 #pragma unroll
       for (int n = 0; n < 2; ++n) {
         const int local = sub + n * 8 + lane % 4 * 2;
-        float kept[2];
+        float weighted[2];
 #pragma unroll
         for (int i = 0; i < 2; ++i) {
           const int query = chunk + local + i;
@@ -91,17 +106,18 @@ __device__ __forceinline__ void differentiate(const BackwardShared<D>& shared, c
           float score = probability * by_key * shared.inverse_q[local + i] + window.bias[pair];
           if (window.masked && exists && shared.region[key] != shared.region[query]) score += static_cast<float>(kMaskValue);
           const float whole = exists ? exp_approximate(score - shared.log_sums[local + i]) : 0.0F;
-          const float drop = kDrops && exists ? factor(query, key) : 1.0F;
+          const bool drops = kDrops && (kept >> (tile * 8 + half * 4 + n * 2 + i) & 1U) == 0;
+          const float drop = !kDrops ? 1.0F : drops ? 0.0F : shared.dropout->kept;
           probability = whole * drop;
           gradient = whole * (gradient * drop - shared.along[local + i]);
           if (window.bias_part != nullptr && exists) {
             float& target = window.bias_part[pair];
             target = window.is_first ? gradient : target + gradient;
           }
-          kept[i] = gradient * inverse_k;
+          weighted[i] = gradient * inverse_k;
           gradient *= shared.inverse_q[local + i];
         }
-        *reinterpret_cast<unsigned*>(shared.slopes + key * kSlopeStep + local) = pack_bf16(kept[0], kept[1]);
+        *reinterpret_cast<unsigned*>(shared.slopes + key * kSlopeStep + local) = pack_bf16(weighted[0], weighted[1]);
       }
     }
   }
@@ -109,9 +125,10 @@ __device__ __forceinline__ void differentiate(const BackwardShared<D>& shared, c
 
 /// Adds what the queries [chunk + sub, + 16) give to the gradients of a warp's keys and values.
 template <int D, bool kDrops>
-__device__ __forceinline__ void add_queries(const BackwardShared<D>& shared, const WindowState& window, const DropoutFactor<float>& factor,
-                                            int warp_key, int chunk, int sub, int buffer, KeyGradients<D>& gradients) {
-  const bf16 *q = shared.q[buffer], *dy = shared.dy[buffer];
+__device__ __forceinline__ void add_queries(const BackwardShared<D>& shared, const WindowState& window, int warp_key, int chunk, int sub,
+                                            int buffer, KeyGradients<D>& gradients) {
+  const unsigned kept = kDrops ? kept_pairs(*shared.dropout, warp_key, chunk + sub) : 0U;
+  const bf16 *q = shared.queries(buffer), *dy = shared.outputs(buffer);
   float p[2][2][4] = {}, slope[2][2][4] = {};
 #pragma unroll
   for (int c = 0; c < D / 16; ++c) {
@@ -129,7 +146,7 @@ __device__ __forceinline__ void add_queries(const BackwardShared<D>& shared, con
       for (int n = 0; n < 2; ++n) mma_bf16(slope[tile][n], left, output[n]);
     }
   }
-  differentiate<D, kDrops>(shared, window, factor, warp_key, chunk, sub, p, slope);
+  differentiate<D, kDrops>(shared, window, kept, warp_key, chunk, sub, p, slope);
   unsigned probabilities[2][4], slopes[2][4];
 #pragma unroll
   for (int tile = 0; tile < 2; ++tile) {
@@ -169,7 +186,7 @@ __device__ __forceinline__ double write_queries(const BackwardShared<D>& shared,
     const int row = (round + (Groups == 1 ? warp : warp % kTiles)) * 16;
     const bool works = row < kChunk && chunk + row < window.tokens;
     float gradient[kChannels / 8][4] = {}, dot[2] = {};
-    const bf16* q = shared.q[buffer];
+    const bf16* q = shared.queries(buffer);
     if (works) {
       for (int key = 0; key < padded; key += 16) {
         unsigned slope[4];
@@ -269,16 +286,16 @@ __device__ __forceinline__ double backward_window(const WindowAttentionSize& siz
                                                   const BackwardShared<D>& shared, const WindowState& window) {
   const int padded = static_cast<int>(blockDim.x), tokens = window.tokens, warp_key = static_cast<int>(threadIdx.x) / kWarp * kWarpRows;
   const WindowTask task(size, task_index);
-  const DropoutFactor<float> factor(size, task);
   const std::int64_t width = size.heads * size.head_size, head = task.head * size.head_size;
   const bf16 *q = at.in.qkv + head, *k = q + width, *v = k + width, *dy = at.dy + head;
   const auto start_chunk = [&](int chunk, int buffer) {
-    start_rows<D>(q, 3 * width, window.head_size, at.vectors, tokens, shared.place, chunk, kChunk, shared.q[buffer]);
-    start_rows<D>(dy, width, window.head_size, at.vectors, tokens, shared.place, chunk, kChunk, shared.dy[buffer]);
+    start_rows<D>(q, 3 * width, window.head_size, at.vectors, tokens, shared.place, chunk, kChunk, shared.queries(buffer));
+    start_rows<D>(dy, width, window.head_size, at.vectors, tokens, shared.place, chunk, kChunk, shared.outputs(buffer));
     commit_copies();
   };
   __syncthreads();  // the window before has been used
   find_tokens(size, task, window.masked, padded, shared.place, shared.region);
+  if (kDrops && threadIdx.x == 0) *shared.dropout = DropoutFactor<float>(size, task);
   __syncthreads();
   start_rows<D>(k, 3 * width, window.head_size, at.vectors, tokens, shared.place, 0, padded, shared.k);
   start_rows<D>(v, 3 * width, window.head_size, at.vectors, tokens, shared.place, 0, padded, shared.v);
@@ -299,10 +316,10 @@ __device__ __forceinline__ double backward_window(const WindowAttentionSize& siz
     }
     __syncthreads();
     if (chunk == 0) find_inverse_norms<D>(shared.k, padded, shared.inverse_k);
-    find_inverse_norms<D>(shared.q[buffer], kChunk, shared.inverse_q);
+    find_inverse_norms<D>(shared.queries(buffer), kChunk, shared.inverse_q);
     __syncthreads();
     for (int sub = 0; sub < kChunk && chunk + sub < tokens; sub += 16) {
-      add_queries<D, kDrops>(shared, window, factor, warp_key, chunk, sub, buffer, gradients);
+      add_queries<D, kDrops>(shared, window, warp_key, chunk, sub, buffer, gradients);
     }
     __syncthreads();
     bf16* dq = at.dqkv + head;

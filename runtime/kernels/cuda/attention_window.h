@@ -67,9 +67,9 @@ struct DropoutFactor {
         probability(size.dropout.probability),
         kept(static_cast<C>(1.0 / (1.0 - probability))),
         tokens(static_cast<int>(size.tokens())) {}
-  __device__ __forceinline__ C operator()(int query, int of_key) const {
-    if (probability == 0.0) return C(1);
-    return uniform(key, static_cast<std::uint64_t>(query) * tokens + of_key) >= probability ? kept : C(0);
+  __device__ __forceinline__ C operator()(int query, int of_key) const { return keeps(query, of_key) ? kept : C(0); }
+  __device__ __forceinline__ bool keeps(int query, int of_key) const {
+    return probability == 0.0 || uniform(key, static_cast<std::uint64_t>(query) * tokens + of_key) >= probability;
   }
 };
 
