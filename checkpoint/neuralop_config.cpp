@@ -113,6 +113,11 @@ void check_v0_3(const ConfigValue& arguments, const std::string& where) {
   }
 }
 
+bool is_variant(const ConfigValue& config, const std::string& name) {
+  const ConfigValue* variant = config.find("block_variant");
+  return variant != nullptr && variant->kind() == Kind::string && variant->as_string() == name;
+}
+
 }  // namespace
 
 bool is_the_well_config(const ConfigValue& config) {
@@ -142,13 +147,14 @@ ConfigValue config_from_neuralop(const ConfigValue& arguments, NeuralopLayout la
   if (layout == NeuralopLayout::v0_3) {
     check_v0_3(named, where);
     add_v0_3(config, tensors);
+  } else if (named.find("domain_padding_mode") != nullptr) {  // an argument that 2.0 no longer has
+    config.set("block_variant", "v1");
   }
   return config;
 }
 
 NeuralopLayout neuralop_layout_for(const ConfigValue& config) {
-  const ConfigValue* variant = config.find("block_variant");
-  return variant != nullptr && variant->described() == "\"v0_3\"" ? NeuralopLayout::v0_3 : NeuralopLayout::current;
+  return is_variant(config, "v0_3") ? NeuralopLayout::v0_3 : NeuralopLayout::current;
 }
 
 ConfigValue arguments_for_neuralop(const ConfigValue& config, const std::string& where) {
@@ -168,7 +174,7 @@ ConfigValue arguments_for_neuralop(const ConfigValue& config, const std::string&
     for (const char* key : {"positional_embedding", "complex_data", "lifting_channel_ratio", "projection_channel_ratio"})
       unsaid.set(key, {});
   } else {
-    unsaid.set("domain_padding_mode", "symmetric");
+    if (!is_variant(config, "v1")) unsaid.set("domain_padding_mode", "symmetric");
     unsaid.set("lifting_channels", {});
     unsaid.set("projection_channels", {});
   }

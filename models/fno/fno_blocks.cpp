@@ -35,7 +35,7 @@ SpectralConvConfig conv_config(const FnoConfig& c) {
   conv.fixed_rank_modes = c.fixed_rank_modes;
   conv.implementation =
       c.implementation.front() == 'r' || c.implementation.front() == 'R' ? Contraction::reconstructed : Contraction::factorized;
-  conv.modes_of_v0_3 = c.block_variant == BlockVariant::v0_3;
+  conv.modes_before_v2 = c.block_variant != BlockVariant::current;
   return conv;
 }
 
@@ -54,7 +54,7 @@ FnoBlocks::FnoBlocks(const FnoConfig& c, const Mesh& mesh)
     : complex_(c.complex_data),
       preactivation_(c.preactivation),
       stabilized_(c.stabilizer.has_value()),
-      whole_(c.use_channel_mlp || c.block_variant == BlockVariant::current),
+      whole_(c.use_channel_mlp || c.block_variant != BlockVariant::v0_3),
       active_in_last_(c.use_channel_mlp && c.block_variant == BlockVariant::v0_3 && !c.preactivation),
       // The reference takes GELU for complex fields whatever the configuration says.
       non_linearity_(c.complex_data ? NonLinearity::gelu : c.non_linearity),

@@ -13,11 +13,12 @@
 
 namespace trident {
 
-/// How a block is put together: as neuraloperator does since 1.0, or as 0.3.0 did, whose published weights need it: without an MLP a block
+/// How a block is put together: as neuraloperator does today, or as published weights need it. v1: as its releases 1.x, whose odd numbers
+/// of modes lie elsewhere on even grids (SpectralConvConfig::modes_before_v2). v0_3: as 0.3.0, where that holds too: without an MLP a block
 /// ends with one activation and has one normalisation, and with one its first activation is there in the last block too.
-enum class BlockVariant { current, v0_3 };
+enum class BlockVariant { current, v1, v0_3 };
 inline auto config_names(BlockVariant) {
-  return std::array{std::pair{BlockVariant::current, "current"}, std::pair{BlockVariant::v0_3, "v0_3"}};
+  return std::array{std::pair{BlockVariant::current, "current"}, std::pair{BlockVariant::v1, "v1"}, std::pair{BlockVariant::v0_3, "v0_3"}};
 }
 
 struct FnoConfig {

@@ -78,13 +78,13 @@ struct Kept {
 
 /// Which modes of a dimension are kept: around 0; in a real field's last dimension from 0 to half the points; in a complex field's only
 /// dimension from 0 on, as the reference has it.
-enum class Frequencies { around_zero, around_zero_v0_3, half, from_zero };
+enum class Frequencies { around_zero, around_zero_before_v2, half, from_zero };
 
 Frequencies frequencies_of(const SpectralConvConfig& config, int dim) {
   const int dims = static_cast<int>(config.n_modes.size());
   if (config.complex_data) return dims == 1 ? Frequencies::from_zero : Frequencies::around_zero;
   if (dim + 1 == dims) return Frequencies::half;
-  return config.modes_of_v0_3 ? Frequencies::around_zero_v0_3 : Frequencies::around_zero;
+  return config.modes_before_v2 ? Frequencies::around_zero_before_v2 : Frequencies::around_zero;
 }
 
 /// `modes` of a weight that holds `held`, on grids of so many points.
@@ -98,7 +98,7 @@ Kept kept_modes(Frequencies frequencies, std::int64_t modes, std::int64_t held, 
     const std::int64_t placed = std::min(count, out_points);
     return {{0, placed}, {first_of_weight, first_of_weight + placed}};
   }
-  const bool one_lower = frequencies == Frequencies::around_zero_v0_3 && count % 2 == 1 && points % 2 == 0;
+  const bool one_lower = frequencies == Frequencies::around_zero_before_v2 && count % 2 == 1 && points % 2 == 0;
   const std::int64_t first = -(count / 2) - (one_lower ? 1 : 0);
   const std::int64_t lower = std::max(first, -(out_points / 2)), upper = std::min(first + count, (out_points + 1) / 2);
   return {{lower, upper}, {first_of_weight + lower - first, first_of_weight + upper - first}};

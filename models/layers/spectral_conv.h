@@ -24,13 +24,13 @@ struct SpectralConvConfig {
   Contraction implementation = Contraction::factorized;
   bool bias = true;
   std::optional<double> init_std = std::nullopt;  // sqrt(2 / (in + out)) by default
-  bool modes_of_v0_3 = false;
+  bool modes_before_v2 = false;
 };
 
 /// Multiplies the lowest Fourier modes of a field by a learned matrix per mode.
 /// Modes kept in a dimension with k of them: -(k/2) <= frequency < (k + 1)/2; in the last one of a real field 0 <= frequency <= k/2; in a
-/// complex field's only one 0 <= frequency < k. With `modes_of_v0_3`, as neuraloperator 0.3.0 kept them, an odd number of modes on an
-/// even grid begins one lower: -(k + 1)/2 <= frequency < (k - 1)/2. Modes that a grid does not have are dropped, and so are the weight's
+/// complex field's only one 0 <= frequency < k. With `modes_before_v2`, as neuraloperator kept them before 2.0, an odd number of modes on
+/// an even grid begins one lower: -(k + 1)/2 <= frequency < (k - 1)/2. Modes that a grid does not have are dropped, and so are the weight's
 /// outermost ones then. FFT: divided by the number of points forward, unscaled backward, so that modes do not depend on the resolution. The
 /// imaginary parts that a real field cannot have are dropped, as the reference's enforce_hermitian_symmetry does on any device. Source: Li
 /// et al. 2021, "Fourier Neural Operator"; neuraloperator's SpectralConv. Different from it on purpose: complex fields of several

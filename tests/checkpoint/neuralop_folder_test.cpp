@@ -56,6 +56,18 @@ TEST(NeuralopFolder, OfTodayGivesTheModelsArgumentsAndItsTensorsAsTheyAre) {
   EXPECT_EQ(by_name(model.tensors).at("fno_blocks.convs.0.weight.tensor").dtype, DType::c64);
 }
 
+TEST(NeuralopFolder, KnowsReleases1ByAnArgumentThat2NoLongerHas) {
+  ConfigValue arguments = ConfigValue::map({{"_name", "FNO"},
+                                            {"n_modes", ConfigValue::list({3, 4})},
+                                            {"in_channels", 1},
+                                            {"out_channels", 1},
+                                            {"hidden_channels", 2},
+                                            {"domain_padding_mode", "one-sided"}});
+  const ConfigValue config = config_from_neuralop(arguments, NeuralopLayout::current, {}, "here");
+  EXPECT_EQ(value_of(config, "block_variant"), "\"v1\"");
+  EXPECT_EQ(value_of(arguments_for_neuralop(config, "here"), "domain_padding_mode"), "\"one-sided\"");
+}
+
 TEST(NeuralopFolder, TakesArgumentsFromTheStateDictWhereTheirFileIsMissing) {
   const TemporaryFolder folder;
   fs::copy(kCheckpoints / "new/tfno_tucker/model_state_dict.pt", folder / "best_state_dict.pt");

@@ -110,9 +110,9 @@ TEST(SpectralConv, DropsWavesBeyondItsModes) {
   }
 }
 
-TEST(SpectralConv, OddModesOfV0_3BeginOneLowerOnEvenGrids) {
+TEST(SpectralConv, OddModesBeforeV2BeginOneLowerOnEvenGrids) {
   SpectralConvConfig config = single({3, 4});
-  config.modes_of_v0_3 = true;
+  config.modes_before_v2 = true;
   SpectralConv conv(config, Mesh());
   materialized(conv);
   for (const auto& [rows, first] : {std::pair<std::int64_t, std::int64_t>{16, -2}, {15, -1}}) {
