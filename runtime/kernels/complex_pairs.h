@@ -47,38 +47,52 @@ template <class T>
 [[gnu::always_inline]] inline Vector<T> sums_of_pairs(Vector<T> x, Vector<T> y) {
   return alternating<T>(x + exchanged_pairs<T>(x), exchanged_pairs<T>(y) + y);
 }
+
 /// re - im of every pair, as sums_of_pairs.
 template <class T>
 [[gnu::always_inline]] inline Vector<T> differences_of_pairs(Vector<T> x, Vector<T> y) {
   return alternating<T>(x - exchanged_pairs<T>(x), exchanged_pairs<T>(y) - y);
 }
 
-/// From p = re(a) re(b), q = im(a) im(b) and r = (re(a) + im(a)) (re(b) + im(b)), or sums of them, comes a b: (p - q, r - p - q). Where r
-/// is (re(a) - im(a)) (re(b) + im(b)) it is conj(a) b: (p + q, r - p + q).
+/// Complex products a b by three real ones: of sums of p = re(a) re(b), q = im(a) im(b) and r = (re(a) + im(a)) (re(b) + im(b)) it is
+/// (p - q, r - p - q). With re(b) - im(b) in r, conj(a) b is (p + q, p - q - r).
 template <class T>
-class FromThree {
+class ThreeProducts {
  public:
-  FromThree(bool conjugate_a, bool conjugate_result) {
-    const Number minus = std::numeric_limits<Number>::min(), turned = conjugate_a ? 0 : minus, outer = conjugate_result ? minus : 0;
-    for (int lane = 0; lane < kLanes<T>; ++lane) {
-      const bool odd = (lane & 1) != 0;
-      own_[lane] = odd ? turned ^ outer : 0;
-      other_[lane] = odd ? minus ^ outer : turned;
-      third_[lane] = outer;
-      odd_[lane] = odd ? -1 : 0;
-    }
+  ThreeProducts(bool conjugate_a, bool conjugate_b) {
+    const bool inner = conjugate_a != conjugate_b;  // a conj(b) = conj(conj(a) b)
+    const Number minus = std::numeric_limits<Number>::min(), outer = conjugate_b ? minus : 0, turned = inner ? 0 : minus;
+    of_b_ = Places<T>{} + (inner ? minus : 0);
+    r_ = of_b_ ^ outer;
+    own_ = pairs_of(0, minus ^ outer);
+    other_ = pairs_of(turned, turned ^ outer);
+    of_re_ = pairs_of(0, turned);
+    of_im_ = pairs_of(turned ^ outer, minus ^ outer);
   }
-  /// The pairs (re, im) where `pairs` holds (p, q), and r is in the odd lanes of `third`.
-  [[gnu::always_inline]] Vector<T> operator()(Vector<T> pairs, Vector<T> third) const {
-    const Vector<T> others = exchanged_pairs<T>(pairs);
-    return (numbers(bits(pairs) ^ own_) + numbers(bits(others) ^ other_)) + numbers((bits(third) ^ third_) & odd_);
+  /// As sums_of_pairs, but what r needs of b.
+  [[gnu::always_inline]] Vector<T> sums_of_b(Vector<T> x, Vector<T> y) const {
+    return alternating<T>(x + with_signs(exchanged_pairs<T>(x), of_b_), exchanged_pairs<T>(y) + with_signs(y, of_b_));
   }
+  /// The products, as pairs (re, im), where `pairs` holds (p, q), and r is in the odd lanes of `third`.
+  [[gnu::always_inline]] Vector<T> products(Vector<T> pairs, Vector<T> third) const {
+    const Vector<T> r = alternating<T>(Vector<T>{}, with_signs(third, r_));
+    return (with_signs(pairs, own_) + with_signs(exchanged_pairs<T>(pairs), other_)) + r;
+  }
+  /// Vectors whose lanes add up to a product's parts, where those of `pairs` do to (p, q) and those of `third` to r.
+  [[gnu::always_inline]] Vector<T> re(Vector<T> pairs) const { return with_signs(pairs, of_re_); }
+  [[gnu::always_inline]] Vector<T> im(Vector<T> pairs, Vector<T> third) const { return with_signs(pairs, of_im_) + with_signs(third, r_); }
 
  private:
   using Number = typename PlacesOf<T>::Number;
-  static Places<T> bits(Vector<T> x) { return reinterpret_cast<Places<T>>(x); }
-  static Vector<T> numbers(Places<T> x) { return reinterpret_cast<Vector<T>>(x); }
-  Places<T> own_, other_, third_, odd_;  // signs to turn over, and lanes to keep
+  static Places<T> pairs_of(Number even, Number odd) {
+    Places<T> pairs;
+    for (int lane = 0; lane < kLanes<T>; ++lane) pairs[lane] = (lane & 1) == 0 ? even : odd;
+    return pairs;
+  }
+  [[gnu::always_inline]] static Vector<T> with_signs(Vector<T> x, Places<T> signs) {
+    return reinterpret_cast<Vector<T>>(reinterpret_cast<Places<T>>(x) ^ signs);
+  }
+  Places<T> of_b_, r_, own_, other_, of_re_, of_im_;  // bits of signs to turn over
 };
 
 }  // namespace trident::cpu

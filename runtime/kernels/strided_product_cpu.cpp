@@ -1,5 +1,5 @@
-// Complex products by three real ones (FromThree): of a pair (re, im) of a, which lies where it lies, and a vector of pairs of b come p and
-// q in one multiplication, and r of a vector of pairs' sums in half of one. Vectors run along b's columns.
+// Complex products by three real ones (ThreeProducts): of a pair (re, im) of a, which lies where it lies, and a vector of pairs of b come p
+// and q in one multiplication, and r of a vector of pairs' sums in half of one. Vectors run along b's columns.
 //
 // Where what is summed lies side by side in both, as in gradients of factors, vectors run along that: dots of rows of a and columns of b.
 #include <omp.h>
@@ -18,9 +18,9 @@
 namespace trident {
 namespace {
 
-using cpu::FromThree;
 using cpu::kLanes;
 using cpu::Start;
+using cpu::ThreeProducts;
 using cpu::Vector;
 
 #ifdef __AVX512F__
@@ -82,8 +82,21 @@ template <class T>
 struct Work {
   StridedProduct size;
   Loops adding;
-  bool conjugate_a;  // a conj(b) = conj(conj(a) b)
-  FromThree<T> result;
+  ThreeProducts<T> three;
+  bool dots;                    // or tiles,
+  bool packs;                   // of columns of b that are copied before
+  std::int64_t depth, columns;  // of a block of b, whose columns are whole tiles
+
+  explicit Work(const StridedProduct& product)
+      : size(product),
+        adding(product, true),
+        three(product.conjugate_a, product.conjugate_b),
+        dots(size.a_k == 1 && size.b_k == 1 && size.b_n != 1 && size.k >= (size.m <= kFewRows ? kLanes<T> : kLeastRun<T>)),
+        packs(!dots && size.b_n != 1 && size.n > 1),
+        depth(std::clamp<std::int64_t>(size.k, 1, kDepthOfBlock)),
+        columns(std::max<std::int64_t>(1, kBlockBytes / static_cast<std::int64_t>(2 * sizeof(T)) / depth / kLanes<T>) * kLanes<T>) {}
+  /// Numbers of the copy.
+  std::size_t panel() const { return packs ? static_cast<std::size_t>(2 * depth * std::min(size.n, columns)) : 0; }
 };
 
 /// A part of the product: numbers instead of complex elements, `numbers` of c's columns.
@@ -99,9 +112,9 @@ struct Part {
 };
 
 /// H rows and V vectors of columns, of which the last holds `last` numbers, a whole vector or what is left of one. (No function in here
-/// takes the sums by reference: they would lie in memory.)
-template <int H, int V, bool kWhole, bool kConjugate, class T>
-void tile(const Part<T>& part, Start start, const FromThree<T>& result, std::int64_t last) {
+/// takes the sums by reference: they would lie in memory. And no branch: what all paths behind it need would be computed before.)
+template <int H, int V, bool kWhole, Start kStart, class T>
+void tile(const Part<T>& part, const ThreeProducts<T> three, std::int64_t last) {
   constexpr int L = kLanes<T>;
   Vector<T> pairs[H][V], thirds[H];
 #pragma GCC unroll 16
@@ -119,25 +132,26 @@ void tile(const Part<T>& part, Start start, const FromThree<T>& result, std::int
       right[v] = kWhole || v + 1 < V ? cpu::load(b + v * L) : cpu::load_some(b + v * L, last);
       if (kWhole) __builtin_prefetch(b + (v + V) * L);  // of the next columns, which other tiles of these rows will find in the cache
     }
-    const Vector<T> right_sums = cpu::sums_of_pairs<T>(right[0], right[V - 1]);
+    const Vector<T> right_sums = three.sums_of_b(right[0], right[V - 1]);
 #pragma GCC unroll 16
     for (int row = 0; row < H; ++row) {
       const T* left = a + row * a_m;
       const Vector<T> pair = cpu::broadcast_pair(left);
-      thirds[row] += (kConjugate ? left[0] - left[1] : left[0] + left[1]) * right_sums;
+      thirds[row] += (left[0] + left[1]) * right_sums;
 #pragma GCC unroll 2
       for (int v = 0; v < V; ++v) pairs[row][v] += pair * right[v];
     }
   }
+  T* c = part.c;
+  const std::int64_t c_m = part.c_m;
 #pragma GCC unroll 16
-  for (int row = 0; row < H; ++row) {
+  for (int row = 0; row < H; ++row, c += c_m) {
 #pragma GCC unroll 2
     for (int v = 0; v < V; ++v) {
-      T* to = part.c + row * part.c_m + v * L;
       const std::int64_t count = kWhole || v + 1 < V ? L : last;
-      Vector<T> sum = result(pairs[row][v], v == 0 ? cpu::exchanged_pairs<T>(thirds[row]) : thirds[row]);
-      if (start == Start::given) sum += cpu::load_some(to, count);
-      cpu::store_some(to, sum, count);
+      Vector<T> sum = three.products(pairs[row][v], v == 0 ? cpu::exchanged_pairs<T>(thirds[row]) : thirds[row]);
+      if (kStart == Start::given) sum += cpu::load_some(c + v * L, count);
+      cpu::store_some(c + v * L, sum, count);
     }
   }
 }
@@ -145,9 +159,10 @@ void tile(const Part<T>& part, Start start, const FromThree<T>& result, std::int
 template <int H, int V, class T>
 void tile_of_width(const Work<T>& work, const Part<T>& part, Start start) {
   const std::int64_t last = part.numbers - (V - 1) * kLanes<T>;
-  const auto with = [&](auto whole, auto conjugate) { tile<H, V, whole(), conjugate()>(part, start, work.result, last); };
-  const auto at_width = [&](auto conjugate) { last == kLanes<T> ? with(std::true_type{}, conjugate) : with(std::false_type{}, conjugate); };
-  work.conjugate_a ? at_width(std::true_type{}) : at_width(std::false_type{});
+  const auto from = [&]<Start kStart>() {
+    last == kLanes<T> ? tile<H, V, true, kStart>(part, work.three, last) : tile<H, V, false, kStart>(part, work.three, last);
+  };
+  start == Start::zero ? from.template operator()<Start::zero>() : from.template operator()<Start::given>();
 }
 
 template <int H, class T>
@@ -209,14 +224,6 @@ void pack(const StridedProduct& size, std::int64_t depth, std::int64_t n, const 
   }
 }
 
-/// Columns of b at a time, of which a block has `depth` rows: whole tiles.
-template <class T>
-std::int64_t columns_of_block(std::int64_t depth) {
-  return std::max<std::int64_t>(1, kBlockBytes / static_cast<std::int64_t>(2 * sizeof(T)) / depth / kLanes<T>) * kLanes<T>;
-}
-
-bool packs(const StridedProduct& size) { return size.b_n != 1 && size.n > 1; }
-
 /// Rows [first, end) of c at one step of the loops that do not add up.
 template <class T>
 void add_up(const Work<T>& work, std::int64_t first, std::int64_t end, const T* a, const T* b, T* c, T* panel) {
@@ -224,14 +231,14 @@ void add_up(const Work<T>& work, std::int64_t first, std::int64_t end, const T* 
   Start start = Start::zero;
   for (std::int64_t index = 0; index < work.adding.count(); ++index) {
     const ProductLoop at = work.adding[index];
-    for (std::int64_t k = 0; k < size.k; k += kDepthOfBlock, start = Start::given) {
-      const std::int64_t depth = std::min(kDepthOfBlock, size.k - k), most = columns_of_block<T>(depth);
-      for (std::int64_t column = 0; column < size.n; column += most) {
-        const std::int64_t columns = std::min(most, size.n - column);
+    for (std::int64_t k = 0; k < size.k; k += work.depth, start = Start::given) {
+      const std::int64_t depth = std::min(work.depth, size.k - k);
+      for (std::int64_t column = 0; column < size.n; column += work.columns) {
+        const std::int64_t columns = std::min(work.columns, size.n - column);
         const T* right = b + 2 * (at.b + k * size.b_k + column * size.b_n);
-        if (packs(size)) {
+        if (work.packs) {
           pack(size, depth, columns, right, panel);
-        } else if (end - first > kTall && 2 * columns > most) {
+        } else if (end - first > kTall && 2 * depth * columns > work.depth * work.columns) {
           fetch(right, 2 * size.b_k, depth, 2 * columns);
         }
         all_tiles<T>(work,
@@ -241,8 +248,8 @@ void add_up(const Work<T>& work, std::int64_t first, std::int64_t end, const T* 
                       .a = a + 2 * (at.a + k * size.a_k + first * size.a_m),
                       .a_m = 2 * size.a_m,
                       .a_k = 2 * size.a_k,
-                      .b = packs(size) ? panel : right,
-                      .b_k = 2 * (packs(size) ? columns : size.b_k),
+                      .b = work.packs ? panel : right,
+                      .b_k = 2 * (work.packs ? columns : size.b_k),
                       .c = c + 2 * (first * size.c_m + column),
                       .c_m = 2 * size.c_m},
                      start);
@@ -258,9 +265,11 @@ struct Run {
 
 /// M by N numbers of c from the dots of rows of a and columns of b over the runs.
 template <int M, int N, bool kConjugate, class T>
-void dots(const StridedProduct& size, std::span<const Run> runs, Start start, const T* a, const T* b, T* c) {
+void dots(const Work<T>& work, std::span<const Run> runs, Start start, const T* a, const T* b, T* c) {
   constexpr int L = kLanes<T>, kTogether = std::min<int>(std::bit_ceil(static_cast<unsigned>(M * N)), L);
   constexpr int kSums = (M * N + kTogether - 1) / kTogether * kTogether;
+  const StridedProduct& size = work.size;
+  const ThreeProducts<T> three = work.three;
   Vector<T> pairs[kSums], thirds[kSums];
 #pragma GCC unroll 16
   for (int i = 0; i < kSums; ++i) pairs[i] = thirds[i] = Vector<T>{};
@@ -273,13 +282,12 @@ void dots(const StridedProduct& size, std::span<const Run> runs, Start start, co
       for (int m = 0; m < M; ++m) {
         first_row[m] = cpu::load_some(rows + 2 * m * size.a_m, left);
         second_row[m] = second_half(rows + 2 * m * size.a_m);
-        row_sums[m] =
-            kConjugate ? cpu::differences_of_pairs<T>(first_row[m], second_row[m]) : cpu::sums_of_pairs<T>(first_row[m], second_row[m]);
+        row_sums[m] = cpu::sums_of_pairs<T>(first_row[m], second_row[m]);
       }
 #pragma GCC unroll 4
       for (int n = 0; n < N; ++n) {
         const Vector<T> first = cpu::load_some(columns + 2 * n * size.b_n, left), second = second_half(columns + 2 * n * size.b_n),
-                        column_sums = cpu::sums_of_pairs<T>(first, second);
+                        column_sums = kConjugate ? cpu::differences_of_pairs<T>(first, second) : cpu::sums_of_pairs<T>(first, second);
 #pragma GCC unroll 4
         for (int m = 0; m < M; ++m) {
           pairs[m * N + n] += first_row[m] * first;
@@ -289,33 +297,30 @@ void dots(const StridedProduct& size, std::span<const Run> runs, Start start, co
       }
     }
   }
-  Vector<T> alternating;
-  for (int lane = 0; lane < L; ++lane) alternating[lane] = (lane & 1) == 0 ? T(1) : T(-1);
 #pragma GCC unroll 16
-  for (int i = 0; i < M * N; ++i) {
-    const Vector<T> sums = pairs[i], differences = sums * alternating;  // p + q, p - q in the end
-    pairs[i] = kConjugate ? sums : differences;
-    thirds[i] -= kConjugate ? differences : sums;
+  for (int i = 0; i < kSums; ++i) {
+    thirds[i] = three.im(pairs[i], thirds[i]);
+    pairs[i] = three.re(pairs[i]);
   }
 #pragma GCC unroll 4
   for (int first = 0; first < M * N; first += kTogether) {
     const Vector<T> re = cpu::sums_of_lanes<kTogether, T>(pairs + first), im = cpu::sums_of_lanes<kTogether, T>(thirds + first);
     for (int i = first; i < std::min(M * N, first + kTogether); ++i) {
       T* to = c + 2 * (i / N * size.c_m + i % N);
-      const T imaginary = size.conjugate_b ? -im[i - first] : im[i - first];
       to[0] = start == Start::given ? to[0] + re[i - first] : re[i - first];
-      to[1] = start == Start::given ? to[1] + imaginary : imaginary;
+      to[1] = start == Start::given ? to[1] + im[i - first] : im[i - first];
     }
   }
 }
 
+/// As many columns as there are, up to N.
 template <int M, int N, class T>
 void dots_of_columns(const Work<T>& work, std::int64_t columns, std::span<const Run> runs, Start start, const T* a, const T* b, T* c) {
-  if (columns < N) {
-    if constexpr (N > 1) dots_of_columns<M, N - 1>(work, columns, runs, start, a, b, c);
-  } else {
-    work.conjugate_a ? dots<M, N, true>(work.size, runs, start, a, b, c) : dots<M, N, false>(work.size, runs, start, a, b, c);
+  if (columns >= N) {
+    return work.size.conjugate_a != work.size.conjugate_b ? dots<M, N, true>(work, runs, start, a, b, c)
+                                                          : dots<M, N, false>(work, runs, start, a, b, c);
   }
+  if constexpr (N > 1) dots_of_columns<M, N - 1>(work, columns, runs, start, a, b, c);
 }
 
 /// All columns of M rows, or of those that there are.
@@ -365,8 +370,7 @@ void add_up_dots(const Work<T>& work, std::int64_t first, std::int64_t end, cons
 
 template <class T>
 void strided_product(Cpu, const StridedProduct& size, const std::complex<T>* a, const std::complex<T>* b, std::complex<T>* c) {
-  const bool conjugate_a = size.conjugate_a != size.conjugate_b;
-  const Work<T> work{size, Loops(size, true), conjugate_a, FromThree<T>(conjugate_a, size.conjugate_b)};
+  const Work<T> work(size);
   const Loops apart(size, false);
   const std::int64_t total = size.m * size.n * size.k * work.adding.count() * apart.count();
   const std::int64_t threads = total > kWorthThreads ? omp_get_max_threads() : 1;
@@ -376,10 +380,7 @@ void strided_product(Cpu, const StridedProduct& size, const std::complex<T>* a, 
                      parts = (size.m + rows - 1) / rows;
 #pragma omp parallel num_threads(static_cast <int>(threads)) if (threads > 1)
   {
-    const bool runs = size.a_k == 1 && size.b_k == 1 && size.b_n != 1 && size.k >= (size.m <= kFewRows ? kLanes<T> : kLeastRun<T>);
-    const std::int64_t depth = std::min(kDepthOfBlock, size.k);
-    const Block panel(
-        packs(size) && !runs ? static_cast<std::size_t>(2 * depth * std::min(size.n, columns_of_block<T>(depth))) * sizeof(T) : 0, {});
+    const Block panel(work.panel() * sizeof(T), {});
 #pragma omp for schedule(static)
     for (std::int64_t task = 0; task < apart.count() * parts; ++task) {
       const ProductLoop at = apart[task / parts];
@@ -387,7 +388,7 @@ void strided_product(Cpu, const StridedProduct& size, const std::complex<T>* a, 
       const std::int64_t end = std::min(size.m, first + rows);
       const T *left = reinterpret_cast<const T*>(a + at.a), *right = reinterpret_cast<const T*>(b + at.b);
       T* to = reinterpret_cast<T*>(c + at.c);
-      runs ? add_up_dots(work, first, end, left, right, to) : add_up(work, first, end, left, right, to, static_cast<T*>(panel.data()));
+      work.dots ? add_up_dots(work, first, end, left, right, to) : add_up(work, first, end, left, right, to, static_cast<T*>(panel.data()));
     }
   }
 }
