@@ -20,7 +20,8 @@ enum class Passes { forward, both };
 double limit_of_pass(double batch, double channels, double n, double modes, double weight_passes) {
   const double half = modes / 2 + 1, fields = batch * channels;
   const double seconds_per_flop = 1.0 / perf::peak_flops(), seconds_per_byte = 1.0 / perf::stream_bandwidth();
-  // Products of mirrored points, added and subtracted, with the matrices of cosines and sines: rows, then the kept columns.
+  // Products of mirrored points, added and subtracted, with the matrices of cosines and sines: rows, then the kept columns. Points are
+  // mirrored at a quarter of the grid too, which halves them once more; the yardstick stays as it was.
   const double pairs = n / 2 + 1, transform_flops = fields * (4 * n * pairs * half + 8 * (modes / 2 + 1) * pairs * half),
                field_bytes = 4 * fields * n * n, mode_bytes = 8 * fields * modes * half;
   const double transform = std::max(transform_flops * seconds_per_flop, (field_bytes + mode_bytes) * seconds_per_byte);

@@ -1,8 +1,12 @@
-/// One axis of a Fourier transform as a product with matrices of cosines and sines, half the size that the definition has on either side.
+/// One axis of a Fourier transform as a product with matrices of cosines and sines, a quarter of what the definition takes where the grid
+/// is whole and even.
 ///
 /// cos and sin of 2 pi k n / N are the same, up to the sign of sin, for n and N - n, and for k and -k. So entries that go in are added in
 /// pairs for the cosines, P = x[n] + x[N-n], and subtracted for the sines, M = x[n] - x[N-n]; with A = sum cos P and B = sum sin M the pair
 /// of modes is X[k] = A - i B and X[-k] = A + i B. From modes to points it is the same with the roles exchanged and i for -i.
+/// From n to N/2 - n the cosine keeps its sign for even k and the sine changes it, for odd k the other way round: P[n] + P[N/2-n] and
+/// M[n] - M[N/2-n] make the even modes, P[n] - P[N/2-n] and M[n] + M[N/2-n] the odd ones; and sums over even and over odd modes, apart,
+/// make the points n and N - n added, N/2 - n and N/2 + n subtracted.
 #pragma once
 
 #include <vector>
@@ -14,15 +18,27 @@ namespace trident::cpu {
 
 enum class Direction { to_modes, to_field };
 
+enum class Parity { even, odd };
+
+/// Entries of a tile: their sums, of two vectors each, and what goes in are in registers together.
 #ifdef __AVX512F__
-inline constexpr int kTilePairs = 6;  // with two vectors each of cosine and of sine sums, and what goes in, 30 of 32 registers
+inline constexpr int kTileModes = 6, kTilePoints = 3;
 #else
-inline constexpr int kTilePairs = 2;  // 14 of 16
+inline constexpr int kTileModes = 2, kTilePoints = 1;
 #endif
 
-/// Places of two entries of an axis that mirror each other; minus -1: an entry alone.
-struct Pair {
+/// Places of modes k and -k; minus -1: a mode alone.
+struct ModePair {
   std::int64_t plus = 0, minus = -1;
+};
+/// Places of points n, N - n, N/2 - n and N/2 + n; -1: there is none, or it is one of the others.
+struct PointQuad {
+  std::int64_t plus = 0, minus = -1, half_minus = -1, half_plus = -1;
+};
+/// Entries [first, last) of what comes out, and the parity of the modes among them.
+struct Tile {
+  std::int64_t first, last;
+  Parity parity;
 };
 
 /// What the matrices depend on. `real`: the last axis of a real field, whose modes are not paired; the others ignore `conjugates`.
@@ -34,22 +50,17 @@ struct AxisKey {
   double scale;
 };
 
-/// Tiles of entries that come out, as even as can be. Of each the factors of its entries, for every entry that goes in: cosines, and behind
-/// them sines but for the entries that come first, whose sines are all 0. To modes sines are negative.
+/// `factors`: for every tile and entry that goes in the cosines of the tile's entries, and then their sines, negative on the way to modes.
 template <class T>
 struct AxisMatrices {
-  std::vector<Pair> in, out;
-  std::int64_t in_even = 0;  // entries without sines
+  std::vector<PointQuad> points;
+  std::vector<ModePair> modes;  // even ones first
+  std::int64_t even_modes = 0;
+  std::vector<Tile> tiles;  // of modes on the way to them, of points on the way back
   const T* factors = nullptr;
-
-  std::int64_t depth() const { return static_cast<std::int64_t>(in.size()); }
-  std::int64_t width() const { return static_cast<std::int64_t>(out.size()); }
-  std::int64_t tiles() const { return (width() + kTilePairs - 1) / kTilePairs; }
-  std::int64_t begin_of(std::int64_t tile) const { return tile * width() / tiles(); }
-  std::int64_t factors_of_one() const { return 2 * depth() - in_even; }
 };
 
-/// They live as long as the process. Points are paired where they are all of the grid, modes where both are kept.
+/// They live as long as the process. Points are mirrored where they are all of the grid, modes where both are kept.
 template <class T>
 const AxisMatrices<T>& axis_matrices(const AxisKey& key);
 

@@ -31,36 +31,39 @@ double weight(const AxisKey& key, std::int64_t mode) {
   return key.real && key.conjugates == Conjugates::counted && !alone ? 2.0 : 1.0;
 }
 
-std::vector<Pair> alone(std::int64_t count) {
-  std::vector<Pair> entries;
-  for (std::int64_t i = 0; i < count; ++i) entries.push_back({i, -1});
-  return entries;
+std::vector<PointQuad> points_of(const FourierAxis& axis) {
+  std::vector<PointQuad> quads;
+  const std::int64_t period = axis.period;
+  if (axis.first_point != 0 || axis.points != period) {
+    for (std::int64_t i = 0; i < axis.points; ++i) quads.push_back({i});
+    return quads;
+  }
+  const bool halves = period % 2 == 0;
+  for (std::int64_t n = 0; (halves ? 4 : 2) * n <= period; ++n) {
+    PointQuad quad{n};
+    if (n > 0) quad.minus = period - n;
+    if (halves && 4 * n < period) quad.half_minus = period / 2 - n;
+    if (quad.half_minus >= 0 && n > 0) quad.half_plus = period / 2 + n;
+    quads.push_back(quad);
+  }
+  return quads;
 }
 
-/// n and N - n, for n from 0 to N / 2.
-std::vector<Pair> pairs_of_points(const FourierAxis& axis) {
-  if (axis.first_point != 0 || axis.points != axis.period) return alone(axis.points);
-  std::vector<Pair> pairs;
-  for (std::int64_t n = 0; 2 * n <= axis.period; ++n) pairs.push_back({n, n == 0 || 2 * n == axis.period ? -1 : axis.period - n});
-  return pairs;
-}
-
-/// k and -k where both are kept.
-std::vector<Pair> pairs_of_modes(const FourierAxis& axis) {
-  std::vector<Pair> pairs;
+/// k and -k where both are kept and `paired`, of this parity.
+void add_modes(const FourierAxis& axis, bool paired, Parity parity, std::vector<ModePair>& pairs) {
   for (std::int64_t i = 0; i < axis.modes; ++i) {
     const std::int64_t frequency = axis.first_mode + i, mirrored = -frequency - axis.first_mode;
-    const bool paired = frequency != 0 && mirrored >= 0 && mirrored < axis.modes;
-    if (!paired) pairs.push_back({i, -1});
-    if (paired && frequency > 0) pairs.push_back({i, mirrored});
+    if ((frequency % 2 == 0) != (parity == Parity::even)) continue;
+    const bool both = paired && frequency != 0 && mirrored >= 0 && mirrored < axis.modes;
+    if (!both) pairs.push_back({i, -1});
+    if (both && frequency > 0) pairs.push_back({i, mirrored});
   }
-  return pairs;
 }
 
-/// Those of frequency 0 or half the period, or at such points, first: their sines are 0. Returns how many there are.
-std::int64_t even_first(std::vector<Pair>& entries, std::int64_t first, std::int64_t period) {
-  const auto others = std::ranges::stable_partition(entries, [&](const Pair& entry) { return 2 * (first + entry.plus) % period == 0; });
-  return static_cast<std::int64_t>(others.begin() - entries.begin());
+/// Entries [first, last) as few tiles of at most `most`, as even as can be.
+void add_tiles(std::int64_t first, std::int64_t last, std::int64_t most, Parity parity, std::vector<Tile>& tiles) {
+  const std::int64_t size = last - first, count = (size + most - 1) / most;
+  for (std::int64_t i = 0; i < count; ++i) tiles.push_back({first + i * size / count, first + (i + 1) * size / count, parity});
 }
 
 bool operator<(const AxisKey& a, const AxisKey& b) {
@@ -81,25 +84,32 @@ struct Stored {
   explicit Stored(const AxisKey& key) {
     const FourierAxis& axis = key.axis;
     const bool to_modes = key.direction == Direction::to_modes;
-    const std::vector<Pair> points = pairs_of_points(axis), modes = key.real ? alone(axis.modes) : pairs_of_modes(axis);
     AxisMatrices<T>& m = matrices;
-    m.in = to_modes ? points : modes, m.out = to_modes ? modes : points;
-    m.in_even = even_first(m.in, to_modes ? axis.first_point : axis.first_mode, axis.period);
-    block = Block(static_cast<std::size_t>(m.width() * m.factors_of_one()) * sizeof(T), Device{});
+    m.points = points_of(axis);
+    add_modes(axis, !key.real, Parity::even, m.modes);
+    m.even_modes = static_cast<std::int64_t>(m.modes.size());
+    add_modes(axis, !key.real, Parity::odd, m.modes);
+    const auto points = static_cast<std::int64_t>(m.points.size()), modes = static_cast<std::int64_t>(m.modes.size());
+    if (to_modes) {
+      add_tiles(0, m.even_modes, kTileModes, Parity::even, m.tiles);
+      add_tiles(m.even_modes, modes, kTileModes, Parity::odd, m.tiles);
+    } else {
+      add_tiles(0, points, kTilePoints, Parity::even, m.tiles);
+    }
+    block = Block(static_cast<std::size_t>(2 * points * modes) * sizeof(T), Device{});
     T* next = static_cast<T*>(block.data());
     m.factors = next;
-    for (std::int64_t tile = 0; tile < m.tiles(); ++tile) {
-      const auto each = [&](std::int64_t in, auto&& factor_of) {
-        for (std::int64_t out = m.begin_of(tile); out < m.begin_of(tile + 1); ++out) {
-          const std::int64_t entry_in = m.in[static_cast<std::size_t>(in)].plus, entry_out = m.out[static_cast<std::size_t>(out)].plus;
-          const std::int64_t n = axis.first_point + (to_modes ? entry_in : entry_out),
-                             k = axis.first_mode + (to_modes ? entry_out : entry_in);
-          *next++ = static_cast<T>(key.scale * weight(key, k) * factor_of(angle(k, n, axis.period)));
-        }
-      };
-      for (std::int64_t in = 0; in < m.depth(); ++in) {
-        each(in, [](Angle angle) { return angle.cosine; });
-        if (in >= m.in_even) each(in, [&](Angle angle) { return to_modes ? -angle.sine : angle.sine; });
+    for (const Tile& tile : m.tiles) {
+      for (std::int64_t in = 0; in < (to_modes ? points : modes); ++in) {
+        const auto each = [&](auto&& part_of) {
+          for (std::int64_t out = tile.first; out < tile.last; ++out) {
+            const std::int64_t n = axis.first_point + m.points[static_cast<std::size_t>(to_modes ? in : out)].plus,
+                               k = axis.first_mode + m.modes[static_cast<std::size_t>(to_modes ? out : in)].plus;
+            *next++ = static_cast<T>(key.scale * weight(key, k) * part_of(angle(k, n, axis.period)));
+          }
+        };
+        each([](Angle angle) { return angle.cosine; });
+        each([&](Angle angle) { return to_modes ? -angle.sine : angle.sine; });
       }
     }
   }

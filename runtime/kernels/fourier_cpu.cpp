@@ -18,9 +18,10 @@ namespace trident {
 namespace {
 
 using cpu::AxisMatrices;
+using cpu::Columns;
 using cpu::Direction;
-using cpu::Entries;
 using cpu::kLanes;
+using cpu::Points;
 
 constexpr std::int64_t kChunkBytes = 1 << 14;  // of points that are laid side by side at a time
 
@@ -95,8 +96,8 @@ class Groups {
       for (std::int64_t row = 0; row < first_.in; row += chunk_rows_) {
         const std::int64_t rows = std::min(chunk_rows_, first_.in - row);
         cpu::to_lanes<T>(rows * row_in, {x.data + row * row_in, x.step, x.count}, work.chunk);
-        cpu::through_axis<Entries::points_to_modes, T>(*last_.matrices, rows, {work.chunk, row_points_, L},
-                                                       {work.here + row * row_out, row_out, 2 * L});
+        cpu::through_axis<Direction::to_modes, Points::real, T>(*last_.matrices, rows, {work.chunk, row_points_, L},
+                                                                {work.here + row * row_out, row_out, 2 * L});
       }
     } else {
       cpu::to_lanes<T>(field_in_, x, work.here);
@@ -117,24 +118,28 @@ class Groups {
     const std::int64_t row_in = last_.in * 2 * L, row_out = last_.out;
     for (std::int64_t row = 0; row < first_.out; row += chunk_rows_) {
       const std::int64_t rows = std::min(chunk_rows_, first_.out - row);
-      cpu::through_axis<Entries::modes_to_points, T>(*last_.matrices, rows, {work.here + row * row_in, row_in, 2 * L},
-                                                     {work.chunk, row_points_, L});
+      cpu::through_axis<Direction::to_field, Points::real, T>(*last_.matrices, rows, {work.here + row * row_in, row_in, 2 * L},
+                                                              {work.chunk, row_points_, L});
       cpu::from_lanes<T>(rows * row_out, work.chunk, {x.data + row * row_out, x.step, x.count});
     }
   }
 
   /// The first axis of `here`, if it is transformed: columns lie side by side. The result is `here` again.
   void through_first(Scratch& work) const {
-    if (first_.matrices == nullptr) return;
     const std::int64_t inner = to_modes() ? last_.out : last_.in;
-    cpu::through_axis<Entries::complex, T>(*first_.matrices, inner, {work.here, 2 * L, inner * 2 * L}, {work.there, 2 * L, inner * 2 * L});
-    std::swap(work.here, work.there);
+    through(first_, inner, {work.here, 2 * L, inner * 2 * L}, {work.there, 2 * L, inner * 2 * L}, work);
   }
   /// The last one of complex numbers: columns are rows.
   void through_last(Scratch& work) const {
-    if (last_.matrices == nullptr) return;
-    cpu::through_axis<Entries::complex, T>(*last_.matrices, rows_of_points(), {work.here, last_.in * 2 * L, 2 * L},
-                                           {work.there, last_.out * 2 * L, 2 * L});
+    through(last_, rows_of_points(), {work.here, last_.in * 2 * L, 2 * L}, {work.there, last_.out * 2 * L, 2 * L}, work);
+  }
+  void through(const Step& step, std::int64_t count, const Columns<const T>& from, const Columns<T>& to, Scratch& work) const {
+    if (step.matrices == nullptr) return;
+    if (to_modes()) {
+      cpu::through_axis<Direction::to_modes, Points::complex, T>(*step.matrices, count, from, to);
+    } else {
+      cpu::through_axis<Direction::to_field, Points::complex, T>(*step.matrices, count, from, to);
+    }
     std::swap(work.here, work.there);
   }
 

@@ -63,6 +63,9 @@ const std::vector<Case> kCases{
     {{whole(5, -2, 5), whole(33, 0, 17)}},
     {{whole(6, -2, 4), whole(3, -1, 3), whole(8, 0, 3)}},
     {{whole(40, -4, 8), whole(40, 0, 21)}},
+    {{whole(4, -2, 4), whole(2, 0, 2)}},  // the smallest that have points at N/2 - n, and modes at half the period
+    {{whole(2, -1, 2), whole(1, 0, 1)}},
+    {{whole(14, -7, 14), whole(18, 0, 10)}},  // N/4 between points, and an odd frequency at half the period
     {{{12, 3, 4, -3, 6}, {10, 7, 3, 1, 4}}},  // a part of the grid, and modes from 1 on
 };
 
