@@ -4,7 +4,7 @@
 #     perf/gpu/pack_peer.sh POSEIDON TARGET
 #
 # POSEIDON: a checkout of github.com/camlab-ethz/poseidon. TARGET, the bundle's folder, gets peer.tar.xz, which run.sh finds there. No package in
-# it depends on the version of Python: tokenizers is left out, which transformers then does without, and compiled parts have a substitute in Python.
+# it depends on the version of Python: tokenizers is left out, which peer.py hides where it is installed, and compiled parts have a substitute in Python.
 set -euo pipefail
 [ $# -eq 2 ] || { sed -n '2,8p' "$0" >&2; exit 2; }
 poseidon=$(cd "$1" && pwd)

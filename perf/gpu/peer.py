@@ -10,6 +10,7 @@ a line as soon as it is measured, so that what was measured is there when the ti
 
 import argparse
 import json
+import os
 import statistics
 import sys
 import time
@@ -147,6 +148,9 @@ def main():
     arguments = parser.parse_args()
     sys.path.insert(0, arguments.poseidon)
     warnings.filterwarnings("ignore")
+    # The original's transformers refuses newer tokenizers, and imports JAX, where they are installed; it needs neither.
+    sys.modules["tokenizers"] = None
+    os.environ["USE_FLAX"] = os.environ["USE_TF"] = "0"
     import torch
     import transformers.models.swinv2.modeling_swinv2 as swin
 

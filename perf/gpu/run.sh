@@ -1,29 +1,38 @@
 #!/usr/bin/env bash
 # Tests, goldens and benchmarks of a bundle on a machine with a GPU, in under 9 minutes.
 #
-#     run.sh OUT [--poseidon FOLDER] [--seconds-left N]
+#     run.sh OUT [--only "PART ..."] [--poseidon FOLDER] [--seconds-left N]
 #
-# Runs beside bundle.tar.xz. OUT gets log, results.json (what ran, what failed, how long) and a JSON file of each benchmark; with the original
-# scOT's FOLDER, or with pack_peer.sh's peer.tar.xz beside it, also peer.json: PyTorch on the same work in the same call. Exit code: 0 if all went
-# well, 77 if there is no GPU.
+# Runs beside bundle.tar.xz. PARTs are tests, goldens, kernels, steps, peer and sanitizer, by default all, in that order. Each of their
+# programs has a time limit of its own, and tests that fail are run again one by one, so that a crash or a hang loses nothing but itself.
+# OUT gets, as they come: log, results.json (what ran, what failed, how long), failures (the first lines of each, which also end the log),
+# benchmarks.jsonl and, with the original scOT's FOLDER or pack_peer.sh's peer.tar.xz, peer.jsonl: PyTorch on the same work in the same
+# call. Exit code: 0 if all went well, 77 if there is no GPU.
 set -uo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
-[ $# -ge 1 ] || { sed -n '2,7p' "$0" >&2; exit 2; }
-out=$1 poseidon="" limit=530
+usage() {
+  sed -n '2,10p' "$0" >&2
+  exit 2
+}
+[ $# -ge 1 ] || usage
+out=$1 only="tests goldens kernels steps peer sanitizer" poseidon="" limit=530
 shift
-while [ $# -gt 0 ]; do
+while [ $# -gt 1 ]; do
   case $1 in
+    --only) only=$2 ;;
     --poseidon) poseidon=$2 ;;
     --seconds-left) limit=$2 ;;
-    *) echo "run.sh: unknown option $1" >&2; exit 2 ;;
+    *) usage ;;
   esac
   shift 2
 done
+[ $# -eq 0 ] || usage
 mkdir -p "$out" && out=$(cd "$out" && pwd)
 begin=$SECONDS
 exec > >(tee "$out/log") 2>&1
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
+mkdir "$work/output"
 tar -C "$work" -xJf "$here/bundle.tar.xz"
 
 # CUDA's libraries as Python packages: each in a folder of its own, or all in one.
@@ -38,78 +47,139 @@ PYTHON
 )
 # For our programs alone: the system's own do not start with other versions of their libraries.
 ours=(env "LD_LIBRARY_PATH=$work/lib:$libraries:/usr/local/cuda/lib64:${LD_LIBRARY_PATH:-}")
-export OPAL_PREFIX="$work/openmpi" PMIX_INSTALL_PREFIX="$work/openmpi/lib/x86_64-linux-gnu/pmix2" PATH="$work/bin:$work/openmpi/bin:$PATH"
+export OPAL_PREFIX="$work/openmpi" PMIX_INSTALL_PREFIX="$work/openmpi/lib/x86_64-linux-gnu/pmix2"
+export PATH="$work/bin:$work/openmpi/bin:$PATH:/usr/local/cuda/bin"
 # One host without ssh, perhaps a container that may not read other processes' memory.
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_plm=isolated OMPI_MCA_btl_vader_single_copy_mechanism=none
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-8}"
 nvidia-smi --query-gpu=name,driver_version,memory.total,clocks.max.sm --format=csv,noheader || echo "run.sh: nvidia-smi says nothing"
 version=$(cat "$work/version")
-"${ours[@]}" golden_check --device cuda "$work/goldens/neuralop/fno_1d" > "$work/first" 2>&1
+
+failed=0
+rows=""
+write_results() {
+  printf '{"version": "%s", "failed": %d, "seconds": %d, "steps": [%s]}\n' "$version" "$failed" "$((SECONDS - begin))" "$rows" > "$out/results.json"
+}
+note_failure() { # NAME CODE FILE: its first lines that speak of a failure, or its last
+  local said
+  said=$(grep -nEi -m 12 'fail|error|invalid|hazard|not ok|no CUDA|terminate|signal' "$3" | cut -c1-300)
+  printf '%s: exit code %s\n%s\n\n' "$1" "$2" "${said:-$(tail -n 5 "$3" | cut -c1-300)}" >> "$out/failures"
+}
+run() { # NAME SECONDS COMMAND...: within the time that is left; its output is also in $work/output/NAME
+  local name=$1 seconds=$2 left=$((limit - SECONDS + begin)) start=$SECONDS code
+  shift 2
+  if [ "$left" -le 5 ]; then
+    echo "== $name: no time left"
+    rows+="${rows:+, }{\"name\": \"$name\", \"ran\": false}"
+    write_results
+    return 1
+  fi
+  echo "== $name"
+  # What does not listen when its time is up is killed. Into a file: a pipe would be waited for as long as any process that is left holds it.
+  timeout -k 5 "$((seconds < left ? seconds : left))" "$@" > "$work/output/$name" 2>&1 < /dev/null
+  code=$?
+  cat "$work/output/$name"
+  if [ "$code" -ne 0 ]; then
+    failed=$((failed + 1))
+    echo "== $name: FAILED, exit code $code (124 and 137: its $seconds s were over)"
+    note_failure "$name" "$code" "$work/output/$name"
+  fi
+  rows+="${rows:+, }{\"name\": \"$name\", \"ran\": true, \"exit\": $code, \"seconds\": $((SECONDS - start))}"
+  write_results
+  return "$code"
+}
+wanted() { [[ " $only " == *" $1 "* ]]; }
+
+tests() { # PROGRAM SECONDS: what did not end well is run again, each test alone: after an illegal address all tests of a process fail
+  run "$1" "$2" "${ours[@]}" "$1" && return
+  [ $((limit - SECONDS + begin)) -gt 5 ] || return
+  local test start=$SECONDS
+  while read -r test; do
+    grep -qF -e "[       OK ] $test (" -e "[  SKIPPED ] $test (" "$work/output/$1" && continue
+    [ $((SECONDS - start)) -lt 90 ] || { echo "== $1: no time to run further tests alone"; return; }
+    run "alone_${test//\//_}" 15 "${ours[@]}" "$1" "--gtest_filter=$test"
+  done < <("${ours[@]}" "$1" --gtest_list_tests | sed 's/ *#.*//' | awk '/^[^ ].*\.$/ {suite = $1; next} /^  / {print suite $1}')
+}
+check=("${ours[@]}" golden_check --device cuda --data "$work/goldens/data")
+golden_check_of() { # NAME SECONDS COMMAND...: shows what is not ok
+  local name=$1 seconds=$2
+  shift 2
+  run "$name" "$seconds" bash -c 'set -o pipefail; "$@" | { grep -vE " ok( |$)" || true; }' _ "$@"
+}
+goldens() { # FOLDER: if the process crashes or hangs, each case alone
+  local name case
+  name=golden_$(basename "$1")
+  golden_check_of "$name" 60 "${check[@]}" "$1"
+  local code=$?
+  [ $code -gt 1 ] || return
+  for case in "$1"/*/; do golden_check_of "${name}_$(basename "$case")" 20 "${check[@]}" "$case"; done
+}
+benchmark() { # NAME SECONDS FILE COMMAND...: its standard output is JSON, a line each
+  local name=$1 seconds=$2 file=$3
+  shift 3
+  run "$name" "$seconds" bash -c 'set -o pipefail; "${@:2}" | tee -a "$1"' _ "$out/$file" "$@"
+}
+
+timeout -k 5 60 "${ours[@]}" golden_check --device cuda "$work/goldens/neuralop/fno_1d" > "$work/output/first" 2>&1
 code=$?
 if [ $code -eq 77 ]; then
   echo "run.sh: the programs of $version start, but find no CUDA device: nothing was run"
   printf '{"version": "%s", "not_run": "no CUDA device"}\n' "$version" > "$out/results.json"
   exit 77
 elif [ $code -ne 0 ]; then
-  cat "$work/first"
+  cat "$work/output/first"
+  note_failure first $code "$work/output/first"
 fi
 
-failed=0
-rows=""
-run() { # NAME SECONDS COMMAND...: within the time that is left
-  local name=$1 seconds=$2 left=$((limit - SECONDS + begin)) start=$SECONDS code
-  shift 2
-  if [ "$left" -le 5 ]; then
-    echo "== $name: no time left"
-    rows+="${rows:+, }{\"name\": \"$name\", \"ran\": false}"
-    return
+if wanted tests; then
+  tests cuda_test 90
+  tests cuda_trainer_test 60
+fi
+if wanted goldens; then
+  for kind in scot neuralop pdegym; do goldens "$work/goldens/$kind"; done
+  for more in "$work"/goldens/*-more; do [ ! -d "$more" ] || goldens "$more"; done
+  # Two ranks on one GPU: through host memory.
+  golden_check_of golden_two_ranks 60 "${ours[@]}" mpirun -n 2 --oversubscribe golden_check --device cuda --mesh 2x1x1x1 "$work/goldens/scot"
+fi
+if wanted kernels && [ -x "$work/bin/kernels_perf" ]; then benchmark kernels 60 benchmarks.jsonl "${ours[@]}" kernels_perf; fi
+if wanted steps; then
+  declare -A batches=([T]="16 64 256" [B]="16 128" [L]="16 64")
+  for model in T B L; do
+    step=("${ours[@]}" scot_step training --device cuda --model $model --seconds 3)
+    for batch in ${batches[$model]}; do benchmark "training_${model}_${batch}_bf16" 30 benchmarks.jsonl "${step[@]}" --precision bf16 --batch "$batch"; done
+    benchmark "training_${model}_16_f32" 30 benchmarks.jsonl "${step[@]}" --precision f32 --batch 16
+    benchmark "inference_${model}" 20 benchmarks.jsonl "${ours[@]}" scot_step inference --device cuda --precision bf16 --model $model --batch 1 --seconds 2
+  done
+fi
+if wanted peer; then
+  packages=""
+  if [ -e "$here/peer.tar.xz" ]; then
+    mkdir "$work/peer"
+    tar -C "$work/peer" -xJf "$here/peer.tar.xz"
+    poseidon=${poseidon:-$work/peer/poseidon} packages=$work/peer/packages
   fi
-  echo "== $name"
-  timeout "$((seconds < left ? seconds : left))" "$@"
-  code=$?
-  [ $code -eq 0 ] || { failed=$((failed + 1)); echo "== $name: FAILED, exit code $code"; }
-  rows+="${rows:+, }{\"name\": \"$name\", \"ran\": true, \"exit\": $code, \"seconds\": $((SECONDS - start))}"
-}
-golden() { # NAME COMMAND...: shows what is not ok
-  local name=$1
-  shift
-  run "golden_$name" 60 bash -c 'set -o pipefail; "$@" | { grep -vE " ok( |$)" || true; }' _ "$@"
-}
-benchmark() { # NAME SECONDS COMMAND...: its output is a JSON file
-  local name=$1 seconds=$2
-  shift 2
-  run "$name" "$seconds" bash -c '"${@:2}" > "$1"' _ "$out/$name.json" "$@"
-  [ ! -s "$out/$name.json" ] || cat "$out/$name.json"
-}
-
-check=("${ours[@]}" golden_check --device cuda --data "$work/goldens/data")
-run cuda_test 90 "${ours[@]}" cuda_test --gtest_brief=1
-run cuda_trainer_test 60 "${ours[@]}" cuda_trainer_test --gtest_brief=1
-for kind in scot neuralop pdegym; do golden $kind "${check[@]}" "$work/goldens/$kind"; done
-for more in "$work"/goldens/*-more; do
-  [ ! -d "$more" ] || golden "$(basename "$more")" "${check[@]}" "$more"
-done
-# Two ranks on one GPU: through host memory.
-golden two_ranks "${ours[@]}" mpirun -n 2 --oversubscribe golden_check --device cuda --mesh 2x1x1x1 "$work/goldens/scot"
-
-[ ! -x "$work/bin/kernels_perf" ] || benchmark kernels 60 "${ours[@]}" kernels_perf
-declare -A batches=([T]="16 64 256" [B]="16 128" [L]="16 64")
-for model in T B L; do
-  step=("${ours[@]}" scot_step training --device cuda --model $model --seconds 3)
-  for batch in ${batches[$model]}; do benchmark "training_${model}_${batch}_bf16" 30 "${step[@]}" --precision bf16 --batch "$batch"; done
-  benchmark "training_${model}_16_f32" 30 "${step[@]}" --precision f32 --batch 16
-  benchmark "inference_${model}" 20 "${ours[@]}" scot_step inference --device cuda --precision bf16 --model $model --batch 1 --seconds 2
-done
-packages=""
-if [ -e "$here/peer.tar.xz" ]; then
-  mkdir "$work/peer"
-  tar -C "$work/peer" -xJf "$here/peer.tar.xz"
-  poseidon=${poseidon:-$work/peer/poseidon} packages=$work/peer/packages
+  if [ -n "$poseidon" ]; then  # what PyTorch compiles is kept in $work
+    benchmark peer 240 peer.jsonl env "PYTHONPATH=$packages:${PYTHONPATH:-}" "TORCHINDUCTOR_CACHE_DIR=$work/inductor" \
+      python3 "$here/peer.py" "$poseidon" --seconds 2
+  fi
 fi
-if [ -n "$poseidon" ]; then  # what PyTorch compiles is kept in $work
-  benchmark peer 240 env "PYTHONPATH=$packages:${PYTHONPATH:-}" "TORCHINDUCTOR_CACHE_DIR=$work/inductor" \
-    python3 "$here/peer.py" "$poseidon" --seconds 2
+if wanted sanitizer; then
+  if command -v compute-sanitizer > /dev/null; then
+    # Blocks of memory as large as asked for, and new ones each time: caches hide what is read beyond their end, or before it is written.
+    sanitized=("${ours[@]}" TRIDENT_MEMORY_CACHE=0 compute-sanitizer --error-exitcode 9 --print-limit 20)
+    short='CudaAttention*:CudaKernels*:CudaLayerNorm*:CudaRelativeBias*:CudaSpectral*:CudaStridedCopy*:CudaConvolution*'
+    run memcheck 120 "${sanitized[@]}" --tool memcheck cuda_test --gtest_brief=1 --gtest_filter=-CudaDevice.*
+    run racecheck 90 "${sanitized[@]}" --tool racecheck cuda_test --gtest_brief=1 "--gtest_filter=$short"
+    run synccheck 40 "${sanitized[@]}" --tool synccheck cuda_test --gtest_brief=1 "--gtest_filter=$short"
+    run initcheck 90 "${sanitized[@]}" --tool initcheck cuda_test --gtest_brief=1 "--gtest_filter=$short"
+  else
+    echo "== sanitizer: there is no compute-sanitizer here"
+  fi
 fi
-printf '{"version": "%s", "failed": %d, "seconds": %d, "steps": [%s]}\n' "$version" "$failed" "$((SECONDS - begin))" "$rows" > "$out/results.json"
+write_results
+if [ -s "$out/failures" ]; then
+  echo "== what failed, in the order in which it did"
+  head -c 9000 "$out/failures"
+fi
 echo "run.sh: $failed failed, $((SECONDS - begin)) s; results in $out"
-[ "$failed" -eq 0 ]
+[ "$failed" -eq 0 ] && [ ! -s "$out/failures" ]

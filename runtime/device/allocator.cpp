@@ -21,11 +21,19 @@ namespace {
 constexpr std::size_t kAlignment = 64;                   // bytes: a cache line and an AVX-512 register
 constexpr std::size_t kHugePage = std::size_t{2} << 20;  // bytes
 
+/// Sanitizers see misuse of a block only if it is really freed, and has no more bytes than were asked for: ours of addresses, and
+/// compute-sanitizer on a GPU, for which TRIDENT_MEMORY_CACHE=0 is set.
+bool is_caching() {
 #ifdef __SANITIZE_ADDRESS__
-constexpr bool kCaching = false;  // the sanitizer sees misuse of a block only if it is really freed
+  return false;
 #else
-constexpr bool kCaching = true;
+  static const bool wanted = [] {
+    const char* text = std::getenv("TRIDENT_MEMORY_CACHE");
+    return text == nullptr || std::atoi(text) != 0;
+  }();
+  return wanted;
 #endif
+}
 
 /// Rounds up to one of eight sizes per power of two, so that nearly equal requests share blocks and at most 1/8 is wasted.
 std::size_t size_class(std::size_t bytes) {
@@ -80,7 +88,7 @@ class Cache {
   void give_back(const void* pool, void* data, std::size_t capacity) {
     const std::lock_guard lock(mutex_);
     counters_.in_use_bytes -= static_cast<std::int64_t>(capacity);
-    if (kCaching) {
+    if (is_caching() || kept_.contains(pool)) {
       free_[pool][capacity].push_back(data);
     } else {
       counters_.reserved_bytes -= static_cast<std::int64_t>(capacity);
@@ -214,7 +222,7 @@ Block::Block(std::size_t bytes, Device device) : bytes_(bytes), device_(device) 
     const void* chosen = chosen_pools()[static_cast<std::size_t>(device.index)];
     pool_ = chosen != nullptr ? chosen : stream_;
   }
-  const std::size_t capacity = size_class(bytes);
+  const std::size_t capacity = is_caching() ? size_class(bytes) : bytes;
   data_ = cache_of(device).take(pool_, capacity);
   capacity_ = capacity;
 }
