@@ -151,6 +151,7 @@ struct Hdf5Object {
 
 Hdf5File Hdf5File::open(const std::string& path) {
   if (!std::filesystem::exists(path)) throw DataError(concat(path, ": no such file; check the path"));
+  if (!std::filesystem::is_regular_file(path)) throw DataError(concat(path, ": is no file of data; check the path"));
   const Hdf5Lock lock;
   const Id access(H5Pcreate(H5P_FILE_ACCESS), H5Pclose);
   // Shared file systems of clusters often have no locks; readers need none.

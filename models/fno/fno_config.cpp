@@ -50,6 +50,12 @@ class Checker {
   void at_least(const std::string& key, double value, double least) const {
     if (!(value >= least)) fail(key, value, " is impossible; it must be at least ", least);
   }
+  /// What numbers of channels and points are multiplied by.
+  void is_factor(const std::string& key, double value) const {
+    constexpr double kMost = 1e6;  // beyond it the product may be none of 64 bits
+    at_least(key, value, 0.0);
+    if (value > kMost) fail(key, value, " is impossible; it must be at most ", kMost);
+  }
   void one_of(const std::string& key, const std::optional<std::string>& value, const std::vector<std::string>& allowed) const {
     if (!value || std::ranges::find(allowed, lower(*value)) != allowed.end()) return;
     std::string names;
@@ -74,7 +80,7 @@ class Checker {
   void check_layers() const {
     for (const auto& [key, ratio] : {std::pair{"lifting_channel_ratio", c_.lifting_channel_ratio},
                                      std::pair{"projection_channel_ratio", c_.projection_channel_ratio}}) {
-      at_least(key, ratio, 0.0);
+      is_factor(key, ratio);
       if (ratio > 0.0 && truncated(ratio * c_.hidden_channels) < 1) {
         fail(key, ratio, " times hidden_channels ", c_.hidden_channels, " is less than one channel; choose 0 for a single layer, or more");
       }
@@ -84,6 +90,7 @@ class Checker {
     if (!(c_.channel_mlp_dropout >= 0.0 && c_.channel_mlp_dropout < 1.0)) {
       fail("channel_mlp_dropout", c_.channel_mlp_dropout, " is not a probability below 1; allowed: 0 <= channel_mlp_dropout < 1");
     }
+    is_factor("channel_mlp_expansion", c_.channel_mlp_expansion);
     if (c_.use_channel_mlp && c_.mlp_width() < 1) {
       fail("channel_mlp_expansion", c_.channel_mlp_expansion, " times hidden_channels ", c_.hidden_channels, " rounds to no channel");
     }
@@ -120,7 +127,8 @@ class Checker {
     const std::string key = "resolution_scaling_factor";
     const auto positive = [&](const std::string& path, const ConfigValue& value) {
       if (!is_number(value)) fail(path, "expected a number, found ", value.described());
-      if (!(value.as_number() > 0.0 && std::isfinite(value.as_number()))) fail(path, value.as_number(), " is not a factor above 0");
+      if (!(value.as_number() > 0.0)) fail(path, value.as_number(), " is not a factor above 0");
+      is_factor(path, value.as_number());
     };
     if (factor.is_null()) return;
     if (factor.kind() != Kind::list) return positive(key, factor);

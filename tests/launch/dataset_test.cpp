@@ -289,6 +289,7 @@ TEST_F(DamagedData, NameTheFileThatIsMissingOrTruncated) {
               AllOf(HasSubstr(path), HasSubstr("truncated"), HasSubstr("30000 bytes")));
   write_bytes(path, "not a data file");
   EXPECT_THAT(message_of<DataError>([&] { open_one(own_entry(path)); }), HasSubstr("not a complete HDF5"));
+  EXPECT_THAT(message_of<DataError>([] { open_one(own_entry("/dev/null")); }), HasSubstr("/dev/null: is no file of data"));
 }
 
 TEST_F(DamagedData, NameVariableTrajectoryFrameAndPointOfANumberThatIsNotFinite) {
