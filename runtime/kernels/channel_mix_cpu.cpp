@@ -1,356 +1,380 @@
-// Work is cut into blocks (channel, column) that stay in a core's cache. Where points fill whole vectors and the rows of a sample do not
-// push each other out of the cache, a block is some columns of a sample as they lie. Elsewhere neighbouring points of one or several
-// samples are gathered: whatever the number of points, products run over whole vectors, and rows lie no power of two apart.
-#include <omp.h>
-
-#include <algorithm>
-
-#include "runtime/device/allocator.h"
+// Blocks of channels and points are copied into strips (channel_strips.h). While products of one block are computed, the next one is
+// copied piece by piece, so that memory is read beside the arithmetic.
 #include "runtime/kernels/channel_mix.h"
+
+#include "runtime/kernels/channel_strips.h"
 #include "runtime/kernels/gelu_vector.h"
-#include "runtime/kernels/lane_sums.h"
-#include "runtime/kernels/tiled_product.h"
+#include "runtime/kernels/strip_product.h"
 
 namespace trident {
 namespace {
 
+using cpu::Blocks;
+using cpu::Columns;
 using cpu::kLanes;
+using cpu::kStrip;
+using cpu::numbers;
 using cpu::round_up;
 using cpu::Rows;
+using cpu::Run;
+using cpu::Storing;
+using cpu::Strips;
 using cpu::Tiled;
+using cpu::TwoStrips;
 using cpu::Vector;
 
-constexpr std::int64_t kBlockBytes = 1 << 18;  // of inputs and outputs together
-constexpr std::int64_t kMostColumns = 1024;
 constexpr std::int64_t kWorthThreads = 1 << 18;  // multiplications
 constexpr std::int64_t kConflictBytes = 4096;    // rows that lie a multiple of it apart take the same places of the first cache
+constexpr std::int64_t kChannelsAhead = 4;       // that memory is asked for
+constexpr std::int64_t kLargeBytes = 4 << 20;    // do not stay in the caches until they are read again
 
-/// Columns [first, last) of all points of all samples.
-struct Columns {
-  std::int64_t first = 0, last = 0;
-  std::int64_t count() const { return last - first; }
-};
-
-/// All columns cut into blocks; each thread gets some.
+bool worth_threads(const MixSize& size) { return size.batch * size.points * size.in * size.out > kWorthThreads; }
 template <class T>
-class Blocks {
- public:
-  explicit Blocks(const MixSize& size)
-      : points_(size.points),
-        total_(size.batch * size.points),
-        in_place_(size.points % kLanes<T> == 0 && size.points * static_cast<std::int64_t>(sizeof(T)) % kConflictBytes != 0) {
-    if (total_ * size.in * size.out > kWorthThreads) threads_ = omp_get_max_threads();
-    const std::int64_t fitting = kBlockBytes / static_cast<std::int64_t>(sizeof(T)) / (size.in + size.out),
-                       even = (total_ + threads_ - 1) / threads_;
-    columns_ = round_up(std::clamp<std::int64_t>(std::min(even, fitting), 1, kMostColumns), kLanes<T>);
-    length_ = in_place_ ? points_ : total_;
-    per_length_ = (length_ + columns_ - 1) / columns_;
-  }
-  std::int64_t count() const { return length_ == 0 ? 0 : total_ / length_ * per_length_; }
-  int threads() const { return static_cast<int>(std::min<std::int64_t>(threads_, std::max<std::int64_t>(1, count()))); }
-  bool in_place() const { return in_place_; }
-  /// Numbers of so many channels of a gathered block.
-  std::int64_t gathered(std::int64_t channels) const { return in_place_ ? 0 : channels * row_step(); }
-  /// Between rows of a block in memory of its own: no power of two.
-  std::int64_t row_step() const { return columns_ + kLanes<T>; }
-  Columns operator[](std::int64_t index) const {
-    const std::int64_t begin = index / per_length_ * length_, first = index % per_length_ * columns_;
-    return {begin + first, begin + std::min(length_, first + columns_)};
-  }
-
-  /// Calls use(place in the block, sample, first point, points) for each sample's part of `columns`.
-  template <class Use>
-  void each_part(const Columns& columns, Use&& use) const {
-    for (std::int64_t column = columns.first; column < columns.last;) {
-      const std::int64_t sample = column / points_, point = column % points_, part = std::min(points_ - point, columns.last - column);
-      use(column - columns.first, sample, point, part);
-      column += part;
-    }
-  }
-
-  /// The block of x (batch, channels, points): as it lies, or gathered into `memory` with zeros behind it up to whole vectors.
-  Rows<const T> block_of(const T* x, std::int64_t channels, const Columns& columns, T* memory) const {
-    if (in_place_) return {x + offset(channels, columns), points_};
-    for (std::int64_t channel = 0; channel < channels; ++channel) {
-      T* row = memory + channel * row_step();
-      each_part(columns, [&](std::int64_t place, std::int64_t sample, std::int64_t point, std::int64_t count) {
-        std::copy_n(x + (sample * channels + channel) * points_ + point, count, row + place);
-      });
-      fill_end(columns, row);
-    }
-    return {memory, row_step()};
-  }
-  /// Where the block of x is computed: where it lies, or in `memory`, from where spread() takes it.
-  Rows<T> target_in(T* x, std::int64_t channels, const Columns& columns, T* memory) const {
-    return in_place_ ? Rows<T>{x + offset(channels, columns), points_} : Rows<T>{memory, row_step()};
-  }
-  void spread(const Rows<T>& block, std::int64_t channels, const Columns& columns, T* x) const {
-    if (in_place_) return;
-    for (std::int64_t channel = 0; channel < channels; ++channel) {
-      each_part(columns, [&](std::int64_t place, std::int64_t sample, std::int64_t point, std::int64_t count) {
-        std::copy_n(block.data + channel * block.step + place, count, x + (sample * channels + channel) * points_ + point);
-      });
-    }
-  }
-  /// Zeros behind a gathered row, up to whole vectors.
-  void fill_end(const Columns& columns, T* row) const {
-    if (!in_place_) std::fill_n(row + columns.count(), round_up(columns.count(), kLanes<T>) - columns.count(), T(0));
-  }
-
- private:
-  std::int64_t offset(std::int64_t channels, const Columns& columns) const {
-    return columns.first / points_ * channels * points_ + columns.first % points_;
-  }
-
-  std::int64_t points_, total_, threads_ = 1, columns_ = 1;
-  bool in_place_;
-  std::int64_t length_ = 0, per_length_ = 0;  // columns that blocks are cut from: a sample's or all; and blocks of them
-};
-
-template <class T>
-const T* at(const T* pointer, std::int64_t offset) {
-  return pointer == nullptr ? nullptr : pointer + offset;
+bool is_large(std::int64_t count) {
+  return count * static_cast<std::int64_t>(sizeof(T)) >= kLargeBytes;
 }
 
-/// One row's end: bias, addend and GELU, and the GELU's derivative.
 template <class T>
-void finish_row(std::int64_t count, bool with_gelu, T bias, T gate, const T* addend, const T* sums, T* slope, T* y) {
-  for (std::int64_t i = 0; i < count; i += kLanes<T>) {
-    const std::int64_t left = count - i;
-    Vector<T> x = cpu::load_some(sums + i, left) + bias;
-    if (addend != nullptr) x += gate * cpu::load_some(addend + i, left);
-    if (!with_gelu) {
-      cpu::store_some(y + i, x, left);
-      continue;
-    }
-    const cpu::GeluAndSlope<T> result = cpu::gelu_and_slope(x);
-    cpu::store_some(y + i, result.value, left);
-    if (slope != nullptr) cpu::store_some(slope + i, result.slope, left);
+void put_some(T* to, Vector<T> value, std::int64_t count, Storing storing) {
+  if (storing == Storing::streamed) {
+    cpu::stream(to, value);
+  } else {
+    cpu::store_some(to, value, count);
   }
 }
+template <class T>
+void put(T* to, Vector<T> value, Storing storing) {
+  put_some<T>(to, value, kLanes<T>, storing);
+}
 
-/// The weight, or its transpose, packed for products.
+/// The weight, or its transpose, packed for products, and what sums begin with.
 template <class T>
 class PackedWeight {
  public:
-  PackedWeight(std::int64_t rows, std::int64_t depth, const T* weight, std::int64_t row_step, std::int64_t column_step)
-      : block_(static_cast<std::size_t>(Tiled<T>::size_for(rows, depth)) * sizeof(T), {}),
-        tiles_(cpu::tiled(rows, depth, weight, row_step, column_step, static_cast<T*>(block_.data()))) {}
+  PackedWeight(std::int64_t rows, std::int64_t depth, const T* weight, std::int64_t row_step, std::int64_t column_step, const T* start)
+      : block_(numbers<T>(Tiled<T>::size_for(rows, depth) + rows + cpu::kTileRows)),
+        tiles_(cpu::tiled(rows, depth, weight, row_step, column_step, static_cast<T*>(block_.data()))),
+        start_(static_cast<T*>(block_.data()) + Tiled<T>::size_for(rows, depth)) {
+    std::fill_n(start_, rows + cpu::kTileRows, T(0));
+    if (start != nullptr) std::copy_n(start, rows, start_);
+  }
   const Tiled<const T>& tiles() const { return tiles_; }
+  const T* start() const { return start_; }
+  std::int64_t count() const { return round_up(tiles_.rows, tiles_.height) / tiles_.height; }
 
  private:
   Block block_;
   Tiled<const T> tiles_;
+  T* start_;
 };
 
-template <class T>
-Block numbers(std::int64_t count) {
-  return Block(static_cast<std::size_t>(count) * sizeof(T), {});
-}
+/// Where channels of runs lie in (batch, channels, points).
+struct Field {
+  std::int64_t channels, points;
+  std::int64_t offset(const Run& run, std::int64_t channel) const { return (run.sample * channels + channel) * points + run.point; }
+  /// Calls use(channel, run, offset, offset further on) for the piece of that number, which is a run of a channel. Memory further on is
+  /// asked for meanwhile.
+  template <class Use>
+  void with_piece(const Columns& columns, std::int64_t piece, Use&& use) const {
+    const auto runs = static_cast<std::uint32_t>(columns.runs.size()), number = static_cast<std::uint32_t>(piece), channel = number / runs;
+    const Run& run = columns.runs[number % runs];
+    use(channel, run, offset(run, channel), offset(run, std::min<std::int64_t>(channel + kChannelsAhead, channels - 1)));
+  }
+};
 
-/// sums (M, N) += the products of rows of a with rows of b, summed over `columns`.
-template <int M, int N, class T>
-void add_dots(std::int64_t columns, Rows<const T> a, Rows<const T> b, T* sums, std::int64_t sums_step) {
-  Vector<T> dots[M * N];
-#pragma GCC unroll 16
-  for (int i = 0; i < M * N; ++i) dots[i] = Vector<T>{};
-  for (std::int64_t i = 0; i < columns; i += kLanes<T>) {
-    Vector<T> right[N];
-#pragma GCC unroll 4
-    for (int n = 0; n < N; ++n) right[n] = cpu::load(b.data + n * b.step + i);
-#pragma GCC unroll 4
-    for (int m = 0; m < M; ++m) {
-      const Vector<T> left = cpu::load(a.data + m * a.step + i);
-#pragma GCC unroll 4
-      for (int n = 0; n < N; ++n) dots[m * N + n] += left * right[n];
+/// Channels that products read: where they lie if whole vectors of a small field, whose rows do not push each other out of the cache, or
+/// else copied to strips; of the copies those may be GELUs.
+template <class T>
+class Source {
+ public:
+  Source(const T* data, const MixSize& size, std::int64_t channels, bool of_gelu, bool with_slopes)
+      : data_(data),
+        field_{channels, size.points},
+        of_gelu_(of_gelu),
+        copied_(of_gelu || size.points % kLanes<T> != 0 || is_large<T>(size.batch * channels * size.points) ||
+                size.points * static_cast<std::int64_t>(sizeof(T)) % kConflictBytes == 0),
+        values_(copied_ ? channels : 0),
+        slopes_(with_slopes ? channels : 0) {}
+  /// Rows of a block that have to be fetched.
+  std::int64_t fetched() const { return copied_ ? field_.channels : 0; }
+  Strips<const T> rows(std::int64_t index, const Columns& columns) const {
+    if (copied_) return values_[index];
+    return {data_ + field_.offset(columns.runs.front(), 0), field_.channels, field_.points, kStrip<T>};
+  }
+  /// The GELUs' slopes.
+  Strips<const T> slopes(std::int64_t index) const { return slopes_[index]; }
+  void fetch(std::int64_t index, const Columns& columns, std::int64_t piece) const {
+    const Strips<T> values = values_[index], slopes = slopes_[index];
+    field_.with_piece(columns, piece, [&](std::int64_t channel, const Run& run, std::int64_t offset, std::int64_t ahead) {
+      for (std::int64_t i = 0; i < run.count; i += kLanes<T>) {
+        const std::int64_t left = run.count - i;
+        __builtin_prefetch(data_ + ahead + i);
+        const Vector<T> x = cpu::load_some(data_ + offset + i, left);
+        T* to = values.at(channel, run.place + i);
+        if (!of_gelu_) {
+          cpu::store_some(to, x, left);
+          continue;
+        }
+        const cpu::GeluAndSlope<T> result = cpu::gelu_and_slope(x);
+        cpu::store_some(to, result.value, left);
+        if (slopes.rows > 0) cpu::store_some(slopes.at(channel, run.place + i), result.slope, left);
+      }
+      if (run.place + run.count == columns.count) values.fill_end(channel, columns.count);
+    });
+  }
+
+ private:
+  const T* data_;
+  Field field_;
+  bool of_gelu_, copied_;
+  TwoStrips<T> values_, slopes_;
+};
+
+/// A result (batch, channels, points): tiles of strips are written where they belong if points fill whole vectors, or else to memory
+/// beside, from where spread() takes their runs.
+template <class T>
+class Result {
+ public:
+  Result(T* data, const MixSize& size, std::int64_t channels)
+      : data_(data), field_{channels, size.points}, direct_(size.points % kLanes<T> == 0) {
+    const bool aligned = direct_ && reinterpret_cast<std::uintptr_t>(data) % cpu::kVectorBytes == 0;
+    if (aligned && is_large<T>(size.batch * channels * size.points)) storing_ = Storing::streamed;
+  }
+  bool direct() const { return direct_; }
+  Storing storing() const { return storing_; }
+  Rows<T> tile(const Columns& columns, std::int64_t strip, std::int64_t row, T* beside) const {
+    if (data_ == nullptr) return {nullptr, 0};
+    if (!direct_) return {beside, kStrip<T>};
+    return {data_ + field_.offset(columns.runs.front(), row) + strip * kStrip<T>, field_.points};
+  }
+  void spread(const Columns& columns, std::int64_t strip, std::int64_t first, std::int64_t rows, const T* beside) const {
+    if (direct_ || data_ == nullptr) return;
+    for (const Run& run : columns.runs) {
+      if (run.place / kStrip<T> != strip) continue;
+      for (std::int64_t row = 0; row < rows; ++row)
+        std::copy_n(beside + row * kStrip<T> + run.place % kStrip<T>, run.count, data_ + field_.offset(run, first + row));
     }
   }
-  constexpr int kTogether = std::min(M * N, kLanes<T>);
-#pragma GCC unroll 4
-  for (int first = 0; first < M * N; first += kTogether) {
-    const Vector<T> totals = cpu::sums_of_lanes<kTogether, T>(dots + first);
-#pragma GCC unroll 16
-    for (int i = 0; i < kTogether; ++i) sums[(first + i) / N * sums_step + (first + i) % N] += totals[i];
+
+ private:
+  T* data_;
+  Field field_;
+  bool direct_;
+  Storing storing_ = Storing::cached;
+};
+
+/// Products of a weight with all strips of a block; pace() is called for each tile. Unless they are the result as they are,
+/// finish(strip, row, rows, vectors, sums, rows of the result) writes each tile of it.
+template <class T, class Finish, class Between>
+void strip_products(const PackedWeight<T>& weight, const Columns& columns, const Strips<const T>& b, const Result<T>& result,
+                    bool as_they_are, Finish&& finish, Between&& pace) {
+  alignas(cpu::kVectorBytes) T sums[cpu::kTileRows * kStrip<T>], beside[cpu::kTileRows * kStrip<T>];
+  const bool direct = as_they_are && result.direct();
+  for (std::int64_t strip = 0; strip < cpu::strips_of<T>(columns); ++strip) {
+    const std::int64_t vectors = std::min<std::int64_t>(2, cpu::vectors_of<T>(columns) - 2 * strip);
+    cpu::strip_product<T>(
+        weight.tiles(), weight.start(), vectors, {b.strip(strip), b.row_step}, direct ? result.storing() : Storing::cached,
+        [&](std::int64_t row) {
+          return direct ? result.tile(columns, strip, row, beside) : Rows<T>{sums, kStrip<T>};
+        },
+        [&](std::int64_t row, std::int64_t rows) {
+          pace();
+          if (direct) return;
+          if (!as_they_are) finish(strip, row, rows, vectors, sums, result.tile(columns, strip, row, beside));
+          result.spread(columns, strip, row, rows, as_they_are ? sums : beside);
+        });
   }
 }
 
-/// sums (rows of a, rows of b) += a b^T over the columns, in whole vectors, of two blocks.
+/// What ends tiles: addend and GELU, and the GELU's derivative.
 template <class T>
-void add_products_of_rows(std::int64_t columns, std::int64_t rows_a, std::int64_t rows_b, Rows<const T> a, Rows<const T> b, T* sums) {
-  constexpr int kTall = 4, kWide = sizeof(Vector<T>) == 64 ? 4 : 2;
-  for (std::int64_t row = 0; row < rows_a;) {
-    const std::int64_t rows = row + kTall <= rows_a ? kTall : 1;
-    for (std::int64_t column = 0; column < rows_b;) {
-      const bool wide = column + kWide <= rows_b;
-      const auto add =
-          rows == 1 ? (wide ? add_dots<1, kWide, T> : add_dots<1, 1, T>) : (wide ? add_dots<kTall, kWide, T> : add_dots<kTall, 1, T>);
-      add(columns, {a.data + row * a.step, a.step}, {b.data + column * b.step, b.step}, sums + row * rows_b + column, rows_b);
-      column += wide ? kWide : 1;
+struct TileEnd {
+  const T* gate;         // of the tile's rows; null for none
+  Rows<const T> addend;  // null for none
+  bool gelu;
+  Rows<T> slope, y;  // no slope: null
+  Storing slope_storing, y_storing;
+};
+template <class T>
+void finish_tile(std::int64_t rows, std::int64_t vectors, const T* sums, const TileEnd<T>& to) {
+  for (std::int64_t row = 0; row < rows; ++row) {
+    for (std::int64_t column = 0; column < vectors * kLanes<T>; column += kLanes<T>) {
+      T* y = to.y.data + row * to.y.step + column;
+      Vector<T> x = cpu::load(sums + row * kStrip<T> + column);
+      if (to.addend.data != nullptr)
+        x += (to.gate == nullptr ? T(1) : to.gate[row]) * cpu::load(to.addend.data + row * to.addend.step + column);
+      if (!to.gelu) {
+        put<T>(y, x, to.y_storing);
+        continue;
+      }
+      const cpu::GeluAndSlope<T> result = cpu::gelu_and_slope(x);
+      put<T>(y, result.value, to.y_storing);
+      if (to.slope.data != nullptr) put<T>(to.slope.data + row * to.slope.step + column, result.slope, to.slope_storing);
     }
-    row += rows;
   }
 }
 
-/// The gradients of one thread, added up over its blocks, where they are sums over all points.
+/// The gradients of a share of blocks, where they are sums over all points.
 template <class T>
 struct PartialSums {
-  T *weight, *bias, *gate;
-  static std::int64_t numbers(const MixSize& size) { return size.out * (size.in + 2); }
-  PartialSums(const MixSize& size, T* memory) : weight(memory), bias(memory + size.out * size.in), gate(bias + size.out) {}
+  T *weight, *bias, *gate;  // of the latter two a vector for each channel
+  static std::int64_t width(const MixSize& size) { return round_up(size.in, kLanes<T>); }
+  static std::int64_t rows(const MixSize& size) { return round_up(size.out, Tiled<T>::height_for(size.out)); }
+  static std::int64_t numbers(const MixSize& size) { return rows(size) * (width(size) + 2 * kLanes<T>); }
+  PartialSums(const MixSize& size, T* memory)
+      : weight(memory), bias(memory + rows(size) * width(size)), gate(bias + rows(size) * kLanes<T>) {}
+  static void add_to(T* vectors, std::int64_t channel, Vector<T> addend) {
+    T* place = vectors + channel * kLanes<T>;
+    cpu::store<T>(place, cpu::load(place) + addend);
+  }
 };
 
-/// What the threads have summed, in their order.
+/// What the shares have summed, in their order.
 template <class T>
-void add_parts(std::int64_t threads, std::int64_t stride, std::int64_t count, const T* first, T* total) {
-  if (total == nullptr) return;
-  std::copy_n(first, count, total);
-  for (std::int64_t thread = 1; thread < threads; ++thread) {
-    const T* source = first + thread * stride;
+void add_parts(std::int64_t shares, std::int64_t stride, std::int64_t count, const T* first, T* total) {
+  std::fill_n(total, count, T(0));
+  for (std::int64_t share = 0; share < shares; ++share) {
+    const T* source = first + share * stride;
 #pragma omp simd
     for (std::int64_t i = 0; i < count; ++i) total[i] += source[i];
   }
 }
-
-/// What one row of a block has to be read from and written to; null where not wanted. `slope` null: there is no GELU.
 template <class T>
-struct SlopeRow {
-  const T *dy, *slope, *addend;
-  T gate;
-  T *gradient, *addend_gradient;  // before the GELU; and times the gate
-  T *bias_sum, *gate_sum;
-};
-
-/// The gradient before the GELU in one row of a block, and what follows from it by itself.
-template <class T>
-void slope_row(std::int64_t count, const SlopeRow<T>& row) {
-  Vector<T> sum{}, gated{};
-  for (std::int64_t i = 0; i < count; i += kLanes<T>) {
-    const std::int64_t left = count - i;
-    Vector<T> gradient = cpu::load_some(row.dy + i, left);
-    if (row.slope != nullptr) gradient *= cpu::load_some(row.slope + i, left);
-    if (row.gradient != nullptr) cpu::store_some(row.gradient + i, gradient, left);
-    if (row.addend_gradient != nullptr) cpu::store_some<T>(row.addend_gradient + i, row.gate * gradient, left);
-    sum += gradient;
-    if (row.gate_sum != nullptr) gated += gradient * cpu::load_some(row.addend + i, left);
+void add_vectors(std::int64_t shares, std::int64_t stride, std::int64_t count, const T* first, T* total) {
+  for (std::int64_t i = 0; i < count && total != nullptr; ++i) {
+    Vector<T> sum{};
+    for (std::int64_t share = 0; share < shares; ++share) sum += cpu::load(first + share * stride + i * kLanes<T>);
+    total[i] = cpu::sum_of_lanes<T>(sum);
   }
-  if (row.bias_sum != nullptr) *row.bias_sum += cpu::sum_of_lanes<T>(sum);
-  if (row.gate_sum != nullptr) *row.gate_sum += cpu::sum_of_lanes<T>(gated);
 }
 
-/// The gradient before the GELU in a block: written to `memory`, or to the addend's where that is the same, or dy itself without a GELU.
+/// A piece of the gradient before the GELU, and what follows from it by itself.
 template <class T>
-Rows<const T> slope_block(const Blocks<T>& blocks, const Columns& columns, const MixSize& size, const MixOperands<T>& from, const T* slope,
-                          const T* dy, const MixGradients<T>& to, const PartialSums<T>& sums, T* memory) {
-  const bool is_dy = blocks.in_place() && !size.gelu,
-             is_addends = !is_dy && blocks.in_place() && from.gate == nullptr && to.addend != nullptr;
-  const Rows<T> target = is_addends ? blocks.target_in(to.addend, size.out, columns, memory) : Rows<T>{memory, blocks.row_step()};
-  for (std::int64_t channel = 0; channel < size.out; ++channel) {
-    T* row = target.data + channel * target.step;
-    blocks.each_part(columns, [&](std::int64_t place, std::int64_t sample, std::int64_t point, std::int64_t count) {
-      const std::int64_t offset = (sample * size.out + channel) * size.points + point;
-      slope_row<T>(count, {.dy = dy + offset,
-                           .slope = size.gelu ? slope + offset : nullptr,
-                           .addend = at(from.addend, offset),
-                           .gate = from.gate == nullptr ? T(1) : from.gate[channel],
-                           .gradient = is_dy ? nullptr : row + place,
-                           .addend_gradient = to.addend == nullptr || is_addends ? nullptr : to.addend + offset,
-                           .bias_sum = to.bias == nullptr ? nullptr : sums.bias + channel,
-                           .gate_sum = to.gate == nullptr ? nullptr : sums.gate + channel});
-    });
-    blocks.fill_end(columns, row);
-  }
-  return is_dy ? blocks.block_of(dy, size.out, columns, memory) : Rows<const T>{target.data, target.step};
-}
-
-/// GELUs of a block in rows of a block of its own, whole vectors, and unless null their slopes.
-template <class T>
-Rows<const T> activated(const Blocks<T>& blocks, const Columns& columns, std::int64_t channels, Rows<const T> x, T* values, T* slopes) {
-  for (std::int64_t channel = 0; channel < channels; ++channel) {
-    for (std::int64_t i = 0; i < columns.count(); i += kLanes<T>) {
-      const std::int64_t place = channel * blocks.row_step() + i;
-      const cpu::GeluAndSlope<T> result = cpu::gelu_and_slope(cpu::load(x.data + channel * x.step + i));
-      cpu::store(values + place, result.value);
-      if (slopes != nullptr) cpu::store(slopes + place, result.slope);
+void fetch_gradient(const MixSize& size, const MixOperands<T>& from, const T* slope, const T* dy, const MixGradients<T>& to,
+                    Storing storing, const PartialSums<T>& sums, const Columns& columns, std::int64_t piece, const Strips<T>& gradients) {
+  const Field field{size.out, size.points};
+  field.with_piece(columns, piece, [&](std::int64_t channel, const Run& run, std::int64_t offset, std::int64_t ahead) {
+    const T gate = from.gate == nullptr ? T(1) : from.gate[channel];
+    Vector<T> sum{}, gated{};
+    for (std::int64_t i = 0; i < run.count; i += kLanes<T>) {
+      const std::int64_t left = run.count - i;
+      __builtin_prefetch(dy + ahead + i);
+      Vector<T> gradient = cpu::load_some(dy + offset + i, left);
+      if (size.gelu) {
+        __builtin_prefetch(slope + ahead + i);
+        gradient *= cpu::load_some(slope + offset + i, left);
+      }
+      cpu::store_some(gradients.at(channel, run.place + i), gradient, left);
+      sum += gradient;
+      if (to.gate != nullptr) {
+        __builtin_prefetch(from.addend + ahead + i);
+        gated += gradient * cpu::load_some(from.addend + offset + i, left);
+      }
+      if (to.addend != nullptr) put_some<T>(to.addend + offset + i, gate * gradient, left, storing);
     }
-  }
-  return {values, blocks.row_step()};
+    if (run.place + run.count == columns.count) gradients.fill_end(channel, columns.count);
+    sums.add_to(sums.bias, channel, sum);
+    if (to.gate != nullptr) sums.add_to(sums.gate, channel, gated);
+  });
 }
 
-/// The gradient of what GELUs were given from that of their results.
+/// sums += dz x^T of a block: by dots where transposing x to whole vectors costs more.
 template <class T>
-void through_slopes(const Blocks<T>& blocks, const Columns& columns, std::int64_t channels, const T* slopes, Rows<T> gradient) {
-  for (std::int64_t channel = 0; channel < channels; ++channel) {
-    for (std::int64_t i = 0; i < columns.count(); i += kLanes<T>) {
-      T* at = gradient.data + channel * gradient.step + i;
-      cpu::store<T>(at, cpu::load(at) * cpu::load(slopes + channel * blocks.row_step() + i));
-    }
+void add_weight_gradient(const MixSize& size, std::int64_t vectors, const Strips<const T>& dz, const Strips<const T>& x, T* panels,
+                         T* sums) {
+  const std::int64_t width = PartialSums<T>::width(size);
+  constexpr std::int64_t kTransposing = 5, kDots = 125;  // cycles of a vector, and hundredths of that of a product
+  if (size.out * size.in * kDots < 100 * (size.out * width + kTransposing * size.in)) {
+    return cpu::add_products_of_rows<T>(vectors, size.out, dz, x, width, sums);
   }
+  cpu::transpose_strips<T>(vectors, x, panels);
+  cpu::add_outer_product<T>(vectors, dz, Tiled<T>::height_for(size.out), width, panels, sums);
 }
 
 }  // namespace
 
 template <class T>
 void mix_forward(Cpu, const MixSize& size, const MixOperands<T>& from, T* slope, T* y) {
-  const Blocks<T> blocks(size);
-  const PackedWeight<T> weight(size.out, size.in, from.weight, size.in, 1);
-#pragma omp parallel num_threads(blocks.threads()) if (blocks.threads() > 1)
-  {
-    const std::int64_t numbers_in = size.of_gelu ? size.in * blocks.row_step() : blocks.gathered(size.in);
-    const Block memory = numbers<T>(numbers_in + blocks.gathered(size.out));
-    T *inside = static_cast<T*>(memory.data()), *outside = inside + numbers_in;
-#pragma omp for schedule(static)
-    for (std::int64_t index = 0; index < blocks.count(); ++index) {
-      const Columns columns = blocks[index];
-      Rows<const T> x = blocks.block_of(from.x, size.in, columns, inside);
-      if (size.of_gelu) x = activated<T>(blocks, columns, size.in, x, inside, nullptr);
-      const Rows<T> sums = blocks.target_in(y, size.out, columns, outside);
-      cpu::tiled_product<T>(weight.tiles(), round_up(columns.count(), kLanes<T>), x, sums);
-      for (std::int64_t channel = 0; channel < size.out; ++channel) {
-        const T bias = from.bias == nullptr ? T(0) : from.bias[channel], gate = from.gate == nullptr ? T(1) : from.gate[channel];
-        blocks.each_part(columns, [&](std::int64_t place, std::int64_t sample, std::int64_t point, std::int64_t count) {
-          const std::int64_t offset = (sample * size.out + channel) * size.points + point;
-          finish_row(count, size.gelu, bias, gate, at(from.addend, offset), sums.data + channel * sums.step + place,
-                     slope == nullptr ? nullptr : slope + offset, y + offset);
+  const Blocks<T> blocks(size.batch, size.points);
+  const PackedWeight<T> weight(size.out, size.in, from.weight, size.in, 1, from.bias);
+  const Result<T> result(y, size, size.out), slopes(slope, size, size.out);
+  cpu::in_parallel(blocks, worth_threads(size), [&](std::int64_t first, std::int64_t last) {
+    const Source<T> x(from.x, size, size.in, size.of_gelu, false),
+        addend(from.addend, size, from.addend == nullptr ? 0 : size.out, false, false);
+    alignas(cpu::kVectorBytes) T slopes_beside[cpu::kTileRows * kStrip<T>];
+    cpu::fetch_and_compute(
+        blocks, first, last, x.fetched() + addend.fetched(), weight.count(),
+        [&](std::int64_t index, const Columns& columns, std::int64_t piece) {
+          const std::int64_t pieces = x.fetched() * static_cast<std::int64_t>(columns.runs.size());
+          piece < pieces ? x.fetch(index, columns, piece) : addend.fetch(index, columns, piece - pieces);
+        },
+        [&](std::int64_t index, const Columns& columns, auto&& pace) {
+          const Strips<const T> added = addend.rows(index, columns);
+          const auto finish = [&](std::int64_t strip, std::int64_t row, std::int64_t rows, std::int64_t vectors, const T* sums,
+                                  Rows<T> to) {
+            const T* addends = from.addend == nullptr ? nullptr : added.strip(strip) + row * added.row_step;
+            finish_tile<T>(rows, vectors, sums,
+                           {.gate = from.gate == nullptr ? nullptr : from.gate + row,
+                            .addend = {addends, added.row_step},
+                            .gelu = size.gelu,
+                            .slope = slopes.tile(columns, strip, row, slopes_beside),
+                            .y = to,
+                            .slope_storing = slopes.storing(),
+                            .y_storing = result.storing()});
+            slopes.spread(columns, strip, row, rows, slopes_beside);
+          };
+          strip_products<T>(weight, columns, x.rows(index, columns), result, !size.gelu && from.addend == nullptr, finish, pace);
         });
-      }
-    }
-  }
+  });
 }
 
 template <class T>
 void mix_backward(Cpu, const MixSize& size, const MixOperands<T>& from, const T* slope, const T* dy, const MixGradients<T>& to) {
-  const Blocks<T> blocks(size);
-  const PackedWeight<T> weight(size.in, size.out, from.weight, 1, size.in);
-  const std::int64_t own = PartialSums<T>::numbers(size);
-  const Block sums = numbers<T>(blocks.threads() * own);
-  std::fill_n(static_cast<T*>(sums.data()), blocks.threads() * own, T(0));
-#pragma omp parallel num_threads(blocks.threads()) if (blocks.threads() > 1)
-  {
-    const std::int64_t numbers_in = size.of_gelu ? size.in * blocks.row_step() : blocks.gathered(size.in);
-    const Block memory = numbers<T>(numbers_in + (size.of_gelu ? numbers_in : 0) + size.out * blocks.row_step());
-    T *inside = static_cast<T*>(memory.data()), *outside = inside + numbers_in, *slopes = outside + size.out * blocks.row_step();
-    const PartialSums<T> mine(size, static_cast<T*>(sums.data()) + omp_get_thread_num() * own);
-#pragma omp for schedule(static)
-    for (std::int64_t index = 0; index < blocks.count(); ++index) {
-      const Columns columns = blocks[index];
-      const std::int64_t width = round_up(columns.count(), kLanes<T>);
-      const Rows<const T> gradient = slope_block(blocks, columns, size, from, slope, dy, to, mine, outside);
-      if (to.weight != nullptr || size.of_gelu) {
-        Rows<const T> x = blocks.block_of(from.x, size.in, columns, inside);
-        if (size.of_gelu) x = activated(blocks, columns, size.in, x, inside, slopes);
-        if (to.weight != nullptr) add_products_of_rows(width, size.out, size.in, gradient, x, mine.weight);
-      }
-      if (to.x == nullptr) continue;
-      const Rows<T> dx = blocks.target_in(to.x, size.in, columns, inside);
-      cpu::tiled_product<T>(weight.tiles(), width, gradient, dx);
-      if (size.of_gelu) through_slopes<T>(blocks, columns, size.in, slopes, dx);
-      blocks.spread(dx, size.in, columns, to.x);
-    }
-  }
-  const PartialSums<T> first(size, static_cast<T*>(sums.data()));
-  add_parts(blocks.threads(), own, size.out * size.in, first.weight, to.weight);
-  add_parts(blocks.threads(), own, size.out, first.bias, to.bias);
-  add_parts(blocks.threads(), own, size.out, first.gate, to.gate);
+  using Sums = PartialSums<T>;
+  const Blocks<T> blocks(size.batch, size.points);
+  const PackedWeight<T> weight(size.in, size.out, from.weight, 1, size.in, nullptr);
+  const std::int64_t own = Sums::numbers(size);
+  const Block sums = numbers<T>(blocks.shares() * own);
+  std::fill_n(static_cast<T*>(sums.data()), blocks.shares() * own, T(0));
+  const bool reads_x = to.weight != nullptr || (size.of_gelu && to.x != nullptr);
+  const Result<T> dx(to.x, size, size.in), addend(to.addend, size, size.out);
+  cpu::in_parallel(blocks, worth_threads(size), [&](std::int64_t first, std::int64_t last) {
+    const TwoStrips<T> gradient(Sums::rows(size));
+    const Source<T> x(from.x, size, reads_x ? size.in : 0, size.of_gelu, size.of_gelu && to.x != nullptr);
+    const Block panels = numbers<T>(cpu::numbers_of_panels<T>(size.in));
+    const auto sums_of = [&](std::int64_t index) { return Sums(size, static_cast<T*>(sums.data()) + index / blocks.per_share() * own); };
+    cpu::fetch_and_compute(
+        blocks, first, last, size.out + x.fetched(), weight.count(),
+        [&](std::int64_t index, const Columns& columns, std::int64_t piece) {
+          const std::int64_t pieces = size.out * static_cast<std::int64_t>(columns.runs.size());
+          if (piece >= pieces) return x.fetch(index, columns, piece - pieces);
+          fetch_gradient<T>(size, from, slope, dy, to, addend.storing(), sums_of(index), columns, piece, gradient[index]);
+        },
+        [&](std::int64_t index, const Columns& columns, auto&& pace) {
+          const Strips<const T> dz = gradient[index];
+          if (to.weight != nullptr)
+            add_weight_gradient<T>(size, cpu::vectors_of<T>(columns), dz, x.rows(index, columns), static_cast<T*>(panels.data()),
+                                   sums_of(index).weight);
+          if (to.x == nullptr) return;
+          const Strips<const T> slopes = x.slopes(index);
+          const auto finish = [&](std::int64_t strip, std::int64_t row, std::int64_t rows, std::int64_t vectors, const T* products,
+                                  Rows<T> target) {
+            const T* factors = slopes.strip(strip) + row * kStrip<T>;
+            for (std::int64_t i = 0; i < rows; ++i) {
+              for (std::int64_t column = 0; column < vectors * kLanes<T>; column += kLanes<T>) {
+                const std::int64_t place = i * kStrip<T> + column;
+                put<T>(target.data + i * target.step + column, cpu::load(products + place) * cpu::load(factors + place), dx.storing());
+              }
+            }
+          };
+          strip_products<T>(weight, columns, dz, dx, !size.of_gelu, finish, pace);
+        });
+  });
+  const Sums all(size, static_cast<T*>(sums.data()));
+  for (std::int64_t row = 0; row < size.out && to.weight != nullptr; ++row)
+    add_parts(blocks.shares(), own, size.in, all.weight + row * Sums::width(size), to.weight + row * size.in);
+  add_vectors(blocks.shares(), own, size.out, all.bias, to.bias);
+  add_vectors(blocks.shares(), own, size.out, all.gate, to.gate);
 }
 
 #define TRIDENT_CHANNEL_MIX(T)                                                      \

@@ -21,10 +21,18 @@ inline Vector<float> reciprocal(Vector<float> x) {
 #endif
 }
 
+inline Vector<float> magnitude(Vector<float> x) {
+  Places<float> bits;
+  std::memcpy(&bits, &x, sizeof bits);
+  bits &= 0x7FFFFFFF;
+  std::memcpy(&x, &bits, sizeof x);
+  return x;
+}
+
 /// The normal distribution at -|x| is e^(-x^2 / 2) (1/2 - w q(w)) with w = 0.24 |x| / (1 + 0.24 |x|): the derivative needs the exponential
 /// anyway. q is fitted to 6e-10 of the distribution; near 0, where rounding would show most, what it adds to 1/2 is small.
 inline GeluAndSlope<float> gelu_and_slope(Vector<float> x) {
-  const Vector<float> size = 0.24F * (x < 0.0F ? -x : x), w = size * reciprocal(1.0F + size), bell = exp_nonpositive(-0.5F * x * x);
+  const Vector<float> size = 0.24F * magnitude(x), w = size * reciprocal(1.0F + size), bell = exp_nonpositive(-0.5F * x * x);
   Vector<float> q = w * -0.128868254F + 0.325377822F;
   q = q * w + 0.0526725749F;
   q = q * w - 1.33545340F;

@@ -6,7 +6,7 @@
 #include <cstring>
 #include <type_traits>
 
-#ifdef __AVX512F__
+#ifdef __AVX__
 #include <immintrin.h>
 #endif
 
@@ -134,6 +134,25 @@ inline void store_some(T* to, Vector<T> x, std::int64_t count) {
   for (std::int64_t i = 0; i < count; ++i) to[i] = x[static_cast<int>(i)];
 #endif
 }
+
+/// Stores past the caches, for what is not read soon; `to` begins a vector. Other threads see it after finish_streaming().
+template <class T>
+inline void stream(T* to, Vector<T> value) {
+#ifdef __AVX512F__
+  if constexpr (sizeof(T) == 4) {
+    _mm512_stream_ps(to, value);
+  } else {
+    _mm512_stream_pd(to, value);
+  }
+#else
+  if constexpr (sizeof(T) == 4) {
+    _mm256_stream_ps(to, value);
+  } else {
+    _mm256_stream_pd(to, value);
+  }
+#endif
+}
+inline void finish_streaming() { _mm_sfence(); }
 
 /// x[i] lane j <-> x[j] lane i, by exchanging ever smaller blocks.
 template <class T, int kHalf = kLanes<T> / 2>

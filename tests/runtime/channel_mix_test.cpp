@@ -1,5 +1,7 @@
 #include "runtime/ops/channel_mix.h"
 
+#include <omp.h>
+
 #include "runtime/autograd/tape.h"
 #include "runtime/error.h"
 #include "runtime/ops/elementwise.h"
@@ -36,12 +38,13 @@ Tensor step_by_step(const std::vector<Tensor>& in, bool end_in_gelu) {
   return end_in_gelu ? gelu(y) : y;
 }
 
-/// Several tiles a sample, the last one short; and samples that are mixed where they lie.
-const std::vector<Shape> kFields{{3, 5, 30, 50}, {3, 5, 16, 24}};
+/// Points that fill no whole vectors, so that strips reach from sample to sample; whole vectors, an odd number of them; more samples than
+/// points of each; and rows that push each other out of the cache, in several shares of blocks.
+const std::vector<Shape> kFields{{3, 5, 30, 50}, {3, 5, 16, 27}, {40, 5, 1, 3}, {3, 5, 64, 128}};
 
 /// x, weight, bias, addend and gate of a mix of such a field to 7 channels.
 std::vector<Tensor> operands(const Shape& field) {
-  return {random_tensor(field, 1), random_tensor({7, 5}, 2), random_tensor({7}, 3), random_tensor({3, 7, field[2], field[3]}, 4),
+  return {random_tensor(field, 1), random_tensor({7, 5}, 2), random_tensor({7}, 3), random_tensor({field[0], 7, field[2], field[3]}, 4),
           random_tensor({7}, 5)};
 }
 
@@ -89,6 +92,48 @@ TEST(ChannelMix, TakesWhatAGeluIsGiven) {
     const Tensor y = channel_mix(first[0], first[1], ending(first), MixInput::before_gelu);
     expect_equal_gradients(y, first, channel_mix(gelu(second[0]), second[1], ending(second)), second);
   }
+}
+
+/// Gradients of a mix in f32 beside those in f64, of as many channels as are mixed by transposed blocks, and fields as large as are stored
+/// past the caches.
+void expect_f32_like_f64(const Shape& field, std::int64_t out, MixInput input) {
+  const std::int64_t in = field[1];
+  const Shape result{field[0], out, field[2], field[3]};
+  const std::vector<Tensor> values{random_tensor(field, 1), random_tensor({out, in}, 2), random_tensor({out}, 3), random_tensor(result, 4),
+                                   random_tensor({out}, 5)};
+  const Tensor dy = random_tensor(result, 6);
+  std::vector<std::vector<Tensor>> found;
+  for (const DType dtype : {DType::f32, DType::f64}) {
+    std::vector<Tensor> at;
+    for (const Tensor& value : values) at.push_back(leaf(cast(value, dtype)));
+    const Tensor y = channel_mix(at[0], at[1], {.bias = at[2], .addend = at[3], .gate = at[4], .gelu = true}, input);
+    const Tensor plain = channel_mix(at[0], at[1], {.bias = at[2]}, input);
+    found.push_back(gradients(y + plain, cast(dy, dtype), at));
+    found.back().push_back(y.detached());
+    found.back().push_back(plain.detached());
+  }
+  for (std::size_t i = 0; i < found[0].size(); ++i) EXPECT_TENSOR_NEAR(cast(found[0][i], DType::f64), found[1][i], 3e-3);
+}
+
+TEST(ChannelMix, OfF32AgreesWithF64) {
+  expect_f32_like_f64({2, 33, 16, 32}, 13, MixInput::values);
+  expect_f32_like_f64({2, 64, 8, 33}, 40, MixInput::before_gelu);
+  expect_f32_like_f64({2, 48, 128, 96}, 50, MixInput::before_gelu);
+}
+
+TEST(ChannelMix, DoesNotDependOnThreads) {
+  const std::vector<Tensor> in = leaves(operands({3, 5, 64, 128}));
+  const auto run = [&](int threads) {
+    const int before = omp_get_max_threads();
+    omp_set_num_threads(threads);
+    const Tensor y = channel_mix(in[0], in[1], {.bias = in[2], .addend = in[3], .gate = in[4], .gelu = true}, MixInput::before_gelu);
+    std::vector<Tensor> result = gradients(y, random_tensor(y.shape(), 6), in);
+    omp_set_num_threads(before);
+    result.push_back(y.detached());
+    return result;
+  };
+  const std::vector<Tensor> alone = run(1), together = run(3);
+  for (std::size_t i = 0; i < alone.size(); ++i) EXPECT_TENSOR_NEAR(alone[i], together[i], 0);
 }
 
 TEST(ChannelMix, Gradients) {

@@ -1,0 +1,166 @@
+/// How work on the channels of points is cut and fetched. The points of all samples are columns; neighbouring columns are a strip, two
+/// vectors wide, whose rows lie behind each other: it is what products run over, whatever the number of points. Some strips are a block,
+/// which stays in a core's cache.
+#pragma once
+
+#include <omp.h>
+
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+#include "runtime/device/allocator.h"
+#include "runtime/kernels/vector.h"
+
+namespace trident::cpu {
+
+template <class T>
+inline constexpr std::int64_t kStrip = 2 * kLanes<T>;
+inline constexpr std::int64_t kBlockStrips = 8;
+
+/// Columns that are neighbouring points of one sample.
+struct Run {
+  std::int64_t place;  // of the first in its block
+  std::int64_t sample, point, count;
+};
+
+/// The columns of a block: one run where points fill whole vectors; elsewhere each run lies in one strip.
+struct Columns {
+  std::int64_t count = 0;
+  std::vector<Run> runs;
+};
+
+template <class T>
+inline std::int64_t vectors_of(const Columns& columns) {
+  return (columns.count + kLanes<T> - 1) / kLanes<T>;
+}
+template <class T>
+inline std::int64_t strips_of(const Columns& columns) {
+  return (columns.count + kStrip<T> - 1) / kStrip<T>;
+}
+
+/// All columns cut into blocks, and these shared out. Neither depends on the number of threads, so that sums do not.
+template <class T>
+class Blocks {
+ public:
+  Blocks(std::int64_t batch, std::int64_t points)
+      : points_(points), total_(batch * points), length_(points % kLanes<T> == 0 ? points : total_) {
+    if (total_ == 0) return;
+    per_length_ = (length_ - 1) / (kBlockStrips * kStrip<T>)+1;
+    per_share_ = (count() - 1) / kMostShares + 1;
+  }
+  std::int64_t count() const { return total_ == 0 ? 0 : total_ / length_ * per_length_; }
+  Columns operator[](std::int64_t index) const {
+    const std::int64_t begin = index / per_length_ * length_ + index % per_length_ * kBlockStrips * kStrip<T>,
+                       end = std::min(begin + kBlockStrips * kStrip<T>, (index / per_length_ + 1) * length_);
+    const std::int64_t longest = whole_vectors() ? kBlockStrips * kStrip<T> : kStrip<T>;
+    Columns result{end - begin, {}};
+    for (std::int64_t column = begin; column < end; column += result.runs.back().count) {
+      const std::int64_t place = column - begin, point = column % points_;
+      result.runs.push_back({place, column / points_, point, std::min({points_ - point, end - column, longest - place % longest})});
+    }
+    return result;
+  }
+  /// Whether points fill whole vectors.
+  bool whole_vectors() const { return points_ % kLanes<T> == 0; }
+  /// Shares, each of `per_share` neighbouring blocks.
+  std::int64_t shares() const { return (count() + per_share_ - 1) / per_share_; }
+  std::int64_t per_share() const { return per_share_; }
+
+ private:
+  static constexpr std::int64_t kMostShares = 32;
+
+  std::int64_t points_, total_, length_;  // columns that blocks are cut from: a sample's or all
+  std::int64_t per_length_ = 1, per_share_ = 1;
+};
+
+/// Rows of a block: a strip's rows lie row_step apart, strips strip_step. Copies of them lie strip by strip.
+template <class T>
+struct Strips {
+  T* data;
+  std::int64_t rows, row_step, strip_step;
+
+  static std::int64_t numbers(std::int64_t rows) { return rows * kBlockStrips * kStrip<T>; }
+  static Strips copied(std::int64_t rows, T* data) { return {data, rows, kStrip<T>, rows * kStrip<T>}; }
+  T* strip(std::int64_t index) const { return data + index * strip_step; }
+  T* at(std::int64_t row, std::int64_t column) const {
+    const auto place = static_cast<std::uint64_t>(column), width = static_cast<std::uint64_t>(kStrip<T>);  // unsigned: shifts
+    return strip(static_cast<std::int64_t>(place / width)) + row * row_step + place % width;
+  }
+  /// Zeros behind so many columns of a row, up to whole vectors.
+  void fill_end(std::int64_t row, std::int64_t columns) const {
+    if (columns % kLanes<T> != 0) std::fill_n(at(row, columns), kLanes<T> - columns % kLanes<T>, T(0));
+  }
+  operator Strips<const T>() const { return {data, rows, row_step, strip_step}; }
+};
+
+template <class T>
+Block numbers(std::int64_t count) {
+  return Block(static_cast<std::size_t>(count) * sizeof(T), {});
+}
+
+/// Strips for the block in use and for the next one.
+template <class T>
+class TwoStrips {
+ public:
+  explicit TwoStrips(std::int64_t rows) : rows_(rows), block_(cpu::numbers<T>(2 * Strips<T>::numbers(rows))) {}
+  Strips<T> operator[](std::int64_t index) const {
+    return Strips<T>::copied(rows_, static_cast<T*>(block_.data()) + index % 2 * Strips<T>::numbers(rows_));
+  }
+
+ private:
+  std::int64_t rows_;
+  Block block_;
+};
+
+/// Spreads `steps` evenly over `calls`: memory of the next block arrives while products of this one are computed.
+class Pace {
+ public:
+  Pace(std::int64_t steps, std::int64_t calls) : steps_(steps), calls_(std::max<std::int64_t>(calls, 1)) {}
+  template <class Step>
+  void next(Step&& step) {
+    reached_ += steps_;
+    for (; reached_ >= calls_ && done_ < steps_; reached_ -= calls_) step(done_++);
+  }
+  template <class Step>
+  void finish(Step&& step) {
+    while (done_ < steps_) step(done_++);
+  }
+
+ private:
+  std::int64_t steps_, calls_, reached_ = 0, done_ = 0;
+};
+
+/// Runs fetch(index, columns, piece) for all pieces of each of the blocks [first, last), and compute(index, columns, pace) for each block
+/// once it is there. Of the next block, `rows` of which are fetched, some pieces are with each call of pace(), about `calls` for a strip.
+template <class T, class Fetch, class Compute>
+inline void fetch_and_compute(const Blocks<T>& blocks, std::int64_t first, std::int64_t last, std::int64_t rows, std::int64_t calls,
+                              Fetch&& fetch, Compute&& compute) {
+  Columns columns;
+  for (std::int64_t next = first; next <= last; ++next) {
+    Columns coming = next < last ? blocks[next] : Columns{};
+    const std::int64_t pieces = rows * static_cast<std::int64_t>(coming.runs.size());
+    const auto fetch_next = [&](std::int64_t piece) { fetch(next, coming, piece); };
+    Pace pace(pieces, calls * strips_of<T>(columns));
+    if (next > first) compute(next - 1, columns, [&] { pace.next(fetch_next); });
+    pace.finish(fetch_next);
+    columns = std::move(coming);
+  }
+}
+
+/// Shares blocks out to threads, if that is worth while: calls use(first block, last) on each.
+template <class T, class Use>
+inline void in_parallel(const Blocks<T>& blocks, bool worth, Use&& use) {
+  const auto threads = static_cast<int>(worth ? std::min<std::int64_t>(omp_get_max_threads(), blocks.shares()) : 1);
+#pragma omp parallel num_threads(threads) if (threads > 1)
+  {
+    const std::int64_t of = omp_get_num_threads(), thread = omp_get_thread_num();
+    const auto begin = [&](std::int64_t of_thread) {
+      return std::min(blocks.count(), blocks.shares() * of_thread / of * blocks.per_share());
+    };
+    use(begin(thread), begin(thread + 1));
+    finish_streaming();
+  }
+}
+
+}  // namespace trident::cpu
