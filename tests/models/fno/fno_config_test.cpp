@@ -68,8 +68,8 @@ TEST(FnoConfig, SaysWhatCannotBeBuilt) {
            {"channel_mlp_dropout: 1", "1 is not a probability below 1"},
            {"channel_mlp_expansion: 0.01", "rounds to no channel"},
            {"lifting_channel_ratio: 0.1", "is less than one channel"},
-           {"projection_channel_ratio: .inf", "it must be at most 1e+06"},
-           {"resolution_scaling_factor: 1e18", "it must be at most 1e+06"},
+           {"projection_channel_ratio: .inf", "it must be at most 1000000"},
+           {"resolution_scaling_factor: 1e18", "it must be at most 1000000"},
            {"stabilizer: sin", "\"sin\" is not one of them"},
            {"non_linearity: sine", "gelu"},
            {"hidden_chanels: 3", "hidden_channels"}}) {
