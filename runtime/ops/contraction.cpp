@@ -270,11 +270,11 @@ struct Layout {
   std::size_t loops() const { return batch.size() + rows.size() + columns.size() + summed.size(); }
 };
 
-Operand strided(const Operand& a, const Operand& b, const Roles& roles, Conjugate conjugate_a, Conjugate conjugate_b) {
-  const Layout layout(a, b, roles);
+Operand strided(const Operand& a, const Operand& b, const Roles& roles, const Layout& layout, Conjugate conjugate_a, Conjugate conjugate_b) {
   if (layout.loops() > StridedProduct::kMostLoops) {  // copies have none
     const std::string of_a = roles.batch + roles.rows + roles.summed, of_b = roles.batch + roles.summed + roles.columns;
-    return strided({packed(ordered(a, of_a)), of_a}, {packed(ordered(b, of_b)), of_b}, roles, conjugate_a, conjugate_b);
+    const Operand left{packed(ordered(a, of_a)), of_a}, right{packed(ordered(b, of_b)), of_b};
+    return strided(left, right, roles, Layout(left, right, roles), conjugate_a, conjugate_b);
   }
   std::string labels = labels_where(roles.batch + roles.rows + roles.columns,
                                     [&](char label) { return extent_of(contains(a.labels, label) ? a : b, label) == 1; });
@@ -317,8 +317,8 @@ Operand product(const Operand& a, const Operand& b, const Roles& roles, Conjugat
   const Roles turned{.batch = roles.batch, .summed = roles.summed, .rows = roles.columns, .columns = roles.rows};
   const Layout other(b, a, turned), straight(a, b, roles);
   if (other.worth > straight.worth || (other.worth == straight.worth && contains(other.n.labels, innermost)))
-    return strided(b, a, turned, conjugate_b, Conjugate::no);
-  return strided(a, b, roles, Conjugate::no, conjugate_b);
+    return strided(b, a, turned, other, conjugate_b, Conjugate::no);
+  return strided(a, b, roles, straight, Conjugate::no, conjugate_b);
 }
 
 /// Whether x's modes lie side by side in memory.
