@@ -20,11 +20,12 @@ enum class Direction { to_modes, to_field };
 
 enum class Parity { even, odd };
 
-/// Entries of a tile: their sums, of two vectors each, and what goes in are in registers together.
+/// Entries of a tile: their sums, two vectors each with cosines and with sines, and from modes those of both parities. They and what goes
+/// in fill 32 registers; 16 are too few for what the best sizes there take, which cost less than reading what goes in more often.
 #ifdef __AVX512F__
 inline constexpr int kTileModes = 6, kTilePoints = 3;
 #else
-inline constexpr int kTileModes = 2, kTilePoints = 1;
+inline constexpr int kTileModes = 3, kTilePoints = 2;
 #endif
 
 /// Places of modes k and -k; minus -1: a mode alone.
