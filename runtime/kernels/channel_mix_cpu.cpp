@@ -1,5 +1,5 @@
-// Blocks of channels and points are copied into strips (channel_strips.h). While products of one block are computed, the next one is
-// copied piece by piece, so that memory is read beside the arithmetic.
+// Blocks of channels and points are copied into strips (channel_strips.h), with memory asked for some channels ahead, on the way through
+// what comes before the product; each tile of the product meets what comes behind it while it lies in the first cache.
 #include "runtime/kernels/channel_mix.h"
 
 #include "runtime/kernels/channel_strips.h"
@@ -18,9 +18,9 @@ using cpu::round_up;
 using cpu::Rows;
 using cpu::Run;
 using cpu::Storing;
+using cpu::StripMemory;
 using cpu::Strips;
 using cpu::Tiled;
-using cpu::TwoStrips;
 using cpu::Vector;
 
 constexpr std::int64_t kWorthThreads = 1 << 18;  // multiplications
@@ -60,7 +60,6 @@ class PackedWeight {
   }
   const Tiled<const T>& tiles() const { return tiles_; }
   const T* start() const { return start_; }
-  std::int64_t count() const { return round_up(tiles_.rows, tiles_.height) / tiles_.height; }
 
  private:
   Block block_;
@@ -72,13 +71,13 @@ class PackedWeight {
 struct Field {
   std::int64_t channels, points;
   std::int64_t offset(const Run& run, std::int64_t channel) const { return (run.sample * channels + channel) * points + run.point; }
-  /// Calls use(channel, run, offset, offset further on) for the piece of that number, which is a run of a channel. Memory further on is
-  /// asked for meanwhile.
+  /// Calls use(channel, run, offset, offset some channels ahead) for all of the columns' runs.
   template <class Use>
-  void with_piece(const Columns& columns, std::int64_t piece, Use&& use) const {
-    const auto runs = static_cast<std::uint32_t>(columns.runs.size()), number = static_cast<std::uint32_t>(piece), channel = number / runs;
-    const Run& run = columns.runs[number % runs];
-    use(channel, run, offset(run, channel), offset(run, std::min<std::int64_t>(channel + kChannelsAhead, channels - 1)));
+  void each_run(const Columns& columns, Use&& use) const {
+    for (std::int64_t channel = 0; channel < channels; ++channel) {
+      for (const Run& run : columns.runs)
+        use(channel, run, offset(run, channel), offset(run, std::min(channel + kChannelsAhead, channels - 1)));
+    }
   }
 };
 
@@ -95,17 +94,17 @@ class Source {
                 size.points * static_cast<std::int64_t>(sizeof(T)) % kConflictBytes == 0),
         values_(copied_ ? channels : 0),
         slopes_(with_slopes ? channels : 0) {}
-  /// Rows of a block that have to be fetched.
-  std::int64_t fetched() const { return copied_ ? field_.channels : 0; }
-  Strips<const T> rows(std::int64_t index, const Columns& columns) const {
-    if (copied_) return values_[index];
+  Strips<const T> rows(const Columns& columns) const {
+    if (copied_) return values_.strips();
     return {data_ + field_.offset(columns.runs.front(), 0), field_.channels, field_.points, kStrip<T>};
   }
   /// The GELUs' slopes.
-  Strips<const T> slopes(std::int64_t index) const { return slopes_[index]; }
-  void fetch(std::int64_t index, const Columns& columns, std::int64_t piece) const {
-    const Strips<T> values = values_[index], slopes = slopes_[index];
-    field_.with_piece(columns, piece, [&](std::int64_t channel, const Run& run, std::int64_t offset, std::int64_t ahead) {
+  Strips<const T> slopes() const { return slopes_.strips(); }
+  /// Makes them those of a block.
+  void fetch(const Columns& columns) const {
+    if (!copied_) return;
+    const Strips<T> values = values_.strips(), slopes = slopes_.strips();
+    field_.each_run(columns, [&](std::int64_t channel, const Run& run, std::int64_t offset, std::int64_t ahead) {
       for (std::int64_t i = 0; i < run.count; i += kLanes<T>) {
         const std::int64_t left = run.count - i;
         __builtin_prefetch(data_ + ahead + i);
@@ -119,15 +118,15 @@ class Source {
         cpu::store_some(to, result.value, left);
         if (slopes.rows > 0) cpu::store_some(slopes.at(channel, run.place + i), result.slope, left);
       }
-      if (run.place + run.count == columns.count) values.fill_end(channel, columns.count);
     });
+    values.fill_ends(columns.count);
   }
 
  private:
   const T* data_;
   Field field_;
   bool of_gelu_, copied_;
-  TwoStrips<T> values_, slopes_;
+  StripMemory<T> values_, slopes_;
 };
 
 /// A result (batch, channels, points): tiles of strips are written where they belong if points fill whole vectors, or else to memory
@@ -163,11 +162,11 @@ class Result {
   Storing storing_ = Storing::cached;
 };
 
-/// Products of a weight with all strips of a block; pace() is called for each tile. Unless they are the result as they are,
-/// finish(strip, row, rows, vectors, sums, rows of the result) writes each tile of it.
-template <class T, class Finish, class Between>
+/// Products of a weight with all strips of a block. Unless they are the result as they are, finish(strip, row, rows, vectors, sums, rows
+/// of the result) writes each tile of it.
+template <class T, class Finish>
 void strip_products(const PackedWeight<T>& weight, const Columns& columns, const Strips<const T>& b, const Result<T>& result,
-                    bool as_they_are, Finish&& finish, Between&& pace) {
+                    bool as_they_are, Finish&& finish) {
   alignas(cpu::kVectorBytes) T sums[cpu::kTileRows * kStrip<T>], beside[cpu::kTileRows * kStrip<T>];
   const bool direct = as_they_are && result.direct();
   for (std::int64_t strip = 0; strip < cpu::strips_of<T>(columns); ++strip) {
@@ -178,7 +177,6 @@ void strip_products(const PackedWeight<T>& weight, const Columns& columns, const
           return direct ? result.tile(columns, strip, row, beside) : Rows<T>{sums, kStrip<T>};
         },
         [&](std::int64_t row, std::int64_t rows) {
-          pace();
           if (direct) return;
           if (!as_they_are) finish(strip, row, rows, vectors, sums, result.tile(columns, strip, row, beside));
           result.spread(columns, strip, row, rows, as_they_are ? sums : beside);
@@ -210,6 +208,17 @@ void finish_tile(std::int64_t rows, std::int64_t vectors, const T* sums, const T
       const cpu::GeluAndSlope<T> result = cpu::gelu_and_slope(x);
       put<T>(y, result.value, to.y_storing);
       if (to.slope.data != nullptr) put<T>(to.slope.data + row * to.slope.step + column, result.slope, to.slope_storing);
+    }
+  }
+}
+
+/// products times factors, rows of which lie as those of a strip.
+template <class T>
+void multiply_tile(std::int64_t rows, std::int64_t vectors, const T* products, const T* factors, Rows<T> to, Storing storing) {
+  for (std::int64_t row = 0; row < rows; ++row) {
+    for (std::int64_t column = 0; column < vectors * kLanes<T>; column += kLanes<T>) {
+      const std::int64_t place = row * kStrip<T> + column;
+      put<T>(to.data + row * to.step + column, cpu::load(products + place) * cpu::load(factors + place), storing);
     }
   }
 }
@@ -248,12 +257,12 @@ void add_vectors(std::int64_t shares, std::int64_t stride, std::int64_t count, c
   }
 }
 
-/// A piece of the gradient before the GELU, and what follows from it by itself.
+/// The gradient before the GELU of a block, and what follows from it by itself.
 template <class T>
 void fetch_gradient(const MixSize& size, const MixOperands<T>& from, const T* slope, const T* dy, const MixGradients<T>& to,
-                    Storing storing, const PartialSums<T>& sums, const Columns& columns, std::int64_t piece, const Strips<T>& gradients) {
+                    Storing storing, const PartialSums<T>& sums, const Columns& columns, const Strips<T>& gradients) {
   const Field field{size.out, size.points};
-  field.with_piece(columns, piece, [&](std::int64_t channel, const Run& run, std::int64_t offset, std::int64_t ahead) {
+  field.each_run(columns, [&](std::int64_t channel, const Run& run, std::int64_t offset, std::int64_t ahead) {
     const T gate = from.gate == nullptr ? T(1) : from.gate[channel];
     Vector<T> sum{}, gated{};
     for (std::int64_t i = 0; i < run.count; i += kLanes<T>) {
@@ -272,10 +281,10 @@ void fetch_gradient(const MixSize& size, const MixOperands<T>& from, const T* sl
       }
       if (to.addend != nullptr) put_some<T>(to.addend + offset + i, gate * gradient, left, storing);
     }
-    if (run.place + run.count == columns.count) gradients.fill_end(channel, columns.count);
     sums.add_to(sums.bias, channel, sum);
     if (to.gate != nullptr) sums.add_to(sums.gate, channel, gated);
   });
+  gradients.fill_ends(columns.count);
 }
 
 /// sums += dz x^T of a block: by dots where transposing x to whole vectors costs more.
@@ -302,29 +311,25 @@ void mix_forward(Cpu, const MixSize& size, const MixOperands<T>& from, T* slope,
     const Source<T> x(from.x, size, size.in, size.of_gelu, false),
         addend(from.addend, size, from.addend == nullptr ? 0 : size.out, false, false);
     alignas(cpu::kVectorBytes) T slopes_beside[cpu::kTileRows * kStrip<T>];
-    cpu::fetch_and_compute(
-        blocks, first, last, x.fetched() + addend.fetched(), weight.count(),
-        [&](std::int64_t index, const Columns& columns, std::int64_t piece) {
-          const std::int64_t pieces = x.fetched() * static_cast<std::int64_t>(columns.runs.size());
-          piece < pieces ? x.fetch(index, columns, piece) : addend.fetch(index, columns, piece - pieces);
-        },
-        [&](std::int64_t index, const Columns& columns, auto&& pace) {
-          const Strips<const T> added = addend.rows(index, columns);
-          const auto finish = [&](std::int64_t strip, std::int64_t row, std::int64_t rows, std::int64_t vectors, const T* sums,
-                                  Rows<T> to) {
-            const T* addends = from.addend == nullptr ? nullptr : added.strip(strip) + row * added.row_step;
-            finish_tile<T>(rows, vectors, sums,
-                           {.gate = from.gate == nullptr ? nullptr : from.gate + row,
-                            .addend = {addends, added.row_step},
-                            .gelu = size.gelu,
-                            .slope = slopes.tile(columns, strip, row, slopes_beside),
-                            .y = to,
-                            .slope_storing = slopes.storing(),
-                            .y_storing = result.storing()});
-            slopes.spread(columns, strip, row, rows, slopes_beside);
-          };
-          strip_products<T>(weight, columns, x.rows(index, columns), result, !size.gelu && from.addend == nullptr, finish, pace);
-        });
+    for (std::int64_t index = first; index < last; ++index) {
+      const Columns columns = blocks[index];
+      x.fetch(columns);
+      addend.fetch(columns);
+      const Strips<const T> added = addend.rows(columns);
+      const auto finish = [&](std::int64_t strip, std::int64_t row, std::int64_t rows, std::int64_t vectors, const T* sums, Rows<T> to) {
+        const T* addends = from.addend == nullptr ? nullptr : added.strip(strip) + row * added.row_step;
+        finish_tile<T>(rows, vectors, sums,
+                       {.gate = from.gate == nullptr ? nullptr : from.gate + row,
+                        .addend = {addends, added.row_step},
+                        .gelu = size.gelu,
+                        .slope = slopes.tile(columns, strip, row, slopes_beside),
+                        .y = to,
+                        .slope_storing = slopes.storing(),
+                        .y_storing = result.storing()});
+        slopes.spread(columns, strip, row, rows, slopes_beside);
+      };
+      strip_products<T>(weight, columns, x.rows(columns), result, !size.gelu && from.addend == nullptr, finish);
+    }
   });
 }
 
@@ -339,36 +344,24 @@ void mix_backward(Cpu, const MixSize& size, const MixOperands<T>& from, const T*
   const bool reads_x = to.weight != nullptr || (size.of_gelu && to.x != nullptr);
   const Result<T> dx(to.x, size, size.in), addend(to.addend, size, size.out);
   cpu::in_parallel(blocks, worth_threads(size), [&](std::int64_t first, std::int64_t last) {
-    const TwoStrips<T> gradient(Sums::rows(size));
+    const StripMemory<T> gradient(Sums::rows(size));
     const Source<T> x(from.x, size, reads_x ? size.in : 0, size.of_gelu, size.of_gelu && to.x != nullptr);
     const Block panels = numbers<T>(cpu::numbers_of_panels<T>(size.in));
-    const auto sums_of = [&](std::int64_t index) { return Sums(size, static_cast<T*>(sums.data()) + index / blocks.per_share() * own); };
-    cpu::fetch_and_compute(
-        blocks, first, last, size.out + x.fetched(), weight.count(),
-        [&](std::int64_t index, const Columns& columns, std::int64_t piece) {
-          const std::int64_t pieces = size.out * static_cast<std::int64_t>(columns.runs.size());
-          if (piece >= pieces) return x.fetch(index, columns, piece - pieces);
-          fetch_gradient<T>(size, from, slope, dy, to, addend.storing(), sums_of(index), columns, piece, gradient[index]);
-        },
-        [&](std::int64_t index, const Columns& columns, auto&& pace) {
-          const Strips<const T> dz = gradient[index];
-          if (to.weight != nullptr)
-            add_weight_gradient<T>(size, cpu::vectors_of<T>(columns), dz, x.rows(index, columns), static_cast<T*>(panels.data()),
-                                   sums_of(index).weight);
-          if (to.x == nullptr) return;
-          const Strips<const T> slopes = x.slopes(index);
-          const auto finish = [&](std::int64_t strip, std::int64_t row, std::int64_t rows, std::int64_t vectors, const T* products,
-                                  Rows<T> target) {
-            const T* factors = slopes.strip(strip) + row * kStrip<T>;
-            for (std::int64_t i = 0; i < rows; ++i) {
-              for (std::int64_t column = 0; column < vectors * kLanes<T>; column += kLanes<T>) {
-                const std::int64_t place = i * kStrip<T> + column;
-                put<T>(target.data + i * target.step + column, cpu::load(products + place) * cpu::load(factors + place), dx.storing());
-              }
-            }
-          };
-          strip_products<T>(weight, columns, dz, dx, !size.of_gelu, finish, pace);
-        });
+    const Strips<const T> dz = gradient.strips(), slopes = x.slopes();
+    for (std::int64_t index = first; index < last; ++index) {
+      const Columns columns = blocks[index];
+      const Sums mine(size, static_cast<T*>(sums.data()) + index / blocks.per_share() * own);
+      fetch_gradient<T>(size, from, slope, dy, to, addend.storing(), mine, columns, gradient.strips());
+      x.fetch(columns);
+      if (to.weight != nullptr)
+        add_weight_gradient<T>(size, cpu::vectors_of<T>(columns), dz, x.rows(columns), static_cast<T*>(panels.data()), mine.weight);
+      if (to.x == nullptr) continue;
+      const auto finish = [&](std::int64_t strip, std::int64_t row, std::int64_t rows, std::int64_t vectors, const T* products,
+                              Rows<T> target) {
+        multiply_tile<T>(rows, vectors, products, slopes.strip(strip) + row * kStrip<T>, target, dx.storing());
+      };
+      strip_products<T>(weight, columns, dz, dx, !size.of_gelu, finish);
+    }
   });
   const Sums all(size, static_cast<T*>(sums.data()));
   for (std::int64_t row = 0; row < size.out && to.weight != nullptr; ++row)

@@ -6,7 +6,6 @@
 #include <omp.h>
 
 #include <algorithm>
-#include <utility>
 #include <vector>
 
 #include "runtime/device/allocator.h"
@@ -16,7 +15,7 @@ namespace trident::cpu {
 
 template <class T>
 inline constexpr std::int64_t kStrip = 2 * kLanes<T>;
-inline constexpr std::int64_t kBlockStrips = 8;
+inline constexpr std::int64_t kBlockStrips = 16;
 
 /// Columns that are neighbouring points of one sample.
 struct Run {
@@ -80,16 +79,16 @@ struct Strips {
   T* data;
   std::int64_t rows, row_step, strip_step;
 
-  static std::int64_t numbers(std::int64_t rows) { return rows * kBlockStrips * kStrip<T>; }
   static Strips copied(std::int64_t rows, T* data) { return {data, rows, kStrip<T>, rows * kStrip<T>}; }
   T* strip(std::int64_t index) const { return data + index * strip_step; }
   T* at(std::int64_t row, std::int64_t column) const {
     const auto place = static_cast<std::uint64_t>(column), width = static_cast<std::uint64_t>(kStrip<T>);  // unsigned: shifts
     return strip(static_cast<std::int64_t>(place / width)) + row * row_step + place % width;
   }
-  /// Zeros behind so many columns of a row, up to whole vectors.
-  void fill_end(std::int64_t row, std::int64_t columns) const {
-    if (columns % kLanes<T> != 0) std::fill_n(at(row, columns), kLanes<T> - columns % kLanes<T>, T(0));
+  /// Zeros behind so many columns, up to whole vectors.
+  void fill_ends(std::int64_t columns) const {
+    if (columns % kLanes<T> == 0) return;
+    for (std::int64_t row = 0; row < rows; ++row) std::fill_n(at(row, columns), kLanes<T> - columns % kLanes<T>, T(0));
   }
   operator Strips<const T>() const { return {data, rows, row_step, strip_step}; }
 };
@@ -99,54 +98,17 @@ Block numbers(std::int64_t count) {
   return Block(static_cast<std::size_t>(count) * sizeof(T), {});
 }
 
-/// Strips for the block in use and for the next one.
+/// Memory for copies of rows of a block.
 template <class T>
-class TwoStrips {
+class StripMemory {
  public:
-  explicit TwoStrips(std::int64_t rows) : rows_(rows), block_(cpu::numbers<T>(2 * Strips<T>::numbers(rows))) {}
-  Strips<T> operator[](std::int64_t index) const {
-    return Strips<T>::copied(rows_, static_cast<T*>(block_.data()) + index % 2 * Strips<T>::numbers(rows_));
-  }
+  explicit StripMemory(std::int64_t rows) : rows_(rows), block_(cpu::numbers<T>(rows * kBlockStrips * kStrip<T>)) {}
+  Strips<T> strips() const { return Strips<T>::copied(rows_, static_cast<T*>(block_.data())); }
 
  private:
   std::int64_t rows_;
   Block block_;
 };
-
-/// Spreads `steps` evenly over `calls`: memory of the next block arrives while products of this one are computed.
-class Pace {
- public:
-  Pace(std::int64_t steps, std::int64_t calls) : steps_(steps), calls_(std::max<std::int64_t>(calls, 1)) {}
-  template <class Step>
-  void next(Step&& step) {
-    reached_ += steps_;
-    for (; reached_ >= calls_ && done_ < steps_; reached_ -= calls_) step(done_++);
-  }
-  template <class Step>
-  void finish(Step&& step) {
-    while (done_ < steps_) step(done_++);
-  }
-
- private:
-  std::int64_t steps_, calls_, reached_ = 0, done_ = 0;
-};
-
-/// Runs fetch(index, columns, piece) for all pieces of each of the blocks [first, last), and compute(index, columns, pace) for each block
-/// once it is there. Of the next block, `rows` of which are fetched, some pieces are with each call of pace(), about `calls` for a strip.
-template <class T, class Fetch, class Compute>
-inline void fetch_and_compute(const Blocks<T>& blocks, std::int64_t first, std::int64_t last, std::int64_t rows, std::int64_t calls,
-                              Fetch&& fetch, Compute&& compute) {
-  Columns columns;
-  for (std::int64_t next = first; next <= last; ++next) {
-    Columns coming = next < last ? blocks[next] : Columns{};
-    const std::int64_t pieces = rows * static_cast<std::int64_t>(coming.runs.size());
-    const auto fetch_next = [&](std::int64_t piece) { fetch(next, coming, piece); };
-    Pace pace(pieces, calls * strips_of<T>(columns));
-    if (next > first) compute(next - 1, columns, [&] { pace.next(fetch_next); });
-    pace.finish(fetch_next);
-    columns = std::move(coming);
-  }
-}
 
 /// Shares blocks out to threads, if that is worth while: calls use(first block, last) on each.
 template <class T, class Use>
