@@ -210,8 +210,10 @@ void mix_forward(Cuda cuda, const MixSize& size, const MixOperands<T>& from, T* 
   if constexpr (std::is_same_v<T, bf16>) {
     mixed(cuda, size, from, y);
     const bool ends = size.gelu || from.bias != nullptr || from.addend != nullptr;
-    const auto rows = static_cast<unsigned>(size.batch * size.out), spans = static_cast<unsigned>((size.points + kPoints - 1) / kPoints);
-    if (ends && rows * spans > 0) cuda::launch_kernel(end_kernel<T>, dim3(rows, spans), dim3(kThreads), 0, cuda, end);
+    constexpr std::int64_t kMostInY = 0xFFFF;  // the kernel strides over more
+    const auto rows = static_cast<unsigned>(size.batch * size.out),
+               spans = static_cast<unsigned>(std::min((size.points + kPoints - 1) / kPoints, kMostInY));
+    if (ends) cuda::launch_kernel(end_kernel<T>, dim3(rows, spans), dim3(kThreads), 0, cuda, end);
   } else {
     cuda::tiled_product(cuda,
                         {.batch = size.batch,

@@ -20,14 +20,15 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
-/// Block (row of the table, 32 columns). Each warp looks through a part of the indices, 32 at a time, and adds the gradients of those that
-/// name the row in their order; then the warps' sums are added in theirs.
+/// Block (row of the table, 32 columns), columns first. Each warp looks through a part of the indices, 32 at a time, and adds the gradients
+/// of those that name the row in their order; then the warps' sums are added in theirs.
 template <class T>
 __global__ void __launch_bounds__(kThreads)
     gather_gradient_kernel(GatherExtents extents, const T* dy, const std::int64_t* index, T* dtable) {
   __shared__ T sums[kWarps][cuda::kWarp];
   const int lane = static_cast<int>(threadIdx.x) % cuda::kWarp, warp = static_cast<int>(threadIdx.x) / cuda::kWarp;
-  const std::int64_t row = blockIdx.x, column = static_cast<std::int64_t>(blockIdx.y) * cuda::kWarp + lane;
+  const std::int64_t widths = cuda::divided_up<std::int64_t>(extents.width, cuda::kWarp), row = blockIdx.x / widths,
+                     column = blockIdx.x % widths * cuda::kWarp + lane;
   const std::int64_t part = cuda::divided_up(extents.count, static_cast<std::int64_t>(kWarps * cuda::kWarp)) * cuda::kWarp;
   T sum = 0;
   for (std::int64_t first = warp * part; first < min(extents.count, (warp + 1) * part); first += cuda::kWarp) {
@@ -80,7 +81,8 @@ void gather_rows(Cuda cuda, const GatherExtents& extents, const T* table, const 
 
 template <class T>
 void gather_rows_gradient(Cuda cuda, const GatherExtents& extents, const T* dy, const std::int64_t* index, std::int64_t*, T* dtable) {
-  const dim3 grid(static_cast<unsigned>(extents.rows), static_cast<unsigned>(cuda::divided_up(extents.width, std::int64_t{cuda::kWarp})));
+  // In one dimension: rows may be of more than 32 x 65535 columns (patches of fields), tables of more rows.
+  const auto grid = static_cast<unsigned>(extents.rows * cuda::divided_up<std::int64_t>(extents.width, cuda::kWarp));
   cuda::launch_kernel(gather_gradient_kernel<T>, grid, kThreads, 0, cuda, extents, dy, index, dtable);
 }
 

@@ -20,6 +20,7 @@ void require(cufftResult result, const char* call) {
 
 /// A plan for fields, rows, columns, on a device. Its work area comes from our allocator at every call, so that plans hold no memory.
 struct Plan {
+  bool is_made = false;  // any number may be a handle
   cufftHandle handle = 0;
   std::size_t work_bytes = 0;
 };
@@ -37,6 +38,7 @@ Plan make_plan(std::int64_t fields, std::int64_t rows, std::int64_t columns) {
   require(cufftMakePlanMany64(plan.handle, 2, extents.data(), nullptr, 1, rows * columns, nullptr, 1, rows * columns, kType<T>, fields,
                               &plan.work_bytes),
           "cufftMakePlanMany64");
+  plan.is_made = true;
   return plan;
 }
 
@@ -58,7 +60,7 @@ void fast_fourier_transform(Cuda cuda, std::int64_t fields, std::int64_t rows, s
   static auto& plans = *new std::map<std::array<std::int64_t, 4>, Plan>;
   const std::lock_guard lock(mutex);
   Plan& plan = plans[{fields, rows, columns, workspace(cuda, 0).device().index}];
-  if (plan.handle == 0) plan = make_plan<T>(fields, rows, columns);
+  if (!plan.is_made) plan = make_plan<T>(fields, rows, columns);
   const Block work = workspace(cuda, plan.work_bytes);
   require(cufftSetStream(plan.handle, static_cast<cudaStream_t>(cuda.stream)), "cufftSetStream");
   require(cufftSetWorkArea(plan.handle, work.data()), "cufftSetWorkArea");
