@@ -1,0 +1,73 @@
+#include "runtime/kernels/mode_product.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <complex>
+#include <vector>
+
+namespace trident {
+namespace {
+
+template <class T>
+std::vector<std::complex<T>> numbers(std::int64_t count, double step) {
+  std::vector<std::complex<T>> x;
+  for (std::int64_t i = 0; i < count; ++i)
+    x.emplace_back(static_cast<T>(std::sin(step * static_cast<double>(i))), static_cast<T>(std::cos(2.0 * step * static_cast<double>(i))));
+  return x;
+}
+
+std::complex<double> conjugate_if(bool yes, std::complex<double> x) { return yes ? std::conj(x) : x; }
+
+/// The largest error of c (m, n, modes) from what it had if that is added to, and a (m, k, modes) times b (k, n, modes).
+template <class T>
+double error_of(const ModeProduct& size) {
+  const auto a = numbers<T>(size.m * size.k * size.modes, 0.7), b = numbers<T>(size.k * size.n * size.modes, 0.3),
+             before = numbers<T>(size.m * size.n * size.modes, 0.2);
+  auto c = before;
+  mode_product(Cpu{}, size, a.data(), b.data(), c.data());
+  double error = 0.0;
+  for (std::int64_t row = 0; row < size.m; ++row) {
+    for (std::int64_t column = 0; column < size.n; ++column) {
+      for (std::int64_t mode = 0; mode < size.modes; ++mode) {
+        const auto at = static_cast<std::size_t>(row * size.c_m + column * size.c_n + mode);
+        std::complex<double> expected = size.add ? before[at] : std::complex<T>{};
+        for (std::int64_t k = 0; k < size.k; ++k) {
+          expected += conjugate_if(size.conjugate_a, a[static_cast<std::size_t>(row * size.a_m + k * size.a_k + mode)]) *
+                      conjugate_if(size.conjugate_b, b[static_cast<std::size_t>(k * size.b_k + column * size.b_n + mode)]);
+        }
+        error = std::max(error, std::abs(expected - std::complex<double>(c[at])));
+      }
+    }
+  }
+  return error;
+}
+
+TEST(ModeProduct, IsTheDefinitionForAnySizesAndConjugates) {
+  using Sizes = std::array<std::int64_t, 4>;
+  for (const auto [m, n, k, modes] :
+       {Sizes{1, 1, 1, 1}, {2, 3, 4, 37}, {9, 10, 5, 70}, {4, 7, 33, 19}, {7, 4, 16, 8}, {5, 6, 0, 4}, {3, 0, 2, 5}}) {
+    for (const unsigned ways : {0U, 1U, 2U, 3U, 4U, 5U, 6U, 7U}) {
+      const ModeProduct size{.modes = modes,
+                             .m = m,
+                             .n = n,
+                             .k = k,
+                             .a_m = k * modes,
+                             .a_k = modes,
+                             .b_k = n * modes,
+                             .b_n = modes,
+                             .c_m = n * modes,
+                             .c_n = modes,
+                             .conjugate_a = (ways & 1U) != 0,
+                             .conjugate_b = (ways & 2U) != 0,
+                             .add = (ways & 4U) != 0};
+      EXPECT_LT(error_of<double>(size), 1e-13) << m << " " << n << " " << k << " " << modes << " " << ways;
+      EXPECT_LT(error_of<float>(size), 2e-5) << m << " " << n << " " << k << " " << modes << " " << ways;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace trident
