@@ -114,8 +114,9 @@ struct Part {
 /// H rows and V vectors of columns, of which the last holds `last` numbers, a whole vector or what is left of one. (No function in here
 /// takes the sums by reference: they would lie in memory. And no branch: what all paths behind it need would be computed before.)
 template <int H, int V, bool kWhole, Start kStart, class T>
-void tile(const Part<T>& part, const ThreeProducts<T> three, std::int64_t last) {
+void tile(const Work<T>& work, const Part<T>& part, std::int64_t last) {
   constexpr int L = kLanes<T>;
+  const ThreeProducts<T> three = work.three;
   Vector<T> pairs[H][V], thirds[H];
 #pragma GCC unroll 16
   for (int row = 0; row < H; ++row) {
@@ -156,22 +157,19 @@ void tile(const Part<T>& part, const ThreeProducts<T> three, std::int64_t last) 
   }
 }
 
-template <int H, int V, class T>
-void tile_of_width(const Work<T>& work, const Part<T>& part, Start start) {
+template <int H, int V, Start kStart, class T>
+void tile_of_width(const Work<T>& work, const Part<T>& part) {
   const std::int64_t last = part.numbers - (V - 1) * kLanes<T>;
-  const auto from = [&]<Start kStart>() {
-    last == kLanes<T> ? tile<H, V, true, kStart>(part, work.three, last) : tile<H, V, false, kStart>(part, work.three, last);
-  };
-  start == Start::zero ? from.template operator()<Start::zero>() : from.template operator()<Start::given>();
+  last == kLanes<T> ? tile<H, V, true, kStart>(work, part, last) : tile<H, V, false, kStart>(work, part, last);
 }
 
-template <int H, class T>
-void tiles_of_height(const Work<T>& work, const Part<T>& part, std::int64_t height, Start start) {
+template <int H, Start kStart, class T>
+void tiles_of_height(const Work<T>& work, const Part<T>& part, std::int64_t height) {
   if constexpr (H > kTall) {
     return;
   } else {
-    if (height != H) return tiles_of_height<H + 1>(work, part, height, start);
-    part.numbers > kLanes<T> ? tile_of_width<H, 2>(work, part, start) : tile_of_width<H, 1>(work, part, start);
+    if (height != H) return tiles_of_height<H + 1, kStart>(work, part, height);
+    part.numbers > kLanes<T> ? tile_of_width<H, 2, kStart>(work, part) : tile_of_width<H, 1, kStart>(work, part);
   }
 }
 
@@ -186,7 +184,8 @@ void all_tiles(const Work<T>& work, const Part<T>& part, Start start) {
       at.numbers = std::min<std::int64_t>(2 * kLanes<T>, part.numbers - column);
       at.b = part.b + column;
       at.c = part.c + row * part.c_m + column;
-      tiles_of_height<1>(work, at, std::min(height, part.rows - row), start);
+      const std::int64_t rows = std::min(height, part.rows - row);
+      start == Start::zero ? tiles_of_height<1, Start::zero>(work, at, rows) : tiles_of_height<1, Start::given>(work, at, rows);
     }
   }
 }
