@@ -14,8 +14,8 @@ Device device_of_rank(DeviceChoice choice, CommandContext& context) {
   } else {
     const int devices = cuda_device_count(), ranks = context.session.host().size(), rank = context.session.host().rank();
     if (devices == 0) {
-      throw ConfigError(
-          "device: cuda is asked for, but this host has no CUDA device; look at nvidia-smi and CUDA_VISIBLE_DEVICES, or set device: cpu");
+      throw ConfigError(concat("device: cuda is asked for, but this host has no CUDA device", cuda_problem(),
+                               "; look at nvidia-smi and CUDA_VISIBLE_DEVICES, or set device: cpu"));
     }
     if (ranks > devices && rank == 0) {
       std::cerr << concat("device: ", ranks, " ranks of this host share ", devices, devices == 1 ? " GPU" : " GPUs", "\n");

@@ -123,6 +123,7 @@ benchmark() { # NAME SECONDS FILE COMMAND...: its standard output is JSON, a lin
 timeout -k 5 60 "${ours[@]}" golden_check --device cuda "$work/goldens/neuralop/fno_1d" > "$work/output/first" 2>&1
 code=$?
 if [ $code -eq 77 ]; then
+  cat "$work/output/first"
   echo "run.sh: the programs of $version start, but find no CUDA device: nothing was run"
   printf '{"version": "%s", "not_run": "no CUDA device"}\n' "$version" > "$out/results.json"
   exit 77
@@ -141,7 +142,7 @@ if wanted goldens; then
   # Two ranks on one GPU: through host memory.
   golden_check_of golden_two_ranks 60 "${ours[@]}" mpirun -n 2 --oversubscribe golden_check --device cuda --mesh 2x1x1x1 "$work/goldens/scot"
 fi
-if wanted kernels && [ -x "$work/bin/kernels_perf" ]; then benchmark kernels 60 benchmarks.jsonl "${ours[@]}" kernels_perf; fi
+if wanted kernels && [ -x "$work/bin/kernels_perf" ]; then benchmark kernels 90 benchmarks.jsonl "${ours[@]}" kernels_perf; fi
 if wanted steps; then
   declare -A batches=([T]="16 64 256" [B]="16 128" [L]="16 64")
   for model in T B L; do

@@ -41,13 +41,21 @@ int cuda_device_count() {
   }
 }
 
+std::string cuda_problem() {
+  if constexpr (build::kHasCuda) {
+    if (const std::string problem = cuda_driver::problem(); !problem.empty()) return concat(" (CUDA: ", problem, ")");
+  }
+  return "";
+}
+
 void require_device(const char* what, Device device) {
   if (device.kind == Device::Kind::cpu || (device.index >= 0 && device.index < cuda_device_count())) return;
   bool for_gpus = false;
   if constexpr (build::kHasCuda) for_gpus = !cuda_driver::is_emulated();
   throw DeviceError(concat(what, ": ", to_string(device), " asked for, but ",
-                           for_gpus ? concat("this machine has ", cuda_device_count(), " CUDA devices that this process may use")
-                                    : "this build has no CUDA; configure with --preset cuda"));
+                           for_gpus
+                               ? concat("this machine has ", cuda_device_count(), " CUDA devices that this process may use", cuda_problem())
+                               : "this build has no CUDA; configure with --preset cuda"));
 }
 
 DeviceProperties device_properties(Device device) {

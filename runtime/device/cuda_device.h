@@ -11,6 +11,8 @@ namespace trident {
 
 /// GPUs that this process sees; 0 where the build or the machine has none.
 int cuda_device_count();
+/// Behind a message that there are none: why, in CUDA's words, in brackets; empty where it gave no reason.
+std::string cuda_problem();
 /// Throws DeviceError, beginning with `what`, if the device does not exist here.
 void require_device(const char* what, Device device);
 struct DeviceProperties {

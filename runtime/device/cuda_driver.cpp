@@ -9,18 +9,28 @@ cudaStream_t stream_of(void* stream) { return static_cast<cudaStream_t>(stream);
 cudaEvent_t event_of(void* event) { return static_cast<cudaEvent_t>(event); }
 cudaGraphExec_t executable(void* graph) { return static_cast<cudaGraphExec_t>(graph); }
 
+struct Counted {
+  int devices = 0;
+  cudaError_t status = cudaSuccess;
+};
+
+const Counted& counted() {
+  // Without a GPU or its driver this is an error of CUDA's; of ours it is none: such a machine has 0 devices.
+  static const Counted result = [] {
+    Counted found;
+    found.status = cudaGetDeviceCount(&found.devices);
+    if (found.status == cudaSuccess) return found;
+    cudaGetLastError();
+    found.devices = 0;
+    return found;
+  }();
+  return result;
+}
+
 }  // namespace
 
-int device_count() {
-  // Without a GPU or its driver this is an error of CUDA's; of ours it is none: such a machine has 0 devices.
-  static const int count = [] {
-    int found = 0;
-    if (cudaGetDeviceCount(&found) == cudaSuccess) return found;
-    cudaGetLastError();
-    return 0;
-  }();
-  return count;
-}
+int device_count() { return counted().devices; }
+std::string problem() { return counted().status == cudaSuccess ? "" : cudaGetErrorString(counted().status); }
 
 bool is_emulated() { return false; }
 

@@ -10,6 +10,8 @@
 namespace trident::cuda_driver {
 
 int device_count();
+/// Why there is none, in CUDA's words; empty if it counted them.
+std::string problem();
 bool is_emulated();
 struct Properties {
   std::string name;
@@ -46,7 +48,8 @@ bool has_happened(void* event);
 void copy(void* to, const void* from, std::size_t bytes, void* stream);
 void set_zero(void* data, std::size_t bytes, void* stream);
 
-/// Between the two, libraries of the host that know a device's addresses may be given them. A GPU's driver lets them reach those at any time.
+/// Between the two, libraries of the host that know a device's addresses may be given them. A GPU's driver lets them reach those at any
+/// time.
 void begin_host_access();
 void end_host_access();
 

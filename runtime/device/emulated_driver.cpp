@@ -52,6 +52,7 @@ int device_count() {
   return count;
 }
 
+std::string problem() { return ""; }
 bool is_emulated() { return true; }
 
 Properties properties(int) { return {"emulated device", 9, 0, 1, emulation::kDeviceBytes, emulation::kDeviceBytes}; }

@@ -128,7 +128,7 @@ int run(const CommandLine& line, Session& session) {
   if (line.device == "cuda") {
     const int devices = cuda_device_count();
     if (devices == 0) {
-      std::printf("golden_check: not run, as there is no CUDA device here\n");
+      std::printf("golden_check: not run, as there is no CUDA device here%s\n", cuda_problem().c_str());
       return kNotRun;
     }
     options.device = {Device::Kind::cuda, session.host().rank() % devices};
