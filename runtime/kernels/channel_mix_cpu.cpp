@@ -139,6 +139,7 @@ class Result {
     const bool aligned = direct_ && reinterpret_cast<std::uintptr_t>(data) % cpu::kVectorBytes == 0;
     if (aligned && is_large<T>(size.batch * channels * size.points)) storing_ = Storing::streamed;
   }
+  /// Whether tiles are written where they belong.
   bool direct() const { return direct_; }
   Storing storing() const { return storing_; }
   Rows<T> tile(const Columns& columns, std::int64_t strip, std::int64_t row, T* beside) const {

@@ -43,7 +43,7 @@ template <class T>
 class Blocks {
  public:
   Blocks(std::int64_t batch, std::int64_t points)
-      : points_(points), total_(batch * points), length_(points % kLanes<T> == 0 ? points : total_) {
+      : points_(points), total_(batch * points), length_(whole_vectors() ? points : total_) {
     if (total_ == 0) return;
     per_length_ = (length_ - 1) / (kBlockStrips * kStrip<T>)+1;
     per_share_ = (count() - 1) / kMostShares + 1;
@@ -60,14 +60,15 @@ class Blocks {
     }
     return result;
   }
-  /// Whether points fill whole vectors.
-  bool whole_vectors() const { return points_ % kLanes<T> == 0; }
   /// Shares, each of `per_share` neighbouring blocks.
   std::int64_t shares() const { return (count() + per_share_ - 1) / per_share_; }
   std::int64_t per_share() const { return per_share_; }
 
  private:
   static constexpr std::int64_t kMostShares = 32;
+
+  /// Whether points fill them.
+  bool whole_vectors() const { return points_ % kLanes<T> == 0; }
 
   std::int64_t points_, total_, length_;  // columns that blocks are cut from: a sample's or all
   std::int64_t per_length_ = 1, per_share_ = 1;
