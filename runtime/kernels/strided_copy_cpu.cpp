@@ -9,7 +9,9 @@
 namespace trident {
 namespace {
 
-constexpr std::int64_t kTile = 32;  // rows and columns that are exchanged at a time
+/// Rows and columns that are exchanged at a time: two lines of the cache.
+template <class T>
+constexpr std::int64_t kTile = 128 / static_cast<std::int64_t>(sizeof(T));
 
 template <class To, class From>
 To convert(From value) {
@@ -49,7 +51,7 @@ int across_of(const StridedLoop<2>& loop) {
 /// of two, and such lines evict each other.
 template <class T>
 void transpose_tile(std::int64_t rows, std::int64_t columns, T* to, std::int64_t target_step, const T* from, std::int64_t source_step) {
-  T tile[kTile][kTile + 1];
+  T tile[kTile<T>][kTile<T> + 1];
   for (std::int64_t k = 0; k < columns; ++k) std::copy_n(from + k * source_step, rows, tile[k]);
   for (std::int64_t i = 0; i < rows; ++i) {
     for (std::int64_t k = 0; k < columns; ++k) to[i * target_step + k] = tile[k][i];
@@ -61,11 +63,11 @@ void transposed_copy(const StridedLoop<2>& loop, int across, T* target, const T*
   const int inner = loop.shape.rank() - 1;
   const std::int64_t rows = loop.shape[across], columns = loop.shape[inner];
   const std::int64_t target_step = loop.strides[0][across], source_step = loop.strides[1][inner];
-  const std::int64_t row_tiles = (rows + kTile - 1) / kTile, column_tiles = (columns + kTile - 1) / kTile;
+  const std::int64_t row_tiles = (rows + kTile<T> - 1) / kTile<T>, column_tiles = (columns + kTile<T> - 1) / kTile<T>;
   const std::int64_t total = numel(loop.shape), tasks = total / (rows * columns) * row_tiles * column_tiles;
 #pragma omp parallel for schedule(static) if (total > kGrain)
   for (std::int64_t task = 0; task < tasks; ++task) {
-    const std::int64_t column = task % column_tiles * kTile, row = task / column_tiles % row_tiles * kTile;
+    const std::int64_t row = task % row_tiles * kTile<T>, column = task / row_tiles % column_tiles * kTile<T>;  // along the source first
     std::int64_t rest = task / row_tiles / column_tiles;
     T* to = target + row * target_step + column;
     const T* from = source + row + column * source_step;
@@ -75,7 +77,7 @@ void transposed_copy(const StridedLoop<2>& loop, int across, T* target, const T*
       from += rest % loop.shape[dim] * loop.strides[1][dim];
       rest /= loop.shape[dim];
     }
-    transpose_tile(std::min(kTile, rows - row), std::min(kTile, columns - column), to, target_step, from, source_step);
+    transpose_tile(std::min(kTile<T>, rows - row), std::min(kTile<T>, columns - column), to, target_step, from, source_step);
   }
 }
 
