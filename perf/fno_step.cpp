@@ -9,6 +9,7 @@
 #include <ctime>
 #include <limits>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -20,6 +21,9 @@
 #include "parallel/session.h"
 #include "runtime/autograd/tape.h"
 #include "runtime/config.h"
+#include "runtime/device/allocator.h"
+#include "runtime/device/cuda_device.h"
+#include "runtime/device/cuda_graph.h"
 #include "runtime/error.h"
 #include "runtime/tensor/create.h"
 
@@ -46,6 +50,14 @@ Tensor random(const Shape& shape, std::uint64_t seed) {
   return x;
 }
 
+struct Options {
+  std::string name;
+  double seconds = 5.0;
+  Recompute recompute = Recompute::none;
+  Device device = {};
+  DType precision = DType::f32;
+};
+
 /// This rank's part of a batch.
 Fields fields_of(const Case& work, const Model& model, const Mesh& mesh) {
   if (!model->patching()) {
@@ -70,18 +82,19 @@ struct Result {
 
 /// Repeats steps until `seconds` have passed, after two that warm up. All ranks do as many.
 template <class Step>
-Result measure(const Mesh& mesh, double seconds, Step&& step) {
+Result measure(const Mesh& mesh, const Options& options, Step&& step) {
   using Clock = std::chrono::steady_clock;
   const auto timed_step = [&] {
     barrier(mesh.world());
     const auto start = Clock::now();
     step();
+    if (options.device.kind == Device::Kind::cuda) current_stream(options.device).synchronize();
     barrier(mesh.world());
     return std::chrono::duration<double>(Clock::now() - start).count();
   };
   timed_step();
   const Tensor steps =
-      from_values<std::int64_t>({1}, std::vector{std::max<std::int64_t>(3, static_cast<std::int64_t>(seconds / timed_step()))});
+      from_values<std::int64_t>({1}, std::vector{std::max<std::int64_t>(3, static_cast<std::int64_t>(options.seconds / timed_step()))});
   mesh.world().all_reduce(steps, ReduceOp::min);
   std::vector<double> durations(static_cast<std::size_t>(steps.data<std::int64_t>()[0]));
   double cpu = std::numeric_limits<double>::infinity();
@@ -94,25 +107,38 @@ Result measure(const Mesh& mesh, double seconds, Step&& step) {
   return {durations[durations.size() / 2], cpu};
 }
 
-Result train(const Case& work, const Mesh& mesh, double seconds, Recompute recompute) {
+Result train(const Case& work, const Mesh& mesh, const Options& options) {
   const Model model = describe_model(parse_json(work.model, "model"), mesh);
-  const ParameterList parameters = materialize(model, DType::f32, Use::training, RandomKey(0));
+  const ParameterList parameters = materialize(model, options.precision, Use::training, RandomKey(0), {}, options.device);
   GradientReducer reducer(parameters, FlatShares(parameters, mesh));
   AdamW optimizer(parameters, {.rule = AdamWRule::neuralop, .eps = 1e-6}, {1e-4}, [](const std::string&) { return 0; });
   LossDescription description = model->loss();
   description.norm = NormLoss{.kind = NormKind::h1};
   const Loss loss(description, model->num_out_channels(), LossScope::global, mesh);
-  const Fields fields = fields_of(work, model, mesh);
+  const Fields fields = on_device(fields_of(work, model, mesh), options.device);
+  const GlobalNorm norm(parameters, FlatShares(parameters, mesh));
   Pass pass;
   pass.mode = Mode::train;
-  pass.recompute = recompute;
-  std::int64_t number = 0;
-  return measure(mesh, seconds, [&] {
+  pass.recompute = options.recompute;
+  pass.precision = options.precision;
+  const auto compute = [&] {
     parameters.zero_gradients();
     const LossTotals totals = loss.totals({&fields, 1});
     backward(loss.share(model(fields, model->prepare(), pass), fields, totals), reducer.on_final());
     reducer.finish();
-    optimizer.update(++number, std::vector{1e-4}, global_norm(parameters, mesh));
+    optimizer.apply(norm());
+  };
+  std::int64_t number = 0;
+  std::optional<CudaGraph> graph;  // as the trainer has on a GPU
+  return measure(mesh, options, [&] {
+    optimizer.prepare(++number, std::vector{1e-4});
+    if (options.device.kind == Device::Kind::cpu) {
+      compute();
+    } else if (graph) {
+      graph->launch();
+    } else {
+      graph.emplace(options.device, compute);
+    }
   });
 }
 
@@ -122,27 +148,45 @@ std::int64_t peak_bytes_of_process() {
   return usage.ru_maxrss * 1024;
 }
 
-int run(const Session& session, std::vector<std::string> arguments) {
-  const bool recomputes = std::erase(arguments, "--recompute") > 0;
-  const auto found = kCases.find(arguments.empty() ? "" : arguments[0]);
-  if (found == kCases.end()) throw ConfigError("fno_step: give darcy_fno, darcy_tfno, large_fno, large_tfno or mg_tfno, and then seconds");
-  const double seconds = arguments.size() > 1 ? std::stod(arguments[1]) : 5.0;
+Options options_from(const std::vector<std::string>& words) {
+  Options options;
+  for (const std::string& word : words) {
+    if (word == "--recompute") {
+      options.recompute = Recompute::blocks;
+    } else if (word == "--cuda") {
+      options.device.kind = Device::Kind::cuda;
+    } else if (word == "--bf16") {
+      options.precision = DType::bf16;
+    } else if (options.name.empty()) {
+      options.name = word;
+    } else {
+      options.seconds = std::stod(word);
+    }
+  }
+  if (kCases.contains(options.name)) return options;
+  throw ConfigError("fno_step: give darcy_fno, darcy_tfno, large_fno, large_tfno or mg_tfno, and then seconds");
+}
+
+int run(const Session& session, const std::vector<std::string>& words) {
+  const Options options = options_from(words);
   const Mesh mesh(session.world(), {session.world()->size(), 1, 1, 1});
-  const Result result = train(found->second, mesh, seconds, recomputes ? Recompute::blocks : Recompute::none);
+  const Result result = train(kCases.at(options.name), mesh, options);
   if (mesh.world().rank() != 0) return 0;
   std::printf(
-      "{\"case\": \"%s\", \"ranks\": %d, \"threads\": %d, \"seconds_per_step\": %.6f, \"cpu_seconds_per_step\": %.6f, \"process_bytes\": "
-      "%lld}\n",
-      found->first.c_str(), mesh.world().size(), omp_get_max_threads(), result.seconds, result.cpu_seconds,
-      static_cast<long long>(peak_bytes_of_process()));
+      "{\"case\": \"%s\", \"ranks\": %d, \"threads\": %d, \"device\": \"%s\", \"precision\": \"%s\", \"seconds_per_step\": %.6f, "
+      "\"cpu_seconds_per_step\": %.6f, \"process_bytes\": %lld, \"tensor_bytes\": %lld}\n",
+      options.name.c_str(), mesh.world().size(), omp_get_max_threads(), to_string(options.device).c_str(),
+      std::string(name_of(options.precision)).c_str(), result.seconds, result.cpu_seconds, static_cast<long long>(peak_bytes_of_process()),
+      static_cast<long long>(memory_counters(options.device).peak_bytes));
   return 0;
 }
 
 }  // namespace
 }  // namespace trident
 
-/// [mpirun -n RANKS] fno_step CASE [SECONDS] [--recompute]: repeats the step that long; OMP_NUM_THREADS sets the threads of a rank. With
-/// --recompute blocks keep no activations (training.activation_checkpointing). Prints one JSON object.
+/// [mpirun -n RANKS] fno_step CASE [SECONDS] [--recompute] [--cuda] [--bf16]: repeats the step that long; OMP_NUM_THREADS sets the threads
+/// of a rank. With --recompute blocks keep no activations (training.activation_checkpointing); --cuda: a step of one rank as a graph on a
+/// GPU, with --bf16 in that precision. Prints one JSON object.
 int main(int argc, char** argv) {
   return trident::run_job([&](trident::Session& session) { return trident::run(session, {argv + 1, argv + argc}); });
 }
