@@ -6,8 +6,8 @@
 
 namespace trident {
 
-/// For tensors that travel by MPI: a worker runs the jobs, each once what its sender had put on the device is done. Jobs leave nothing under
-/// way on the device.
+/// For tensors that travel by MPI: a worker runs the jobs, each once what its sender had put on the device is done. Jobs leave nothing
+/// under way on the device.
 class WaitingStream final : public Stream {
  public:
   explicit WaitingStream(Device device) : device_(device), own_(device) {}

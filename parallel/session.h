@@ -29,8 +29,8 @@ class Session {
   Communicator& host() const { return *host_; }
 
   /// Computing happens on this device: from then on the ranks also exchange its tensors, through NCCL if each has a GPU of its own, else
-  /// by MPI: from device to device if MPI can do that on all ranks, else through host memory. Returns which, for the log; empty where nothing
-  /// changes. Collective; before world() is given to a mesh.
+  /// by MPI: from device to device if MPI can do that on all ranks, else through host memory. Returns which, for the log; empty where
+  /// nothing changes. Collective; before world() is given to a mesh.
   std::string use_device(Device device);
 
   /// The mesh of the job, once it is known. Errors name its coordinates; and it lives until the job ends, because a rank that fails

@@ -176,8 +176,7 @@ void Trainer::compute(const GlobalBatch& batch, const Tensor& numbers) {
 bool Trainer::may_be_captured(const GlobalBatch& batch) {
   if (!config_.cuda_graphs || !captured_.refusal.empty() || device().kind != Device::Kind::cuda) return false;
   if (!mesh_.world().only_launches()) {
-    captured_.refusal =
-        "the ranks exchange by MPI, for which a GPU has to be waited for; ranks with a GPU each and NCCL do not";
+    captured_.refusal = "the ranks exchange by MPI, for which a GPU has to be waited for; ranks with a GPU each and NCCL do not";
     return false;
   }
   const auto has_patches = [](const MicroBatch& part) { return part.fields.patches.has_value(); };

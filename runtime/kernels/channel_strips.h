@@ -42,8 +42,7 @@ inline std::int64_t strips_of(const Columns& columns) {
 template <class T>
 class Blocks {
  public:
-  Blocks(std::int64_t batch, std::int64_t points)
-      : points_(points), total_(batch * points), length_(whole_vectors() ? points : total_) {
+  Blocks(std::int64_t batch, std::int64_t points) : points_(points), total_(batch * points), length_(whole_vectors() ? points : total_) {
     if (total_ == 0) return;
     per_length_ = (length_ - 1) / (kBlockStrips * kStrip<T>)+1;
     per_share_ = (count() - 1) / kMostShares + 1;

@@ -270,7 +270,8 @@ struct Layout {
   std::size_t loops() const { return batch.size() + rows.size() + columns.size() + summed.size(); }
 };
 
-Operand strided(const Operand& a, const Operand& b, const Roles& roles, const Layout& layout, Conjugate conjugate_a, Conjugate conjugate_b) {
+Operand strided(const Operand& a, const Operand& b, const Roles& roles, const Layout& layout, Conjugate conjugate_a,
+                Conjugate conjugate_b) {
   if (layout.loops() > StridedProduct::kMostLoops) {  // copies have none
     const std::string of_a = roles.batch + roles.rows + roles.summed, of_b = roles.batch + roles.summed + roles.columns;
     const Operand left{packed(ordered(a, of_a)), of_a}, right{packed(ordered(b, of_b)), of_b};
