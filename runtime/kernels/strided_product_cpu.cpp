@@ -373,10 +373,9 @@ void strided_product(Cpu, const StridedProduct& size, const std::complex<T>* a, 
   const Loops apart(size, false);
   const std::int64_t total = size.m * size.n * size.k * work.adding.count() * apart.count();
   const std::int64_t threads = total > kWorthThreads ? omp_get_max_threads() : 1;
-  // Rows are divided where there are few other steps to share out; no sum is.
-  const std::int64_t wanted = apart.count() >= 4 * threads ? 1 : threads;
-  const std::int64_t rows = std::max<std::int64_t>(kTall, ((size.m + wanted - 1) / wanted + kTall - 1) / kTall * kTall),
-                     parts = (size.m + rows - 1) / rows;
+  // Rows are divided evenly where there are few other steps to share out; no sum is.
+  const std::int64_t wanted = apart.count() >= 4 * threads ? 1 : std::clamp<std::int64_t>(size.m / (kTall / 2), 1, threads);
+  const std::int64_t rows = (size.m + wanted - 1) / wanted, parts = (size.m + rows - 1) / rows;
 #pragma omp parallel num_threads(static_cast <int>(threads)) if (threads > 1)
   {
     const Block panel(work.panel() * sizeof(T), {});
