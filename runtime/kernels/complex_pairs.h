@@ -17,6 +17,12 @@ template <class T>
   return __builtin_shuffle(x, order);
 }
 
+/// x with other signs where `signs` has a bit: an exclusive or, which leaves the units that multiply to the products.
+template <class T>
+[[gnu::always_inline]] inline Vector<T> with_signs(Vector<T> x, Places<T> signs) {
+  return reinterpret_cast<Vector<T>>(reinterpret_cast<Places<T>>(x) ^ signs);
+}
+
 /// x in even lanes, y in odd ones.
 template <class T>
 [[gnu::always_inline]] inline Vector<T> alternating(Vector<T> x, Vector<T> y) {
@@ -71,16 +77,18 @@ class ThreeProducts {
   }
   /// As sums_of_pairs, but what r needs of b.
   [[gnu::always_inline]] Vector<T> sums_of_b(Vector<T> x, Vector<T> y) const {
-    return alternating<T>(x + with_signs(exchanged_pairs<T>(x), of_b_), exchanged_pairs<T>(y) + with_signs(y, of_b_));
+    return alternating<T>(x + with_signs<T>(exchanged_pairs<T>(x), of_b_), exchanged_pairs<T>(y) + with_signs<T>(y, of_b_));
   }
   /// The products, as pairs (re, im), where `pairs` holds (p, q), and r is in the odd lanes of `third`.
   [[gnu::always_inline]] Vector<T> products(Vector<T> pairs, Vector<T> third) const {
-    const Vector<T> r = alternating<T>(Vector<T>{}, with_signs(third, r_));
-    return (with_signs(pairs, own_) + with_signs(exchanged_pairs<T>(pairs), other_)) + r;
+    const Vector<T> r = alternating<T>(Vector<T>{}, with_signs<T>(third, r_));
+    return (with_signs<T>(pairs, own_) + with_signs<T>(exchanged_pairs<T>(pairs), other_)) + r;
   }
   /// Vectors whose lanes add up to a product's parts, where those of `pairs` do to (p, q) and those of `third` to r.
-  [[gnu::always_inline]] Vector<T> re(Vector<T> pairs) const { return with_signs(pairs, of_re_); }
-  [[gnu::always_inline]] Vector<T> im(Vector<T> pairs, Vector<T> third) const { return with_signs(pairs, of_im_) + with_signs(third, r_); }
+  [[gnu::always_inline]] Vector<T> re(Vector<T> pairs) const { return with_signs<T>(pairs, of_re_); }
+  [[gnu::always_inline]] Vector<T> im(Vector<T> pairs, Vector<T> third) const {
+    return with_signs<T>(pairs, of_im_) + with_signs<T>(third, r_);
+  }
 
  private:
   using Number = typename PlacesOf<T>::Number;
@@ -88,9 +96,6 @@ class ThreeProducts {
     Places<T> pairs;
     for (int lane = 0; lane < kLanes<T>; ++lane) pairs[lane] = (lane & 1) == 0 ? even : odd;
     return pairs;
-  }
-  [[gnu::always_inline]] static Vector<T> with_signs(Vector<T> x, Places<T> signs) {
-    return reinterpret_cast<Vector<T>>(reinterpret_cast<Places<T>>(x) ^ signs);
   }
   Places<T> of_b_, r_, own_, other_, of_re_, of_im_;  // bits of signs to turn over
 };

@@ -40,12 +40,7 @@ inline Vector<float> bell_of(Vector<float> x) {
   p = p * rest + 0.240222421F;
   p = p * rest + 0.693146978F;
   p = p * rest + 1.0F;
-  Places<float> exponent, bits;
-  std::memcpy(&exponent, &shifted, sizeof exponent);
-  std::memcpy(&bits, &p, sizeof bits);
-  bits += exponent << 23;
-  std::memcpy(&p, &bits, sizeof p);
-  return p;
+  return times_power_of_two(p, shifted);
 }
 
 /// The normal distribution at -|x| is e^(-x^2 / 2) (1/2 - w q(w)) with w = 0.24 |x| / (1 + 0.24 |x|): the derivative needs the exponential

@@ -10,6 +10,7 @@ namespace {
 using cpu::kLanes;
 using cpu::Start;
 using cpu::Vector;
+using cpu::with_signs;
 
 template <class T>
 constexpr int kModes = kLanes<T> / 2;                                    // complex numbers of a vector
@@ -28,11 +29,6 @@ Vector<T> imaginary_parts(Vector<T> x) {
   cpu::Places<T> order;
   for (int lane = 0; lane < kLanes<T>; ++lane) order[lane] = lane | 1;
   return __builtin_shuffle(x, order);
-}
-/// x with other signs where `signs` has a bit: an exclusive or, which leaves the units that multiply to the products.
-template <class T>
-Vector<T> with_signs(Vector<T> x, cpu::Places<T> signs) {
-  return reinterpret_cast<Vector<T>>(reinterpret_cast<cpu::Places<T>>(x) ^ signs);
 }
 enum class Negative { none, even, odd };
 template <class T>

@@ -79,6 +79,16 @@ inline T largest_lane(Vector<T> x) {
   return across_lanes<T>(x, maximum<T>);
 }
 
+/// p times 2^n, for n that was added to 1.5 * 2^23 to give `shifted`: its low bits go to p's exponent.
+inline Vector<float> times_power_of_two(Vector<float> p, const Vector<float>& shifted) {
+  Places<float> exponent, bits;
+  std::memcpy(&exponent, &shifted, sizeof exponent);
+  std::memcpy(&bits, &p, sizeof bits);
+  bits += exponent << 23;
+  std::memcpy(&p, &bits, sizeof p);
+  return p;
+}
+
 /// e^x for x <= 0, within 2 ulp; below -86 it stays at e^-86 = 4.5e-38.
 inline Vector<float> exp_nonpositive(Vector<float> x) {
   const Vector<float> round = broadcast(12582912.0F);  // 1.5 * 2^23: adding it leaves the nearest integer in the low bits
@@ -90,12 +100,7 @@ inline Vector<float> exp_nonpositive(Vector<float> x) {
   p = r * p + 0x1.55548ap-3F;
   p = r * p + 0x1.fffffcp-2F;
   p = r * r * p + (r + 1.0F);
-  Places<float> exponent, bits;
-  std::memcpy(&exponent, &shifted, sizeof exponent);
-  std::memcpy(&bits, &p, sizeof bits);
-  bits += exponent << 23;
-  std::memcpy(&p, &bits, sizeof p);
-  return p;
+  return times_power_of_two(p, shifted);
 }
 inline Vector<double> exp_nonpositive(Vector<double> x) {
   for (int i = 0; i < kLanes<double>; ++i) x[i] = std::exp(x[i]);
