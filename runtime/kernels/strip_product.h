@@ -3,7 +3,7 @@
 
 #include "runtime/kernels/channel_strips.h"
 #include "runtime/kernels/lane_sums.h"
-#include "runtime/kernels/tiled_product.h"
+#include "runtime/kernels/tiled_matrix.h"
 
 namespace trident::cpu {
 
