@@ -4,8 +4,6 @@
 
 #include "checkpoint/model_directory.h"
 #include "models/fno/fno_config.h"
-#include "models/mg_tfno/mg_tfno.h"
-#include "models/scot/scot_config.h"
 
 namespace trident {
 namespace {
@@ -49,17 +47,6 @@ ChannelKeys channel_keys(const std::string& type) {
 std::string type_of(const ConfigValue& config) {
   const ConfigValue* type = config.find("type");
   return type == nullptr ? "scot" : type->as_string();
-}
-
-/// A misspelt key is an error, also where it would only override a config.json, which may hold keys of others.
-void check_keys(const std::string& type, const ConfigValue& keys) {
-  if (is_scot(type)) {
-    read_config<ScotConfig>(keys, "model");
-  } else if (type == "fno" || type == "tfno") {
-    read_config<FnoConfig>(keys, "model");
-  } else if (type == "mg_tfno") {
-    check_mg_tfno_keys(keys);
-  }
 }
 
 /// The number that the run file gives for `key` must be the data's.
@@ -173,7 +160,9 @@ ModelChoice choose_model(const RunFile& run, const Dataset& dataset) {
   }
   const std::string type = type_of(choice.from ? choice.config : model);
   const ChannelKeys channels = channel_keys(type);
-  check_keys(type, keys);
+  ConfigValue given = keys;
+  given.set("type", choice.from ? ConfigValue(type) : *model.find("type"));
+  check_model_keys(given);  // a misspelt key is an error, also where it would only override a config.json, which may hold keys of others
   require_channels(run, keys, channels.in, dataset.in_channels(), problem.input);
   require_channels(run, keys, channels.out, dataset.out_channels(), problem.output);
   keys.set(channels.in, dataset.in_channels());

@@ -98,6 +98,9 @@ class Model {
 
 /// Describes the model that a configuration (`type`, and the reference's own keys) asks for: no memory yet. Throws ConfigError.
 Model describe_model(const ConfigValue& config, const Mesh& mesh);
+/// Throws ConfigError for a type that is none, and for keys that models of it do not have or whose values are of another kind; describing
+/// the model refuses values that do not fit together besides.
+void check_model_keys(const ConfigValue& config);
 /// Gives it memory, and initial values from `key`; without one they are 0, for a caller who reads them from a file.
 ParameterList materialize(const Model& model, DType dtype, Use use, std::optional<RandomKey> key,
                           const std::vector<std::string>& frozen = {}, Device device = {});
