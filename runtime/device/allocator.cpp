@@ -1,7 +1,5 @@
 #include "runtime/device/allocator.h"
 
-#include <sys/mman.h>
-
 #include <algorithm>
 #include <array>
 #include <bit>
@@ -13,13 +11,11 @@
 
 #include "runtime/device/cuda_device.h"
 #include "runtime/device/cuda_driver.h"
+#include "runtime/device/host_memory.h"
 #include "runtime/error.h"
 
 namespace trident {
 namespace {
-
-constexpr std::size_t kAlignment = 64;                   // bytes: a cache line and an AVX-512 register
-constexpr std::size_t kHugePage = std::size_t{2} << 20;  // bytes
 
 /// Sanitizers see misuse of a block only if it is really freed, and has no more bytes than were asked for: ours of addresses, and
 /// compute-sanitizer on a GPU, for which TRIDENT_MEMORY_CACHE=0 is set.
@@ -37,7 +33,7 @@ bool is_caching() {
 
 /// Rounds up to one of eight sizes per power of two, so that nearly equal requests share blocks and at most 1/8 is wasted.
 std::size_t size_class(std::size_t bytes) {
-  if (bytes <= 512) return (bytes + kAlignment - 1) / kAlignment * kAlignment;
+  if (bytes <= 512) return (bytes + kHostAlignment - 1) / kHostAlignment * kHostAlignment;
   const std::size_t step = std::bit_floor(bytes) / 8;
   return (bytes + step - 1) / step * step;
 }
@@ -48,18 +44,14 @@ void* from_system(Device device, std::size_t capacity) {
   if constexpr (build::kHasCuda) {
     if (is_cuda(device)) return cuda_driver::allocate(device.index, capacity);
   }
-  const std::size_t alignment = capacity >= kHugePage ? kHugePage : kAlignment;
-  const std::size_t rounded = (capacity + alignment - 1) / alignment * alignment;
-  void* data = std::aligned_alloc(alignment, rounded);
-  if (data != nullptr && alignment == kHugePage) madvise(data, capacity / kHugePage * kHugePage, MADV_HUGEPAGE);
-  return data;
+  return is_caching() ? host_memory(capacity) : whole_host_memory(capacity);
 }
 
 void to_system(Device device, void* data, std::size_t capacity) {
   if constexpr (build::kHasCuda) {
     if (is_cuda(device)) return cuda_driver::release(device.index, data, capacity);
   }
-  std::free(data);
+  is_caching() ? release_host_memory(data, capacity) : release_whole_host_memory(data);
 }
 
 /// The blocks of a device that nobody holds, kept apart by pool: one for each stream, or of a graph; null on the CPU.
