@@ -1,10 +1,11 @@
 #include "rpc/metrics.h"
 
+#include <CivetServer.h>
 #include <prometheus/collectable.h>
 #include <prometheus/exposer.h>
 #include <prometheus/metric_family.h>
 
-#include <functional>
+#include <string_view>
 
 #include "rpc/engine.h"
 
@@ -80,6 +81,19 @@ class EngineMetrics final : public prometheus::Collectable {
   const Engine& engine_;
 };
 
+/// Answers everything but a scrape, before the library does: its own refusals are formatted by printf on a small stack, of which printf
+/// needs more than is left once any library has registered a conversion (libquadmath, through OpenBLAS). They would end the process.
+int answer_others(mg_connection* connection) {
+  const mg_request_info& request = *mg_get_request_info(connection);
+  const bool known = request.local_uri == std::string_view("/metrics");
+  const bool scrapes = request.request_method == std::string_view("GET") && mg_get_header(connection, "Upgrade") == nullptr;
+  if (known && scrapes) return 0;  // the library goes on
+  const std::string_view reply = known ? "HTTP/1.1 405 Method Not Allowed\r\nAllow: GET\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+                                       : "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+  mg_write(connection, reply.data(), reply.size());
+  return known ? 405 : 404;
+}
+
 }  // namespace
 
 struct MetricsServer::Implementation {
@@ -90,8 +104,10 @@ struct MetricsServer::Implementation {
 
 MetricsServer::MetricsServer(const Engine& engine, const std::string& address) : implementation_(std::make_unique<Implementation>()) {
   implementation_->metrics = std::make_shared<EngineMetrics>(engine);
+  CivetCallbacks callbacks;
+  callbacks.begin_request = answer_others;
   try {
-    implementation_->exposer = std::make_unique<prometheus::Exposer>(address, 1);
+    implementation_->exposer = std::make_unique<prometheus::Exposer>(address, 1, &callbacks);
   } catch (const std::exception&) {
     throw ConfigError(concat("metrics-address \"", address, "\": cannot listen there; give HOST:PORT of this machine with a free port"));
   }

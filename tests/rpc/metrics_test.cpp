@@ -39,6 +39,26 @@ TEST(Metrics, AreReadFromTheStatistics) {
   EXPECT_NE(text.find("nv_inference_request_failure{model=\"b\",version=\"1\",reason=\"CANCELED\"} 0"), std::string::npos);
 }
 
+TEST(Metrics, AreStillThereAfterAnyOtherRequest) {
+  const Engine engine({fake_model("a")}, {});
+  const MetricsServer server(engine, "127.0.0.1:0");
+  const auto first_line = [&](const std::string& request) {
+    const std::string reply = http_reply(server.address(), request);
+    return reply.substr(0, reply.find('\r'));
+  };
+  for (const char* request : {"GET / HTTP/1.0\r\n\r\n", "GET /favicon.ico?a=b HTTP/1.1\r\nHost: x\r\n\r\n",
+                              "GET /../../etc/passwd HTTP/1.0\r\n\r\n", "PROPFIND / HTTP/1.1\r\n\r\n"}) {
+    EXPECT_EQ(first_line(request), "HTTP/1.1 404 Not Found") << request;
+  }
+  for (const char* request :
+       {"HEAD /metrics HTTP/1.0\r\n\r\n", "POST /metrics HTTP/1.1\r\nContent-Length: 4\r\n\r\nabcd", "DELETE /metrics HTTP/1.1\r\n\r\n",
+        "GET /metrics HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: x\r\n\r\n"}) {
+    EXPECT_EQ(first_line(request), "HTTP/1.1 405 Method Not Allowed") << request;
+  }
+  EXPECT_NE(first_line(std::string(100'000, '\xff')), "HTTP/1.1 200 OK");
+  EXPECT_NE(scrape(server.address()).find("nv_inference_count"), std::string::npos);
+}
+
 TEST(Metrics, RefuseAnAddressThatIsTaken) {
   const Engine engine({}, {});
   const MetricsServer server(engine, "127.0.0.1:0");
