@@ -56,7 +56,12 @@ std::vector<fs::path> model_folders(const fs::path& repository) {
   }
   std::vector<fs::path> folders;
   for (const auto& entry : fs::directory_iterator(repository)) {
-    if (fs::exists(entry.path() / "config.json")) folders.push_back(entry.path());
+    std::error_code error;
+    if (fs::exists(entry.path() / "config.json", error)) folders.push_back(entry.path());
+    if (error == std::errc::permission_denied) {
+      throw ConfigError(concat("model-repository ", repository.string(), ": ", entry.path().filename().string(),
+                               " cannot be looked into; make it readable, or give a folder of models alone"));
+    }
   }
   if (folders.empty()) {
     throw ConfigError(concat("model-repository ", repository.string(), ": none of its folders has a config.json; ",

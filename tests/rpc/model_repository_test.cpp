@@ -136,6 +136,13 @@ TEST_F(ModelRepository, RefusesRequestsThatDoNotFitTheModel) {
   }
 }
 
+TEST_F(ModelRepository, PassesOverWhatIsNoFolder) {
+  const std::size_t before = model_folders(folder.path()).size();
+  std::filesystem::create_symlink("circle", folder / "circle");
+  testing::write_bytes(folder / "notes.txt", "not a model");
+  EXPECT_EQ(model_folders(folder.path()).size(), before);
+}
+
 TEST_F(ModelRepository, NamesTheModelThatIsBroken) {
   fs::resize_file(folder / "b" / "model.safetensors", 1000);
   const std::string message = testing::message_of<Error>([&] { load_repository(folder.path(), DType::f32); });
