@@ -25,6 +25,15 @@ namespace fs = std::filesystem;
 
 fs::path folder_of(const fs::path& path) { return path.has_parent_path() ? path.parent_path() : fs::path("."); }
 
+/// The file that is to be replaced. A link stays, and leads to the new file; what is no file (a device, a pipe, a folder) was not meant.
+fs::path target_of(const fs::path& path) {
+  std::error_code none;
+  const fs::path target = fs::is_symlink(path, none) && fs::exists(path, none) ? fs::canonical(path, none) : path;
+  const fs::file_status status = fs::status(target, none);
+  if (!fs::exists(status) || fs::is_regular_file(status)) return target;
+  throw CheckpointError(concat(path.string(), ": is ", fs::is_directory(status) ? "a folder" : "no regular file", "; choose another name"));
+}
+
 /// Opens `path`, makes what it holds durable, and closes it.
 void sync_path(const fs::path& path, int flags, const char* advice) {
   const int descriptor = ::open(path.c_str(), flags | O_CLOEXEC);
@@ -59,7 +68,7 @@ void remove_leftovers(const fs::path& path) {
 
 }  // namespace
 
-AtomicFile::AtomicFile(fs::path path) : path_(std::move(path)) {
+AtomicFile::AtomicFile(const fs::path& path) : path_(target_of(path)) {
   remove_leftovers(path_);
   static std::atomic<int> count{0};
   do {

@@ -10,11 +10,12 @@
 namespace trident {
 
 /// A file that appears under its name complete or not at all. Until commit() it lies beside it as `.NAME.PID.N.tmp`; without one it is
-/// removed; what a killed process left of the same name goes when the next one begins. Whatever had the name before stays until then. All
-/// functions throw CheckpointError with the path and the system's reason.
+/// removed; what a killed process left of the same name goes when the next one begins. Whatever had the name before stays until then; a
+/// link goes on leading to its file, and what is no file is refused. All functions throw CheckpointError with the path and the system's
+/// reason.
 class AtomicFile {
  public:
-  explicit AtomicFile(std::filesystem::path path);
+  explicit AtomicFile(const std::filesystem::path& path);
   ~AtomicFile();
   AtomicFile(const AtomicFile&) = delete;
   AtomicFile& operator=(const AtomicFile&) = delete;

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -66,6 +67,27 @@ TEST(AtomicFile, TakesWhatAnotherWriterPutUnderTheTemporaryName) {
   write_bytes(file.temporary(), "from a library");
   file.commit();
   EXPECT_EQ(read_bytes(folder / "a"), "from a library");
+}
+
+TEST(AtomicFile, ALinkStaysAndLeadsToTheNewFile) {
+  const TemporaryFolder folder;
+  fs::create_directory(folder / "far");
+  write_bytes(folder / "far" / "a", "old");
+  fs::create_symlink(folder / "far" / "a", folder / "link");
+  write_file_atomically(folder / "link", "new");
+  EXPECT_TRUE(fs::is_symlink(folder / "link"));
+  EXPECT_EQ(read_bytes(folder / "far" / "a"), "new");
+  EXPECT_EQ(num_files(folder / "far"), 1);
+}
+
+TEST(AtomicFile, NeverReplacesWhatIsNoFile) {
+  const TemporaryFolder folder;
+  ASSERT_EQ(::mkfifo((folder / "pipe").c_str(), 0600), 0);
+  fs::create_directory(folder / "folder");
+  EXPECT_NE(message_of<CheckpointError>([&] { AtomicFile(folder / "pipe"); }).find("no regular file"), std::string::npos);
+  EXPECT_NE(message_of<CheckpointError>([&] { AtomicFile(folder / "folder"); }).find("is a folder"), std::string::npos);
+  EXPECT_TRUE(fs::is_fifo(folder / "pipe"));
+  EXPECT_EQ(num_files(folder.path()), 2);
 }
 
 TEST(AtomicFile, NamesTheFolderThatIsNotThere) {
