@@ -14,6 +14,7 @@ using namespace pickle_opcodes;
 namespace {
 
 constexpr std::size_t kMaxValues = 2'000'000;
+constexpr std::size_t kMaxCopiedBytes = std::size_t{64} << 20;  // of texts and lists that are recalled, again and again
 constexpr std::string_view kOrderedDict = "collections.OrderedDict";
 
 }  // namespace
@@ -73,6 +74,11 @@ PickleValue* PickleReader::make(PickleValue::Kind kind) {
   PickleValue& value = values_.emplace_back();
   value.kind = kind;
   return &value;
+}
+
+void PickleReader::charge(std::size_t bytes) {
+  copied_bytes_ += bytes;
+  if (copied_bytes_ > kMaxCopiedBytes) reject(concat("its values, repeated, need more than ", kMaxCopiedBytes, " bytes"));
 }
 
 void PickleReader::push_integer(std::int64_t value) {
@@ -337,6 +343,7 @@ bool PickleReader::step_object(std::uint8_t code) {
 
 void PickleReader::push_global(const std::string& module, const std::string& name) {
   const std::string full = module + "." + name;
+  charge(full.size());
   if (full != kOrderedDict) globals_.push_back(full);
   push(make(PickleValue::Kind::global));
   stack_.back()->text = full;
@@ -345,6 +352,7 @@ void PickleReader::push_global(const std::string& module, const std::string& nam
 void PickleReader::call(const PickleValue* function, const PickleValue* arguments) {
   if (function->kind != PickleValue::Kind::global || arguments->kind != PickleValue::Kind::tuple) reject("it calls what is no function");
   if (function->text != kOrderedDict) {
+    charge(function->text.size() + arguments->elements.size() * sizeof(PickleValue*));
     push(make(PickleValue::Kind::call));
     stack_.back()->text = function->text;
     stack_.back()->elements = arguments->elements;
@@ -354,6 +362,7 @@ void PickleReader::call(const PickleValue* function, const PickleValue* argument
   if (arguments->elements.empty()) return;
   for (const PickleValue* pair : arguments->elements[0]->elements) {  // Python 2 hands the items over as a list of pairs
     if (pair->elements.size() != 2) reject("an OrderedDict is made of what are no pairs");
+    charge(2 * sizeof(PickleValue*));
     add_to_dict(pair->elements);
   }
 }

@@ -44,6 +44,8 @@ class PickleReader {
   std::string line();
 
   PickleValue* make(PickleValue::Kind kind);
+  /// Before as many bytes are copied from other values: a few bytes of a pickle can ask for that a million times.
+  void charge(std::size_t bytes);
   void push(PickleValue* value) { stack_.push_back(value); }
   void push_integer(std::int64_t value);
   void push_text(std::string value);
@@ -70,7 +72,7 @@ class PickleReader {
   void build();
 
   std::span<const std::byte> bytes_;
-  std::size_t position_ = 0;
+  std::size_t position_ = 0, copied_bytes_ = 0;
   std::string where_;
   std::vector<std::string> globals_;
   std::deque<PickleValue> values_;  // owns them all: pickles may share and nest values in circles

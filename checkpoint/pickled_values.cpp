@@ -9,6 +9,7 @@ namespace trident {
 namespace {
 
 constexpr std::size_t kMaxVisited = 500'000;
+constexpr std::size_t kLongText = 64;  // bytes that cost as much as a value: one text may be recalled many times
 constexpr int kMaxDepth = 16;
 
 /// "gelu" of "torch._C._nn.gelu".
@@ -24,7 +25,8 @@ class Converter {
 
   ConfigValue operator()(const PickleValue& value, int depth) {
     using Kind = PickleValue::Kind;
-    if (depth > kMaxDepth || ++num_visited_ > kMaxVisited) {
+    num_visited_ += 1 + value.text.size() / kLongText;
+    if (depth > kMaxDepth || num_visited_ > kMaxVisited) {
       throw CheckpointError(concat(where_, ": the values of its pickle are nested without end; save it again"));
     }
     switch (value.kind) {

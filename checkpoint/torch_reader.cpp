@@ -13,6 +13,7 @@ namespace trident {
 namespace {
 
 constexpr std::size_t kMaxVisited = 500'000;
+constexpr std::size_t kLongName = 64;  // bytes that cost as much as a value: one long key may stand before many tensors
 constexpr int kMaxDepth = 16;
 
 constexpr std::string_view kRebuildTensor = "torch._utils._rebuild_tensor_v2";
@@ -107,7 +108,8 @@ void TorchReader::reject(const std::string& what) const {
 }
 
 void TorchReader::collect(const std::string& name, const PickleValue& value, int depth) {
-  if (depth > kMaxDepth || ++num_visited_ > kMaxVisited) reject("its values are nested without end");
+  num_visited_ += 1 + name.size() / kLongName;
+  if (depth > kMaxDepth || num_visited_ > kMaxVisited) reject("its values are nested without end");
   const auto child = [&](const std::string& key) { return name.empty() ? key : name + "." + key; };
   if (is_call(value, kRebuildTensor)) return add_tensor(name, value);
   if (is_call(value, kRebuildParameter)) {
@@ -142,7 +144,7 @@ void TorchReader::add_tensor(const std::string& name, const PickleValue& call) {
   const auto& id = arguments[0]->elements[0]->elements;
   const auto has = [&](std::size_t i, Kind kind) { return id[i]->kind == kind; };
   if (id.size() != 5 || !has(0, Kind::text) || id[0]->text != "storage" || !has(1, Kind::global) || !has(2, Kind::text) ||
-      !has(4, Kind::integer)) {
+      id[2]->text.size() > kLongName || !has(4, Kind::integer)) {
     reject(concat("the storage of tensor \"", name, "\" is not described as PyTorch does"));
   }
   const auto type = std::find_if(kStorageTypes.begin(), kStorageTypes.end(), [&](const auto& row) { return row.name == id[1]->text; });

@@ -221,6 +221,33 @@ TEST(TorchReader, RefusesPicklesThatMakeNoSense) {
       "not described");
 }
 
+TEST(TorchReader, RefusesPicklesOfFewBytesThatNeedMuchMemory) {
+  const TemporaryFolder folder;
+  const auto refuses = [&](const std::string& pickle, const std::string& reason) {
+    write_bytes(folder / "x", HandMadeArchive::of(pickle, 12));
+    const std::string refusal = refusal_of(folder / "x");
+    EXPECT_NE(refusal.find(reason), std::string::npos) << refusal;
+  };
+  const auto times = [](int count, const std::string& part) {
+    std::string all;
+    for (int i = 0; i < count; ++i) all += part;
+    return all;
+  };
+  const auto long_text = [](std::uint32_t size) {
+    return concat("X", std::string(reinterpret_cast<const char*>(&size), sizeof size), std::string(size, 'x'));
+  };
+  // One long tuple as the arguments of many calls, one long name as that of many globals.
+  refuses(concat("\x80\x02(", times(100'000, "N"), "tq\x01", times(100, "ctorch\nSize\nh\x01R0"), "}."), "repeated");
+  refuses(concat("\x80\x02", long_text(1'000'000), "q\x01", times(50, "h\x01h\x01\x93"), "}."), "repeated");
+  // One long key before many tensors, one long text in many places.
+  const std::string tensor = pickle_of(12, 0, {3, 4}, {4, 1});
+  const std::string value = tensor.substr(6, tensor.size() - 8);  // without the dict around it
+  std::string many = concat("\x80\x02", value, "q\x01", "}", long_text(50'000), "}");
+  for (int key = 0; key < 1000; ++key) many += concat(integer(key), "h\x01s");
+  refuses(many + "s.", "without end");
+  refuses(concat("\x80\x02}", text("a"), "(", long_text(50'000), "q\x01", times(1000, "h\x01"), "ts."), "without end");
+}
+
 TEST(TorchReader, KeepsObjectsUnderMetadataAsNamesAndRefusesThemElsewhere) {
   const TemporaryFolder folder;
   const std::string tensor = pickle_of(12, 0, {3, 4}, {4, 1});
