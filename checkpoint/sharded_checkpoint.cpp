@@ -147,6 +147,17 @@ bool is_committed(const fs::path& checkpoint) {
 
 namespace {
 
+/// What savings that were interrupted left beside the checkpoints: it may be what fills the disk.
+void remove_unfinished(const fs::path& folder) {
+  if (!fs::is_directory(folder)) return;
+  std::vector<fs::path> unfinished;
+  for (const auto& entry : fs::directory_iterator(folder)) {
+    const std::string name = entry.path().filename().string();
+    if (name.starts_with(concat('.', kPrefix)) && name.ends_with(".tmp")) unfinished.push_back(entry.path());
+  }
+  for (const fs::path& path : unfinished) fs::remove_all(path);
+}
+
 /// `write`: writes a rank's file into the temporary folder.
 template <class Write>
 fs::path save_with(const fs::path& folder, std::int64_t step, Communicator& world, const Write& write) {
@@ -156,8 +167,8 @@ fs::path save_with(const fs::path& folder, std::int64_t step, Communicator& worl
     const bool leads = world.rank() == 0;
     if (any_of(world, leads && is_committed(target))) return target;
     if (leads) {
-      fs::remove_all(target);  // what an interrupted saving left
-      fs::remove_all(temporary);
+      fs::remove_all(target);  // without its marker
+      remove_unfinished(folder);
       fs::create_directories(temporary);
     }
     barrier(world);
@@ -285,10 +296,7 @@ void prune_checkpoints(const fs::path& folder, int keep) {
     for (const CheckpointInfo& info : checkpoints) {
       if (!info.committed || surplus-- > 0) remove_checkpoint(info.path);
     }
-    for (const auto& entry : fs::directory_iterator(folder)) {
-      const std::string name = entry.path().filename().string();
-      if (name.starts_with(concat('.', kPrefix)) && name.ends_with(".tmp")) fs::remove_all(entry.path());
-    }
+    remove_unfinished(folder);
   });
 }
 

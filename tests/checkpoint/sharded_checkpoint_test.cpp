@@ -185,6 +185,14 @@ TEST(ShardedCheckpoint, PruningKeepsTheLastOnesAndNeverTheOnlyGoodOneGoes) {
   EXPECT_EQ(latest_checkpoint(folder.path()), folder / "step-00000010");
 }
 
+TEST(ShardedCheckpoint, SavingFirstMakesRoomOfWhatAnInterruptedOneLeft) {
+  const TemporaryFolder folder;
+  fs::create_directory(folder / ".step-00000030.tmp");
+  write_bytes(folder / ".step-00000030.tmp" / "part-00000.safetensors", "half of it");
+  save_checkpoint(folder.path(), 40, state_of(40), Mesh());
+  EXPECT_FALSE(fs::exists(folder / ".step-00000030.tmp"));
+}
+
 TEST(ShardedCheckpoint, OtherFilesOfTheFolderStay) {
   const TemporaryFolder folder;
   save_checkpoint(folder.path(), 1, state_of(1), Mesh());
