@@ -221,7 +221,7 @@ Shape answer_shape(const Model& model, const PredictionRequest& request) {
   check_input(model, x);
   const Tensor& mask = request.pixel_mask;
   if (mask.defined() &&
-      !(mask.dtype() == DType::boolean && (mask.shape() == Shape{x.size(0), in} || mask.shape() == Shape{x.size(0), out}))) {
+      !(mask.dtype() == DType::boolean && (mask.shape() == Shape{x.size(0), out} || (in > out && mask.shape() == Shape{x.size(0), in})))) {
     throw ShapeError(
         concat("prediction: pixel_mask is ", described(mask), "; expected bool (", x.size(0), ", ", out, "), one for each channel"));
   }

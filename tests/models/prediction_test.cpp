@@ -155,6 +155,11 @@ TEST(Prediction, SaysWhatItExpected) {
   request = request_of();
   request.pixel_mask = from_values<bool>({1, 2}, std::span<const bool>(std::array{true, false}));
   EXPECT_NE(error_of<ShapeError>(small, request).find("pixel_mask is bool (1, 2)"), std::string::npos);
+  ScotConfig more_out = small_config();
+  more_out.num_out_channels = 3;
+  request.pixel_mask = from_values<bool>({2, 2}, std::span<const bool>(std::array{true, false, true, false}));
+  EXPECT_NE(error_of<ShapeError>(inference_model(more_out), request).find("expected bool (2, 3)"), std::string::npos)
+      << "a mask of fewer channels than come out says nothing of the others";
 }
 
 }  // namespace
