@@ -92,15 +92,10 @@ void share_range(std::vector<Panel>& panels, const Panel& reference) {
 
 /// Frames `frames` of one trajectory as physical fields (frame, channel, y, x).
 Tensor read_frames(const std::string& path, Problem problem, std::int64_t trajectory, const std::vector<int>& frames) {
-  DataEntry entry;
-  entry.problem = problem.name;
-  entry.path = path;
-  entry.trajectories = {trajectory, trajectory + 1};
-  problem.times = {.max_num_time_steps = 1, .time_step_size = 1, .allowed_time_transitions = {}, .fix_input_to_time_step = {}};
   const std::vector<Channel> channels = problem.output;
   std::vector<FramePair> pairs;
   for (const int frame : frames) pairs.push_back({0, frame});
-  const Dataset dataset = Dataset({open_member(std::move(problem), entry, Split::test)}).with_pairs(pairs);
+  const Dataset dataset = open_frames(std::move(problem), path, trajectory, pairs);
   const Box whole = whole_box(dataset.extents());
   const Tensor labels = dataset.make_fields(dataset.size(), dataset.out_channels(), whole);
   for (std::int64_t sample = 0; sample < dataset.size(); ++sample) dataset.read_label(sample, {.part = whole}, numbers_of(labels, sample));
@@ -272,8 +267,9 @@ Curve curve_of(const std::vector<ConfigValue>& rows, const std::string& key) {
   Curve curve{.title = key, .points = {}};
   for (const ConfigValue& row : rows) {
     const ConfigValue* value = row.find(key);
-    // A logarithmic axis has no place for 0: the first rate of a warm-up.
-    if (value != nullptr && value->as_number() > 0.0) curve.points.emplace_back(row.find("step")->as_number(), value->as_number());
+    // A logarithmic axis has no place for 0, the first rate of a warm-up, and none has one for what was not finite.
+    if (value != nullptr && !value->is_null() && value->as_number() > 0.0)
+      curve.points.emplace_back(row.find("step")->as_number(), value->as_number());
   }
   return curve;
 }
@@ -298,6 +294,7 @@ fs::path plot_run(const fs::path& run, const fs::path& folder) {
 }
 
 void plot(const PlotOptions& options, CommandContext& context) {
+  if (context.session.world()->rank() != 0) return;
   const fs::path path = options.path;
   if (!fs::exists(path)) throw ConfigError(concat(options.path, ": does not exist; give a run, a data set or a prediction"));
   fs::path folder = options.output ? fs::path(*options.output) : fs::is_directory(path) ? path : fs::absolute(path).parent_path();

@@ -18,14 +18,9 @@ Tensor described_tensor(const Shape& shape, DType dtype) { return view::broadcas
 
 /// One frame of a data set as physical fields with all input channels of the problem: (1, channel, y, x).
 Question question_on_frame(const QuestionOptions& options, Problem problem) {
-  DataEntry entry;
-  entry.problem = options.problem;
-  entry.path = options.input;
-  entry.trajectories = {*options.trajectory, *options.trajectory + 1};
-  problem.times = {.max_num_time_steps = 1, .time_step_size = 1, .allowed_time_transitions = {}, .fix_input_to_time_step = {}};
   const std::vector<Channel> channels = problem.input;
   const auto dataset = std::make_shared<const Dataset>(
-      Dataset({open_member(std::move(problem), entry, Split::test)}).with_pairs({{options.frame, options.frame}}));
+      open_frames(std::move(problem), options.input, *options.trajectory, {{options.frame, options.frame}}));
   Question question;
   Shape shape{1, dataset->in_channels()};
   for (const std::int64_t extent : dataset->extents()) shape.push_back(extent);

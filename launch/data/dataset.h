@@ -102,6 +102,8 @@ float* numbers_of(const Tensor& fields, std::int64_t sample = 0);
 Problem problem_of(const DataConfig& config, const DataEntry& entry);
 /// One set of its own. `default_split` is what an entry without `trajectories` and `split` takes. Throws ConfigError, DataError.
 DatasetMember open_member(Problem problem, const DataEntry& entry, Split default_split);
+/// Any frames of one trajectory of a file or folder, as samples. Throws ConfigError, DataError.
+Dataset open_frames(Problem problem, const std::string& path, std::int64_t trajectory, const std::vector<FramePair>& pairs);
 /// The sets of `entries`, which are those of `data.train` or `data.validation`. Everything is checked before a sample is read. `key` names
 /// the list in messages. Throws ConfigError, DataError.
 Dataset open_dataset(const DataConfig& config, const std::vector<DataEntry>& entries, Split default_split, const std::string& key);

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <limits>
 
 #include "launch/data/dataset.h"
 #include "launch/data/field_source.h"
@@ -132,6 +133,18 @@ Dataset open_dataset(const DataConfig& config, const std::vector<DataEntry>& ent
   }
   if (members.empty()) throw ConfigError(concat(key, ": is empty; name at least one data set"));
   return Dataset(std::move(members));
+}
+
+Dataset open_frames(Problem problem, const std::string& path, std::int64_t trajectory, const std::vector<FramePair>& pairs) {
+  if (trajectory < 0 || trajectory == std::numeric_limits<std::int64_t>::max()) {
+    throw ConfigError(concat("trajectory ", trajectory, ": ", path, " has none of this number; they are counted from 0"));
+  }
+  DataEntry entry;
+  entry.problem = problem.name;
+  entry.path = path;
+  entry.trajectories = {trajectory, trajectory + 1};
+  problem.times = {.max_num_time_steps = 1, .time_step_size = 1, .allowed_time_transitions = {}, .fix_input_to_time_step = {}};
+  return Dataset({open_member(std::move(problem), entry, Split::test)}).with_pairs(pairs);
 }
 
 void check_data_config(const DataConfig& config, const ConfigValue& document) {

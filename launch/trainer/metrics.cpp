@@ -39,7 +39,9 @@ std::vector<ConfigValue> read_metrics(const std::filesystem::path& path) {
   std::string line;
   while (std::getline(file, line)) {
     if (file.eof()) break;  // no line end: the writer was cut off here
-    rows.push_back(parse_json(line, concat(path.string(), ", row ", rows.size() + 1)));
+    const std::string place = concat(path.string(), ", row ", rows.size() + 1);
+    rows.push_back(parse_json(line, place));
+    if (rows.back().find("step") == nullptr) throw DataError(concat(place, ": has no step; remove it"));
   }
   return rows;
 }

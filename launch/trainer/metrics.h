@@ -24,7 +24,7 @@ class MetricsFile {
   int descriptor_ = -1;
 };
 
-/// All complete rows; none if there is no file.
+/// All complete rows, each of which has its step; none if there is no file. What is not finite was written as null.
 std::vector<ConfigValue> read_metrics(const std::filesystem::path& path);
 
 /// Keeps the rows that a run which goes on after `steps` steps would have written: those of steps 0 .. steps - 1, and the evaluations after

@@ -402,6 +402,16 @@ TEST_F(Datasets, GiveOtherPairsOfFramesForEvaluation) {
   EXPECT_THROW(dataset.with_pairs({{0, 3}}), ConfigError);
 }
 
+TEST_F(Datasets, OfOneTrajectoryHaveAnyOfItsFramesAndNoOther) {
+  write_counting(folder / "ns.nc", "velocity", {2, 21, 3, 2, 2});
+  const std::string path = (folder / "ns.nc").string();
+  const auto frames_of = [&](std::int64_t trajectory) { return open_frames(find_problem("NS-Sines"), path, trajectory, {{0, 2}, {2, 1}}); };
+  EXPECT_EQ(frames_of(1).size(), 2);
+  EXPECT_THROW(frames_of(-1), ConfigError);
+  EXPECT_THROW(frames_of(std::numeric_limits<std::int64_t>::max()), ConfigError);
+  EXPECT_THROW(frames_of(2), DataError);
+}
+
 TEST_F(Datasets, TakeTimeSettingsFromTheEntryThenTheSectionThenTheProblem) {
   write_counting(folder / "ns.nc", "velocity", {2, 21, 3, 2, 2});
   DataEntry entry = flow_entry(folder / "ns.nc", "NS-Sines");

@@ -32,6 +32,17 @@ TEST_F(Metrics, ARowThatWasCutOffIsNoRow) {
   EXPECT_EQ(read_metrics(path_).size(), 1u);
 }
 
+TEST_F(Metrics, ARowWithoutItsStepIsNamed) {
+  MetricsFile(path_).append(step_row(0));
+  MetricsFile(path_).append(ConfigValue::map({{"loss", 0.5}}));
+  try {
+    drop_metrics_past(path_, 1);
+    FAIL() << "it was read";
+  } catch (const DataError& error) {
+    EXPECT_NE(std::string(error.what()).find("row 2: has no step"), std::string::npos) << error.what();
+  }
+}
+
 TEST_F(Metrics, ResumingDropsWhatLiesPastTheCheckpoint) {
   {
     MetricsFile file(path_);
