@@ -5,6 +5,7 @@
 #include <cmath>
 #include <filesystem>
 #include <fstream>
+#include <limits>
 #include <sstream>
 
 #include "launch/mesh_choice.h"
@@ -117,11 +118,14 @@ void check_loss(const RunFile& run) {
 
 void check_training(const RunFile& run) {
   const TrainingConfig& training = run.config.training;
+  constexpr std::int64_t kMost = std::numeric_limits<std::int32_t>::max();  // so that products of counts stay countable
   require(run, training.global_batch_size >= 1, "training.global_batch_size", training.global_batch_size, "at least 1");
+  require(run, training.global_batch_size <= kMost, "training.global_batch_size", training.global_batch_size, "at most 2147483647");
   require(run, training.gradient_accumulation_steps >= 1, "training.gradient_accumulation_steps", training.gradient_accumulation_steps,
           "at least 1");
   require_at_least(run, "training.steps", training.steps, std::int64_t{1});
   require_at_least(run, "training.epochs", training.epochs, std::int64_t{1});
+  require(run, training.epochs.value_or(1) <= kMost, "training.epochs", training.epochs.value_or(1), "at most 2147483647");
   require_at_least(run, "training.early_stopping_patience", training.early_stopping_patience, 1);
   if (training.max_wall_time && !seconds_of(*training.max_wall_time)) {
     throw run.error("training.max_wall_time",
@@ -208,7 +212,7 @@ std::vector<std::string> overrides_of(const CommonOptions& options) {
 std::vector<double> step_frames(const RunFile& run, std::size_t index) {
   const EvaluationCase& wanted = run.config.evaluation.cases[index];
   const std::string key = concat("evaluation.cases[", index, "]");
-  const int frames = wanted.final_time - wanted.initial_time;
+  const std::int64_t frames = std::int64_t{wanted.final_time} - wanted.initial_time;
   if (wanted.initial_time < 0 || frames < 1) {
     throw run.error(key, concat("expected 0 <= initial_time < final_time, found ", wanted.initial_time, " and ", wanted.final_time));
   }
@@ -222,7 +226,7 @@ std::vector<double> step_frames(const RunFile& run, std::size_t index) {
     return std::vector<double>(static_cast<std::size_t>(steps), static_cast<double>(frames) / steps);
   }
   const std::vector<int> steps = read_config<std::vector<int>>(wanted.ar_steps, key + ".ar_steps");
-  int sum = 0;
+  std::int64_t sum = 0;
   for (const int step : steps) {
     if (step < 1) throw run.error(key + ".ar_steps", concat("expected at least 1 frame a step, found ", step));
     sum += step;
