@@ -1,4 +1,5 @@
 /// trident train: from a run file to a trained model.
+#include <chrono>
 #include <iostream>
 
 #include "checkpoint/atomic_file.h"
@@ -194,6 +195,7 @@ void print_profile(Trainer& trainer, Log& log) {
 }
 
 void train(const TrainOptions& options, CommandContext& context) {
+  const auto started = std::chrono::steady_clock::now();
   const Setup setup = prepare(options, context);
   const RunConfig& config = setup.run.config;
   const bool first = setup.mesh.world().rank() == 0;
@@ -210,8 +212,9 @@ void train(const TrainOptions& options, CommandContext& context) {
     log_start(setup, trainer, notes, context, log);
     return print_dry_run(setup, trainer, context, log);
   }
+  std::optional<RunLock> lock;
   if (first) {
-    std::filesystem::create_directories(folder.root);
+    lock.emplace(folder);
     write_file_atomically(folder.run_file(), to_yaml(write_config(config)));
   }
   Log log = first ? Log(folder.log().string()) : Log();
@@ -223,10 +226,11 @@ void train(const TrainOptions& options, CommandContext& context) {
                    .total_steps = setup.total_steps,
                    .description = write_config(description_of(*setup.train)),
                    .mesh = setup.mesh,
-                   .profile = options.profile},
+                   .profile = options.profile,
+                   .started = started},
                   trainer, log);
   if (checkpoint) {
-    run.resume(*checkpoint);
+    run.resume(*checkpoint, setup.steps_per_epoch);
   } else if (options.resume) {
     if (first) drop_metrics_past(folder.metrics(), 0);
     log("no checkpoint to go on from: starting anew");
@@ -234,6 +238,11 @@ void train(const TrainOptions& options, CommandContext& context) {
   if (restored) run.resume(*restored, *setup.choice.from, setup.steps_per_epoch);
   run.run();
   if (options.profile) print_profile(trainer, log);
+  if (!first || !context.common.json) return;
+  ConfigValue result =
+      ConfigValue::map({{"output", folder.root.string()}, {"steps", run.state().steps_done}, {"of_steps", setup.total_steps}});
+  if (run.state().best_loss) result.set("best_loss", *run.state().best_loss);
+  std::cout << to_json(result) << '\n';
 }
 
 }  // namespace

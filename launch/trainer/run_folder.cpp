@@ -1,9 +1,29 @@
 #include "launch/trainer/run_folder.h"
 
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "checkpoint/atomic_file.h"
 #include "checkpoint/sharded_checkpoint.h"
 #include "parallel/messages.h"
 
 namespace trident {
+
+RunLock::RunLock(const RunFolder& folder) {
+  make_folder(folder.root);
+  descriptor_ = ::open(folder.log().c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+  if (descriptor_ < 0)
+    throw DataError(concat(folder.log().string(), ": cannot be opened (", std::strerror(errno), "); make the output writable"));
+  if (::flock(descriptor_, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK) return;
+  ::close(descriptor_);
+  throw ConfigError(concat("output: another job is writing ", folder.root.string(), "; wait for its end, or choose another output"));
+}
+
+RunLock::~RunLock() { ::close(descriptor_); }
 
 std::optional<std::filesystem::path> find_checkpoint(const RunFolder& folder, Start start, const Mesh& mesh) {
   namespace fs = std::filesystem;

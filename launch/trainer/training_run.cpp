@@ -82,7 +82,7 @@ TrainingState TrainingRun::saved_state() const {
   return state;
 }
 
-void TrainingRun::resume(const std::filesystem::path& checkpoint) {
+void TrainingRun::resume(const std::filesystem::path& checkpoint, std::int64_t steps_per_epoch) {
   RunState saved = read_config<RunState>(load_checkpoint(checkpoint, saved_state().pieces));
   trainer_.parameters().round_values();
   if (saved.seed != state_.seed) {
@@ -93,6 +93,10 @@ void TrainingRun::resume(const std::filesystem::path& checkpoint) {
   trainer_.schedule().restore(state_.schedule);
   if (parts_.mesh.world().rank() == 0) drop_metrics_past(parts_.folder.metrics(), state_.steps_done);
   log_(concat("going on after step ", state_.steps_done, " from ", checkpoint.string()));
+  if (state_.position.batch >= steps_per_epoch) {  // of more data, or of smaller batches
+    log_(concat("an epoch has ", steps_per_epoch, " steps now, and this one had done ", state_.position.batch, ": the next one begins"));
+    state_.position = {state_.position.epoch + 1, 0};
+  }
 }
 
 void TrainingRun::resume(const NeuralopTraining& saved, const std::filesystem::path& folder, std::int64_t steps_per_epoch) {
@@ -123,8 +127,8 @@ void TrainingRun::resume(const NeuralopTraining& saved, const std::filesystem::p
   }
 }
 
-bool TrainingRun::due(const std::optional<std::int64_t>& every) const {
-  return every && (state_.steps_done % *every == 0 || state_.steps_done == parts_.total_steps);
+bool TrainingRun::due(const std::optional<std::int64_t>& every, std::int64_t steps) const {
+  return every && (steps % *every == 0 || steps == parts_.total_steps);
 }
 
 void TrainingRun::run() {
@@ -149,14 +153,14 @@ void TrainingRun::run() {
     state_.position = loader.position();
     const std::string& refusal = trainer_.captured().refusal;
     if (!refusal.empty() && state_.steps_done == first + 1) log_(concat("steps are not captured as a graph: ", refusal));
-    if (parts_.validation && due(parts_.run.config.evaluation.every)) {
+    if (parts_.validation && due(parts_.run.config.evaluation.every, state_.steps_done)) {
       stop = trainer_.timer().measure("evaluation", [&] { return evaluate(); });
     }
     if (stop == Stop::no) stop = asked_to_stop(signal);
     const bool last = stop != Stop::no || state_.steps_done == parts_.total_steps;
     if (last && launched_) record_launched();
     if (last) profile(state_.steps_done - first, true);
-    if (last || due(parts_.run.config.checkpoint.every)) trainer_.timer().measure("checkpoint", [&] { save(); });
+    if (last || due(parts_.run.config.checkpoint.every, state_.steps_done)) trainer_.timer().measure("checkpoint", [&] { save(); });
   }
   finish(stop, signal);
 }
@@ -181,9 +185,9 @@ void TrainingRun::profile(std::int64_t done, bool last) {
 /// A GPU has its next step before the numbers of this one are read; not where these are needed first.
 bool TrainingRun::may_run_ahead() const {
   const RunConfig& config = parts_.run.config;
-  const bool evaluates = parts_.validation && due(config.evaluation.every);
+  const bool evaluates = parts_.validation && due(config.evaluation.every, state_.steps_done);
   return trainer_.device().kind == Device::Kind::cuda && config.training.lr_scheduler != ScheduleChoice::plateau && !evaluates &&
-         !due(config.checkpoint.every) && state_.steps_done < parts_.total_steps;
+         !due(config.checkpoint.every, state_.steps_done) && state_.steps_done < parts_.total_steps;
 }
 
 void TrainingRun::record_launched() {
@@ -207,19 +211,21 @@ void TrainingRun::record_launched() {
 }
 
 TrainingRun::Stop TrainingRun::evaluate() {
+  const Clock::time_point start = Clock::now();
   const ErrorTable table = evaluator_.validate(parts_.validation);
   const double loss = table.loss_of_batches(batch_size_of(parts_.run.config));
   ConfigValue row = ConfigValue::map({{"step", state_.steps_done}, {"validation_loss", loss}});
   const ConfigValue metrics = table.metrics(MetricsDetail::summary);
   for (const auto& [name, value] : metrics.entries()) row.set(name, value);
   if (metrics_) metrics_->append(row);
-  const bool better = !state_.best_loss || loss < *state_.best_loss;
+  const bool better = std::isfinite(loss) && (!state_.best_loss || loss < *state_.best_loss);
   log_(concat("step ", state_.steps_done, ": validation loss ", loss, better ? ", the best so far" : ""));
   state_.evaluations_without_better = better ? 0 : state_.evaluations_without_better + 1;
   if (better) {
     state_.best_loss = loss;
     save_models(parts_.folder.best());
   }
+  longest_evaluation_ = std::max(longest_evaluation_, seconds_since(start));
   return patience_is_over() ? Stop::early : Stop::no;
 }
 
@@ -230,9 +236,10 @@ bool TrainingRun::patience_is_over() const {
 
 TrainingRun::Stop TrainingRun::asked_to_stop(int& signal) const {
   const auto& limit = parts_.run.config.training.max_wall_time;
-  // What is still to come must fit: another step, and saving with as much time again in reserve.
-  const double needed = 2.0 * longest_step_ + 2.0 * longest_save_;
-  const bool late = limit && seconds_since(started_) + needed > *seconds_of(*limit);
+  // What is still to come must fit: another step, its evaluation, and saving, with as much time again in reserve.
+  const bool evaluates = parts_.validation && due(parts_.run.config.evaluation.every, state_.steps_done + 1);
+  const double needed = 2.0 * (longest_step_ + longest_save_ + (evaluates ? longest_evaluation_ : 0.0));
+  const bool late = limit && seconds_since(parts_.started) + needed > *seconds_of(*limit);
   const Tensor wishes = from_values<std::int64_t>({2}, std::vector<std::int64_t>{StopSignal::received(), late ? 1 : 0});
   parts_.mesh.world().all_reduce(wishes, ReduceOp::max);
   const std::vector<std::int64_t> agreed = to_host<std::int64_t>(wishes);

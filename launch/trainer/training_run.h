@@ -1,6 +1,7 @@
 /// A whole run: the steps, with what happens between them: metrics, evaluation, the best model, checkpoints, stopping and going on.
 #pragma once
 
+#include <chrono>
 #include <memory>
 #include <optional>
 #include <string>
@@ -47,17 +48,19 @@ class TrainingRun {
     ConfigValue description;  // trident.json
     Mesh mesh;
     bool profile = false;
+    std::chrono::steady_clock::time_point started;  // the command: reading and measuring data count as its time
   };
   /// `trainer` must outlive the run.
   TrainingRun(Parts parts, Trainer& trainer, Log& log);
 
   /// Goes on from a checkpoint: weights, moments, state; metrics.jsonl loses the rows past it.
-  void resume(const std::filesystem::path& checkpoint);
+  void resume(const std::filesystem::path& checkpoint, std::int64_t steps_per_epoch);
   /// Goes on from a training of neuraloperator, whose weights and moments the trainer has already: steps done, place in the order of
   /// samples, and what a plateau schedule remembers.
   void resume(const NeuralopTraining& saved, const std::filesystem::path& folder, std::int64_t steps_per_epoch);
   /// All steps that are left. Returns when they are done, or when the run was told to stop and has saved.
   void run();
+  const RunState& state() const { return state_; }
 
  private:
   /// Why the run ends before its last step; the same on every rank.
@@ -78,7 +81,7 @@ class TrainingRun {
   Stop asked_to_stop(int& signal) const;
   /// Begins and ends the trace; `done`: steps of this process.
   void profile(std::int64_t done, bool last);
-  bool due(const std::optional<std::int64_t>& every) const;
+  bool due(const std::optional<std::int64_t>& every, std::int64_t steps) const;
 
   Parts parts_;
   Trainer& trainer_;
@@ -89,10 +92,9 @@ class TrainingRun {
   std::optional<Profiler> profiler_;
   StopSignal stop_signal_;
   RunState state_;
-  std::chrono::steady_clock::time_point started_ = std::chrono::steady_clock::now();
-  std::chrono::steady_clock::time_point last_recorded_ = started_;  // or since when the next step has been under way
+  std::chrono::steady_clock::time_point last_recorded_;  // or since when the next step has been under way
   std::optional<LaunchedStep> launched_;
-  double longest_step_ = 0.0, longest_save_ = 1.0;  // seconds
+  double longest_step_ = 0.0, longest_save_ = 1.0, longest_evaluation_ = 0.0;  // seconds
 };
 
 /// FLOP/s of a large matrix product, on this rank's threads or GPU: the machine's limit.

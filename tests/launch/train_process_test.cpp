@@ -125,6 +125,33 @@ TEST_F(Train, EndsInTimeWhenTheWallTimeIsShort) {
   EXPECT_THAT(run.output, HasSubstr("max_wall_time is near: saved after step"));
 }
 
+TEST_F(Train, AnEvaluationThatIsNotFiniteIsNeverTheBest) {
+  const Finished run = run_shell(folder_.train(
+      "run", "training.steps=1 training.warmup_steps=0 training.learning_rate=1e30 training.precision=f32 evaluation.every=1"));
+  ASSERT_EQ(run.status, 0) << run.output;
+  EXPECT_TRUE(folder_.metrics("run").back().find("validation_loss")->is_null());
+  EXPECT_THAT(run.output, Not(HasSubstr("best so far")));
+  EXPECT_FALSE(std::filesystem::exists(folder_.path("run") / "best"));
+}
+
+TEST_F(Train, ResumedWithLargerBatchesThanItsPlaceAllowsTheNextEpochBegins) {
+  ASSERT_EQ(run_shell(folder_.train("run")).status, 0);
+  const Finished resumed = run_shell(folder_.train("run", "training.global_batch_size=1000 training.steps=6 --resume"));
+  ASSERT_EQ(resumed.status, 0) << resumed.output;
+  EXPECT_THAT(resumed.output, HasSubstr("an epoch has 1 steps now, and this one had done 4: the next one begins"));
+  EXPECT_EQ(folder_.column("run", "loss").size(), 6u);
+}
+
+TEST_F(Train, PrintsOneObjectForPrograms) {
+  const Finished run = run_shell(folder_.train("run", "--json evaluation.every=2 2>/dev/null"));
+  ASSERT_EQ(run.status, 0);
+  const ConfigValue result = parse_json(run.output, "standard output");
+  EXPECT_EQ(result.find("output")->as_string(), folder_.path("run").string());
+  EXPECT_EQ(result.find("steps")->as_integer(), 4);
+  EXPECT_EQ(result.find("of_steps")->as_integer(), 4);
+  EXPECT_NE(result.find("best_loss"), nullptr);
+}
+
 TEST_F(Train, AnExistingOutputIsRefusedAndNothingIsTouched) {
   std::filesystem::create_directories(folder_.path("run"));
   std::ofstream(folder_.path("run") / "precious") << "data";
