@@ -163,17 +163,26 @@ class Result {
   Storing storing_ = Storing::cached;
 };
 
+/// What products are added to, beside a weight's start.
+template <class T>
+struct Addend {
+  Strips<const T> rows;  // null for none
+  const T* gate;         // null for ones
+};
+
 /// Products of a weight with all strips of a block. Unless they are the result as they are, finish(strip, row, rows, vectors, sums, rows
 /// of the result) writes each tile of it.
 template <class T, class Finish>
-void strip_products(const PackedWeight<T>& weight, const Columns& columns, const Strips<const T>& b, const Result<T>& result,
-                    bool as_they_are, Finish&& finish) {
+void strip_products(const PackedWeight<T>& weight, const Columns& columns, const Strips<const T>& b, const Addend<T>& addend,
+                    const Result<T>& result, bool as_they_are, Finish&& finish) {
   alignas(cpu::kVectorBytes) T sums[cpu::kTileRows * kStrip<T>], beside[cpu::kTileRows * kStrip<T>];
   const bool direct = as_they_are && result.direct();
   for (std::int64_t strip = 0; strip < cpu::strips_of<T>(columns); ++strip) {
     const std::int64_t vectors = std::min<std::int64_t>(2, cpu::vectors_of<T>(columns) - 2 * strip);
+    const T* added = addend.rows.data == nullptr ? nullptr : addend.rows.strip(strip);
     cpu::strip_product<T>(
-        weight.tiles(), weight.start(), vectors, {b.strip(strip), b.row_step}, direct ? result.storing() : Storing::cached,
+        weight.tiles(), {weight.start(), {added, addend.rows.row_step}, addend.gate}, vectors, {b.strip(strip), b.row_step},
+        direct ? result.storing() : Storing::cached,
         [&](std::int64_t row) {
           return direct ? result.tile(columns, strip, row, beside) : Rows<T>{sums, kStrip<T>};
         },
@@ -185,30 +194,15 @@ void strip_products(const PackedWeight<T>& weight, const Columns& columns, const
   }
 }
 
-/// What ends tiles: addend and GELU, and the GELU's derivative.
+/// The GELU of a tile's sums; its slope too, unless `slope` is null.
 template <class T>
-struct TileEnd {
-  const T* gate;         // of the tile's rows; null for none
-  Rows<const T> addend;  // null for none
-  bool gelu;
-  Rows<T> slope, y;  // no slope: null
-  Storing slope_storing, y_storing;
-};
-template <class T>
-void finish_tile(std::int64_t rows, std::int64_t vectors, const T* sums, const TileEnd<T>& to) {
+void gelu_of_tile(std::int64_t rows, std::int64_t vectors, const T* sums, Rows<T> y, Storing y_storing, Rows<T> slope,
+                  Storing slope_storing) {
   for (std::int64_t row = 0; row < rows; ++row) {
     for (std::int64_t column = 0; column < vectors * kLanes<T>; column += kLanes<T>) {
-      T* y = to.y.data + row * to.y.step + column;
-      Vector<T> x = cpu::load(sums + row * kStrip<T> + column);
-      if (to.addend.data != nullptr)
-        x += (to.gate == nullptr ? T(1) : to.gate[row]) * cpu::load(to.addend.data + row * to.addend.step + column);
-      if (!to.gelu) {
-        put<T>(y, x, to.y_storing);
-        continue;
-      }
-      const cpu::GeluAndSlope<T> result = cpu::gelu_and_slope(x);
-      put<T>(y, result.value, to.y_storing);
-      if (to.slope.data != nullptr) put<T>(to.slope.data + row * to.slope.step + column, result.slope, to.slope_storing);
+      const cpu::GeluAndSlope<T> result = cpu::gelu_and_slope(cpu::load(sums + row * kStrip<T> + column));
+      put<T>(y.data + row * y.step + column, result.value, y_storing);
+      if (slope.data != nullptr) put<T>(slope.data + row * slope.step + column, result.slope, slope_storing);
     }
   }
 }
@@ -293,7 +287,7 @@ template <class T>
 void add_weight_gradient(const MixSize& size, std::int64_t vectors, const Strips<const T>& dz, const Strips<const T>& x, T* panels,
                          T* sums) {
   const std::int64_t width = PartialSums<T>::width(size);
-  constexpr std::int64_t kTransposing = 5, kDots = 125;  // cycles of a vector, and hundredths of that of a product
+  constexpr std::int64_t kTransposing = 6, kDots = 118;  // cycles of a vector, and hundredths of that of a product
   if (size.out * size.in * kDots < 100 * (size.out * width + kTransposing * size.in)) {
     return cpu::add_products_of_rows<T>(vectors, size.out, dz, x, width, sums);
   }
@@ -316,20 +310,12 @@ void mix_forward(Cpu, const MixSize& size, const MixOperands<T>& from, T* slope,
       const Columns columns = blocks[index];
       x.fetch(columns);
       addend.fetch(columns);
-      const Strips<const T> added = addend.rows(columns);
       const auto finish = [&](std::int64_t strip, std::int64_t row, std::int64_t rows, std::int64_t vectors, const T* sums, Rows<T> to) {
-        const T* addends = from.addend == nullptr ? nullptr : added.strip(strip) + row * added.row_step;
-        finish_tile<T>(rows, vectors, sums,
-                       {.gate = from.gate == nullptr ? nullptr : from.gate + row,
-                        .addend = {addends, added.row_step},
-                        .gelu = size.gelu,
-                        .slope = slopes.tile(columns, strip, row, slopes_beside),
-                        .y = to,
-                        .slope_storing = slopes.storing(),
-                        .y_storing = result.storing()});
+        gelu_of_tile<T>(rows, vectors, sums, to, result.storing(), slopes.tile(columns, strip, row, slopes_beside), slopes.storing());
         slopes.spread(columns, strip, row, rows, slopes_beside);
       };
-      strip_products<T>(weight, columns, x.rows(columns), result, !size.gelu && from.addend == nullptr, finish);
+      const Addend<T> added{from.addend == nullptr ? Strips<const T>{} : addend.rows(columns), from.gate};
+      strip_products<T>(weight, columns, x.rows(columns), added, result, !size.gelu, finish);
     }
   });
 }
@@ -361,7 +347,7 @@ void mix_backward(Cpu, const MixSize& size, const MixOperands<T>& from, const T*
                               Rows<T> target) {
         multiply_tile<T>(rows, vectors, products, slopes.strip(strip) + row * kStrip<T>, target, dx.storing());
       };
-      strip_products<T>(weight, columns, dz, dx, !size.of_gelu, finish);
+      strip_products<T>(weight, columns, dz, {}, dx, !size.of_gelu, finish);
     }
   });
   const Sums all(size, static_cast<T*>(sums.data()));

@@ -10,15 +10,35 @@ namespace trident::cpu {
 /// How a tile's numbers are stored.
 enum class Storing { cached, streamed };
 
-/// c (rows of H, V vectors) = start + a b for one tile of a; start is a number for each row.
+/// What the sums of a strip begin with: a number for each row, and a row of an addend times its gate.
+template <class T>
+struct StripStart {
+  const T* numbers;
+  Rows<const T> addend;  // null for none
+  const T* gate;         // null for ones
+
+  StripStart from(std::int64_t row) const {
+    return {numbers + row,
+            {addend.data == nullptr ? nullptr : addend.data + row * addend.step, addend.step},
+            gate == nullptr ? nullptr : gate + row};
+  }
+};
+
+/// c (rows of H, V vectors) = start + a b for one tile of a.
 template <int H, int V, class T>
-inline void strip_tile(std::int64_t depth, const T* a, Rows<const T> b, const T* start, std::int64_t rows, Rows<T> c, Storing storing) {
+inline void strip_tile(std::int64_t depth, const T* a, Rows<const T> b, const StripStart<T>& start, std::int64_t rows, Rows<T> c,
+                       Storing storing) {
   constexpr int L = kLanes<T>;
   Vector<T> sum[H][V];
 #pragma GCC unroll 8
   for (int row = 0; row < H; ++row) {
+    const bool adds = start.addend.data != nullptr && row < rows;
+    const T gate = start.gate != nullptr && row < rows ? start.gate[row] : T(1);
 #pragma GCC unroll 2
-    for (int v = 0; v < V; ++v) sum[row][v] = broadcast(start[row]);
+    for (int v = 0; v < V; ++v) {
+      sum[row][v] = broadcast(start.numbers[row]);
+      if (adds) sum[row][v] += gate * load(start.addend.data + row * start.addend.step + v * L);
+    }
   }
   for (std::int64_t i = 0; i < depth; ++i, a += H, b.data += b.step) {
     Vector<T> right[V];
@@ -46,8 +66,8 @@ inline void strip_tile(std::int64_t depth, const T* a, Rows<const T> b, const T*
 }
 
 template <int H, class T, class Target, class Done>
-inline void strip_tiles(Tiled<const T> a, const T* start, std::int64_t vectors, Rows<const T> b, Storing storing, Target&& target,
-                        Done&& done) {
+inline void strip_tiles(Tiled<const T> a, const StripStart<T>& start, std::int64_t vectors, Rows<const T> b, Storing storing,
+                        Target&& target, Done&& done) {
   if constexpr (H > kTileRows) {
     return;
   } else {
@@ -55,7 +75,7 @@ inline void strip_tiles(Tiled<const T> a, const T* start, std::int64_t vectors, 
     for (std::int64_t row = 0; row < a.rows; row += H) {
       const std::int64_t rows = std::min<std::int64_t>(H, a.rows - row);
       const auto tile = vectors == 2 ? strip_tile<H, 2, T> : strip_tile<H, 1, T>;
-      tile(a.depth, a.data + row * a.depth, b, start + row, rows, target(row), storing);
+      tile(a.depth, a.data + row * a.depth, b, start.from(row), rows, target(row), storing);
       done(row, rows);
     }
   }
@@ -64,8 +84,8 @@ inline void strip_tiles(Tiled<const T> a, const T* start, std::int64_t vectors, 
 /// start + a b of a strip b of one or two vectors, tile by tile: each is written to target(first row), and then done(first row, rows) is
 /// called.
 template <class T, class Target, class Done>
-inline void strip_product(Tiled<const T> a, const T* start, std::int64_t vectors, Rows<const T> b, Storing storing, Target&& target,
-                          Done&& done) {
+inline void strip_product(Tiled<const T> a, const StripStart<T>& start, std::int64_t vectors, Rows<const T> b, Storing storing,
+                          Target&& target, Done&& done) {
   strip_tiles<1>(a, start, vectors, b, storing, target, done);
 }
 
@@ -161,7 +181,7 @@ inline void add_dots(std::int64_t vectors, const Strips<const T>& a, const Strip
     for (int n = 0; n < N; ++n) other[n] = load(right + n * b.row_step);
 #pragma GCC unroll 4
     for (int m = 0; m < M; ++m) {
-      const Vector<T> one = load(left + m * a.row_step);
+      const Vector<T> one = in_register(load(left + m * a.row_step));
 #pragma GCC unroll 4
       for (int n = 0; n < N; ++n) dots[m * N + n] += one * other[n];
     }

@@ -44,6 +44,13 @@ inline Vector<T> broadcast(T value) {
   return Vector<T>{} + value;
 }
 
+/// x, which the compiler then reads once: left to itself it may read a factor of several products from memory for each of them.
+template <class V>
+inline V in_register(V x) {
+  asm("" : "+v"(x));
+  return x;
+}
+
 template <class T>
 inline Vector<T> maximum(Vector<T> a, Vector<T> b) {
   return a > b ? a : b;
