@@ -3,10 +3,13 @@
 #include <cmath>
 
 #include "runtime/kernels/adamw.h"
+#include "runtime/kernels/complex_pairs.h"
 
 namespace trident {
 
 namespace {
+
+using cpu::Vector;
 
 bf16 rounded(float x) {
   const auto bits = std::bit_cast<std::uint32_t>(x);
@@ -73,19 +76,24 @@ void update_real(const NeuralopNumbers<T>& n, std::int64_t count, T* value, cons
   }
 }
 
+/// Two vectors of pairs (re, im) with one vector of second moments.
 template <class T>
 void update_complex(const NeuralopNumbers<T>& n, std::int64_t count, T* value, const T* gradient, T* first, T* second) {
-#pragma omp simd
-  for (std::int64_t i = 0; i < count; i += 2) {
-    const T re = gradient[i] * n.clip, im = gradient[i + 1] * n.clip;
-    const T m_re = first[i] * n.beta1 + re * n.keep1, m_im = first[i + 1] * n.beta1 + im * n.keep1;
-    const T v = second[i / 2] * n.beta2 + (re * re + im * im) * n.keep2;
-    first[i] = m_re;
-    first[i + 1] = m_im;
-    second[i / 2] = v;
-    const T size = n.size / (std::sqrt(v) + n.eps);
-    value[i] = (value[i] - size * m_re) * n.shrink;
-    value[i + 1] = (value[i + 1] - size * m_im) * n.shrink;
+  constexpr std::int64_t L = cpu::kLanes<T>;
+  for (std::int64_t i = 0; i < count; i += 2 * L) {
+    const std::int64_t left[] = {count - i, std::max<std::int64_t>(count - i - L, 0)};
+    const Vector<T> g[] = {cpu::load_some(gradient + i, left[0]) * n.clip, cpu::load_some(gradient + i + L, left[1]) * n.clip};
+    const Vector<T> re = cpu::parts_of_pairs<0, T>(g[0], g[1]), im = cpu::parts_of_pairs<1, T>(g[0], g[1]);
+    const Vector<T> v = cpu::load_some(second + i / 2, left[0] / 2) * n.beta2 + (re * re + im * im) * n.keep2;
+    cpu::store_some(second + i / 2, v, left[0] / 2);
+    const Vector<T> size = n.size / (cpu::square_root<T>(v) + n.eps);
+    const Vector<T> sizes[] = {cpu::each_twice<0, T>(size), cpu::each_twice<1, T>(size)};
+    for (int half = 0; half < 2; ++half) {
+      T *mean = first + i + half * L, *x = value + i + half * L;
+      const Vector<T> m = cpu::load_some(mean, left[half]) * n.beta1 + g[half] * n.keep1;
+      cpu::store_some(mean, m, left[half]);
+      cpu::store_some(x, (cpu::load_some(x, left[half]) - sizes[half] * m) * n.shrink, left[half]);
+    }
   }
 }
 

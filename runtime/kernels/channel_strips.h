@@ -44,14 +44,15 @@ class Blocks {
  public:
   Blocks(std::int64_t batch, std::int64_t points) : points_(points), total_(batch * points), length_(whole_vectors() ? points : total_) {
     if (total_ == 0) return;
-    per_length_ = (length_ - 1) / (kBlockStrips * kStrip<T>)+1;
-    per_share_ = (count() - 1) / kMostShares + 1;
+    per_length_ = (length_ - 1) / kMostColumns + 1;
+    // Small blocks share their sums: those are zeroed and added up for each share.
+    per_share_ = std::max((count() - 1) / kMostShares + 1, kMostColumns / std::min(length_, kMostColumns));
   }
   std::int64_t count() const { return total_ == 0 ? 0 : total_ / length_ * per_length_; }
   Columns operator[](std::int64_t index) const {
-    const std::int64_t begin = index / per_length_ * length_ + index % per_length_ * kBlockStrips * kStrip<T>,
-                       end = std::min(begin + kBlockStrips * kStrip<T>, (index / per_length_ + 1) * length_);
-    const std::int64_t longest = whole_vectors() ? kBlockStrips * kStrip<T> : kStrip<T>;
+    const std::int64_t begin = index / per_length_ * length_ + index % per_length_ * kMostColumns,
+                       end = std::min(begin + kMostColumns, (index / per_length_ + 1) * length_);
+    const std::int64_t longest = whole_vectors() ? kMostColumns : kStrip<T>;
     Columns result{end - begin, {}};
     for (std::int64_t column = begin; column < end; column += result.runs.back().count) {
       const std::int64_t place = column - begin, point = column % points_;
@@ -64,7 +65,7 @@ class Blocks {
   std::int64_t per_share() const { return per_share_; }
 
  private:
-  static constexpr std::int64_t kMostShares = 32;
+  static constexpr std::int64_t kMostShares = 32, kMostColumns = kBlockStrips * kStrip<T>;  // of a block
 
   /// Whether points fill them.
   bool whole_vectors() const { return points_ % kLanes<T> == 0; }

@@ -31,6 +31,22 @@ template <class T>
   return __builtin_shuffle(x, y, order);
 }
 
+/// The parts re of two vectors of pairs, or with kPart = 1 the parts im.
+template <int kPart, class T>
+[[gnu::always_inline]] inline Vector<T> parts_of_pairs(Vector<T> x, Vector<T> y) {
+  Places<T> order;
+  for (int lane = 0; lane < kLanes<T>; ++lane) order[lane] = 2 * lane + kPart;
+  return __builtin_shuffle(x, y, order);
+}
+
+/// The first half of x, or with kHalf = 1 the second one, each number twice.
+template <int kHalf, class T>
+[[gnu::always_inline]] inline Vector<T> each_twice(Vector<T> x) {
+  Places<T> order;
+  for (int lane = 0; lane < kLanes<T>; ++lane) order[lane] = (lane + kHalf * kLanes<T>) / 2;
+  return __builtin_shuffle(x, order);
+}
+
 /// The pair at `from` in every pair.
 template <class T>
 [[gnu::always_inline]] inline Vector<T> broadcast_pair(const T* from) {

@@ -11,16 +11,6 @@ struct GeluAndSlope {
   Vector<T> value, slope;
 };
 
-/// 1 / x for normal numbers, within 1 ulp.
-inline Vector<float> reciprocal(Vector<float> x) {
-#ifdef __AVX512F__
-  const Vector<float> guess = _mm512_maskz_rcp14_ps(0xFFFF, x);
-  return guess + guess * (1.0F - x * guess);
-#else
-  return 1.0F / x;
-#endif
-}
-
 inline Vector<float> magnitude(Vector<float> x) {
   Places<float> bits;
   std::memcpy(&bits, &x, sizeof bits);
@@ -46,7 +36,7 @@ inline Vector<float> bell_of(Vector<float> x) {
 /// The normal distribution at -|x| is e^(-x^2 / 2) (1/2 - w q(w)) with w = 0.24 |x| / (1 + 0.24 |x|): the derivative needs the exponential
 /// anyway. q is fitted to 6e-10 of the distribution; near 0, where rounding would show most, what it adds to 1/2 is small.
 inline GeluAndSlope<float> gelu_and_slope(Vector<float> x) {
-  const Vector<float> size = 0.24F * magnitude(x), w = size * reciprocal(1.0F + size), bell = bell_of(x);
+  const Vector<float> size = 0.24F * magnitude(x), w = size / (1.0F + size), bell = bell_of(x);
   Vector<float> q = w * -0.128868254F + 0.325377822F;
   q = q * w + 0.0526725749F;
   q = q * w - 1.33545340F;

@@ -20,19 +20,19 @@ struct Tiled {
     return tiles == 0 ? 1 : (rows + tiles - 1) / tiles;
   }
   static std::int64_t size_for(std::int64_t rows, std::int64_t depth) { return round_up(rows, height_for(rows)) * depth; }
-  T& at(std::int64_t row, std::int64_t column) const { return data[(row / height * depth + column) * height + row % height]; }
 };
 
 /// a (rows, depth) with any strides into `memory` of Tiled::size_for numbers.
 template <class T>
 inline Tiled<const T> tiled(std::int64_t rows, std::int64_t depth, const T* a, std::int64_t row_step, std::int64_t column_step, T* memory) {
-  const Tiled<T> result{memory, rows, depth, Tiled<T>::height_for(rows)};
-  const std::int64_t padded = round_up(rows, result.height);
-  for (std::int64_t row = 0; row < padded; ++row) {
-    for (std::int64_t column = 0; column < depth; ++column)
-      result.at(row, column) = row < rows ? a[row * row_step + column * column_step] : T(0);
+  const std::int64_t height = Tiled<T>::height_for(rows);
+  T* to = memory;
+  for (std::int64_t first = 0; first < rows; first += height) {
+    for (std::int64_t column = 0; column < depth; ++column) {
+      for (std::int64_t row = first; row < first + height; ++row) *to++ = row < rows ? a[row * row_step + column * column_step] : T(0);
+    }
   }
-  return {memory, rows, depth, result.height};
+  return {memory, rows, depth, height};
 }
 
 }  // namespace trident::cpu

@@ -56,6 +56,12 @@ inline Vector<T> maximum(Vector<T> a, Vector<T> b) {
   return a > b ? a : b;
 }
 
+template <class T>
+inline Vector<T> square_root(Vector<T> x) {
+  for (int lane = 0; lane < kLanes<T>; ++lane) x[lane] = std::sqrt(x[lane]);
+  return x;
+}
+
 /// Integers of T's size, one per lane.
 template <class T>
 struct PlacesOf {

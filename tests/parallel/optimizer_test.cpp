@@ -80,6 +80,33 @@ TEST_P(AdamWOfTorch, FourStepsAgree) {
   expect_near(numbers_of(state[3].value), {0.027708531122671635, 0.030649572992738915, 0.0}, tolerance);
 }
 
+/// As many complex numbers as fill some vectors and a part of one.
+TEST(AdamWOfNeuralop, TreatsEachOfManyComplexNumbersAsOneAlone) {
+  constexpr std::int64_t kCount = 45;
+  Parameter complex = whole_parameter({kCount}, Init::constant(0.0), Numbers::complex);
+  const ParameterList parameters =
+      materialize([&](const ParameterVisitor& visitor) { visitor.parameter("z", complex); }, DType::f32, Use::training, RandomKey(1));
+  const auto re_of = [](std::int64_t i) { return 0.25 * static_cast<double>(i % 7 - 3); };
+  const auto im_of = [](std::int64_t i) { return 0.5 * static_cast<double>(i % 5 - 1); };
+  float* gradient = parameters.gradients().data<float>();
+  for (std::int64_t i = 0; i < kCount; ++i) {
+    gradient[2 * i] = static_cast<float>(re_of(i));
+    gradient[2 * i + 1] = static_cast<float>(im_of(i));
+  }
+  AdamW optimizer(parameters, {.rule = AdamWRule::neuralop, .beta1 = 0.9, .beta2 = 0.99, .eps = 1e-2}, {0.0},
+                  [](const std::string&) { return 0; });
+  optimizer.update(1, std::vector{0.1}, from_values<double>({1}, std::vector{1.0}));
+  const std::vector<NamedPiece> state = optimizer.state();
+  const std::vector<float> second = to_host<float>(state[1].value);
+  const float* value = parameters.values().data<float>();
+  for (std::int64_t i = 0; i < kCount; ++i) {
+    const double square = 0.01 * (re_of(i) * re_of(i) + im_of(i) * im_of(i)), size = 0.1 * std::sqrt(0.01) / 0.1;
+    EXPECT_NEAR(second[static_cast<std::size_t>(i)], square, 1e-8) << i;
+    EXPECT_NEAR(value[2 * i], -size * 0.1 * re_of(i) / (std::sqrt(square) + 1e-2), 1e-7) << i;
+    EXPECT_NEAR(value[2 * i + 1], -size * 0.1 * im_of(i) / (std::sqrt(square) + 1e-2), 1e-7) << i;
+  }
+}
+
 /// One complex number beside a real one.
 TEST(AdamWOfNeuralop, SharesOneSecondMomentBetweenThePartsOfAComplexNumberAndDecaysLast) {
   Parameter complex = whole_parameter({1}, Init::constant(0.0), Numbers::complex), real = whole_parameter({1}, Init::constant(0.0));
