@@ -123,6 +123,8 @@ void check_training(const RunFile& run) {
   require(run, training.global_batch_size <= kMost, "training.global_batch_size", training.global_batch_size, "at most 2147483647");
   require(run, training.gradient_accumulation_steps >= 1, "training.gradient_accumulation_steps", training.gradient_accumulation_steps,
           "at least 1");
+  require(run, training.gradient_accumulation_steps <= training.global_batch_size, "training.gradient_accumulation_steps",
+          training.gradient_accumulation_steps, "at most the samples of training.global_batch_size");
   require_at_least(run, "training.steps", training.steps, std::int64_t{1});
   require_at_least(run, "training.epochs", training.epochs, std::int64_t{1});
   require(run, training.epochs.value_or(1) <= kMost, "training.epochs", training.epochs.value_or(1), "at most 2147483647");

@@ -125,6 +125,11 @@ std::optional<NeuralopTraining> restored_training(const Setup& setup, const Trai
   return saved;
 }
 
+void require_something_to_train(const Setup& setup, const Trainer& trainer) {
+  if (trainer.parameters().gradients().numel() > 0) return;
+  throw setup.run.error("training.freeze", "freezes every parameter of the model; leave some of them to be trained");
+}
+
 /// Running statistics mean that layers normalise by the micro-batch, so accumulation would change the result.
 void require_whole_batches(const Setup& setup, const Trainer& trainer) {
   const std::int64_t micro_batches = setup.run.config.training.gradient_accumulation_steps;
@@ -205,6 +210,7 @@ void train(const TrainOptions& options, CommandContext& context) {
   // The model is made before anything is written: what it refuses leaves no folder behind.
   std::vector<std::string> notes;
   Trainer trainer = make_trainer(setup, notes);
+  require_something_to_train(setup, trainer);
   require_whole_batches(setup, trainer);
   const auto restored = checkpoint ? std::nullopt : restored_training(setup, trainer);
   if (options.dry_run) {

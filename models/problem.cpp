@@ -1,12 +1,15 @@
 #include "models/problem.h"
 
 #include <algorithm>
+#include <limits>
 
 #include "models/problem_table.h"
 #include "runtime/error.h"
 
 namespace trident {
 namespace {
+
+constexpr int kMostSnapshots = 10'000;  // of which every pair may be a sample
 
 std::string joined(const std::vector<std::string>& words) {
   std::string text;
@@ -93,6 +96,12 @@ std::vector<FramePair> frame_pairs(const TimeSettings& settings) {
   const int count = settings.max_num_time_steps, step = settings.time_step_size;
   if (count < 1) throw ConfigError(concat("max_num_time_steps: ", count, " leaves no sample; give 1 or more"));
   if (step < 1) throw ConfigError(concat("time_step_size: ", step, " is not a number of frames; give 1 or more"));
+  if (count > kMostSnapshots) throw ConfigError(concat("max_num_time_steps: ", count, " is more than ", kMostSnapshots));
+  const std::int64_t last = settings.fix_input_to_time_step.value_or(0) + std::int64_t{step} * count;
+  if (last > std::numeric_limits<int>::max()) {
+    throw ConfigError(concat("max_num_time_steps: ", count, " times ", step, " frames (time_step_size) reaches frame ", last,
+                             ", which no data set has; make one of them smaller"));
+  }
   std::vector<FramePair> pairs;
   if (settings.fix_input_to_time_step) {
     const int first = *settings.fix_input_to_time_step;

@@ -1,6 +1,7 @@
 #include "launch/data/own_data.h"
 
 #include <algorithm>
+#include <cmath>
 #include <filesystem>
 
 #include "launch/data/data_file.h"
@@ -12,6 +13,9 @@ namespace trident {
 namespace {
 
 void check_constants(const char* key, const std::vector<double>& values, std::size_t channels) {
+  if (!std::ranges::all_of(values, [](double value) { return std::isfinite(value); })) {
+    throw ConfigError(concat(key, ": holds a number that is not finite; leave it out, or measure the channel"));
+  }
   if (values.empty() || values.size() == channels) return;
   throw ConfigError(concat(key, ": has ", values.size(), " numbers for ", channels, " channels; give one for each channel"));
 }

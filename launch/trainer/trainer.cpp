@@ -252,7 +252,9 @@ StepResult Trainer::rehearse(const GlobalBatch& batch) {
   draw_for(0);
   gradients_of(batch, numbers);
   const std::vector<double> found = to_host<double>(numbers);
-  return {.loss = found[0], .grad_norm = found[1], .learning_rate = 0.0};
+  const StepResult result{.loss = found[0], .grad_norm = found[1], .learning_rate = 0.0};
+  if (!std::isfinite(result.loss) || !std::isfinite(result.grad_norm)) raise_not_finite(batch, 0, result);
+  return result;
 }
 
 void Trainer::raise_not_finite(const GlobalBatch& batch, std::int64_t step, const StepResult& found) {

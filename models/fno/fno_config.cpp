@@ -13,6 +13,8 @@ using Kind = ConfigValue::Kind;
 
 constexpr int kMostDims = 3;
 constexpr int kMostLayers = 1000;
+constexpr int kMostModes = 1 << 20;     // as many as fields have points per side
+constexpr int kMostChannels = 1 << 24;  // products of two of them are far from overflow
 
 bool is_number(const ConfigValue& value) { return value.kind() == Kind::number || value.kind() == Kind::integer; }
 
@@ -50,6 +52,11 @@ class Checker {
   void at_least(const std::string& key, double value, double least) const {
     if (!(value >= least)) fail(key, value, " is impossible; it must be at least ", least);
   }
+  /// From 1 on.
+  void within(const std::string& key, int value, int most) const {
+    at_least(key, value, 1);
+    if (value > most) fail(key, value, " is more than ", most);
+  }
   /// What numbers of channels and points are multiplied by.
   void is_factor(const std::string& key, double value) const {
     constexpr double kMost = 1e6;  // beyond it the product may be none of 64 bits
@@ -67,14 +74,13 @@ class Checker {
     const std::size_t dims = c_.n_modes.size();
     if (dims == 0) fail("n_modes", "is missing; give the number of Fourier modes in each dimension, such as [16, 16]");
     if (dims > kMostDims) fail("n_modes", "has ", dims, " entries; fields have 1 to ", kMostDims, " dimensions");
-    for (std::size_t dim = 0; dim < dims; ++dim) at_least(concat("n_modes[", dim, "]"), c_.n_modes[dim], 1);
+    for (std::size_t dim = 0; dim < dims; ++dim) within(concat("n_modes[", dim, "]"), c_.n_modes[dim], kMostModes);
     for (const auto& [key, value] : {std::pair{"in_channels", c_.in_channels}, std::pair{"out_channels", c_.out_channels},
                                      std::pair{"hidden_channels", c_.hidden_channels}}) {
       if (document_.find("model")->find(key) == nullptr) fail(key, "is missing; give the number of channels");
-      at_least(key, value, 1);
+      within(key, value, kMostChannels);
     }
-    at_least("n_layers", c_.n_layers, 1);
-    if (c_.n_layers > kMostLayers) fail("n_layers", c_.n_layers, " is more than ", kMostLayers);
+    within("n_layers", c_.n_layers, kMostLayers);
   }
 
   void check_layers() const {
@@ -96,7 +102,7 @@ class Checker {
     }
     one_of("fno_skip", c_.fno_skip, {"linear", "identity", "soft-gating"});
     one_of("channel_mlp_skip", c_.channel_mlp_skip, {"linear", "identity", "soft-gating"});
-    at_least("conv_bias_kernel", c_.conv_bias_kernel, 1);
+    within("conv_bias_kernel", c_.conv_bias_kernel, kMostModes);
     if (c_.conv_bias_kernel > 1 && (!c_.fno_skip || lower(*c_.fno_skip) != "linear")) {
       fail("conv_bias_kernel", c_.conv_bias_kernel, " is a convolution, which only fno_skip: linear has; set it to 1");
     }

@@ -49,6 +49,9 @@ class Checker {
   void at_least(const std::string& key, double value, double least) const {
     if (!(value >= least)) fail(key, value, " is impossible; it must be at least ", least);
   }
+  void at_most(const std::string& key, double value, double most) const {
+    if (value > most) fail(key, value, " is impossible; it must be at most ", most);
+  }
   void probability(const std::string& key, double value) const {
     if (!(value >= 0.0 && value < 1.0)) fail(key, value, " is not a probability below 1; allowed: 0 <= ", key, " < 1");
   }
@@ -61,10 +64,13 @@ class Checker {
     at_least("embed_dim", c_.embed_dim, 1);
     at_least("window_size", c_.window_size, 2);
     at_least("initializer_range", c_.initializer_range, 0.0);
+    at_most("initializer_range", c_.initializer_range, 1e6);
+    at_most("layer_norm_eps", c_.layer_norm_eps, 1e6);
     if (!(c_.layer_norm_eps > 0.0)) fail("layer_norm_eps", c_.layer_norm_eps, " is impossible; it must be above 0");
     if (c_.image_size % c_.patch_size != 0) {
+      const std::int64_t below = c_.grid() * c_.patch_size;
       fail("image_size", c_.image_size, " is not a multiple of patch_size ", c_.patch_size, "; choose ",
-           c_.image_size / c_.patch_size * c_.patch_size, " or ", (c_.image_size / c_.patch_size + 1) * c_.patch_size);
+           below > 0 ? concat(below, " or ") : std::string(), below + c_.patch_size);
     }
     probability("hidden_dropout_prob", c_.hidden_dropout_prob);
     probability("attention_probs_dropout_prob", c_.attention_probs_dropout_prob);
@@ -83,6 +89,7 @@ class Checker {
     }
     for (std::size_t level = 0; level < levels; ++level) {
       at_least(concat("depths[", level, "]"), c_.depths[level], 0);
+      at_most(concat("depths[", level, "]"), c_.depths[level], 1000);
       at_least(concat("num_heads[", level, "]"), c_.num_heads[level], 1);
       const ConfigValue& skip = c_.skip_connections[level];
       if (skip.kind() != Kind::boolean && (skip.kind() != Kind::integer || skip.as_integer() < 0 || skip.as_integer() > 1000)) {
@@ -93,7 +100,13 @@ class Checker {
   }
 
   void check_levels() const {
+    constexpr std::int64_t kWidest = std::int64_t{1} << 24;  // features: products of two widths are far from overflow
     for (int level = 0; level < c_.num_levels(); ++level) {
+      if (c_.width(level) > kWidest)
+        fail("embed_dim", c_.embed_dim, " makes level ", level, " ", c_.width(level), " wide; at most ", kWidest);
+      if (c_.mlp_ratio * static_cast<double>(c_.width(level)) > kWidest) {
+        fail("mlp_ratio", c_.mlp_ratio, " times a width of ", c_.width(level), " is more than ", kWidest);
+      }
       const int heads = c_.num_heads[static_cast<std::size_t>(level)];
       if (c_.width(level) % heads != 0) {
         fail(concat("num_heads[", level, "]"), heads, " heads do not divide the level's width of ", c_.width(level), " (embed_dim ",

@@ -439,6 +439,12 @@ TEST(DataSection, IsCheckedWithItsLineBeforeAnyFileIsOpened) {
   const auto config = read_config<DataConfig>(*document.find("data"));
   EXPECT_THAT(message_of<ConfigError>([&] { check_data_config(config, document); }),
               AllOf(HasSubstr("run.yaml:4"), HasSubstr("data.train[1]"), HasSubstr("NS-Sines")));
+  const auto refusal = [](const std::string& entry) {
+    const ConfigValue other = parse_yaml("data:\n  train:\n    - " + entry, "run.yaml");
+    return message_of<ConfigError>([&] { check_data_config(read_config<DataConfig>(*other.find("data")), other); });
+  };
+  EXPECT_THAT(refusal("{problem: NS-Sines, path: none.nc, weight: .inf}"), HasSubstr("weight: inf is no finite number"));
+  EXPECT_THAT(refusal("{input: u, path: none.nc, channels: [a], mean: [.nan]}"), HasSubstr("mean: holds a number that is not finite"));
 }
 
 }  // namespace

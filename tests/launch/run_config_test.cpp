@@ -133,6 +133,8 @@ INSTANTIATE_TEST_SUITE_P(
                 "training.global_batch_size: expected at most 2147483647, found 9223372036854775807"},
         Refusal{"training.epochs=9223372036854775807", "training.epochs: expected at most 2147483647, found 9223372036854775807"},
         Refusal{"training.gradient_accumulation_steps=0", "training.gradient_accumulation_steps: expected at least 1, found 0"},
+        Refusal{"training.gradient_accumulation_steps=2147483647",
+                "training.gradient_accumulation_steps: expected at most the samples of training.global_batch_size, found 2147483647"},
         Refusal{"training.learning_rate=-1e-3", "training.learning_rate: expected a finite number that is not negative, found -0.001"},
         Refusal{"training.betas=[0.9, 1]", "training.betas[1]: expected a number from 0 to below 1, found 1.0"},
         Refusal{"training.max_grad_norm=0", "training.max_grad_norm: expected a number above 0, or null for no clipping, found 0.0"},

@@ -184,6 +184,15 @@ TEST_F(Train, ADryRunChecksPrintsAndWritesNothing) {
   EXPECT_FALSE(std::filesystem::exists(folder_.path("run")));
 }
 
+TEST_F(Train, ADryRunFindsALossThatIsNotFiniteAndAModelWithNothingToTrain) {
+  const Finished infinite = run_shell(folder_.train("run", "--dry-run training.loss=h1 'training.loss_options.measure=[1e-300, 1]'"));
+  EXPECT_EQ(infinite.status, 1);
+  EXPECT_THAT(infinite.output, HasSubstr("step 0: the loss is"));
+  const Finished frozen = run_shell(folder_.train("run", "--dry-run 'training.freeze=[\"*\"]'"));
+  EXPECT_EQ(frozen.status, 1);
+  EXPECT_THAT(frozen.output, HasSubstr("training.freeze: freezes every parameter"));
+}
+
 TEST_F(Train, NotANumberStopsTheRunWithStepRankAndTensors) {
   const Finished run =
       run_shell(folder_.train("run", "training.learning_rate=1e200 training.lr_scheduler=constant training.warmup_steps=0", mpirun(2)));

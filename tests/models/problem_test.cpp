@@ -31,6 +31,12 @@ TEST(FramePairs, RefuseSettingsThatCannotBeMeant) {
   EXPECT_THROW(frame_pairs({.fix_input_to_time_step = -1}), ConfigError);
 }
 
+TEST(FramePairs, RefuseFramesThatNoDataSetHasBeforeTheyAreListed) {
+  EXPECT_THROW(frame_pairs({.max_num_time_steps = 2147483647, .time_step_size = 1}), ConfigError);
+  EXPECT_THROW(frame_pairs({.max_num_time_steps = 7, .time_step_size = 2147483647}), ConfigError);
+  EXPECT_THROW(frame_pairs({.max_num_time_steps = 7, .time_step_size = 2, .fix_input_to_time_step = 2147483647}), ConfigError);
+}
+
 TEST(Splits, AreByPositionWithTheTestSetLast) {
   const Splits splits{.total = 20, .validation = 3, .test = 5};
   EXPECT_EQ(trajectories_of(splits, Split::train), (TrajectoryRange{0, 12}));

@@ -70,6 +70,7 @@ TEST(FnoConfig, SaysWhatCannotBeBuilt) {
            {"lifting_channel_ratio: 0.1", "is less than one channel"},
            {"projection_channel_ratio: .inf", "it must be at most 1000000"},
            {"resolution_scaling_factor: 1e18", "it must be at most 1000000"},
+           {"conv_bias_kernel: 2147483647", "model.conv_bias_kernel: 2147483647 is more than 1048576"},
            {"stabilizer: sin", "\"sin\" is not one of them"},
            {"non_linearity: sine", "gelu"},
            {"hidden_chanels: 3", "hidden_channels"}}) {

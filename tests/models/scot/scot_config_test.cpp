@@ -41,6 +41,15 @@ TEST(ScotConfig, NamesKeyValueLineAndWhatIsAllowed) {
   expect_parts(error_of("channel_slice_list_normalized_loss: [0, 3]"), {"channel_slice_list_normalized_loss[1]", "num_out_channels 2"});
   expect_parts(error_of("embed_dims: 4"), {"model.embed_dims", "unknown key", "embed_dim"});
   expect_parts(error_of("type: scott"), {"scott", "scot"});
+  expect_parts(error_of("image_size: 3\npatch_size: 4"), {"patch_size 4; choose 4"});
+}
+
+TEST(ScotConfig, RefusesSizesThatOnlyOverflow) {
+  expect_parts(error_of("embed_dim: 2147483647"), {"model.embed_dim", "makes level 0 2147483647 wide"});
+  expect_parts(error_of("mlp_ratio: 1e300"), {"model.mlp_ratio", "is more than 16777216"});
+  expect_parts(error_of("depths: [1, 1000000000]"), {"model.depths[1]", "at most 1000"});
+  expect_parts(error_of("initializer_range: .inf"), {"model.initializer_range"});
+  expect_parts(error_of("layer_norm_eps: .inf"), {"model.layer_norm_eps"});
 }
 
 TEST(ScotConfig, DefaultsAreTheReferences) {
