@@ -200,6 +200,7 @@ ConfigValue inspect_data(const fs::path& path, Detail detail) {
 }
 
 bool is_hdf5(const fs::path& path) {
+  if (!fs::is_regular_file(path)) return false;  // to open a pipe waits for its writer
   std::array<char, 8> signature{};
   std::ifstream(path, std::ios::binary).read(signature.data(), signature.size());
   return std::string_view(signature.data(), signature.size()) == "\x89HDF\r\n\x1a\n";

@@ -6,7 +6,6 @@
 #include <filesystem>
 #include <fstream>
 #include <limits>
-#include <sstream>
 
 #include "launch/mesh_choice.h"
 #include "runtime/device/device.h"
@@ -17,14 +16,17 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr const char* kCommandLine = "command line";  // where overrides come from
+constexpr std::size_t kLongestRunFile = std::size_t{4} << 20;
 
 std::string read_text(const std::string& path) {
   if (fs::is_directory(path)) throw ConfigError(concat(path, ": is a folder; a run file is expected"));
   std::ifstream file(path, std::ios::binary);
   if (!file) throw ConfigError(concat(path, ": cannot be opened; check the path of the run file"));
-  std::ostringstream text;
-  text << file.rdbuf();
-  return text.str();
+  std::string text(kLongestRunFile + 1, '\0');  // a pipe is read, too, and some of them have no end
+  file.read(text.data(), static_cast<std::streamsize>(text.size()));
+  text.resize(static_cast<std::size_t>(file.gcount()));
+  if (text.size() > kLongestRunFile) throw ConfigError(concat(path, ": is longer than ", kLongestRunFile, " bytes; is this a run file?"));
+  return text;
 }
 
 /// `path` made absolute, against the folder of the document that named it.

@@ -1,6 +1,7 @@
 #include "launch/data/data_file.h"
 
 #include <array>
+#include <filesystem>
 #include <fstream>
 #include <memory>
 #include <optional>
@@ -30,6 +31,7 @@ bool holds_pickle(const std::string& path) {
 
 Format format_of(const std::string& path) {
   std::array<char, 8> bytes{};
+  if (!std::filesystem::is_regular_file(path)) return Format::hdf5;  // to open a pipe waits for its writer
   std::ifstream(path, std::ios::binary).read(bytes.data(), bytes.size());
   const std::string_view begin(bytes.data(), bytes.size());
   if (begin == "\x89HDF\r\n\x1a\n") return Format::hdf5;

@@ -53,6 +53,14 @@ TEST_F(FullDisk, CommandsSaySoAndLeaveNothingHalfWritten) {
   expect_failure(program() + " plot " + quoted("a.safetensors") + " --output " + quoted("pictures"), "pictures");
 }
 
+TEST_F(FullDisk, WhatCannotBePrintedIsAnError) {
+  for (const char* arguments : {" inspect '" TRIDENT_TEST_DATA "'", " --help"}) {
+    const Finished run = run_shell(concat(program(), arguments, " 2>&1 >/dev/full"));
+    EXPECT_EQ(run.status, 1) << arguments;
+    EXPECT_THAT(run.output, HasSubstr("standard output: cannot be written"));
+  }
+}
+
 TEST_F(FullDisk, GeneratorsOfPairsAndWritersForNeuraloperatorDoToo) {
   expect_failure(program() + " generate Darcy --resolution 32 --trajectories 20 --output " + quoted("darcy.h5"), "darcy.h5",
                  "cannot be written");

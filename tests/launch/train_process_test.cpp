@@ -152,6 +152,26 @@ TEST_F(Train, PrintsOneObjectForPrograms) {
   EXPECT_NE(result.find("best_loss"), nullptr);
 }
 
+TEST_F(Train, ClosedStandardStreamsDoNotWriteIntoFiles) {
+  ASSERT_EQ(run_shell(folder_.train("run", "0<&- 1>&- 2>&-")).status, 0);
+  std::ifstream log(folder_.path("run") / "log");
+  int lines = 0;
+  for (std::string line; std::getline(log, line); ++lines) EXPECT_THAT(line, ::testing::StartsWith("20")) << "no time stands before it";
+  EXPECT_GT(lines, 3);
+}
+
+TEST_F(Train, PipesAreReadToTheirEndOrRefused) {
+  const std::string pipe = folder_.path("pipe").string();
+  ASSERT_EQ(run_shell("mkfifo '" + pipe + "'").status, 0);
+  const Finished inspected = run_shell(concat("timeout 10 ", program(), " inspect '", pipe, "'"));
+  EXPECT_EQ(inspected.status, 1) << inspected.output;
+  EXPECT_THAT(run_shell(folder_.train("run", "--dry-run 'data.train[0].path=" + pipe + "'", "timeout 10")).output,
+              HasSubstr("is no file of data"));
+  const Finished endless = run_shell(concat("timeout 10 ", program(), " train /dev/zero"));
+  EXPECT_EQ(endless.status, 1);
+  EXPECT_THAT(endless.output, HasSubstr("is this a run file?"));
+}
+
 TEST_F(Train, AnExistingOutputIsRefusedAndNothingIsTouched) {
   std::filesystem::create_directories(folder_.path("run"));
   std::ofstream(folder_.path("run") / "precious") << "data";
