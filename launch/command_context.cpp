@@ -29,6 +29,8 @@ void set_threads(CommandContext& context) {
 }
 
 void check_target(const std::string& path, Overwrite overwrite) {
+  const std::filesystem::path folder = std::filesystem::absolute(path).parent_path();
+  if (!std::filesystem::is_directory(folder)) throw ConfigError(concat(path, ": there is no folder ", folder.string(), "; make it first"));
   if (overwrite == Overwrite::yes || !std::filesystem::exists(path)) return;
   throw ConfigError(concat(path, ": exists already; choose another name or add --overwrite"));
 }

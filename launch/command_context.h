@@ -37,7 +37,7 @@ struct CommandContext {
 void set_threads(CommandContext& context);
 
 enum class Overwrite { no, yes };
-/// Throws ConfigError if there is something at `path` that must not be replaced.
+/// Before what may take hours: throws ConfigError if there is no folder for `path`, or something there that must not be replaced.
 void check_target(const std::string& path, Overwrite overwrite);
 
 }  // namespace trident

@@ -237,6 +237,7 @@ Shape answer_shape(const Model& model, const PredictionRequest& request) {
   }
   for (const std::int64_t extent : answered) shape.push_back(extent);
   if (has_pairs(model, x)) shape.push_back(2);
+  numel(shape);  // throws where it is more than can be counted
   return shape;
 }
 

@@ -20,7 +20,9 @@ RunLock::RunLock(const RunFolder& folder) {
     throw DataError(concat(folder.log().string(), ": cannot be opened (", std::strerror(errno), "); make the output writable"));
   if (::flock(descriptor_, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK) return;
   ::close(descriptor_);
-  throw ConfigError(concat("output: another job is writing ", folder.root.string(), "; wait for its end, or choose another output"));
+  throw ConfigError(concat("output: another job is writing ", folder.root.string(),
+                           "; wait for its end, or choose another output. If none is (a host was lost with its locks), rename ",
+                           folder.log().string()));
 }
 
 RunLock::~RunLock() { ::close(descriptor_); }

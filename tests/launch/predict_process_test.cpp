@@ -66,6 +66,12 @@ TEST_F(Predict, WithoutATimeOrWithAFileThatHasNoInputSaysWhatIsMissing) {
   EXPECT_THAT(empty.output, HasSubstr("has no tensor \"input\""));
 }
 
+TEST_F(Predict, AFolderThatIsMissingIsFoundBeforeAnythingIsRead) {
+  const Finished run = run_shell(predict("--model nowhere --input nowhere --output " + quoted("missing/a.h5")));
+  EXPECT_EQ(run.status, 1);
+  EXPECT_THAT(run.output, HasSubstr("there is no folder"));
+}
+
 TEST_F(Predict, TheServiceAnswersTheSameBytes) {
   std::filesystem::create_directories(folder_.path("models"));
   std::filesystem::create_directory_symlink(folder_.path("run/model"), folder_.path("models/flow"));

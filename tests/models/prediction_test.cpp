@@ -149,6 +149,8 @@ TEST(Prediction, SaysWhatItExpected) {
   EXPECT_NE(error_of<ShapeError>(small, request).find("(batch, 2, n, n)"), std::string::npos);
   request = request_of(0);
   EXPECT_NE(error_of<ShapeError>(small, request).find("steps is 0"), std::string::npos);
+  request = request_of(std::numeric_limits<std::int64_t>::max());
+  EXPECT_NE(error_of<ShapeError>(small, request).find("more elements than 63 bits can count"), std::string::npos);
   request = request_of();
   request.input.data<double>()[7] = std::numeric_limits<double>::quiet_NaN();
   EXPECT_NE(error_of<DataError>(small, request).find("input holds numbers that are not finite"), std::string::npos);
