@@ -5,6 +5,7 @@
 
 #include "runtime/kernels/strided_copy.h"
 #include "runtime/kernels/strided_loop.h"
+#include "runtime/kernels/vector.h"
 
 namespace trident {
 namespace {
@@ -47,19 +48,46 @@ int across_of(const StridedLoop<2>& loop) {
   return -1;
 }
 
-/// Exchanges rows and columns of a tile through a buffer, so that every line of both sides is touched once: their strides are often powers
-/// of two, and such lines evict each other.
-template <class T>
+enum class Into { copy, sum };
+
+/// Exchanges rows and columns of a tile, squares of them in registers. Every line of both sides is touched once, or twice in a row: their
+/// strides are often powers of two, and such lines evict each other.
+template <Into kInto, class T>
 void transpose_tile(std::int64_t rows, std::int64_t columns, T* to, std::int64_t target_step, const T* from, std::int64_t source_step) {
-  T tile[kTile<T>][kTile<T> + 1];
-  for (std::int64_t k = 0; k < columns; ++k) std::copy_n(from + k * source_step, rows, tile[k]);
-  for (std::int64_t i = 0; i < rows; ++i) {
-    for (std::int64_t k = 0; k < columns; ++k) to[i * target_step + k] = tile[k][i];
+  using Word = std::conditional_t<sizeof(T) == 4, float, double>;  // a number, or a pair of them; copied bit by bit
+  using Part = std::conditional_t<std::is_same_v<T, c64>, float, Word>;
+  constexpr std::int64_t L = cpu::kLanes<Word>;
+  for (std::int64_t row = 0; row < rows; row += L) {
+    for (std::int64_t column = 0; column < columns; column += L) {
+      const std::int64_t high = std::min(L, rows - row), wide = std::min(L, columns - column);
+      cpu::Vector<Word> square[L];
+#pragma GCC unroll 16
+      for (std::int64_t i = 0; i < L; ++i) {
+        const T* of_column = from + (column + std::min(i, wide - 1)) * source_step + row;
+        square[i] = cpu::load_some(reinterpret_cast<const Word*>(of_column), high);
+      }
+      cpu::transpose<Word>(square);
+#pragma GCC unroll 16
+      for (std::int64_t i = 0; i < L; ++i) {
+        if (i == high) break;
+        auto* of_row = reinterpret_cast<Word*>(to + (row + i) * target_step + column);
+        if constexpr (kInto == Into::sum) {
+          const auto sum =
+              reinterpret_cast<cpu::Vector<Part>>(cpu::load_some(of_row, wide)) + reinterpret_cast<cpu::Vector<Part>>(square[i]);
+          square[i] = reinterpret_cast<cpu::Vector<Word>>(sum);
+        }
+        cpu::store_some(of_row, square[i], wide);
+      }
+    }
   }
 }
 
+/// As many bytes as a lane has.
 template <class T>
-void transposed_copy(const StridedLoop<2>& loop, int across, T* target, const T* source) {
+constexpr bool kFillsLanes = sizeof(T) == 4 || sizeof(T) == 8;
+
+template <Into kInto, class T>
+void transposed(const StridedLoop<2>& loop, int across, T* target, const T* source) {
   const int inner = loop.shape.rank() - 1;
   const std::int64_t rows = loop.shape[across], columns = loop.shape[inner];
   const std::int64_t target_step = loop.strides[0][across], source_step = loop.strides[1][inner];
@@ -77,7 +105,7 @@ void transposed_copy(const StridedLoop<2>& loop, int across, T* target, const T*
       from += rest % loop.shape[dim] * loop.strides[1][dim];
       rest /= loop.shape[dim];
     }
-    transpose_tile(std::min(kTile<T>, rows - row), std::min(kTile<T>, columns - column), to, target_step, from, source_step);
+    transpose_tile<kInto>(std::min(kTile<T>, rows - row), std::min(kTile<T>, columns - column), to, target_step, from, source_step);
   }
 }
 
@@ -99,8 +127,8 @@ void copy_run(T* to, const T* from, std::int64_t length) {
 template <class To, class From>
 void strided_copy(Cpu, const StridedPair& pair, To* target, const From* source) {
   const StridedLoop<2> loop = merged<2>({pair.shape, {pair.target_strides, pair.source_strides}});
-  if constexpr (std::is_same_v<To, From>) {
-    if (const int across = across_of(loop); across >= 0) return transposed_copy(loop, across, target, source);
+  if constexpr (std::is_same_v<To, From> && kFillsLanes<To>) {
+    if (const int across = across_of(loop); across >= 0) return transposed<Into::copy>(loop, across, target, source);
   }
   for_each_run(loop, [=](auto offsets, std::int64_t length, auto steps) {
     To* to = target + offsets[0];
@@ -122,7 +150,10 @@ void strided_copy(Cpu, const StridedPair& pair, To* target, const From* source) 
 
 template <class T>
 void strided_add(Cpu, const StridedPair& pair, T* target, const T* source) {
-  const StridedLoop<2> loop{pair.shape, {pair.target_strides, pair.source_strides}};
+  const StridedLoop<2> loop = merged<2>({pair.shape, {pair.target_strides, pair.source_strides}});
+  if constexpr (kFillsLanes<T>) {
+    if (const int across = across_of(loop); across >= 0) return transposed<Into::sum>(loop, across, target, source);
+  }
   for_each_run(loop, [=](auto offsets, std::int64_t length, auto steps) {
     T* to = target + offsets[0];
     const T* from = source + offsets[1];

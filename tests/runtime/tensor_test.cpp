@@ -154,6 +154,40 @@ TEST(Copy, WritesEveryOrderOfDimensions) {
   }
 }
 
+/// Numbers of type T that are turned on the way, with tails in both dimensions, and that none but these are written.
+template <class T>
+void expect_turned() {
+  constexpr std::int64_t kRows = 37, kColumns = 45, kStep = 50;
+  std::vector<T> values;
+  for (std::int64_t i = 0; i < kRows * kColumns; ++i) values.push_back(static_cast<T>(static_cast<float>(i % 1999)));
+  const Tensor source = view::permute(from_values<T>({kRows, kColumns}, values), {1, 0});
+  const Tensor all = from_values<T>({kColumns, kStep}, std::vector<T>(kColumns * kStep, T(3))), target = view::slice(all, 1, 0, kRows);
+  const auto expect_times = [&](T times) {
+    for (std::int64_t row = 0; row < kColumns; ++row) {
+      for (std::int64_t column = 0; column < kStep; ++column) {
+        const T found = all.data<T>()[row * kStep + column];
+        const T wanted = column < kRows ? times * values[static_cast<std::size_t>(column * kColumns + row)] : T(3);
+        ASSERT_EQ(found, wanted) << row << " " << column;
+      }
+    }
+  };
+  copy_into(target, source);
+  expect_times(T(1));
+  if constexpr (!std::is_integral_v<T>) {
+    add_into(target, source);
+    expect_times(T(2));
+  }
+}
+
+TEST(Copy, TurnsNumbersOfEveryWidth) {
+  expect_turned<float>();
+  expect_turned<double>();
+  expect_turned<c64>();
+  expect_turned<c128>();
+  expect_turned<std::int32_t>();
+  expect_turned<std::int64_t>();
+}
+
 TEST(Copy, LongContiguousRunsAreWhole) {
   const Tensor x = random_tensor({(1 << 16) + 13}, 1), y = zeros({(1 << 16) + 13}, DType::f64);
   copy_into(y, x);
