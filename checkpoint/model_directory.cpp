@@ -198,6 +198,7 @@ void save_for_neuralop(const fs::path& folder, const Model& model, const Paramet
   const std::vector<LateTensor> tensors = late_tensors(parameters, mesh);
   if (mesh.world().rank() == 0) {
     write_neuralop_model(folder, model->config(), tensors);
+    for (const char* name : {kConfig, kWeights, kDescription}) fs::remove(folder / name);  // another model's would be read instead
   } else {
     for (const LateTensor& tensor : neuralop_tensors(model->config(), tensors)) tensor.make();
   }

@@ -7,6 +7,7 @@
 #include <cstring>
 #include <map>
 
+#include "checkpoint/model_directory.h"
 #include "checkpoint/neuralop_config.h"
 #include "checkpoint/pickled_values.h"
 #include "checkpoint/torch_reader.h"
@@ -173,6 +174,17 @@ TEST(NeuralopFolder, IsWrittenAsItWasRead) {
     }
     EXPECT_EQ(to_json(read_neuralop_model(folder.path()).config), to_json(expected)) << name;
   }
+}
+
+TEST(NeuralopFolder, WrittenOverAModelDirectoryIsWhatTheFolderIsReadAs) {
+  const TemporaryFolder folder;
+  const LoadedModel before = load_model(kCheckpoints / "new/fno_dense", Mesh(), {});
+  save_model(folder.path(), before.model, before.parameters, Mesh(), {});
+  EXPECT_FALSE(is_neuralop_model(folder.path()));
+  const LoadedModel model = load_model(kCheckpoints / "new/tfno_tucker", Mesh(), {});
+  save_for_neuralop(folder.path(), model.model, model.parameters, Mesh());
+  EXPECT_TRUE(is_neuralop_model(folder.path()));
+  EXPECT_EQ(read_model_config(folder.path()).find("type")->as_string(), "tfno");
 }
 
 TEST(NeuralopFolder, OfTheWellHasAPrefixAndAConfigurationOfItsOwn) {
