@@ -1,5 +1,6 @@
 /// trident plot: pictures of a run, of a data set, of a prediction.
 #include <algorithm>
+#include <charconv>
 #include <cmath>
 #include <iostream>
 #include <memory>
@@ -39,7 +40,7 @@ struct Drawn {
 
 /// Pairs where the problem says that numbers are complex become such.
 Tensor joined_pairs(const Tensor& fields, const std::optional<Problem>& problem) {
-  return problem && problem->complex && !is_complex(fields.dtype()) ? view::as_complex(packed(fields)) : fields;
+  return fields.defined() && problem && problem->complex && !is_complex(fields.dtype()) ? view::as_complex(packed(fields)) : fields;
 }
 
 /// (y, x) on the host; of fields of one dimension ny is 1.
@@ -62,18 +63,25 @@ Panel panel_of(const std::string& title, const Tensor& fields, std::int64_t samp
   } else {
     for (const float value : to_host<float>(field)) panel.values.push_back(value);
   }
-  const auto [lowest, highest] = std::ranges::minmax(panel.values);
+  std::vector<double> finite;
+  std::ranges::copy_if(panel.values, std::back_inserter(finite), [](double value) { return std::isfinite(value); });
+  if (finite.empty()) finite.push_back(0.0);
+  const auto [lowest, highest] = std::ranges::minmax(finite);
   panel.lowest = lowest;
   panel.highest = highest;
   return panel;
 }
 
 Panel difference(const std::string& title, const Panel& a, const Panel& b) {
+  if (a.ny != b.ny || a.nx != b.nx) {
+    throw DataError(concat("plot: \"", a.title, "\" has ", a.ny, "x", a.nx, " points and \"", b.title, "\" ", b.ny, "x", b.nx,
+                           "; give a truth of the prediction's resolution"));
+  }
   Panel panel = a;
   double largest = 0.0;
   for (std::size_t i = 0; i < panel.values.size(); ++i) {
     panel.values[i] -= b.values[i];
-    largest = std::max(largest, std::abs(panel.values[i]));
+    if (std::isfinite(panel.values[i])) largest = std::max(largest, std::abs(panel.values[i]));
   }
   panel.title = title;
   panel.lowest = -largest;
@@ -107,6 +115,26 @@ std::string note(const FieldFile& file, const std::string& name) {
   return found == file.notes.end() ? "" : found->second;
 }
 
+/// A note that counts something; nothing where there is none.
+std::optional<int> whole_note(const FieldFile& file, const std::string& name) {
+  const std::string text = note(file, name);
+  int number = 0;
+  if (text.empty()) return std::nullopt;
+  if (std::from_chars(text.data(), text.data() + text.size(), number).ptr == text.data() + text.size()) return number;
+  throw DataError(concat("plot: the file's note \"", name, "\" is \"", text.substr(0, 80), "\", expected a whole number"));
+}
+
+/// Fields with axes of space, as many as `like` has if it is given; the file may come from elsewhere.
+Tensor drawable(const std::string& name, const Tensor& fields, const Tensor& like = {}) {
+  const bool numbers = fields.defined() && (fields.dtype() == DType::f32 || fields.dtype() == DType::f64 || is_complex(fields.dtype()));
+  if (numbers && fields.rank() >= 3 && fields.rank() <= 5 && fields.numel() > 0 && (!like.defined() || fields.rank() == like.rank())) {
+    return fields;
+  }
+  throw DataError(
+      concat("plot: \"", name, "\" is ", fields.defined() ? concat(name_of(fields.dtype()), " ", to_string(fields.shape())) : "missing",
+             ", expected floating numbers (batch, channel, space...) with one to three axes of space, the same in all of them"));
+}
+
 /// Each part of each channel, and each slice of it.
 std::vector<Drawn> parts_of(const std::vector<std::pair<std::int64_t, std::string>>& channels, const Tensor& fields) {
   std::vector<Drawn> drawn;
@@ -132,7 +160,11 @@ std::vector<Drawn> drawn_of(const std::optional<Problem>& problem, const Tensor&
       channels.emplace_back(channel, concat("channel ", channel));
       continue;
     }
-    const Channel& about = problem->output.at(static_cast<std::size_t>(channel));
+    if (std::cmp_greater_equal(channel, problem->output.size())) {
+      throw DataError(concat("plot: the fields have ", fields.size(1), " channels, and problem ", problem->name, " ",
+                             problem->output.size(), "; name the problem that they are of by --problem"));
+    }
+    const Channel& about = problem->output[static_cast<std::size_t>(channel)];
     if (!about.masked && about.source == Source::file) channels.emplace_back(channel, about.name);
   }
   return parts_of(channels, fields);
@@ -168,27 +200,28 @@ std::optional<int> frame_reached(const Problem& problem, int first, const Tensor
 /// The truth that belongs to a prediction of `trident predict`, from the data set that its input came from.
 Tensor truth_of(const PlotOptions& options, const FieldFile& file, const std::optional<Problem>& problem) {
   if (!options.truth) return {};
-  const std::string trajectory = note(file, "trajectory"), frame = note(file, "frame");
+  const std::optional<int> trajectory = whole_note(file, "trajectory"), frame = whole_note(file, "frame");
   const std::optional<int> reached =
-      options.frame || !problem || frame.empty() ? options.frame : frame_reached(*problem, std::stoi(frame), file.find("time"));
-  if (!problem || trajectory.empty() || !reached) {
+      options.frame || !problem || !frame ? options.frame : frame_reached(*problem, *frame, file.find("time"));
+  if (!problem || !trajectory || !reached) {
     throw ConfigError(concat("--truth: ", options.path,
                              " does not say which frame it is to be compared with; it must come from trident predict with ",
                              "--problem, --trajectory and --time, or --frame says it"));
   }
-  return read_frames(*options.truth, *problem, std::stoll(trajectory), {*reached});
+  return read_frames(*options.truth, *problem, *trajectory, {*reached});
 }
 
 /// Rows are channels; columns input, truth, prediction and error.
 fs::path plot_prediction(const PlotOptions& options, const FieldFile& file, const fs::path& folder) {
   const std::optional<Problem> problem = problem_of(options, file);
-  const Tensor input = joined_pairs(file.find("input"), problem);
+  const Tensor input = drawable("input", joined_pairs(file.find("input"), problem));
   Tensor output = joined_pairs(file.find("output"), problem);
-  if (output.rank() == input.rank() + 1) {  // of a roll-out the last step
+  if (output.rank() == input.rank() + 1 && output.size(1) > 0) {  // of a roll-out the last step
     Shape shape{output.size(0)};
     for (int dim = 2; dim < output.rank(); ++dim) shape.push_back(output.size(dim));
     output = view::reshape(packed(view::slice(output, 1, output.size(1) - 1, output.size(1))), shape);
   }
+  drawable("output", output, input);
   const Tensor truth = truth_of(options, file, problem);
   std::vector<std::vector<Panel>> rows;
   for (const Drawn& drawn : drawn_of(problem, output)) {
@@ -214,21 +247,23 @@ fs::path plot_evaluation(const FieldFile& file, const fs::path& folder) {
     throw ConfigError("plot: the file holds neither `input` and `output` of a prediction nor the fields of an evaluation");
   }
   const std::string frames = label->name.substr(0, label->name.size() - std::string("label").size());
-  const Tensor input = file.find(frames.substr(0, frames.find('-')) + "/input");
+  const std::string input_name = frames.substr(0, frames.find('-')) + "/input";
+  const Tensor truth = drawable(label->name, label->tensor), input = drawable(input_name, file.find(input_name), truth);
   const auto prediction = std::ranges::find_if(
       file.tensors, [&](const NamedTensor& field) { return field.name.starts_with(frames) && !ends(field, "/label"); });
+  const Tensor predictions = drawable(frames + "...", prediction == file.tensors.end() ? Tensor() : prediction->tensor, truth);
   std::vector<std::vector<Panel>> rows;
-  for (const Drawn& drawn : drawn_of(std::nullopt, label->tensor)) {
+  for (const Drawn& drawn : drawn_of(std::nullopt, truth)) {
     std::vector<Panel> row;
     if (drawn.channel < input.size(1)) row.push_back(panel_of(drawn.name + ": input", input, 0, drawn));
-    const Panel reference = panel_of(drawn.name + ": truth", label->tensor, 0, drawn);
-    const Panel predicted = panel_of(concat(drawn.name, ": ", prediction->name), prediction->tensor, 0, drawn);
+    const Panel reference = panel_of(drawn.name + ": truth", truth, 0, drawn);
+    const Panel predicted = panel_of(concat(drawn.name, ": ", prediction->name), predictions, 0, drawn);
     row.insert(row.end(), {reference, predicted});
     share_range(row, reference);
     row.push_back(difference(drawn.name + ": prediction - truth", predicted, reference));
     rows.push_back(std::move(row));
   }
-  return draw_fields(folder, "evaluation", label->tensor, rows);
+  return draw_fields(folder, "evaluation", truth, rows);
 }
 
 /// The problem of a data set: of the table, or of the user's own as the run file of --data describes it.

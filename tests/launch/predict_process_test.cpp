@@ -5,6 +5,7 @@
 #include <fstream>
 #include <thread>
 
+#include "checkpoint/safetensors_writer.h"
 #include "launch/field_file.h"
 #include "runtime/tensor/create.h"
 #include "tests/launch/program.h"
@@ -105,6 +106,23 @@ TEST_F(Predict, PlotsLeaveDataAndScriptBesideThePicture) {
   const Finished missing = run_shell("PATH=/nowhere; export PATH; " + program() + " plot " + quoted("run") + to);
   EXPECT_EQ(missing.status, 1);
   EXPECT_THAT(missing.output, HasSubstr("apt-get install gnuplot-nox"));
+}
+
+TEST_F(Predict, PlotsOfOddFilesSayWhatIsOdd) {
+  const Tensor fields = zeros({1, 4, 8, 8}, DType::f32), numbers = zeros({4}, DType::f32), coarse = zeros({1, 4, 2, 2}, DType::f32);
+  const auto refusal = [&](const std::vector<NamedTensor>& tensors, const std::map<std::string, std::string>& notes = {}) {
+    write_safetensors(folder_.path("odd.safetensors"), tensors, notes);
+    const Finished run = run_shell(concat(program(), " plot ", quoted("odd.safetensors"), notes.empty() ? "" : " --truth x.nc"));
+    EXPECT_EQ(run.status, 1) << run.output;
+    return run.output;
+  };
+  EXPECT_THAT(refusal({{"output", fields}}), HasSubstr("\"input\" is missing"));
+  EXPECT_THAT(refusal({{"input", fields}, {"output", numbers}}), HasSubstr("\"output\" is f32 (4,)"));
+  EXPECT_THAT(refusal({{"input", zeros({1, 4, 0, 8}, DType::f32)}, {"output", fields}}), HasSubstr("\"input\" is f32 (1, 4, 0, 8)"));
+  EXPECT_THAT(refusal({{"input", fields}, {"output", fields}}, {{"problem", "NS-Sines"}, {"trajectory", "one"}}),
+              HasSubstr("note \"trajectory\" is \"one\""));
+  EXPECT_THAT(refusal({{"0/input", fields}, {"0-1/label", fields}}), HasSubstr("\"0-1/...\" is missing"));
+  EXPECT_THAT(refusal({{"0/input", fields}, {"0-1/label", fields}, {"0-1/model", coarse}}), HasSubstr("has 2x2 points"));
 }
 
 }  // namespace
