@@ -33,7 +33,7 @@ constexpr int kDotRows = 2, kDotColumns = 2;
 constexpr std::int64_t kWorthThreads = 1 << 18;  // multiplications
 constexpr std::int64_t kBlockBytes = 1 << 18;    // of b, which stay in the cache while a's rows pass
 constexpr std::int64_t kDepthOfBlock = 192;
-constexpr std::int64_t kDotBytes = 1 << 19;  // of a's rows and b's columns that stay in the cache between dots
+constexpr std::int64_t kDotBytes = 640 << 10;  // of a's rows and b's columns that stay in the cache between dots
 
 template <class T>
 constexpr std::int64_t kLeastRun = 4 * kLanes<T>;  // of numbers to be summed for which dots are worth it, but for
@@ -337,7 +337,8 @@ void dots_of_rows(const Work<T>& work, std::int64_t rows, std::span<const Run> r
 template <class T>
 void add_up_dots(const Work<T>& work, std::int64_t first, std::int64_t end, const T* a, const T* b, T* c) {
   const StridedProduct& size = work.size;
-  const std::int64_t most = std::max<std::int64_t>(kLanes<T>, kDotBytes / static_cast<std::int64_t>(2 * sizeof(T)) / (size.m + size.n));
+  const std::int64_t fitting = kDotBytes / static_cast<std::int64_t>(2 * sizeof(T)) / (size.m + size.n);
+  const std::int64_t most = std::max<std::int64_t>(1, fitting / kLanes<T>) * kLanes<T>;  // so that runs go on at the beginning of a vector
   std::vector<Run> runs;
   std::int64_t held = 0;
   Start start = Start::zero;

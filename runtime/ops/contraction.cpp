@@ -19,7 +19,7 @@ namespace trident {
 namespace {
 
 constexpr std::size_t kVectorBytes = 64;
-constexpr double kPacking = 6.0;  // products that take as long as copying a number
+constexpr double kPacking = 10.0;  // products that take as long as copying a number
 
 bool contains(const std::string& labels, char label) { return labels.find(label) != std::string::npos; }
 
