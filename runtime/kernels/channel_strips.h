@@ -3,12 +3,11 @@
 /// which stays in a core's cache.
 #pragma once
 
-#include <omp.h>
-
 #include <algorithm>
 #include <vector>
 
 #include "runtime/device/allocator.h"
+#include "runtime/kernels/on_threads.h"
 #include "runtime/kernels/vector.h"
 
 namespace trident::cpu {
@@ -114,16 +113,11 @@ class StripMemory {
 /// Shares blocks out to threads, if that is worth while: calls use(first block, last) on each.
 template <class T, class Use>
 inline void in_parallel(const Blocks<T>& blocks, bool worth, Use&& use) {
-  const auto threads = static_cast<int>(worth ? std::min<std::int64_t>(omp_get_max_threads(), blocks.shares()) : 1);
-#pragma omp parallel num_threads(threads) if (threads > 1)
-  {
-    const std::int64_t of = omp_get_num_threads(), thread = omp_get_thread_num();
-    const auto begin = [&](std::int64_t of_thread) {
-      return std::min(blocks.count(), blocks.shares() * of_thread / of * blocks.per_share());
-    };
-    use(begin(thread), begin(thread + 1));
+  const std::int64_t threads = worth ? std::min<std::int64_t>(omp_get_max_threads(), blocks.shares()) : 1;
+  share_out(blocks.shares(), threads, [&](std::int64_t first, std::int64_t last) {
+    use(std::min(blocks.count(), first * blocks.per_share()), std::min(blocks.count(), last * blocks.per_share()));
     finish_streaming();
-  }
+  });
 }
 
 }  // namespace trident::cpu

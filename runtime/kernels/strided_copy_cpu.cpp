@@ -93,20 +93,21 @@ void transposed(const StridedLoop<2>& loop, int across, T* target, const T* sour
   const std::int64_t target_step = loop.strides[0][across], source_step = loop.strides[1][inner];
   const std::int64_t row_tiles = (rows + kTile<T> - 1) / kTile<T>, column_tiles = (columns + kTile<T> - 1) / kTile<T>;
   const std::int64_t total = numel(loop.shape), tasks = total / (rows * columns) * row_tiles * column_tiles;
-#pragma omp parallel for schedule(static) if (total > kGrain)
-  for (std::int64_t task = 0; task < tasks; ++task) {
-    const std::int64_t row = task % row_tiles * kTile<T>, column = task / row_tiles % column_tiles * kTile<T>;  // along the source first
-    std::int64_t rest = task / row_tiles / column_tiles;
-    T* to = target + row * target_step + column;
-    const T* from = source + row + column * source_step;
-    for (int dim = inner - 1; dim >= 0; --dim) {
-      if (dim == across) continue;
-      to += rest % loop.shape[dim] * loop.strides[0][dim];
-      from += rest % loop.shape[dim] * loop.strides[1][dim];
-      rest /= loop.shape[dim];
+  share_out(tasks, total > kGrain ? omp_get_max_threads() : 1, [&](std::int64_t first, std::int64_t last) {
+    for (std::int64_t task = first; task < last; ++task) {
+      const std::int64_t row = task % row_tiles * kTile<T>, column = task / row_tiles % column_tiles * kTile<T>;  // along the source first
+      std::int64_t rest = task / row_tiles / column_tiles;
+      T* to = target + row * target_step + column;
+      const T* from = source + row + column * source_step;
+      for (int dim = inner - 1; dim >= 0; --dim) {
+        if (dim == across) continue;
+        to += rest % loop.shape[dim] * loop.strides[0][dim];
+        from += rest % loop.shape[dim] * loop.strides[1][dim];
+        rest /= loop.shape[dim];
+      }
+      transpose_tile<kInto>(std::min(kTile<T>, rows - row), std::min(kTile<T>, columns - column), to, target_step, from, source_step);
     }
-    transpose_tile<kInto>(std::min(kTile<T>, rows - row), std::min(kTile<T>, columns - column), to, target_step, from, source_step);
-  }
+  });
 }
 
 /// A copy between runs without gaps. Short ones (a row of a patch) are copied by a few instructions, without a call.

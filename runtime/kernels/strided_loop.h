@@ -1,13 +1,12 @@
 /// Walks several arrays of any strides together, split over threads.
 #pragma once
 
-#include <omp.h>
-
 #include <algorithm>
 #include <array>
 #include <cstdint>
 
 #include "runtime/kernels/merged_strides.h"
+#include "runtime/kernels/on_threads.h"
 
 namespace trident {
 
@@ -24,10 +23,7 @@ void for_each_run(const StridedLoop<N>& unmerged, Run&& run) {
   const std::int64_t pieces = (length + kGrain - 1) / kGrain, units = total / length * pieces;
   Offsets steps;
   for (std::size_t array = 0; array < N; ++array) steps[array] = loop.strides[array][inner];
-#pragma omp parallel if (total > kGrain)
-  {
-    const std::int64_t threads = omp_get_num_threads(), thread = omp_get_thread_num();
-    const std::int64_t first = units * thread / threads, last = units * (thread + 1) / threads;
+  share_out(units, total > kGrain ? omp_get_max_threads() : 1, [&](std::int64_t first, std::int64_t last) {
     Shape position = loop.shape;
     Offsets base{};
     std::int64_t rest = first / pieces;
@@ -53,7 +49,7 @@ void for_each_run(const StridedLoop<N>& unmerged, Run&& run) {
         position[dim] = 0;
       }
     }
-  }
+  });
 }
 
 }  // namespace trident

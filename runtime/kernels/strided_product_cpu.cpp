@@ -2,8 +2,6 @@
 // and q in one multiplication, and r of a vector of pairs' sums in half of one. Vectors run along b's columns.
 //
 // Where what is summed lies side by side in both, as in gradients of factors, vectors run along that: dots of rows of a and columns of b.
-#include <omp.h>
-
 #include <algorithm>
 #include <bit>
 #include <complex>
@@ -13,6 +11,7 @@
 #include "runtime/device/allocator.h"
 #include "runtime/kernels/complex_pairs.h"
 #include "runtime/kernels/lane_sums.h"
+#include "runtime/kernels/on_threads.h"
 #include "runtime/kernels/strided_product.h"
 
 namespace trident {
@@ -377,11 +376,9 @@ void strided_product(Cpu, const StridedProduct& size, const std::complex<T>* a, 
   // Rows are divided evenly where there are few other steps to share out; no sum is.
   const std::int64_t wanted = apart.count() >= 4 * threads ? 1 : std::clamp<std::int64_t>(size.m / (kTall / 2), 1, threads);
   const std::int64_t rows = (size.m + wanted - 1) / wanted, parts = (size.m + rows - 1) / rows;
-#pragma omp parallel num_threads(static_cast <int>(threads)) if (threads > 1)
-  {
+  share_out(apart.count() * parts, threads, [&](std::int64_t first_task, std::int64_t last_task) {
     const Block panel(work.panel() * sizeof(T), {});
-#pragma omp for schedule(static)
-    for (std::int64_t task = 0; task < apart.count() * parts; ++task) {
+    for (std::int64_t task = first_task; task < last_task; ++task) {
       const ProductLoop at = apart[task / parts];
       const std::int64_t first = task % parts * rows;
       const std::int64_t end = std::min(size.m, first + rows);
@@ -389,7 +386,7 @@ void strided_product(Cpu, const StridedProduct& size, const std::complex<T>* a, 
       T* to = reinterpret_cast<T*>(c + at.c);
       work.dots ? add_up_dots(work, first, end, left, right, to) : add_up(work, first, end, left, right, to, static_cast<T*>(panel.data()));
     }
-  }
+  });
 }
 
 #define TRIDENT_STRIDED_PRODUCT(T) \
