@@ -136,7 +136,7 @@ std::shared_ptr<Exchange::Flight> Exchange::launch(const Mesh& mesh, const Excha
     const Parcels parcels(mesh, plan, x);
     flight->arriving = parcels.arriving;
     auto done = std::make_shared<std::promise<void>>();
-    if (x.is_cuda()) flight->moment = std::make_shared<CudaEvent>(x.device());
+    if (x.device().is_gpu()) flight->moment = std::make_shared<CudaEvent>(x.device());
     flight->landed = done->get_future();
     mesh.stream().enqueue([done, parcels, moment = flight->moment, &comm = mesh.comm(kDomain)] {
       parcels.travel(comm);

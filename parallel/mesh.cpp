@@ -4,6 +4,7 @@
 #include <set>
 #include <utility>
 
+#include "parallel/counting_communicator.h"
 #include "runtime/error.h"
 
 namespace trident {
@@ -64,6 +65,27 @@ struct Mesh::State {
   std::array<std::shared_ptr<Communicator>, 1U << kNumAxes> comms;  // by AxisSet bits; null in a mesh that is only described
   std::unique_ptr<Stream> stream;
   std::optional<Mesh> background;
+
+  /// Axes of one rank change nothing: sets that differ in them alone share a communicator. Without any other it is the identity.
+  template <class Make>
+  void make_comms(Make make) {
+    AxisSet longer;
+    for (const Axis axis : kAxes) {
+      if (sizes[index_of(axis)] > 1) longer = longer | axis;
+    }
+    for (unsigned bits = 0; bits < comms.size(); ++bits) {
+      AxisSet axes;
+      for (const Axis axis : kAxes) {
+        if ((bits & AxisSet(axis).bits()) != 0 && longer.contains(axis)) axes = axes | axis;
+      }
+      std::shared_ptr<Communicator>& comm = comms[axes.bits()];
+      if (!comm) {
+        comm = axes == AxisSet{} ? make_self_communicator() : make(axes);
+        comm->set_name(names_of(axes));
+      }
+      comms[bits] = comm;
+    }
+  }
 };
 
 const char* name_of(Axis axis) {
@@ -80,24 +102,9 @@ Mesh::Mesh(std::shared_ptr<Communicator> world, const MeshSizes& sizes, const Me
   state_->order = order;
   state_->mode = mode;
   state_->coordinates = coordinates_of(world->rank(), sizes, order);
-  AxisSet longer;  // axes of one rank change nothing: sets that differ in them alone share a communicator
-  for (const Axis axis : kAxes) {
-    if (sizes[index_of(axis)] > 1) longer = longer | axis;
-  }
-  for (unsigned bits = 0; bits < state_->comms.size(); ++bits) {
-    AxisSet axes;
-    for (const Axis axis : kAxes) {
-      if ((bits & AxisSet(axis).bits()) != 0 && longer.contains(axis)) axes = axes | axis;
-    }
-    std::shared_ptr<Communicator>& comm = state_->comms[axes.bits()];
-    if (!comm) {
-      comm = axes == AxisSet{}
-                 ? make_self_communicator()
-                 : world->split(number_of(state_->coordinates, sizes, axes, false), number_of(state_->coordinates, sizes, axes, true));
-      comm->set_name(names_of(axes));
-    }
-    state_->comms[bits] = comm;
-  }
+  state_->make_comms([&](AxisSet axes) {
+    return world->split(number_of(state_->coordinates, sizes, axes, false), number_of(state_->coordinates, sizes, axes, true));
+  });
   if (world->size() > 1 && mode == StreamMode::overlapped) {
     state_->stream = world->make_stream();
   } else {
@@ -111,6 +118,17 @@ Mesh Mesh::described(const MeshSizes& sizes, const MeshSizes& coordinates) {
   *mesh.state_ = State{};
   mesh.state_->sizes = sizes;
   mesh.state_->coordinates = coordinates;
+  return mesh;
+}
+
+Mesh Mesh::counting(const MeshSizes& sizes, const MeshSizes& coordinates) {
+  Mesh mesh = described(sizes, coordinates);
+  for (Mesh lane : {mesh, mesh.state_->background.emplace(described(sizes, coordinates))}) {
+    lane.state_->make_comms([&](AxisSet axes) -> std::unique_ptr<Communicator> {
+      return std::make_unique<CountingCommunicator>(number_of(coordinates, sizes, axes, true), lane.size(axes));
+    });
+    lane.state_->stream = std::make_unique<InlineStream>();
+  }
   return mesh;
 }
 
@@ -140,12 +158,11 @@ Mesh Mesh::duplicate() const {
 }
 
 Mesh Mesh::background() const {
+  if (state_->background) return *state_->background;
   const bool serialised = state_->mode == StreamMode::serialised;
   if (serialised || !state_->world || state_->world->size() == 1 || !state_->world->has_concurrent_lanes()) return *this;
-  if (!state_->background) {
-    state_->background = duplicate();
-    for (const auto& comm : state_->background->state_->comms) comm->set_patience(Patience::beside_computing);
-  }
+  state_->background = duplicate();
+  for (const auto& comm : state_->background->state_->comms) comm->set_patience(Patience::beside_computing);
   return *state_->background;
 }
 

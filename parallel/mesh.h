@@ -51,6 +51,9 @@ class Mesh {
        StreamMode mode = StreamMode::overlapped);
   /// Sizes and coordinates only, for planning and inspecting: comm() throws CommunicationError.
   static Mesh described(const MeshSizes& sizes, const MeshSizes& coordinates);
+  /// The same with communicators that count what this rank would send, here and in the background, and move nothing: for tensors of counted
+  /// devices (runtime/device/device.h).
+  static Mesh counting(const MeshSizes& sizes, const MeshSizes& coordinates);
 
   int size(Axis axis) const;
   int coordinate(Axis axis) const;

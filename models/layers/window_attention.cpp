@@ -92,9 +92,9 @@ RelativePositions made_positions(std::int64_t window, Device device) {
 RelativePositions relative_positions(std::int64_t window, Device device) {
   if (device.kind == Device::Kind::cpu) return made_positions(window, device);
   static std::mutex mutex;
-  static auto& made = *new std::map<std::pair<std::int64_t, int>, RelativePositions>;  // on a GPU they are brought there once
+  static auto& made = *new std::map<std::pair<std::int64_t, Device>, RelativePositions>;  // on a GPU they are brought there once
   const std::lock_guard lock(mutex);
-  RelativePositions& positions = made[{window, device.index}];
+  RelativePositions& positions = made[{window, device}];
   if (!positions.index.defined()) positions = made_positions(window, device);
   return positions;
 }

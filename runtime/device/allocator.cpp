@@ -38,18 +38,19 @@ std::size_t size_class(std::size_t bytes) {
   return (bytes + step - 1) / step * step;
 }
 
-bool is_cuda(Device device) { return device.kind == Device::Kind::cuda; }
-
 void* from_system(Device device, std::size_t capacity) {
+  // An address that is no one's: whoever reads what was only counted is stopped at once.
+  if (device.counted) return reinterpret_cast<void*>(kHostAlignment);
   if constexpr (build::kHasCuda) {
-    if (is_cuda(device)) return cuda_driver::allocate(device.index, capacity);
+    if (device.is_gpu()) return cuda_driver::allocate(device.index, capacity);
   }
   return is_caching() ? host_memory(capacity) : whole_host_memory(capacity);
 }
 
 void to_system(Device device, void* data, std::size_t capacity) {
+  if (device.counted) return;
   if constexpr (build::kHasCuda) {
-    if (is_cuda(device)) return cuda_driver::release(device.index, data, capacity);
+    if (device.is_gpu()) return cuda_driver::release(device.index, data, capacity);
   }
   is_caching() ? release_host_memory(data, capacity) : release_whole_host_memory(data);
 }
@@ -124,13 +125,14 @@ class Cache {
   void* cached_block(const void* pool, std::size_t capacity) {
     const std::lock_guard lock(mutex_);
     counters_.in_use_bytes += static_cast<std::int64_t>(capacity);
+    counters_.allocated_bytes += static_cast<std::int64_t>(capacity);
     counters_.peak_bytes = std::max(counters_.peak_bytes, counters_.in_use_bytes);
     auto& blocks = free_[pool][capacity];
     if (blocks.empty()) return nullptr;
     void* data = blocks.back();
     blocks.pop_back();
     if constexpr (build::kHasCuda) {
-      if (is_cuda(device_)) cuda_driver::reuse(data, capacity);
+      if (device_.is_gpu()) cuda_driver::reuse(data, capacity);
     }
     return data;
   }
@@ -153,7 +155,9 @@ class Cache {
 Cache& cache_of(Device device) {
   // Never destroyed: tensors with static storage may outlive every other static object.
   static Cache& cpu = *new Cache({});
-  if (!is_cuda(device)) return cpu;
+  static std::array counted{new Cache({.counted = true}), new Cache({.kind = Device::Kind::cuda, .counted = true})};
+  if (device.counted) return *counted[device.kind == Device::Kind::cpu ? 0 : 1];
+  if (!device.is_gpu()) return cpu;
   static auto& gpus = *new std::array<std::unique_ptr<Cache>, kMostDevices>;
   static std::array<std::once_flag, kMostDevices> made;
   const auto index = static_cast<std::size_t>(device.index);
@@ -209,7 +213,7 @@ std::array<const void*, kMostDevices>& chosen_pools() {
 Block::Block(std::size_t bytes, Device device) : bytes_(bytes), device_(device) {
   require_device("memory", device);
   if (bytes == 0) return;
-  if (is_cuda(device)) {
+  if (device.is_gpu()) {
     stream_ = current_stream(device).handle();
     const void* chosen = chosen_pools()[static_cast<std::size_t>(device.index)];
     pool_ = chosen != nullptr ? chosen : stream_;
@@ -271,7 +275,7 @@ void empty_cache(Device device) {
   require_device("memory", device);
   cache_of(device).empty();
   if constexpr (build::kHasCuda) {
-    if (is_cuda(device)) pinned_cache().empty();
+    if (device.is_gpu()) pinned_cache().empty();
   }
 }
 

@@ -70,6 +70,7 @@ struct MemoryCounters {
   std::int64_t peak_bytes = 0;          // largest in_use_bytes since the last reset
   std::int64_t reserved_bytes = 0;      // taken from the system: in use and cached
   std::int64_t system_allocations = 0;  // times that the system was asked
+  std::int64_t allocated_bytes = 0;     // of all blocks that were ever made
 };
 
 MemoryCounters memory_counters(Device device);

@@ -49,7 +49,7 @@ std::string cuda_problem() {
 }
 
 void require_device(const char* what, Device device) {
-  if (device.kind == Device::Kind::cpu || (device.index >= 0 && device.index < cuda_device_count())) return;
+  if (!device.is_gpu() || (device.index >= 0 && device.index < cuda_device_count())) return;
   bool for_gpus = false;
   if constexpr (build::kHasCuda) for_gpus = !cuda_driver::is_emulated();
   throw DeviceError(concat(what, ": ", to_string(device), " asked for, but ",

@@ -19,9 +19,10 @@ struct Cuda {
 /// The current stream of a GPU. Throws DeviceError, beginning with `op`, where there is no such GPU.
 Cuda current_cuda(const char* op, Device device);
 
-/// Calls launch(device) with the tag of `device`.
+/// Calls launch(device) with the tag of `device`; where work is only counted there is nothing to do.
 template <class Launch>
 void on_device(const char* op, Device device, Launch&& launch) {
+  if (device.counted) return;
   if (device.kind == Device::Kind::cpu) return launch(Cpu{});
   [[maybe_unused]] const Cuda cuda = current_cuda(op, device);
   if constexpr (build::kHasCuda) launch(cuda);

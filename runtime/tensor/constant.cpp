@@ -20,11 +20,11 @@ Tensor made(const Shape& shape, const std::vector<double>& values, DType dtype, 
 
 Tensor constant(const Shape& shape, const std::vector<double>& values, DType dtype, Device device) {
   if (device.kind == Device::Kind::cpu) return made(shape, values, dtype, device);
-  using Key = std::tuple<int, DType, std::vector<std::int64_t>, std::vector<double>>;
+  using Key = std::tuple<Device, DType, std::vector<std::int64_t>, std::vector<double>>;
   static std::mutex mutex;
   static auto& tensors = *new std::map<Key, Tensor>;
   const std::lock_guard lock(mutex);
-  Tensor& found = tensors[{device.index, dtype, std::vector(shape.begin(), shape.end()), values}];
+  Tensor& found = tensors[{device, dtype, std::vector(shape.begin(), shape.end()), values}];
   if (!found.defined()) found = made(shape, values, dtype, device);
   return found;
 }

@@ -83,7 +83,8 @@ void move_bytes(const Tensor& target, const Tensor& source) {
 void copy_between_devices(const Tensor& target, const Tensor& source) {
   require_device("copy", source.device());
   require_device("copy", target.device());
-  if (source.numel() == 0) return;
+  if (source.numel() == 0 || target.device().counted) return;
+  if (source.device().counted) return set_zero(target);  // what was not computed reads as 0
   Tensor packed_source = source;
   if (!source.is_contiguous() || source.dtype() != target.dtype()) {
     packed_source = empty(source.shape(), target.dtype(), source.device());

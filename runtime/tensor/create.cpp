@@ -79,7 +79,7 @@ Tensor empty_pinned(const Shape& shape, DType dtype) {
 }
 
 void set_zero(const Tensor& x) {
-  if (x.numel() == 0) return;
+  if (x.numel() == 0 || x.device().counted) return;
   if (!x.is_contiguous()) return copy_into(x, view::broadcast_to(zeros({1}, x.dtype(), x.device()), x.shape()));
   const auto bytes = static_cast<std::size_t>(x.num_bytes());
   if constexpr (build::kHasCuda) {

@@ -7,7 +7,7 @@ namespace trident {
 
 HostCopy::HostCopy(const Tensor& x) : host_(x.detached()) {
   if constexpr (build::kHasCuda) {
-    if (!x.is_cuda()) return;
+    if (!x.device().is_gpu()) return;
     host_ = empty_pinned(x.shape(), x.dtype());
     copy_into(host_, x);
     arrived_ = std::make_shared<CudaEvent>(x.device());

@@ -99,5 +99,34 @@ TEST(Mesh, ADescribedOneHasNoRanks) {
   EXPECT_THROW(mesh.comm(Axis::data), CommunicationError);
 }
 
+TEST(Mesh, ACountingOneSendsAsManyBytesAsTheRealOne) {
+  const int ranks = world()->size();
+  const Mesh real(world(), {ranks, 1, 1, 1}), counting = Mesh::counting({ranks, 1, 1, 1}, {world()->rank(), 0, 0, 0});
+  const auto send = [&](const Mesh& mesh, Device device) {
+    Communicator& comm = mesh.comm(Axis::data);
+    const std::int64_t before = mesh.bytes_sent();
+    std::vector<std::int64_t> ones(static_cast<std::size_t>(ranks), 1), to_first(ones.size()), from_others(ones.size());
+    to_first[0] = 5;
+    if (comm.rank() == 0) from_others.assign(ones.size(), 5);
+    const Tensor x = zeros({1000}, DType::f32, device), own = zeros({1}, DType::f32, device), all = zeros({ranks}, DType::f32, device);
+    comm.all_reduce(x, ReduceOp::sum);
+    comm.all_gather(own, all, ones);
+    comm.reduce_scatter(all, own, ones);
+    comm.all_to_all(zeros({5}, DType::f32, device), to_first, zeros({comm.rank() == 0 ? 5 * ranks : 0}, DType::f32, device), from_others);
+    comm.broadcast(x, 0);
+    return mesh.bytes_sent() - before;
+  };
+  EXPECT_EQ(send(counting, {.counted = true}), send(real, {}));
+  EXPECT_EQ(counting.comm(Axis::data).rank(), real.comm(Axis::data).rank());
+  EXPECT_EQ(counting.background().bytes_sent(), 0);
+}
+
+TEST(Mesh, RanksThatAreOnlyCountedTellTheSameSizes) {
+  const Mesh mesh = Mesh::counting({3, 1, 1, 1}, {1, 0, 0, 0});
+  const Tensor own = full({1}, 7.0, DType::f64), all = zeros({3}, DType::f64);
+  mesh.comm(Axis::data).all_gather(own, all, {1, 1, 1});
+  EXPECT_EQ(to_host<double>(all), std::vector<double>(3, 7.0));
+}
+
 }  // namespace
 }  // namespace trident

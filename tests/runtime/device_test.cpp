@@ -57,6 +57,19 @@ TEST(Allocator, CountsBytesInUseAndTheirPeak) {
   EXPECT_EQ(memory_counters(kCpu).peak_bytes, before);
 }
 
+TEST(Allocator, CountsWhatHasNoMemory) {
+  constexpr std::size_t kMoreThanThereIs = std::size_t{1} << 50;
+  for (const Device counted : {Device{.counted = true}, Device{.kind = Device::Kind::cuda, .counted = true}}) {
+    const MemoryCounters before = memory_counters(counted), real = memory_counters(kCpu);
+    reset_peak(counted);
+    { const Block block(kMoreThanThereIs, counted); }
+    EXPECT_EQ(memory_counters(counted).peak_bytes - before.in_use_bytes, static_cast<std::int64_t>(kMoreThanThereIs));
+    EXPECT_EQ(memory_counters(counted).allocated_bytes - before.allocated_bytes, static_cast<std::int64_t>(kMoreThanThereIs));
+    EXPECT_EQ(memory_counters(counted).in_use_bytes, before.in_use_bytes);
+    EXPECT_EQ(memory_counters(kCpu).allocated_bytes, real.allocated_bytes);
+  }
+}
+
 TEST(Allocator, AnEmptiedCacheHoldsOnlyWhatIsInUse) {
   const Block held(1 << 20, kCpu);
   { const Block dropped(5 << 20, kCpu); }

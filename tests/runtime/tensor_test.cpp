@@ -229,6 +229,16 @@ TEST(Copy, ComplexNumbersCopyAndAdd) {
   EXPECT_THROW(copy_into(y, zeros({2}, DType::f32)), ShapeError);
 }
 
+TEST(Copy, WhatIsOnlyCountedReadsAsZero) {
+  const Device counted{.counted = true};
+  const Tensor x = to_device(count_to({4}), counted);
+  set_zero(x);
+  add_into(x, x);
+  EXPECT_EQ(to_host<double>(x), std::vector<double>(4));
+  EXPECT_EQ(to_number(view::slice(x, 0, 3, 4)), 0.0);
+  EXPECT_EQ(to_string(x.device()), "cpu (counted)");
+}
+
 TEST(Copy, WhatDoesNotFitIsRefused) {
   EXPECT_THROW(copy_into(zeros({2}, DType::f32), zeros({3}, DType::f32)), ShapeError);
   EXPECT_THROW(add_into(zeros({2}, DType::i64), zeros({2}, DType::i64)), ShapeError);
