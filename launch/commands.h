@@ -9,6 +9,7 @@ namespace trident {
 std::vector<Command> all_commands();
 Command generate_command();
 Command train_command();
+Command plan_command();
 Command evaluate_command();
 Command predict_command();
 Command serve_command();  // absent from builds without gRPC

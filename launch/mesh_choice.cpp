@@ -24,19 +24,6 @@ std::int64_t product_of(const MeshSizes& sizes) {
 
 int size_on(const MeshSizes& sizes, Axis axis) { return sizes[static_cast<std::size_t>(axis)]; }
 
-/// All meshes of so many ranks; of two that differ in domain_x and tensor alone the one with less tensor comes first, which sends less.
-std::vector<MeshSizes> meshes_of(int ranks) {
-  std::vector<MeshSizes> found;
-  for (int data = 1; data <= ranks; ++data) {
-    for (int y = 1; ranks % data == 0 && y <= ranks / data; ++y) {
-      for (int x = ranks / data / y; ranks / data % y == 0 && x > 0; --x) {
-        if (ranks / data / y % x == 0) found.push_back({data, y, x, ranks / data / y / x});
-      }
-    }
-  }
-  return found;
-}
-
 /// Whether this rank of the tensor axis has anything that the others do not.
 bool holds_pieces_of_its_own(const Model& model) {
   bool own = false;
@@ -104,6 +91,18 @@ std::string described(const MeshSizes& sizes) {
     text += concat(text.empty() ? "" : " x ", name_of(axis), " ", size_on(sizes, axis));
   }
   return text;
+}
+
+std::vector<MeshSizes> meshes_of(int ranks) {
+  std::vector<MeshSizes> found;
+  for (int data = 1; data <= ranks; ++data) {
+    for (int y = 1; ranks % data == 0 && y <= ranks / data; ++y) {
+      for (int x = ranks / data / y; ranks / data % y == 0 && x > 0; --x) {
+        if (ranks / data / y % x == 0) found.push_back({data, y, x, ranks / data / y / x});
+      }
+    }
+  }
+  return found;
 }
 
 std::optional<std::string> objection_to(const MeshSizes& sizes, int ranks, const MeshLoad& load) {

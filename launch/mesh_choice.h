@@ -22,6 +22,8 @@ struct MeshLoad {
   std::array<std::int64_t, 2> points{256, 256};  // of the fields along y and x; where they are not known, any that models split
 };
 
+/// All meshes of so many ranks; of two that differ in domain_x and tensor alone the one with less tensor comes first, which sends less.
+std::vector<MeshSizes> meshes_of(int ranks);
 /// Why `ranks` ranks cannot be such a mesh for this load; nothing if they can.
 std::optional<std::string> objection_to(const MeshSizes& sizes, int ranks, const MeshLoad& load);
 /// The mesh of `ranks` ranks that is fewest doublings away from `wanted` and works.

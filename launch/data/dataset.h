@@ -97,9 +97,10 @@ class Dataset {
 /// The numbers of fields that make_fields() has made, for SampleTarget: `sample` samples past the first.
 float* numbers_of(const Tensor& fields, std::int64_t sample = 0);
 
-/// The problem of an entry with the time settings in use: the table's, or the user's own, whose axes are those of its file. Throws
-/// ConfigError, DataError.
-Problem problem_of(const DataConfig& config, const DataEntry& entry);
+enum class Files { there, to_come };
+/// The problem of an entry with the time settings in use: the table's, or the user's own, whose axes are those of its file; of files to
+/// come it has no variables. Throws ConfigError, DataError.
+Problem problem_of(const DataConfig& config, const DataEntry& entry, Files files = Files::there);
 /// One set of its own. `default_split` is what an entry without `trajectories` and `split` takes. Throws ConfigError, DataError.
 DatasetMember open_member(Problem problem, const DataEntry& entry, Split default_split);
 /// Any frames of one trajectory of a file or folder, as samples. Throws ConfigError, DataError.
@@ -107,6 +108,9 @@ Dataset open_frames(Problem problem, const std::string& path, std::int64_t traje
 /// The sets of `entries`, which are those of `data.train` or `data.validation`. Everything is checked before a sample is read. `key` names
 /// the list in messages. Throws ConfigError, DataError.
 Dataset open_dataset(const DataConfig& config, const std::vector<DataEntry>& entries, Split default_split, const std::string& key);
+/// What the sets of data.train will be whose files are still to come, of fields with so many points: good for all but reading. Members whose
+/// entries do not say how many trajectories they have are empty. Throws ConfigError.
+Dataset announced_dataset(const DataConfig& config, const Shape& extents);
 /// Checks what can be checked without a file. Throws ConfigError with the line in `document`, the run file, whose key `data` the section
 /// is.
 void check_data_config(const DataConfig& config, const ConfigValue& document);

@@ -56,7 +56,12 @@ MicroBatch read_samples(const Dataset& dataset, std::vector<std::int64_t> sample
     time.data<float>()[k] = static_cast<float>(*dataset.index(samples[k]).time);
   }
   MicroBatch result;
-  result.fields = {converted(input, dtype), time.defined() ? converted(time, dtype) : Tensor(), mask, converted(label, dtype)};
+  result.fields = {.input = converted(input, dtype),
+                   .time = time.defined() ? converted(time, dtype) : Tensor(),
+                   .pixel_mask = mask,
+                   .label = converted(label, dtype),
+                   .ny = dataset.ny(),
+                   .nx = dataset.nx()};
   result.first_sample = first_sample;
   result.samples = std::move(samples);
   return result;

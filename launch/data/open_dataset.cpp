@@ -99,8 +99,8 @@ auto for_entry(const std::string& key, std::size_t index, Work work) {
 
 }  // namespace
 
-Problem problem_of(const DataConfig& config, const DataEntry& entry) {
-  Problem problem = entry.problem ? table_problem(entry) : own_problem(entry);
+Problem problem_of(const DataConfig& config, const DataEntry& entry, Files files) {
+  Problem problem = entry.problem ? table_problem(entry) : files == Files::there ? own_problem(entry) : announced_own_problem(entry);
   apply_times(config, entry, problem);
   return problem;
 }

@@ -131,7 +131,7 @@ void check_own_data(const DataEntry& entry) {
   group_sizes_of(entry);
 }
 
-Problem own_problem(const DataEntry& entry) {
+Problem announced_own_problem(const DataEntry& entry) {
   check_own_data(entry);
   const std::string output = entry.output.value_or(*entry.input);
   const bool same_channels = entry.input_channels.empty();
@@ -149,6 +149,13 @@ Problem own_problem(const DataEntry& entry) {
   problem.space_axes = space_axes_of(entry);
   problem.steady = !entry.time_axis;
   problem.time_scale = problem.steady ? entry.time_scale : entry.time_scale.value_or(1.0);
+  problem.complex = entry.complex.value_or(false);
+  return problem;
+}
+
+Problem own_problem(const DataEntry& entry) {
+  Problem problem = announced_own_problem(entry);
+  const std::string output = entry.output.value_or(*entry.input);
   int frames = 1;
   const auto add = [&](const std::string& name) {
     const DataFile file =

@@ -10,5 +10,7 @@ namespace trident {
 void check_own_data(const DataEntry& entry);
 /// Reads the axes of the variables from the file. Throws ConfigError, DataError.
 Problem own_problem(const DataEntry& entry);
+/// Without its variables, which only the file knows. Throws ConfigError.
+Problem announced_own_problem(const DataEntry& entry);
 
 }  // namespace trident

@@ -2,7 +2,9 @@
 #pragma once
 
 #include <chrono>
+#include <functional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -21,6 +23,8 @@ class PhaseTimer {
     return std::forward<Work>(work)();
   }
   const std::vector<std::pair<std::string, double>>& seconds() const { return seconds_; }
+  /// `observer` is called with the name of every phase that ends from now on.
+  void observe(std::function<void(std::string_view phase)> observer) { observer_ = std::move(observer); }
 
  private:
   class Booking {
@@ -37,6 +41,7 @@ class PhaseTimer {
   };
 
   void book(const char* phase, double seconds) {
+    if (observer_) observer_(phase);
     for (auto& [name, total] : seconds_) {
       if (name == phase) {
         total += seconds;
@@ -47,6 +52,7 @@ class PhaseTimer {
   }
 
   std::vector<std::pair<std::string, double>> seconds_;
+  std::function<void(std::string_view)> observer_;
 };
 
 }  // namespace trident

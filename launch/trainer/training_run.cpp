@@ -141,6 +141,7 @@ void TrainingRun::run() {
   reading.shuffle = parts_.run.config.data.shuffle;
   reading.dtype = parameter_type(dtype_of_precision(training.precision));
   reading.device = trainer_.device();
+  reset_peak(trainer_.device());  // memory_bytes is of steps, not of what came before them
   Loader loader(parts_.train, reading, state_.position);
   Stop stop = patience_is_over() ? Stop::early : Stop::no;  // resumed after it had ended
   int signal = 0;
