@@ -35,7 +35,10 @@ void add_common(CLI::App& app, CommonWords& words) {
 }
 
 CommonOptions common_options(const CommonWords& words) {
-  if (words.threads && *words.threads < 1) throw ConfigError(concat("--threads: expected at least 1, found ", *words.threads));
+  constexpr int kMostThreads = 4096;  // of one rank: more than any host has cores
+  if (words.threads && (*words.threads < 1 || *words.threads > kMostThreads)) {
+    throw ConfigError(concat("--threads: expected 1 to ", kMostThreads, ", found ", *words.threads));
+  }
   return {choice_of<DeviceChoice>(words.device, "--device"), choice_of<Precision>(words.precision, "--precision"), words.threads,
           words.json};
 }

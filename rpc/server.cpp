@@ -6,6 +6,7 @@
 #include <grpcpp/impl/service_type.h>
 
 #include <atomic>
+#include <charconv>
 #include <chrono>
 #include <cstdlib>
 #include <limits>
@@ -15,6 +16,16 @@
 #include "runtime/error.h"
 
 namespace trident {
+namespace {
+
+/// Whether a server at this port is what was asked for: of 99999 the library takes the last 16 bits, and without a port one of its own.
+bool asks_for(const std::string& text, int port) {
+  int asked = -1;
+  const char* const end = text.data() + text.size();
+  return std::from_chars(text.data(), end, asked).ptr == end && (asked == 0 || asked == port);
+}
+
+}  // namespace
 
 struct Server::Implementation {
   std::atomic<int> under_way = 0;  // predictions
@@ -40,11 +51,12 @@ Server::Server(Engine& engine, const std::string& address) : implementation_(std
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 10'000);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
   implementation_->server = builder.BuildAndStart();
-  if (implementation_->server == nullptr || port == 0) {
+  const std::size_t colon = address.rfind(':');
+  const bool is_socket = address.starts_with("unix:");
+  if (implementation_->server == nullptr || port == 0 || !(is_socket || asks_for(address.substr(colon + 1), port))) {
     throw ConfigError(concat("grpc-address \"", address, "\": cannot listen there; give HOST:PORT of this machine with a free port"));
   }
-  const std::size_t colon = address.rfind(':');
-  implementation_->address = address.starts_with("unix:") ? address : address.substr(0, colon + 1) + std::to_string(port);
+  implementation_->address = is_socket ? address : address.substr(0, colon + 1) + std::to_string(port);
 }
 
 Server::~Server() {

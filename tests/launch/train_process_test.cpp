@@ -223,6 +223,12 @@ TEST_F(Train, NotANumberStopsTheRunWithStepRankAndTensors) {
   EXPECT_FALSE(std::filesystem::exists(folder_.path("run") / "model"));
 }
 
+TEST_F(Train, MoreThreadsThanAnyHostHasAreRefused) {
+  const Finished run = run_shell(folder_.train("run", "--dry-run --threads 99999999"));
+  EXPECT_EQ(run.status, 1);
+  EXPECT_THAT(run.output, HasSubstr("--threads: expected 1 to 4096"));
+}
+
 TEST_F(Train, AMistakeInTheRunFileIsFoundBeforeDataAreRead) {
   const Finished run = run_shell(folder_.train("run", "training.stps=3 data.train[0].path=missing.nc", mpirun(2)));
   EXPECT_NE(run.status, 0);

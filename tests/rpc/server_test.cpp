@@ -192,6 +192,7 @@ TEST_F(ServerTest, ReportsStatistics) {
 TEST_F(ServerTest, RefusesAnAddressThatIsTaken) {
   EXPECT_THROW(Server(engine, server.address()), ConfigError);
   EXPECT_THROW(Server(engine, "no such host:1"), ConfigError);
+  EXPECT_THROW(Server(engine, "127.0.0.1:99999"), ConfigError) << "which is 34463 in 16 bits";
 }
 
 TEST_F(ServerTest, ListensAtASocketInTheFileSystem) {
