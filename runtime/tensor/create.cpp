@@ -7,6 +7,7 @@
 #include "runtime/device/cuda_device.h"
 #include "runtime/device/cuda_driver.h"
 #include "runtime/device/launch_only.h"
+#include "runtime/kernels/on_threads.h"
 #include "runtime/kernels/strided_copy.h"
 #include "runtime/tensor/copy.h"
 #include "runtime/tensor/view.h"
@@ -85,7 +86,9 @@ void set_zero(const Tensor& x) {
   if constexpr (build::kHasCuda) {
     if (x.is_cuda()) return cuda_driver::set_zero(x.bytes(), bytes, current_stream(x.device()).handle());
   }
-  std::memset(x.bytes(), 0, bytes);
+  constexpr std::size_t kLargeBytes = std::size_t{4} << 20;  // one thread alone does not fill the memory's bandwidth
+  share_out(static_cast<std::int64_t>(bytes), bytes >= kLargeBytes ? omp_get_max_threads() : 1,
+            [&](std::int64_t first, std::int64_t last) { std::memset(x.bytes() + first, 0, static_cast<std::size_t>(last - first)); });
 }
 
 template <class T>
