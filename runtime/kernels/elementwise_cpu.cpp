@@ -4,6 +4,7 @@
 
 #include "runtime/kernels/activation.h"
 #include "runtime/kernels/elementwise.h"
+#include "runtime/kernels/on_threads.h"
 #include "runtime/kernels/strided_loop.h"
 
 namespace trident {
@@ -46,14 +47,18 @@ std::complex<T> product(std::complex<T> left, std::complex<T> right) {
 
 template <class T, class F>
 void apply(std::int64_t count, const T* x, T* y, F f) {
-#pragma omp parallel for simd schedule(static) if (count > kGrain)
-  for (std::int64_t i = 0; i < count; ++i) y[i] = f(x[i]);
+  share_out(count, count > kGrain ? omp_get_max_threads() : 1, [=](std::int64_t first, std::int64_t last) {
+#pragma omp simd
+    for (std::int64_t i = first; i < last; ++i) y[i] = f(x[i]);
+  });
 }
 
 template <class T, class F>
 void apply_gradient(std::int64_t count, const T* saved, const T* dy, T* dx, F slope) {
-#pragma omp parallel for simd schedule(static) if (count > kGrain)
-  for (std::int64_t i = 0; i < count; ++i) dx[i] = dy[i] * slope(saved[i]);
+  share_out(count, count > kGrain ? omp_get_max_threads() : 1, [=](std::int64_t first, std::int64_t last) {
+#pragma omp simd
+    for (std::int64_t i = first; i < last; ++i) dx[i] = dy[i] * slope(saved[i]);
+  });
 }
 
 }  // namespace

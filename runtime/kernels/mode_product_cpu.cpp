@@ -3,6 +3,7 @@
 
 #include "runtime/kernels/complex_pairs.h"
 #include "runtime/kernels/mode_product.h"
+#include "runtime/kernels/on_threads.h"
 
 namespace trident {
 namespace {
@@ -166,14 +167,16 @@ void mode_product(Cpu, const ModeProduct& size, const std::complex<T>* a, const 
   // What the many tiles of the longer side read, the few of the other read again while it lies in the cache.
   const bool tall = size.m >= size.n;
   const std::int64_t inner = tall ? column_tiles : row_tiles;
-#pragma omp parallel for schedule(static) if (size.modes * size.m * size.n * size.k > 1 << 14)
-  for (std::int64_t task = 0; task < spans * tiles; ++task) {
-    const std::int64_t mode = task / tiles * span, place = task % tiles;
-    const std::int64_t row = kSide * (tall ? place / inner : place % inner), column = width * (tall ? place % inner : place / inner);
-    const Corner<T> at{reinterpret_cast<const T*>(a + row * size.a_m + mode), reinterpret_cast<const T*>(b + column * size.b_n + mode),
-                       reinterpret_cast<T*>(c + row * size.c_m + column * size.c_n + mode)};
-    tile_of_rows(size, at, std::min(kSide, size.m - row), std::min(width, size.n - column), std::min(span, size.modes - mode));
-  }
+  const bool worth = size.modes * size.m * size.n * size.k > 1 << 14;
+  share_out(spans * tiles, worth ? omp_get_max_threads() : 1, [&](std::int64_t first, std::int64_t last) {
+    for (std::int64_t task = first; task < last; ++task) {
+      const std::int64_t mode = task / tiles * span, place = task % tiles;
+      const std::int64_t row = kSide * (tall ? place / inner : place % inner), column = width * (tall ? place % inner : place / inner);
+      const Corner<T> at{reinterpret_cast<const T*>(a + row * size.a_m + mode), reinterpret_cast<const T*>(b + column * size.b_n + mode),
+                         reinterpret_cast<T*>(c + row * size.c_m + column * size.c_n + mode)};
+      tile_of_rows(size, at, std::min(kSide, size.m - row), std::min(width, size.n - column), std::min(span, size.modes - mode));
+    }
+  });
 }
 
 #define TRIDENT_MODE_PRODUCT(T) \

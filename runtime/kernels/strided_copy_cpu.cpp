@@ -170,8 +170,8 @@ void strided_add(Cpu, const StridedPair& pair, T* target, const T* source) {
 template <class T>
 void fill(Cpu, std::int64_t count, double value, T* y) {
   const T number = convert<T>(value);
-#pragma omp parallel for schedule(static) if (count > kGrain)
-  for (std::int64_t i = 0; i < count; ++i) y[i] = number;
+  share_out(count, count > kGrain ? omp_get_max_threads() : 1,
+            [&](std::int64_t first, std::int64_t last) { std::fill(y + first, y + last, number); });
 }
 
 #define TRIDENT_COPY(To, From) template void strided_copy<To, From>(Cpu, const StridedPair&, To*, const From*);
