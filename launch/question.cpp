@@ -80,7 +80,8 @@ Question ask(const QuestionOptions& options, const ModelDescription& description
   const Tensor& input = question.request.input;
   question.request.problem = options.problem;
   question.request.steps = options.steps;
-  if (options.time && input.rank() > 0) question.request.time = full({input.size(0)}, *options.time, real_of(input.dtype()));
+  const DType number_type = real_of(input.dtype()) == DType::f64 ? DType::f64 : DType::f32;
+  if (options.time && input.rank() > 0) question.request.time = full({input.size(0)}, *options.time, number_type);
   return question;
 }
 

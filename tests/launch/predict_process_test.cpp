@@ -65,6 +65,10 @@ TEST_F(Predict, WithoutATimeOrWithAFileThatHasNoInputSaysWhatIsMissing) {
   const Finished empty = run_shell(predict(model + "--input " + quoted("run/model/model.safetensors") + " --output " + quoted("a.h5")));
   EXPECT_EQ(empty.status, 1);
   EXPECT_THAT(empty.output, HasSubstr("has no tensor \"input\""));
+  write_safetensors(folder_.path("whole.safetensors"), {NamedTensor{"input", zeros({1, 4, 8, 8}, DType::i64)}});
+  const Finished whole = run_shell(predict(model + "--time 1 --input " + quoted("whole.safetensors") + " --output " + quoted("a.h5")));
+  EXPECT_EQ(whole.status, 1);
+  EXPECT_THAT(whole.output, HasSubstr("input is i64 (1, 4, 8, 8); expected f32 or f64"));
 }
 
 TEST_F(Predict, AFolderThatIsMissingIsFoundBeforeAnythingIsRead) {
