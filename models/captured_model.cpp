@@ -92,9 +92,8 @@ class CapturedModel final : public ModelInterface {
     if (forward.graph == nullptr) {
       forward.graph = std::make_unique<CudaGraph>(
           device_, [&forward, pass, model = model_] { forward.output = model(forward.fields, forward.prepared, pass); });
-    } else {
-      forward.graph->launch();
     }
+    forward.graph->launch();  // also the first time: the output is where the capture has put it, and nothing is there yet
     const Tensor result = empty_like(forward.output);
     copy_into(result, forward.output);
     return result;

@@ -69,10 +69,10 @@ MicroBatch read_samples(const Dataset& dataset, std::vector<std::int64_t> sample
 
 }  // namespace
 
-/// Brings what was read to the device, on a stream of its own; used by the reading thread, which waits for it.
+/// Brings what was read to the device, beside what that computes; used by the reading thread, which waits for it.
 class Loader::Upload {
  public:
-  explicit Upload(Device device) : stream_(device) {}
+  explicit Upload(Device device) : stream_(upload_stream(device)) {}
 
   void operator()(GlobalBatch& batch) {
     std::vector<Tensor*> tensors;
@@ -102,7 +102,7 @@ class Loader::Upload {
 
  private:
   static std::size_t aligned(std::int64_t bytes) { return (static_cast<std::size_t>(bytes) + 255) / 256 * 256; }
-  CudaStream stream_;
+  CudaStream& stream_;
   std::shared_ptr<void> staging_;
   std::size_t capacity_ = 0;
 };

@@ -57,7 +57,8 @@ class Loader {
   ~Loader();
 
   /// This rank's part of the next global batch; nothing after the last epoch. Rethrows what the reading thread met. Collective over the
-  /// domain ranks of options.mesh, as the constructor.
+  /// domain ranks of options.mesh, as the constructor. A batch on a GPU is held until the GPU is done with it: its memory is next written
+  /// beside what the GPU computes.
   std::optional<GlobalBatch> next();
   LoaderPosition position() const;  // of the batch that next() will return
   std::int64_t batches_per_epoch() const;

@@ -214,9 +214,9 @@ Block::Block(std::size_t bytes, Device device) : bytes_(bytes), device_(device) 
   require_device("memory", device);
   if (bytes == 0) return;
   if (device.is_gpu()) {
-    stream_ = current_stream(device).handle();
+    const void* stream = current_stream(device).handle();
     const void* chosen = chosen_pools()[static_cast<std::size_t>(device.index)];
-    pool_ = chosen != nullptr ? chosen : stream_;
+    pool_ = chosen != nullptr ? chosen : stream;
   }
   const std::size_t capacity = is_caching() ? size_class(bytes) : bytes;
   data_ = cache_of(device).take(pool_, capacity);
@@ -224,11 +224,7 @@ Block::Block(std::size_t bytes, Device device) : bytes_(bytes), device_(device) 
 }
 
 Block::~Block() {
-  if (data_ == nullptr) return;
-  if constexpr (build::kHasCuda) {
-    for (const auto& use : other_uses_) cuda_driver::wait_event(stream_, use->handle());
-  }
-  cache_of(device_).give_back(pool_, data_, capacity_);
+  if (data_ != nullptr) cache_of(device_).give_back(pool_, data_, capacity_);
 }
 
 Block::Block(Block&& other) noexcept { *this = std::move(other); }
@@ -239,15 +235,7 @@ Block& Block::operator=(Block&& other) noexcept {
   std::swap(capacity_, other.capacity_);
   std::swap(device_, other.device_);
   std::swap(pool_, other.pool_);
-  std::swap(stream_, other.stream_);
-  std::swap(other_uses_, other.other_uses_);
   return *this;
-}
-
-void Block::also_used_on(CudaStream& stream) {
-  if (data_ == nullptr || stream.handle() == stream_) return;
-  other_uses_.push_back(std::make_shared<CudaEvent>(device_));
-  other_uses_.back()->record(stream);
 }
 
 MemoryPool::~MemoryPool() { cache_of(device_).empty(this); }

@@ -4,17 +4,16 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <vector>
 
 #include "runtime/device/device.h"
 
 namespace trident {
 
-class CudaEvent;
 class CudaStream;
 
 /// One block of memory (64-byte aligned, on a GPU 256), given back to the cache of its device when destroyed. Contents are not initialised.
-/// On a GPU it belongs to the stream that was current when it was made, which uses its memory again behind what is on it by then.
+/// On a GPU it belongs to the stream that was current when it was made, which uses its memory again behind what is on it when the block is
+/// destroyed: who uses it on another stream holds it until that has ended, or until its own stream is ordered behind.
 class Block {
  public:
   Block() = default;
@@ -22,9 +21,6 @@ class Block {
   ~Block();
   Block(Block&& other) noexcept;
   Block& operator=(Block&& other) noexcept;
-
-  /// What is on `stream` by now uses the block too: its memory is used again only behind that. For GPUs.
-  void also_used_on(CudaStream& stream);
 
   void* data() const { return data_; }
   std::size_t bytes() const { return bytes_; }
@@ -36,8 +32,6 @@ class Block {
   std::size_t capacity_ = 0;  // as taken from the cache
   Device device_;
   const void* pool_ = nullptr;  // the part of the cache that it goes back to
-  void* stream_ = nullptr;      // that it belongs to; null on the CPU
-  std::vector<std::shared_ptr<CudaEvent>> other_uses_;
 };
 
 /// Memory of a captured graph, which nothing else may use while the graph lives. Given back to the system at the end.

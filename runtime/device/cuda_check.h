@@ -9,9 +9,10 @@
 
 namespace trident {
 
-/// Throws DeviceError naming the call and the place if `status` is an error.
+/// Throws DeviceError naming the call and the place if `status` is an error; the next launch is not blamed for it.
 inline void check_cuda(const char* call, cudaError_t status, std::source_location where = std::source_location::current()) {
   if (status == cudaSuccess) return;
+  cudaGetLastError();
   throw DeviceError(concat(call, " in ", where.file_name(), ":", where.line(), ": ", cudaGetErrorString(status)));
 }
 

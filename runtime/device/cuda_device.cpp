@@ -23,12 +23,26 @@ std::array<CudaStream*, kMostDevices>& chosen_streams() {
   return streams;
 }
 
+/// A stream of each device, made when it is first asked for.
+class LastingStreams {
+ public:
+  CudaStream& of(Device device) {
+    std::call_once(made_[index_of(device)], [&] { streams_[index_of(device)] = std::make_unique<CudaStream>(device); });
+    return *streams_[index_of(device)];
+  }
+
+ private:
+  std::array<std::unique_ptr<CudaStream>, kMostDevices> streams_;
+  std::array<std::once_flag, kMostDevices> made_;
+};
+
 CudaStream& own_stream(Device device) {
-  // Never destroyed: tensors with static storage give their memory back to it.
-  static auto& streams = *new std::array<std::unique_ptr<CudaStream>, kMostDevices>;
-  static std::array<std::once_flag, kMostDevices> made;
-  std::call_once(made[index_of(device)], [&] { streams[index_of(device)] = std::make_unique<CudaStream>(device); });
-  return *streams[index_of(device)];
+  static LastingStreams& streams = *new LastingStreams;  // never destroyed: tensors with static storage give their memory back to them
+  return streams.of(device);
+}
+
+void use([[maybe_unused]] Device device) {
+  if constexpr (build::kHasCuda) cuda_driver::use_device(device.index);
 }
 
 }  // namespace
@@ -81,7 +95,7 @@ CudaStream::CudaStream(Device device) : device_(device), handle_(nullptr) {
 
 CudaStream::~CudaStream() {
   if constexpr (build::kHasCuda) {
-    cuda_driver::synchronize(handle_);
+    cuda_driver::settle(handle_);
     release_stream_memory(*this);
     cuda_driver::destroy_stream(handle_);
   }
@@ -95,14 +109,20 @@ void CudaStream::enqueue(std::function<void()> job) {
 void CudaStream::synchronize() {
   require_waiting_allowed("synchronize");
   const Activity waiting("waiting for the GPU", TraceEvent::Kind::blocked);
+  use(device_);
   if constexpr (build::kHasCuda) cuda_driver::synchronize(handle_);
 }
 
 CudaStream& current_stream(Device device) {
   CudaStream* chosen = chosen_streams()[index_of(device)];
   CudaStream& stream = chosen != nullptr ? *chosen : own_stream(device);
-  if constexpr (build::kHasCuda) cuda_driver::use_device(device.index);
+  use(device);
   return stream;
+}
+
+CudaStream& upload_stream(Device device) {
+  static LastingStreams& streams = *new LastingStreams;
+  return streams.of(device);
 }
 
 CurrentStream::CurrentStream(CudaStream& stream) : device_(stream.device()), before_(chosen_streams()[index_of(device_)]) {
@@ -111,7 +131,7 @@ CurrentStream::CurrentStream(CudaStream& stream) : device_(stream.device()), bef
 
 CurrentStream::~CurrentStream() { chosen_streams()[index_of(device_)] = before_; }
 
-CudaEvent::CudaEvent(Device device) : handle_(nullptr) {
+CudaEvent::CudaEvent(Device device) : device_(device), handle_(nullptr) {
   require_device("event", device);
   if constexpr (build::kHasCuda) handle_ = cuda_driver::create_event(device.index);
 }
@@ -121,16 +141,19 @@ CudaEvent::~CudaEvent() {
 }
 
 void CudaEvent::record(CudaStream& stream) {
+  use(device_);
   if constexpr (build::kHasCuda) cuda_driver::record_event(handle_, stream.handle());
 }
 
 bool CudaEvent::has_happened() const {
+  use(device_);
   if constexpr (build::kHasCuda) return cuda_driver::has_happened(handle_);
   return true;
 }
 
 void CudaEvent::synchronize() const {
   require_waiting_allowed("synchronize");
+  use(device_);
   if constexpr (build::kHasCuda) cuda_driver::synchronize_event(handle_);
 }
 

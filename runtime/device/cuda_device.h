@@ -44,6 +44,9 @@ class CudaStream final : public Stream {
 
 /// The stream that operations on `device` (a GPU) use on this thread: the device's own, if no CurrentStream says otherwise.
 CudaStream& current_stream(Device device);
+/// The device's stream for what is brought there while it computes: one for the whole process, as blocks that are made on it may outlive
+/// whoever makes them.
+CudaStream& upload_stream(Device device);
 /// While it lives, operations of this thread on the stream's device go to `stream`.
 class CurrentStream {
  public:
@@ -70,6 +73,7 @@ class CudaEvent {
   void* handle() const { return handle_; }
 
  private:
+  Device device_;
   void* handle_;
 };
 

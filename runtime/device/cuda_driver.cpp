@@ -1,5 +1,7 @@
 #include "runtime/device/cuda_driver.h"
 
+#include <atomic>
+
 #include "runtime/device/cuda_check.h"
 
 namespace trident::cuda_driver {
@@ -27,6 +29,14 @@ const Counted& counted() {
   return result;
 }
 
+std::atomic<int> first_device = -1;    // that the process has used
+thread_local int current_device = -1;  // of this thread
+
+/// Calls that name no device would make a thread that has chosen none take device 0, and memory there.
+void use_any_device() {
+  if (current_device < 0 && first_device >= 0) use_device(first_device);
+}
+
 }  // namespace
 
 int device_count() { return counted().devices; }
@@ -44,10 +54,11 @@ Properties properties(int device) {
 }
 
 void use_device(int device) {
-  static thread_local int current = -1;
-  if (device == current) return;
+  if (device == current_device) return;
   check_cuda("cudaSetDevice", cudaSetDevice(device));
-  current = device;
+  current_device = device;
+  int none = -1;
+  first_device.compare_exchange_strong(none, device);
 }
 
 void* allocate(int device, std::size_t bytes) {
@@ -63,13 +74,14 @@ void* allocate(int device, std::size_t bytes) {
 }
 
 void release(int device, void* data, std::size_t) {
-  use_device(device);
-  check_cuda("cudaFree", cudaFree(data));
+  if (device != current_device && cudaSetDevice(device) == cudaSuccess) current_device = device;
+  if (cudaFree(data) != cudaSuccess) cudaGetLastError();
 }
 
 void reuse(void*, std::size_t) {}
 
 void* allocate_pinned(std::size_t bytes) {
+  use_any_device();
   void* data = nullptr;
   check_cuda("cudaHostAlloc", cudaHostAlloc(&data, bytes, cudaHostAllocPortable));
   return data;
@@ -78,6 +90,7 @@ void* allocate_pinned(std::size_t bytes) {
 void release_pinned(void* data) { cudaFreeHost(data); }
 
 bool is_pinned(const void* data) {
+  use_any_device();
   cudaPointerAttributes attributes{};
   check_cuda("cudaPointerGetAttributes", cudaPointerGetAttributes(&attributes, data));
   return attributes.type == cudaMemoryTypeHost;
@@ -95,6 +108,9 @@ void destroy_stream(void* stream) { cudaStreamDestroy(stream_of(stream)); }
 void destroy_event(void* event) { cudaEventDestroy(event_of(event)); }
 
 void synchronize(void* stream) { check_cuda("cudaStreamSynchronize", cudaStreamSynchronize(stream_of(stream))); }
+void settle(void* stream) {
+  if (cudaStreamSynchronize(stream_of(stream)) != cudaSuccess) cudaGetLastError();
+}
 
 void* create_event(int device) {
   use_device(device);

@@ -25,7 +25,7 @@ void use_device(int device);
 
 /// Null where there is no room. `device`: of the memory.
 void* allocate(int device, std::size_t bytes);
-void release(int device, void* data, std::size_t bytes);
+void release(int device, void* data, std::size_t bytes);  // throws nothing
 /// Memory that comes out of a cache again: its old contents may not be read.
 void reuse(void* data, std::size_t bytes);
 /// Host memory that copies reach without staging and without waiting.
@@ -37,6 +37,8 @@ bool is_pinned(const void* data);
 void* create_stream(int device);
 void destroy_stream(void* stream);
 void synchronize(void* stream);
+/// The same for destructors: what went wrong is told by the next call that may throw.
+void settle(void* stream);
 void* create_event(int device);
 void destroy_event(void* event);
 void record_event(void* event, void* stream);

@@ -21,7 +21,9 @@ CudaGraph::CudaGraph(Device device, std::function<void()> work) : device_(device
 
 CudaGraph::~CudaGraph() {
   if constexpr (build::kHasCuda) {
-    if (graph_ != nullptr) cuda_driver::destroy_graph(graph_);
+    if (graph_ == nullptr) return;
+    cuda_driver::settle(current_stream(device_).handle());  // it may be running, and its memory goes next
+    cuda_driver::destroy_graph(graph_);
   }
 }
 

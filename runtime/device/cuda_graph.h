@@ -9,8 +9,9 @@
 namespace trident {
 
 /// `work` only launches, on the current stream of the device, and on memory that stays where it is: what it allocates belongs to the graph.
-/// It runs once to fill that memory (and for plans that are made at first use), and is then captured without running; what it did the first
-/// time is the caller's first launch. On the emulated device a launch runs `work` again, where waiting is an error as it is in a capture.
+/// It runs once to fill that memory (and for plans that are made at first use), and then again to be captured: the host's part of it
+/// runs, the device's does not. What it did the first time is the caller's first launch, if it left its results where both times do; memory
+/// that `work` returns is that of the capture, and holds nothing before launch().
 class CudaGraph {
  public:
   CudaGraph(Device device, std::function<void()> work);

@@ -3,11 +3,15 @@
 #include <map>
 #include <mutex>
 
+#include <vector>
+
 #include "runtime/device/cuda_driver.h"
 #include "runtime/device/emulated_memory.h"
+#include "runtime/device/emulated_streams.h"
+#include "runtime/error.h"
 
-// The emulated device: work happens at once, in the order in which it is put on any stream. TRIDENT_EMULATED_CUDA in the environment says
-// how many of them there are; without it there is none, so that programs behave as where there is no GPU.
+// The emulated device. TRIDENT_EMULATED_CUDA in the environment says how many of them there are; without it there is none, so that programs
+// behave as where there is no GPU.
 namespace trident::cuda_driver {
 namespace {
 
@@ -55,42 +59,66 @@ int device_count() {
 std::string problem() { return ""; }
 bool is_emulated() { return true; }
 
-Properties properties(int) { return {"emulated device", 9, 0, 1, emulation::kDeviceBytes, emulation::kDeviceBytes}; }
-void use_device(int) {}
+Properties properties(int device) {
+  use_device(device);
+  return {"emulated device", 9, 0, 1, emulation::kDeviceBytes, emulation::kDeviceBytes};
+}
+void use_device(int device) { emulation::choose_device(device); }
 
-void* allocate(int, std::size_t bytes) { return emulation::allocate(bytes); }
-void release(int, void* data, std::size_t bytes) { emulation::release(data, bytes); }
-void reuse(void* data, std::size_t bytes) { emulation::forget(data, bytes); }
+void* allocate(int device, std::size_t bytes) {
+  use_device(device);
+  return emulation::allocate(bytes);
+}
+void release(int device, void* data, std::size_t bytes) {
+  use_device(device);
+  emulation::release(data, bytes);
+}
+void reuse(void* data, std::size_t bytes) { emulation::submit_reuse(data, bytes); }
 void* allocate_pinned(std::size_t bytes) { return pinned_memory().allocate(bytes); }
 void release_pinned(void* data) { pinned_memory().release(data); }
 bool is_pinned(const void* data) { return pinned_memory().contains(data); }
 
-// Streams and events are told apart by their addresses alone.
-void* create_stream(int) { return new char; }
-void destroy_stream(void* stream) { delete static_cast<char*>(stream); }
-void synchronize(void*) {}
-void* create_event(int) { return new char; }
-void destroy_event(void* event) { delete static_cast<char*>(event); }
-void record_event(void*, void*) {}
-void wait_event(void*, void*) {}
-void synchronize_event(void*) {}
-bool has_happened(void*) { return true; }
-
-void copy(void* to, const void* from, std::size_t bytes, void*) {
-  const emulation::OpenMemory open;
-  std::memmove(to, from, bytes);
+void* create_stream(int device) { return emulation::create_stream(device); }
+void destroy_stream(void* stream) { emulation::destroy_stream(stream); }
+void synchronize(void* stream) { emulation::synchronize(stream); }
+void settle(void*) {}
+void* create_event(int device) { return emulation::create_event(device); }
+void destroy_event(void* event) { emulation::destroy_event(event); }
+void record_event(void* event, void* stream) { emulation::record(event, stream); }
+void wait_event(void* stream, void* event) { emulation::wait(stream, event); }
+void synchronize_event(void* event) { emulation::ask(event); }
+bool has_happened(void* event) {
+  emulation::ask(event);
+  return true;
 }
-void set_zero(void* data, std::size_t bytes, void*) {
-  const emulation::OpenMemory open;
-  std::memset(data, 0, bytes);
+
+void copy(void* to, const void* from, std::size_t bytes, void* stream) {
+  for (const void* place : {static_cast<const void*>(to), from}) {
+    if (!emulation::is_captured(stream) || emulation::is_device_address(place) || is_pinned(place)) continue;
+    throw DeviceError("copy: to or from memory of the host that is not pinned, in a capture");
+  }
+  emulation::submit(stream, [=] {
+    const emulation::OpenMemory open;
+    std::memmove(to, from, bytes);
+  });
+}
+void set_zero(void* data, std::size_t bytes, void* stream) {
+  emulation::submit(stream, [=] {
+    const emulation::OpenMemory open;
+    std::memset(data, 0, bytes);
+  });
 }
 
 void begin_host_access() { emulation::open(); }
 void end_host_access() { emulation::close(); }
 
-// A graph is the work itself, which each launch runs.
-void* capture_graph(void*, const std::function<void()>& work) { return new std::function<void()>(work); }
-void launch_graph(void* graph, void*) { (*static_cast<std::function<void()>*>(graph))(); }
-void destroy_graph(void* graph) { delete static_cast<std::function<void()>*>(graph); }
+using Graph = std::vector<emulation::Work>;
+void* capture_graph(void* stream, const std::function<void()>& work) { return new Graph(emulation::capture(stream, work)); }
+void launch_graph(void* graph, void* stream) {
+  emulation::submit(stream, [&works = *static_cast<const Graph*>(graph)] {
+    for (const emulation::Work& work : works) work();
+  });
+}
+void destroy_graph(void* graph) { delete static_cast<Graph*>(graph); }
 
 }  // namespace trident::cuda_driver

@@ -68,6 +68,7 @@ void move_bytes(const Tensor& target, const Tensor& source) {
     if (source.is_cuda() && target.is_cuda()) {
       CudaStream &from = current_stream(source.device()), &to = current_stream(target.device());
       order_after(to, from);
+      cuda_driver::use_device(target.device().index);
       cuda_driver::copy(target.bytes(), source.bytes(), bytes, to.handle());
       return order_after(from, to);
     }

@@ -102,15 +102,6 @@ TEST_F(CudaDevice, APoolKeepsItsMemoryApartAndGivesItBackAtTheEnd) {
   EXPECT_EQ(memory_counters(kGpu).reserved_bytes, reserved);
 }
 
-TEST_F(CudaDevice, BlocksUsedElsewhereComeBackBehindThatUse) {
-  CudaStream other(kGpu);
-  Block block(256, kGpu);
-  block.also_used_on(other);
-  const void* place = block.data();
-  block = Block();
-  EXPECT_EQ(Block(256, kGpu).data(), place);
-}
-
 TEST_F(CudaDevice, AJobRunsOnTheStreamThatItIsPutOn) {
   CudaStream stream(kGpu);
   CudaStream& before = current_stream(kGpu);

@@ -1,5 +1,6 @@
 #include "runtime/kernels/cuda/emulation.h"
 
+#include <algorithm>
 #include <bit>
 #include <boost/context/fiber.hpp>
 #include <boost/context/protected_fixedsize_stack.hpp>
@@ -260,6 +261,12 @@ void require_no_host_address(const void* argument, std::size_t bytes, int positi
   }
 }
 
+void require_aligned(const void* place, std::size_t bytes) {
+  const auto address = reinterpret_cast<std::uintptr_t>(place);
+  if (address % std::min<std::size_t>(bytes, 16) == 0) return;
+  throw DeviceError(concat("a vector of ", bytes, " bytes is read or written ", address % 16, " bytes behind a multiple of 16"));
+}
+
 int barrier(bool predicate, std::source_location where) {
   Thread& thread = runner().current();
   thread.predicate = predicate;
@@ -311,6 +318,8 @@ void warp_operation(unsigned mask, WarpOperation operation, void* argument, std:
 void missing_lane(int lane) { throw DeviceError(concat("a shuffle reads lane ", lane, ", which takes no part in it")); }
 
 void start_copy(void* to, const void* from, std::size_t bytes, std::size_t filled) {
+  require_aligned(to, bytes);
+  require_aligned(from, bytes);
   runner().current().copies.back().push_back({to, from, bytes, filled});
   std::memset(to, 0xFF, bytes);  // nobody may use it before it was waited for
 }

@@ -72,6 +72,9 @@ std::byte* dynamic_shared_bytes();
 /// Throws DeviceError if one of the words of a kernel's argument is an address of host memory.
 void require_no_host_address(const void* argument, std::size_t bytes, int position, std::source_location where);
 
+/// Throws DeviceError where a vector of this many bytes may not lie.
+void require_aligned(const void* place, std::size_t bytes);
+
 /// Waits for all threads of the block; the number of them whose `predicate` holds.
 int barrier(bool predicate, std::source_location where);
 /// Waits for the lanes in `mask`; then `operation` runs once on the arguments of all of them (null for others).

@@ -4,12 +4,14 @@
 #include <type_traits>
 
 #include "runtime/device/emulated_memory.h"
+#include "runtime/device/emulated_streams.h"
 #include "runtime/kernels/cuda/fourier_plan.h"
 
 namespace trident::cuda {
+namespace {
 
 template <class T>
-void fast_fourier_transform(Cuda, std::int64_t fields, std::int64_t rows, std::int64_t columns, FourierSign sign, T* grids) {
+void transform_here(std::int64_t fields, std::int64_t rows, std::int64_t columns, FourierSign sign, T* grids) {
   const emulation::OpenMemory open;
   const int direction = sign == FourierSign::forward ? FFTW_FORWARD : FFTW_BACKWARD;
   for (std::int64_t field = 0; field < fields; ++field) {
@@ -26,6 +28,13 @@ void fast_fourier_transform(Cuda, std::int64_t fields, std::int64_t rows, std::i
       transform(fftw_plan_dft_2d, fftw_execute, fftw_destroy_plan, reinterpret_cast<fftw_complex*>(grid));
     }
   }
+}
+
+}  // namespace
+
+template <class T>
+void fast_fourier_transform(Cuda device, std::int64_t fields, std::int64_t rows, std::int64_t columns, FourierSign sign, T* grids) {
+  emulation::submit(device.stream, [=] { transform_here(fields, rows, columns, sign, grids); });
 }
 
 template void fast_fourier_transform(Cuda, std::int64_t, std::int64_t, std::int64_t, FourierSign, float*);

@@ -6,12 +6,14 @@
 #include <cuda_runtime.h>
 #include "runtime/device/cuda_check.h"
 #else
+#include "runtime/device/emulated_streams.h"
 #include "runtime/kernels/cuda/emulation.h"
 #endif
 
 #include <algorithm>
 #include <cstdint>
 #include <source_location>
+#include <tuple>
 #include <type_traits>
 
 #include "runtime/kernels/dispatch.h"
@@ -34,9 +36,11 @@ template <class... Parameters, class... Arguments>
 void launch_kernel(void (*kernel)(Parameters...), dim3 grid, dim3 block, std::size_t shared_bytes, LaunchSite site,
                    const Arguments&... arguments) {
   static_assert(sizeof...(Parameters) == sizeof...(Arguments));
+  static_assert((sizeof(Parameters) + ... + 0) <= 4096, "a kernel's parameters may take 4 KiB");
   if (grid.x == 0 || grid.y == 0 || grid.z == 0) return;
 #ifdef __CUDACC__
-  constexpr std::size_t kAlwaysThere = 48 << 10;  // bytes; more must be asked for
+  // Above 48 KiB, which the kernel's static shared memory counts among, a device wants to be asked; of that no kernel has more than 16.
+  constexpr std::size_t kAlwaysThere = 32 << 10;
   if (shared_bytes > kAlwaysThere) {
     check_cuda("cudaFuncSetAttribute",
                cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel), cudaFuncAttributeMaxDynamicSharedMemorySize,
@@ -52,8 +56,12 @@ void launch_kernel(void (*kernel)(Parameters...), dim3 grid, dim3 block, std::si
     emulation::require_no_host_address(&argument, sizeof argument, position++, site.where);
   };
   (require_device(static_cast<std::remove_cvref_t<Parameters>>(arguments)), ...);
-  emulation::run_grid(
-      grid, block, shared_bytes, [&] { kernel(static_cast<Parameters>(arguments)...); }, site.where);
+  emulation::submit(
+      site.device.stream,
+      [=, given = std::tuple<std::remove_cvref_t<Parameters>...>(static_cast<std::remove_cvref_t<Parameters>>(arguments)...)] {
+        emulation::run_grid(
+            grid, block, shared_bytes, [&] { std::apply(kernel, given); }, site.where);
+      });
 #endif
 }
 
@@ -160,10 +168,16 @@ inline constexpr int kVectorWidth = static_cast<int>(16 / sizeof(T));
 
 template <int N, class T>
 __device__ __forceinline__ Vector<T, N> load(const T* from) {
+#ifndef __CUDACC__
+  emulation::require_aligned(from, sizeof(Vector<T, N>));
+#endif
   return *reinterpret_cast<const Vector<T, N>*>(from);
 }
 template <int N, class T>
 __device__ __forceinline__ void store(T* to, const Vector<T, N>& values) {
+#ifndef __CUDACC__
+  emulation::require_aligned(to, sizeof(Vector<T, N>));
+#endif
   *reinterpret_cast<Vector<T, N>*>(to) = values;
 }
 /// Whether vectors of N elements may be loaded from rows of `width` elements that begin at these places.

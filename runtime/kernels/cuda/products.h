@@ -16,7 +16,8 @@ struct Product {
 };
 
 /// In (T, Out): (float, float), (double, double), (bf16, bf16), (bf16, float). bf16 is added up in f32. bias (n,) may be null. The
-/// algorithm is the first that cuBLASLt's heuristics name for the sizes, so the same sizes give the same bits.
+/// algorithm is the first that cuBLASLt's heuristics name for sizes and alignments, so the same ones give the same bits; where they name
+/// none, ordinary arithmetic.
 template <class T, class Out>
 void product(Cuda, const Product&, const T* a, const T* b, const Out* bias, Out* c);
 

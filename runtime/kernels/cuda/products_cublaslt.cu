@@ -7,8 +7,7 @@
 #include <mutex>
 #include <tuple>
 
-#include "runtime/kernels/cuda/kernel.h"
-#include "runtime/kernels/cuda/products.h"
+#include "runtime/kernels/cuda/plain_product.h"
 #include "runtime/kernels/cuda/workspace.h"
 
 namespace trident::cuda {
@@ -51,8 +50,8 @@ cublasLtHandle_t handle(Cuda device) {
 
 /// What a plan depends on: sizes, types, whether TF32 may be used, where operands are aligned.
 struct PlanKey {
-  std::array<std::int64_t, 10> sizes;  // m, n, k, ld, count, strides
-  bool transpose_a, transpose_b, has_bias, tf32, adds;
+  std::array<std::int64_t, 10> sizes;                    // m, n, k, ld, count, strides
+  bool transpose_a, transpose_b, adds_bias, tf32, adds;  // adds_bias: the product may
   cudaDataType_t in, out;
   std::array<std::uint32_t, 3> alignment;  // bytes
 
@@ -63,7 +62,8 @@ struct Plan {
   MatmulDescription product;
   LayoutDescription left, right, result;
   cublasLtMatmulAlgo_t algorithm;
-  bool adds_bias;  // else a kernel of ours adds it afterwards
+  bool is_found = false;   // else the library has no algorithm, and ours does it
+  bool adds_bias = false;  // else a kernel of ours adds it afterwards
 };
 
 template <class Value>
@@ -103,7 +103,7 @@ Preference preference(const PlanKey& key) {
   return result;
 }
 
-/// The first algorithm that the heuristics name; false if there is none.
+/// Takes the first algorithm that the heuristics name; false if there is none.
 bool choose(Cuda device, Plan& plan, const PlanKey& key) {
   const Preference preferred = preference(key);
   cublasLtMatmulHeuristicResult_t found{};
@@ -112,7 +112,7 @@ bool choose(Cuda device, Plan& plan, const PlanKey& key) {
                                                                plan.result.get(), plan.result.get(), preferred.get(), 1, &found, &count);
   if (status != CUBLAS_STATUS_SUCCESS || count == 0 || found.state != CUBLAS_STATUS_SUCCESS) return false;
   plan.algorithm = found.algo;
-  return true;
+  return plan.is_found = true;
 }
 
 /// `bias`: any that the product may have, as the heuristics look for one.
@@ -128,7 +128,7 @@ std::unique_ptr<Plan> make_plan(Cuda device, const PlanKey& key, const Product& 
   plan->left = layout(key.in, size.transpose_b ? size.n : size.k, size.transpose_b ? size.k : size.n, size.ldb, size.count, size.stride_b);
   plan->right = layout(key.in, size.transpose_a ? size.k : size.m, size.transpose_a ? size.m : size.k, size.lda, size.count, size.stride_a);
   plan->result = layout(key.out, size.m, size.n, size.ldc, size.count, size.stride_c);
-  plan->adds_bias = key.has_bias && key.in != CUDA_R_64F && size.count == 1;
+  plan->adds_bias = key.adds_bias;
   if (plan->adds_bias) {
     set(plan->product, CUBLASLT_MATMUL_DESC_EPILOGUE, CUBLASLT_EPILOGUE_BIAS);
     set(plan->product, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, key.out);
@@ -137,10 +137,7 @@ std::unique_ptr<Plan> make_plan(Cuda device, const PlanKey& key, const Product& 
     plan->adds_bias = false;
     set(plan->product, CUBLASLT_MATMUL_DESC_EPILOGUE, CUBLASLT_EPILOGUE_DEFAULT);
   }
-  if (!choose(device, *plan, key)) {
-    throw DeviceError(concat("matmul: cuBLASLt has no algorithm for a product of (", size.m, ", ", size.k, ") and (", size.k, ", ", size.n,
-                             ") in a batch of ", size.count, "; is the library made for this device?"));
-  }
+  choose(device, *plan, key);
   return plan;
 }
 
@@ -159,17 +156,24 @@ std::uint32_t alignment_of(const void* address) {
   return bits & (~bits + 1U);
 }
 
+/// Whether cuBLASLt may add the bias: of one product, not in f64, and where its kernels load vectors of it, which the heuristics do not
+/// ask.
+template <class Out>
+bool may_add_bias(const Product& size, const Out* bias) {
+  constexpr std::uint32_t kLoads = 16;  // bytes
+  return bias != nullptr && !std::is_same_v<Out, double> && size.count == 1 && alignment_of(bias) >= kLoads;
+}
+
 constexpr int kThreads = 256;
 
-/// c += bias, or c = bias where nothing is summed; bias may be null there.
+/// c += bias.
 template <class Out>
-__global__ void __launch_bounds__(kThreads) bias_kernel(Product size, const Out* bias, Out* c, bool adds) {
+__global__ void __launch_bounds__(kThreads) bias_kernel(Product size, const Out* bias, Out* c) {
   const std::int64_t matrix = size.m * size.n;
   for (std::int64_t i = grid_thread(); i < size.count * matrix; i += grid_threads()) {
     const std::int64_t row = i % matrix / size.n, column = i % size.n;
     Out& target = c[i / matrix * size.stride_c + row * size.ldc + column];
-    const Compute<Out> more = bias != nullptr ? compute(bias[column]) : Compute<Out>(0);
-    target = stored<Out>(adds ? compute(target) + more : more);
+    target = stored<Out>(compute(target) + compute(bias[column]));
   }
 }
 
@@ -180,23 +184,20 @@ void allow_tf32(bool allowed) { tf32_is_allowed = allowed; }
 template <class T, class Out>
 void product(Cuda device, const Product& size, const T* a, const T* b, const Out* bias, Out* c) {
   if (size.m == 0 || size.n == 0 || size.count == 0) return;
-  const unsigned grid = strided_grid(size.count * size.m * size.n, kThreads);
-  if (size.k == 0) {
-    if (bias != nullptr || size.beta == 0.0) launch_kernel(bias_kernel<Out>, grid, kThreads, 0, device, size, bias, c, size.beta != 0.0);
-    return;
-  }
+  if (size.k == 0) return plain_product(device, size, a, b, bias, c);
   using Scale = Compute<Out>;
   const PlanKey key{
       .sizes = {size.m, size.n, size.k, size.lda, size.ldb, size.ldc, size.count, size.stride_a, size.stride_b, size.stride_c},
       .transpose_a = size.transpose_a,
       .transpose_b = size.transpose_b,
-      .has_bias = bias != nullptr,
+      .adds_bias = may_add_bias(size, bias),
       .tf32 = std::is_same_v<T, float> && tf32_is_allowed,
       .adds = size.beta != 0.0,
       .in = kType<T>,
       .out = kType<Out>,
       .alignment = {alignment_of(a), alignment_of(b), alignment_of(c)}};
   const Plan& plan = plan_of(device, key, size, bias);
+  if (!plan.is_found) return plain_product(device, size, a, b, bias, c);
   const Block memory = workspace(device, kWorkspaceBytes);
   const Scale alpha = 1, beta = static_cast<Scale>(size.beta);
   {
@@ -207,7 +208,8 @@ void product(Cuda device, const Product& size, const T* a, const T* b, const Out
           cublasLtMatmul(handle(device), plan.product.get(), &alpha, b, plan.left.get(), a, plan.right.get(), &beta, c, plan.result.get(),
                          c, plan.result.get(), &plan.algorithm, memory.data(), kWorkspaceBytes, static_cast<cudaStream_t>(device.stream)));
   }
-  if (bias != nullptr && !plan.adds_bias) launch_kernel(bias_kernel<Out>, grid, kThreads, 0, device, size, bias, c, true);
+  if (bias == nullptr || plan.adds_bias) return;
+  launch_kernel(bias_kernel<Out>, strided_grid(size.count * size.m * size.n, kThreads), kThreads, 0, device, size, bias, c);
 }
 
 #define TRIDENT_PRODUCT(T, Out) template void product<T, Out>(Cuda, const Product&, const T*, const T*, const Out*, Out*);

@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "runtime/device/emulated_memory.h"
+#include "runtime/device/emulated_streams.h"
 #include "runtime/kernels/cuda/kernel.h"
 #include "runtime/kernels/cuda/products.h"
 #include "runtime/kernels/gemm.h"
@@ -23,12 +24,8 @@ std::int64_t extent_of(std::int64_t rows, std::int64_t columns, std::int64_t ld)
   return rows == 0 || columns == 0 ? 0 : (rows - 1) * ld + columns;
 }
 
-}  // namespace
-
-void allow_tf32(bool) {}
-
 template <class T, class Out>
-void product(Cuda, const Product& size, const T* a, const T* b, const Out* bias, Out* c) {
+void product_here(const Product& size, const T* a, const T* b, const Out* bias, Out* c) {
   const emulation::OpenMemory open;
   const cpu::Gemm gemm{.m = size.m,
                        .n = size.n,
@@ -54,6 +51,15 @@ void product(Cuda, const Product& size, const T* a, const T* b, const Out* bias,
       }
     }
   }
+}
+
+}  // namespace
+
+void allow_tf32(bool) {}
+
+template <class T, class Out>
+void product(Cuda device, const Product& size, const T* a, const T* b, const Out* bias, Out* c) {
+  emulation::submit(device.stream, [=] { product_here(size, a, b, bias, c); });
 }
 
 #define TRIDENT_PRODUCT(T, Out) template void product<T, Out>(Cuda, const Product&, const T*, const T*, const Out*, Out*);

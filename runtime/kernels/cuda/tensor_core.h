@@ -54,6 +54,7 @@ struct LoadMatrix {
       for (int row = 0; row < 8; ++row) {
         const auto lane = static_cast<std::size_t>(matrix * 8 + row);
         if (arguments[lane] == nullptr) emulation::missing_lane(matrix * 8 + row);
+        emulation::require_aligned(static_cast<LoadMatrix*>(arguments[lane])->row, 16);
         std::memcpy(cells[matrix][row], static_cast<LoadMatrix*>(arguments[lane])->row, 16);
       }
     }
