@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cstring>
 #include <deque>
+#include <exception>
 #include <mutex>
 #include <string>
 #include <thread>
@@ -86,18 +87,20 @@ class Link {
   Link(Device device, OnFailure on_failure) : device_(device), on_failure_(std::move(on_failure)) {}
   ~Link() {
     watch_ = {};
-    if (comm_ != nullptr) ncclCommAbort(comm_);
+    if (comm_ != nullptr && !leave_together()) ncclCommAbort(comm_);
   }
   Link(const Link&) = delete;
   Link& operator=(const Link&) = delete;
 
-  ncclComm_t get(Communicator& host, double timeout_seconds) {
-    if (comm_ == nullptr) connect(host, timeout_seconds);
-    return comm_;
-  }
-
-  /// A call has been handed to NCCL: waits until it has taken it, and watches over it from then on.
-  void called(const char* call, CudaStream& stream) {
+  /// Hands NCCL what hand_over(communicator) calls, waits until it has taken it, and watches over it from then on.
+  template <class HandOver>
+  void call(const char* call, Communicator& host, double timeout_seconds, CudaStream& stream, const HandOver& hand_over) {
+    if (!watch_.joinable()) connect(host, timeout_seconds);
+    {
+      const std::lock_guard lock(mutex_);
+      require_alive(call);
+      require(hand_over(comm_), call);
+    }
     settle(call);
     if (is_launching_only()) return;  // captured: what happens is the graph's launch
     auto end = std::make_unique<CudaEvent>(device_);
@@ -124,14 +127,39 @@ class Link {
     config.blocking = 0;  // so that a rank that never comes is noticed
     require(ncclCommInitRankConfig(&comm_, host.size(), id, host.rank(), &config), "ncclCommInitRank");
     settle("ncclCommInitRank");
-    watch_ = std::jthread([this](const std::stop_token& over) { watch(over); });
+    watch_ = std::jthread([this](const std::stop_token& over) {
+      try {
+        watch(over);
+      } catch (const DeviceError&) {  // the GPU has failed, which whoever uses it next is told
+      }
+    });
+  }
+
+  /// Other ranks may still read this GPU's memory, so nobody goes before all have come; but where an error ends the work.
+  bool leave_together() noexcept {
+    if (std::uncaught_exceptions() > 0) return false;
+    try {
+      require(ncclCommFinalize(comm_), "ncclCommFinalize");
+      settle("ncclCommFinalize");
+      return ncclCommDestroy(comm_) == ncclSuccess;
+    } catch (const CommunicationError&) {
+      return false;
+    }
+  }
+
+  void require_alive(const char* call) const {
+    if (comm_ == nullptr) fail(call, failure_);
   }
 
   void settle(const char* call) {
     const auto start = Clock::now();
     ncclResult_t state = ncclInProgress;
     while (true) {
-      require(ncclCommGetAsyncError(comm_, &state), call);
+      {
+        const std::lock_guard lock(mutex_);
+        require_alive(call);
+        require(ncclCommGetAsyncError(comm_, &state), call);
+      }
       if (state != ncclInProgress) break;
       if (is_late(start)) fail(call, no_answer());
       std::this_thread::sleep_for(std::chrono::microseconds(20));
@@ -140,9 +168,10 @@ class Link {
   }
 
   void watch(const std::stop_token& over) {
+    current_stream(device_);  // makes it this thread's device
     while (!over.stop_requested()) {
       std::this_thread::sleep_for(kPollTime);
-      const std::lock_guard lock(mutex_);
+      std::unique_lock lock(mutex_);
       while (!under_way_.empty() && under_way_.front().end->has_happened()) under_way_.pop_front();
       ncclResult_t state = ncclSuccess;
       const ncclResult_t asked = ncclCommGetAsyncError(comm_, &state);
@@ -150,9 +179,10 @@ class Link {
       const bool late = !under_way_.empty() && is_late(under_way_.front().start);
       if (!failed && !late) continue;
       const char* call = under_way_.empty() ? "a call" : under_way_.front().name;
-      const std::string why = late ? no_answer() : ncclGetErrorString(asked != ncclSuccess ? asked : state);
+      failure_ = late ? no_answer() : ncclGetErrorString(asked != ncclSuccess ? asked : state);
       ncclCommAbort(std::exchange(comm_, nullptr));
-      on_failure_(CommunicationError(message(call, why)));
+      lock.unlock();
+      on_failure_(CommunicationError(message(call, failure_)));
       return;
     }
   }
@@ -164,8 +194,9 @@ class Link {
   Device device_;
   OnFailure on_failure_;
   double timeout_seconds_ = 0.0;
+  std::mutex mutex_;  // of what follows, once there is a watch
   ncclComm_t comm_ = nullptr;
-  std::mutex mutex_;
+  std::string failure_;  // why there is none any more
   std::deque<Call> under_way_;
   std::jthread watch_;  // last: it uses the members above
 };
@@ -278,8 +309,7 @@ class NcclCommunicator final : public WrappedCommunicator {
   std::unique_ptr<Stream> make_stream() const override { return std::make_unique<LaunchedStream>(device_); }
   bool only_launches() const override { return true; }
   void launched(const char* what) override {
-    link_.get(host(), timeout_seconds_);
-    link_.called(what, current_stream(device_));
+    link_.call(what, host(), timeout_seconds_, current_stream(device_), [](ncclComm_t) { return ncclSuccess; });
   }
   void set_timeout(double seconds) override {
     timeout_seconds_ = seconds;
@@ -304,8 +334,8 @@ class NcclCommunicator final : public WrappedCommunicator {
   template <class Call>
   void run(const char* name, const Call& call) {
     CudaStream& stream = current_stream(device_);
-    require(call(link_.get(host(), timeout_seconds_), static_cast<cudaStream_t>(stream.handle())), name);
-    link_.called(name, stream);
+    const auto handle = static_cast<cudaStream_t>(stream.handle());
+    link_.call(name, host(), timeout_seconds_, stream, [&](ncclComm_t comm) { return call(comm, handle); });
   }
   template <class Calls>
   void run_group(const char* name, const Calls& calls) {
