@@ -1,5 +1,5 @@
 /// A job of which the last rank fails, stalls or does something else than the others, in the way that the argument says. Each rank leaves
-/// its process number in the folder given second.
+/// its process number in the folder given second. Where there is a GPU the ranks exchange its tensors.
 #include <unistd.h>
 
 #include <chrono>
@@ -13,6 +13,7 @@
 #include "parallel/mesh.h"
 #include "parallel/session.h"
 #include "runtime/activity.h"
+#include "runtime/device/cuda_device.h"
 #include "runtime/error.h"
 #include "runtime/tensor/create.h"
 
@@ -47,9 +48,11 @@ void run(Session& session, const std::string& how, const std::string& folder) {
   const int rank = session.world()->rank(), last = session.world()->size() - 1;
   std::ofstream(folder + "/" + std::to_string(rank)) << getpid() << std::endl;
   session.world()->set_timeout(3.0);
+  const Device device{cuda_device_count() > 0 ? Device::Kind::cuda : Device::Kind::cpu};
+  if (const std::string way = session.use_device(device); rank == 0 && !way.empty()) std::cerr << "tensors travel " << way << std::endl;
   const Mesh mesh(session.world(), {session.world()->size(), 1, 1, 1});
   session.set_mesh(mesh);
-  const Tensor x = full({100000}, 1.0, DType::f32);
+  const Tensor x = full({100000}, 1.0, DType::f32, device);
   const auto launch = [&] {
     const Activity step("step");
     mesh.stream().enqueue([x, &comm = mesh.comm(Axis::data)] { comm.all_reduce(x, ReduceOp::sum); });
