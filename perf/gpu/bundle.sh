@@ -4,7 +4,7 @@
 #     perf/gpu/bundle.sh BUILD TARGET [GOLDENS...]
 #
 # BUILD: a build folder configured with --preset cuda -DTRIDENT_NATIVE=OFF -DTRIDENT_TESTS=ON -DTRIDENT_PERF=ON, and built. GOLDENS: more
-# folders of cases than those of tests/golden. TARGET gets bundle.tar.xz, run.sh and peer.py, and must stay below 60 MiB.
+# folders of cases than those of tests/golden. TARGET gets bundle.tar.xz, run.sh, peer.py and fno_step.py, and must stay below 60 MiB.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 source=$(cd "$here/../.." && pwd)
@@ -61,7 +61,7 @@ git -C "$source" describe --always --dirty > "$stage/version" 2>/dev/null || ech
 mkdir -p "$target"
 # The programs share most of their code: a dictionary that reaches from one to the next keeps it once.
 tar -C "$stage" -c . | xz -T1 --lzma2=preset=2,dict=256MiB > "$target/bundle.tar.xz"
-cp "$here/run.sh" "$here/peer.py" "$target/"
+cp "$here/run.sh" "$here/peer.py" "$source/perf/peers/fno_step.py" "$target/"
 bytes=$(du -sb "$target" | cut -f1)
 echo "bundle: $target, $((bytes / 1048576)) MiB"
 [ "$bytes" -lt $((60 * 1048576)) ] || { echo "bundle: larger than 60 MiB; pack fewer goldens" >&2; exit 1; }

@@ -3,8 +3,9 @@
 #
 #     perf/gpu/pack_peer.sh POSEIDON TARGET
 #
-# POSEIDON: a checkout of github.com/camlab-ethz/poseidon. TARGET, the bundle's folder, gets peer.tar.xz, which run.sh finds there. No package in
-# it depends on the version of Python: tokenizers is left out, which peer.py hides where it is installed, and compiled parts have a substitute in Python.
+# POSEIDON: a checkout of github.com/camlab-ethz/poseidon. TARGET, the bundle's folder, gets peer.tar.xz, which run.sh finds there: the original
+# and neuraloperator with their packages. None depends on the version of Python: tokenizers is left out, which peer.py hides where it is installed,
+# so is scipy, whose place fno_step.py takes where it is not, and compiled parts have a substitute in Python.
 set -euo pipefail
 [ $# -eq 2 ] || { sed -n '2,8p' "$0" >&2; exit 2; }
 poseidon=$(cd "$1" && pwd)
@@ -13,7 +14,9 @@ target=$(cd "$2" && pwd)
 stage=$(mktemp -d)
 trap 'rm -rf "$stage"' EXIT
 python3 -m pip install --quiet --no-deps --no-compile --target "$stage/packages" transformers==4.35.2 "huggingface_hub<1.0" safetensors regex \
-  pyyaml requests urllib3 idna certifi charset_normalizer tqdm filelock packaging fsspec typing_extensions
+  pyyaml requests urllib3 idna certifi charset_normalizer tqdm filelock packaging fsspec typing_extensions \
+  neuraloperator==2.0.0 tensorly==0.10.0 tensorly-torch==0.5.0 opt_einsum
+rm -rf "$stage"/packages/tensorly/{datasets/data,tests} "$stage"/packages/neuralop/data/datasets/data
 mkdir "$stage/poseidon"
 cp -r "$poseidon/scOT" "$stage/poseidon/"
 find "$stage" -name __pycache__ -prune -exec rm -rf {} +

@@ -5,9 +5,9 @@
 #
 # Runs beside bundle.tar.xz. PARTs are tests, goldens, kernels, steps, peer and sanitizer, by default all, in that order. Each of their
 # programs has a time limit of its own, and tests that fail are run again one by one, so that a crash or a hang loses nothing but itself.
-# OUT gets, as they come: log, results.json (what ran, what failed, how long), failures (the first lines of each, which also end the log),
-# benchmarks.jsonl and, with the original scOT's FOLDER or pack_peer.sh's peer.tar.xz, peer.jsonl: PyTorch on the same work in the same
-# call. Exit code: 0 if all went well, 77 if there is no GPU.
+# OUT gets, as they come: log, results.json (what ran, what failed, how long, and how many times faster a step is than the peer's), failures
+# (the first lines of each, which also end the log), benchmarks.jsonl and, with the original scOT's FOLDER or pack_peer.sh's peer.tar.xz,
+# peer.jsonl: PyTorch on the same work in the same call. Exit code: 0 if all went well, 77 if there is no GPU.
 set -uo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 usage() {
@@ -57,8 +57,23 @@ version=$(cat "$work/version")
 
 failed=0
 rows=""
+compared() { # the steps of neural operators that benchmarks.jsonl and peer.jsonl both have
+  python3 - "$out" <<'PYTHON'
+import json, os, sys
+def rows(name):
+    path = os.path.join(sys.argv[1], name)
+    lines = open(path).read().splitlines() if os.path.exists(path) else []
+    found = [json.loads(line) for line in lines if line.startswith("{")]
+    return [row for row in found if "case" in row and "seconds_per_step" in row]
+ours = {(row["case"], row["precision"]): row["seconds_per_step"] for row in rows("benchmarks.jsonl")}
+print(json.dumps([{"case": case, "precision": precision, "seconds_per_step": seconds, "peer": f"neuraloperator {row['how']} f32",
+                   "peer_seconds_per_step": row["seconds_per_step"], "times_faster": round(row["seconds_per_step"] / seconds, 2)}
+                  for (case, precision), seconds in ours.items() for row in rows("peer.jsonl") if row["case"] == case]))
+PYTHON
+}
 write_results() {
-  printf '{"version": "%s", "failed": %d, "seconds": %d, "steps": [%s]}\n' "$version" "$failed" "$((SECONDS - begin))" "$rows" > "$out/results.json"
+  printf '{"version": "%s", "failed": %d, "seconds": %d, "steps": [%s], "compared": %s}\n' \
+    "$version" "$failed" "$((SECONDS - begin))" "$rows" "$(compared)" > "$out/results.json"
 }
 note_failure() { # NAME CODE FILE: its first lines that speak of a failure, or its last
   local said
@@ -164,9 +179,15 @@ if wanted peer; then
     tar -C "$work/peer" -xJf "$here/peer.tar.xz"
     poseidon=${poseidon:-$work/peer/poseidon} packages=$work/peer/packages
   fi
-  if [ -n "$poseidon" ]; then  # what PyTorch compiles is kept in $work
-    benchmark peer 240 peer.jsonl env "PYTHONPATH=$packages:${PYTHONPATH:-}" "TORCHINDUCTOR_CACHE_DIR=$work/inductor" \
-      python3 "$here/peer.py" "$poseidon" --seconds 2
+  pytorch=(env "PYTHONPATH=$packages:${PYTHONPATH:-}" "TORCHINDUCTOR_CACHE_DIR=$work/inductor" python3)  # what it compiles is kept in $work
+  if [ -n "$packages" ]; then
+    for case in large_fno large_tfno; do
+      benchmark "peer_${case}_eager" 25 peer.jsonl "${pytorch[@]}" "$here/fno_step.py" $case 2 --cuda
+      benchmark "peer_${case}_compiled" 60 peer.jsonl "${pytorch[@]}" "$here/fno_step.py" $case 2 --cuda --compiled
+    done
+  fi
+  if [ -n "$poseidon" ]; then
+    benchmark peer 240 peer.jsonl "${pytorch[@]}" "$here/peer.py" "$poseidon" --seconds 2
   fi
 fi
 if wanted sanitizer; then
