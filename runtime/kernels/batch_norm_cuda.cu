@@ -1,7 +1,7 @@
 // Limited by memory: each channel's numbers are read once for sums and once to be normalised.
 #include "runtime/kernels/batch_norm.h"
 
-#include "runtime/kernels/cuda/kernel.h"
+#include "runtime/kernels/cuda/plane_sums.h"
 
 namespace trident {
 namespace {
@@ -10,19 +10,21 @@ using namespace cuda;
 
 constexpr int kThreads = 256;
 
-/// A channel per block: the sums over its planes, each thread's numbers in ascending order.
+/// The fields of all samples, added up by channel.
+__host__ __device__ Planes planes_of(const NormChannels& extents) {
+  return {extents.batch * extents.channels, extents.points, extents.channels};
+}
+
 template <class T>
-__global__ void channel_sums_kernel(NormChannels extents, const T* x, const Wide<T>* center, double* sums) {
-  const std::int64_t channel = blockIdx.x, count = extents.batch * extents.points;
-  const double middle = center == nullptr ? 0.0 : static_cast<double>(center[channel]);
-  double total = 0;
-  for (std::int64_t i = threadIdx.x; i < count; i += kThreads) {
-    const double value =
-        static_cast<double>(compute(x[(i / extents.points * extents.channels + channel) * extents.points + i % extents.points]));
-    total += center == nullptr ? value : (value - middle) * (value - middle);
-  }
-  total = block_sum<kThreads>(total);
-  if (threadIdx.x == 0) sums[channel] = total;
+__global__ void __launch_bounds__(kPlaneThreads)
+    channel_sums_kernel(NormChannels extents, const T* x, const Wide<T>* center, double* partial) {
+  add_up_parts<1>(planes_of(extents), partial, [=](std::int64_t plane) {
+    const double middle = center == nullptr ? 0.0 : static_cast<double>(center[plane % extents.channels]);
+    return [=, from = x + plane * extents.points](std::int64_t i, double(&total)[1]) {
+      const double value = static_cast<double>(compute(from[i])) - middle;
+      total[0] += center == nullptr ? value : value * value;
+    };
+  });
 }
 
 template <class T>
@@ -40,22 +42,19 @@ __global__ void batch_norm_kernel(NormChannels extents, ChannelNorm<T> norm, con
   }
 }
 
+/// Of every channel: the sum of dy times the normalised x, and that of dy.
 template <class T>
-__global__ void gradient_sums_kernel(NormChannels extents, ChannelNorm<T> norm, const T* x, const T* dy, Wide<T>* dweight, Wide<T>* dbias) {
-  const std::int64_t channel = blockIdx.x, count = extents.batch * extents.points;
-  const Wide<T> center = norm.mean[channel], rstd = inverse_deviation(norm, channel);
-  double total = 0, along = 0;
-  for (std::int64_t i = threadIdx.x; i < count; i += kThreads) {
-    const std::int64_t at = (i / extents.points * extents.channels + channel) * extents.points + i % extents.points;
-    const Wide<T> slope = compute(dy[at]);
-    total += static_cast<double>(slope);
-    along += static_cast<double>(slope * ((compute(x[at]) - center) * rstd));
-  }
-  total = block_sum<kThreads>(total);
-  along = block_sum<kThreads>(along);
-  if (threadIdx.x != 0) return;
-  dweight[channel] = static_cast<Wide<T>>(along);
-  dbias[channel] = static_cast<Wide<T>>(total);
+__global__ void __launch_bounds__(kPlaneThreads)
+    gradient_sums_kernel(NormChannels extents, ChannelNorm<T> norm, const T* x, const T* dy, double* partial) {
+  add_up_parts<2>(planes_of(extents), partial, [=](std::int64_t plane) {
+    const std::int64_t channel = plane % extents.channels, first = plane * extents.points;
+    const Wide<T> center = norm.mean[channel], rstd = inverse_deviation(norm, channel);
+    return [=](std::int64_t i, double(&totals)[2]) {
+      const Wide<T> slope = compute(dy[first + i]);
+      totals[0] += static_cast<double>(slope * ((compute(x[first + i]) - center) * rstd));
+      totals[1] += static_cast<double>(slope);
+    };
+  });
 }
 
 template <class T>
@@ -72,13 +71,15 @@ __global__ void batch_norm_gradient_kernel(NormChannels extents, ChannelNorm<T> 
 }
 
 dim3 elements_grid(const NormChannels& extents) { return dim3(strided_grid(extents.batch * extents.channels * extents.points, kThreads)); }
-dim3 channels_grid(const NormChannels& extents) { return dim3(static_cast<unsigned>(extents.channels)); }
 
 }  // namespace
 
 template <class T>
 void channel_sums(Cuda device, const NormChannels& extents, const T* x, const Wide<T>* center, double* sums) {
-  launch_kernel(channel_sums_kernel<T>, channels_grid(extents), dim3(kThreads), 0, device, extents, x, center, sums);
+  const Planes planes = planes_of(extents);
+  sums_of_planes<1>(device, planes, sums, static_cast<double*>(nullptr), [&](double* partial) {
+    launch_kernel(channel_sums_kernel<T>, blocks_for(planes), kPlaneThreads, 0, device, extents, x, center, partial);
+  });
 }
 
 template <class T>
@@ -89,7 +90,10 @@ void batch_norm(Cuda device, const NormChannels& extents, const ChannelNorm<T>& 
 template <class T>
 void batch_norm_gradient_sums(Cuda device, const NormChannels& extents, const ChannelNorm<T>& norm, const T* x, const T* dy,
                               Wide<T>* dweight, Wide<T>* dbias) {
-  launch_kernel(gradient_sums_kernel<T>, channels_grid(extents), dim3(kThreads), 0, device, extents, norm, x, dy, dweight, dbias);
+  const Planes planes = planes_of(extents);
+  sums_of_planes<2>(device, planes, dweight, dbias, [&](double* partial) {
+    launch_kernel(gradient_sums_kernel<T>, blocks_for(planes), kPlaneThreads, 0, device, extents, norm, x, dy, partial);
+  });
 }
 
 template <class T>

@@ -2,7 +2,7 @@
 /// output channels from tiles of the input in shared memory, one input channel after the other. Limited by memory at 4 to 4 channels (200
 /// FLOPs an output of 4 read and 4 written bytes), else by the units for f32.
 #include "runtime/kernels/convolution.h"
-#include "runtime/kernels/cuda/parts.h"
+#include "runtime/kernels/cuda/plane_sums.h"
 
 namespace trident {
 namespace {
@@ -126,13 +126,11 @@ __global__ void __launch_bounds__(kThreads)
   parts[(((blockIdx.y * size.out + out) * size.in + task.in) * size.kernel + task.ky) * size.kernel + kx] = total;
 }
 
-/// parts (samples, channels) = the sums of the fields dy (samples, channels, points).
 template <class T>
-__global__ void __launch_bounds__(kThreads) field_sums_kernel(std::int64_t points, const T* dy, Compute<T>* parts) {
-  Compute<T> sum = 0;
-  for (std::int64_t i = threadIdx.x; i < points; i += kThreads) sum += compute(dy[blockIdx.x * points + i]);
-  sum = block_sum<kThreads>(sum);
-  if (threadIdx.x == 0) parts[blockIdx.x] = sum;
+__global__ void __launch_bounds__(kPlaneThreads) field_sums_kernel(Planes fields, const T* dy, double* partial) {
+  add_up_parts<1>(fields, partial, [=](std::int64_t plane) {
+    return [from = dy + plane * fields.points](std::int64_t i, double(&total)[1]) { total[0] += static_cast<double>(compute(from[i])); };
+  });
 }
 
 template <class T>
@@ -175,10 +173,10 @@ void conv2d_backward_weight(Cuda device, const Conv2dSize& size, const T* x, con
   using C = Compute<T>;
   const std::int64_t field = size.out_ny() * size.out_nx(), points = size.batch * field;
   if (dbias != nullptr) {
-    const Block memory = workspace(device, static_cast<std::size_t>(size.batch * size.out) * sizeof(C));
-    auto* parts = static_cast<C*>(memory.data());
-    launch_kernel(field_sums_kernel<T>, static_cast<unsigned>(size.batch * size.out), kThreads, 0, device, field, dy, parts);
-    add_parts(device, {.parts = size.batch, .count = size.out}, static_cast<const C*>(parts), dbias);
+    const Planes fields{size.batch * size.out, field, size.out};
+    sums_of_planes<1>(device, fields, dbias, static_cast<Wide<T>*>(nullptr), [&](double* partial) {
+      launch_kernel(field_sums_kernel<T>, blocks_for(fields), kPlaneThreads, 0, device, fields, dy, partial);
+    });
   }
   const std::int64_t weights = size.out * size.in * size.kernel * size.kernel;
   if (dweight == nullptr || weights == 0) return;

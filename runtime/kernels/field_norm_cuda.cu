@@ -1,36 +1,12 @@
-#include "runtime/kernels/cuda/kernel.h"
-#include "runtime/kernels/cuda/parts.h"
+#include "runtime/kernels/cuda/plane_sums.h"
 #include "runtime/kernels/field_norm.h"
 
 namespace trident {
 namespace {
 
-constexpr int kThreads = 512;
+using cuda::Planes;
 
-// Of a plane's points, added up by one block: few planes of many points keep a GPU busy too.
-constexpr std::int64_t kPartPoints = 4 * kThreads;
-
-/// Calls visit(plane, part, first, last) for the parts of planes that this block has. Parts of a plane differ in nothing but their points.
-template <class Visit>
-__device__ __forceinline__ void for_each_part(std::int64_t planes, std::int64_t points, Visit visit) {
-  const std::int64_t parts = cuda::divided_up(points, kPartPoints);
-  for (std::int64_t task = blockIdx.x; task < planes * parts; task += gridDim.x) {
-    const std::int64_t part = task % parts, first = part * kPartPoints;
-    visit(task / parts, part, first, min(first + kPartPoints, points));
-  }
-}
-
-/// partial (parts, planes) = the sums of value(plane, i) over the points of each part, each thread's in ascending order.
-template <class Value>
-__device__ __forceinline__ void add_up_parts(std::int64_t planes, std::int64_t points, double* partial, Value value) {
-  for_each_part(planes, points, [=](std::int64_t plane, std::int64_t part, std::int64_t first, std::int64_t last) {
-    double total = 0;
-#pragma unroll 4
-    for (std::int64_t i = first + threadIdx.x; i < last; i += kThreads) total += value(plane, i);
-    total = cuda::block_sum<kThreads>(total);
-    if (threadIdx.x == 0) partial[part * planes + plane] = total;
-  });
-}
+constexpr int kThreads = cuda::kPlaneThreads;
 
 template <class T>
 __device__ __forceinline__ T magnitude(T x, T power) {
@@ -46,14 +22,16 @@ __device__ __forceinline__ T slope_of_magnitude(T x, T power) {
 
 template <class T>
 __global__ void __launch_bounds__(kThreads) power_kernel(PowerExtents e, const T* x, double* partial) {
-  add_up_parts(e.planes, e.points, partial, [=](std::int64_t plane, std::int64_t i) {
-    return static_cast<double>(magnitude(x[plane * e.points + i], static_cast<T>(e.power)));
+  cuda::add_up_parts<1>(Planes{e.planes, e.points}, partial, [=](std::int64_t plane) {
+    return [=, from = x + plane * e.points](std::int64_t i, double(&total)[1]) {
+      total[0] += static_cast<double>(magnitude(from[i], static_cast<T>(e.power)));
+    };
   });
 }
 
 template <class T>
 __global__ void __launch_bounds__(kThreads) power_gradient_kernel(PowerExtents e, const T* x, const T* dsums, T* dx) {
-  for_each_part(e.planes, e.points, [=](std::int64_t plane, std::int64_t, std::int64_t first, std::int64_t last) {
+  cuda::for_each_part(Planes{e.planes, e.points}, [=](std::int64_t plane, std::int64_t, std::int64_t first, std::int64_t last) {
     const T dsum = dsums[plane];
     const std::int64_t start = plane * e.points;
 #pragma unroll 4
@@ -120,17 +98,19 @@ struct Line {
 
 template <class T>
 __global__ void __launch_bounds__(kThreads) sobolev_kernel(Axes<T> axes, const T* x, double* partial) {
-  add_up_parts(axes.planes, axes.points, partial, [&axes, x](std::int64_t plane, std::int64_t i) {
-    const T own = x[plane * axes.points + i];
-    double sum = static_cast<double>(own * own);
-    for (int k = 0; k < axes.count; ++k) {
-      const Axis<T>& axis = axes.axis[k];
-      const Line<T> line(axes, axis, x, plane, i);
-      const std::int64_t row = i / axis.inner % axis.points;
-      const T difference = line.at(row + 1) - line.at(row - 1);
-      sum += static_cast<double>(difference * difference) * axis.scale * axis.scale;
-    }
-    return sum;
+  cuda::add_up_parts<1>(Planes{axes.planes, axes.points}, partial, [&axes, x](std::int64_t plane) {
+    return [&axes, x, plane](std::int64_t i, double(&total)[1]) {
+      const T own = x[plane * axes.points + i];
+      double sum = static_cast<double>(own * own);
+      for (int k = 0; k < axes.count; ++k) {
+        const Axis<T>& axis = axes.axis[k];
+        const Line<T> line(axes, axis, x, plane, i);
+        const std::int64_t row = i / axis.inner % axis.points;
+        const T difference = line.at(row + 1) - line.at(row - 1);
+        sum += static_cast<double>(difference * difference) * axis.scale * axis.scale;
+      }
+      total[0] += sum;
+    };
   });
 }
 
@@ -157,39 +137,27 @@ __global__ void __launch_bounds__(kThreads) sobolev_gradient_kernel(Axes<T> axes
   }
 }
 
-unsigned blocks_for(std::int64_t planes, std::int64_t points) {
-  return cuda::strided_grid(planes * cuda::divided_up(points, kPartPoints), 1);
-}
-
-/// sums (planes,) of what `launch` puts for each part into the memory that it is given.
-template <class T, class Launch>
-void sums_of_planes(Cuda cuda, std::int64_t planes, std::int64_t points, T* sums, const Launch& launch) {
-  const std::int64_t parts = cuda::divided_up(points, kPartPoints);
-  const Block memory = cuda::workspace(cuda, static_cast<std::size_t>(planes * parts) * sizeof(double));
-  auto* partial = static_cast<double*>(memory.data());
-  launch(partial);
-  cuda::add_parts(cuda, {.parts = parts, .count = planes}, partial, sums);
-}
-
 }  // namespace
 
 template <class T>
 void power_sums(Cuda cuda, const PowerExtents& e, const T* x, T* sums) {
-  sums_of_planes(cuda, e.planes, e.points, sums, [&](double* partial) {
-    cuda::launch_kernel(power_kernel<T>, blocks_for(e.planes, e.points), kThreads, 0, cuda, e, x, partial);
+  const Planes planes{e.planes, e.points};
+  cuda::sums_of_planes<1>(cuda, planes, sums, static_cast<T*>(nullptr), [&](double* partial) {
+    cuda::launch_kernel(power_kernel<T>, blocks_for(planes), kThreads, 0, cuda, e, x, partial);
   });
 }
 
 template <class T>
 void power_sums_gradient(Cuda cuda, const PowerExtents& e, const T* x, const T* dsums, T* dx) {
-  cuda::launch_kernel(power_gradient_kernel<T>, blocks_for(e.planes, e.points), kThreads, 0, cuda, e, x, dsums, dx);
+  cuda::launch_kernel(power_gradient_kernel<T>, blocks_for(Planes{e.planes, e.points}), kThreads, 0, cuda, e, x, dsums, dx);
 }
 
 template <class T>
 void sobolev_sums(Cuda cuda, const SobolevExtents& e, const T* x, const Faces<const T>& faces, double*, T* sums) {
   const Axes<T> axes = axes_of(e, faces, Faces<T>{});
-  sums_of_planes(cuda, axes.planes, axes.points, sums, [&](double* partial) {
-    cuda::launch_kernel(sobolev_kernel<T>, blocks_for(axes.planes, axes.points), kThreads, 0, cuda, axes, x, partial);
+  const Planes planes{axes.planes, axes.points};
+  cuda::sums_of_planes<1>(cuda, planes, sums, static_cast<T*>(nullptr), [&](double* partial) {
+    cuda::launch_kernel(sobolev_kernel<T>, blocks_for(planes), kThreads, 0, cuda, axes, x, partial);
   });
 }
 

@@ -186,6 +186,7 @@ std::vector<OperationCase> sum_cases() {
              return error_sums(in[0], affine(in[0].detached(), 0.5, 0.3), {{0, 1}, {1, 4}}, 1);
            }},
           {"power_sums", {{2, 3, 40}}, [](const Inputs& in) { return power_sums(in[0], 1, 2.0); }},
+          {"power_sums_of_many_points", {{2, 70, 65}}, [](const Inputs& in) { return power_sums(in[0], 1, 2.0); }},
           {"sobolev_sums",
            {{2, 6, 7}},
            [](const Inputs& in) {
@@ -208,6 +209,12 @@ std::vector<OperationCase> norm_cases() {
          BatchStatistics statistics;
          return batch_norm_train(in[0], in[1], in[2], 1e-5, statistics);
        }},
+      {"batch_norm_of_many_points",
+       {{2, 2, 70, 65}, {2}, {2}},
+       [](const Inputs& in) {
+         BatchStatistics statistics;
+         return batch_norm_train(in[0], in[1], in[2], 1e-5, statistics);
+       }},
       {"batch_norm_eval",
        {{3, 4, 5, 6}, {4}, {4}},
        [](const Inputs& in) {
@@ -215,6 +222,7 @@ std::vector<OperationCase> norm_cases() {
                                 full({4}, 1.3, in[0].dtype(), in[0].device()), 1e-5);
        }},
       {"group_norm", {{3, 6, 5, 4}, {6}, {6}}, [](const Inputs& in) { return group_norm(in[0], 3, in[1], in[2], 1e-5); }},
+      {"group_norm_of_many_points", {{2, 2, 70, 65}, {2}, {2}}, [](const Inputs& in) { return group_norm(in[0], 1, in[1], in[2], 1e-5); }},
       {"group_norm_of_samples", {{3, 6, 5}, {3, 6}, {3, 6}}, [](const Inputs& in) { return group_norm(in[0], 2, in[1], in[2], 1e-5); }}};
 }
 
@@ -226,6 +234,7 @@ std::vector<OperationCase> product_cases() {
           {"mlp", {{6, 8}, {20, 8}, {20}, {8, 20}, {8}}, [](const Inputs& in) { return mlp(in[0], in[1], in[2], in[3], in[4]); }},
           {"mlp_relu", {{6, 8}, {20, 8}, {8, 20}}, [](const Inputs& in) { return mlp(in[0], in[1], {}, in[2], {}, Activation::relu); }},
           {"conv2d", {{2, 3, 9, 8}, {4, 3, 3, 3}, {4}}, [](const Inputs& in) { return conv2d(in[0], in[1], in[2], 1); }},
+          {"conv2d_of_many_points", {{2, 1, 55, 50}, {2, 1, 3, 3}, {2}}, [](const Inputs& in) { return conv2d(in[0], in[1], in[2], 1); }},
           {"depthwise_conv", {{2, 9, 8, 6}, {6, 1, 7, 7}, {6}}, [](const Inputs& in) { return depthwise_conv(in[0], in[1], in[2], 3); }},
           {"channel_mix",
            {{2, 5, 4, 6}, {7, 5}, {7}, {2, 7, 4, 6}, {7}},
