@@ -7,9 +7,9 @@
 namespace trident {
 namespace {
 
+using ::testing::HasSubstr;
 using testing::message_of;
 using testing::TemporaryFolder;
-using ::testing::HasSubstr;
 
 TEST(RunLock, OneJobHasAFolderAtATime) {
   const TemporaryFolder place;
