@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <charconv>
 #include <chrono>
-#include <cmath>
 
 #include "launch/trainer/training_run.h"
 #include "runtime/device/cuda_device.h"
@@ -84,12 +83,11 @@ std::optional<std::int64_t> bytes_of_text(const std::string& text) {
   if (parsed.ec != std::errc() || !(number > 0.0)) return std::nullopt;
   std::string unit(parsed.ptr, text.data() + text.size());
   unit.erase(0, unit.find_first_not_of(' '));
-  double factor = 1.0;
+  double decimal = 1.0, binary = 1.0;
   for (const char letter : {'K', 'M', 'G', 'T'}) {
-    factor *= 1000.0;
-    if (unit == std::string{letter, 'B'}) return static_cast<std::int64_t>(number * factor);
-    if (unit == std::string{letter, 'i', 'B'})
-      return static_cast<std::int64_t>(number * std::pow(1.024, std::log10(factor) / 3.0) * factor);
+    decimal *= 1000.0, binary *= 1024.0;
+    if (unit == std::string{letter, 'B'}) return static_cast<std::int64_t>(number * decimal);
+    if (unit == std::string{letter, 'i', 'B'}) return static_cast<std::int64_t>(number * binary);
   }
   return unit == "B" ? std::optional(static_cast<std::int64_t>(number)) : std::nullopt;
 }
