@@ -14,25 +14,18 @@
 #include "runtime/tensor/copy.h"
 #include "runtime/tensor/create.h"
 #include "tests/support/on_gpu.h"
+#include "tests/support/temporary_folder.h"
 
 // What a GPU would refuse, or do differently, the emulated device refuses or does so too.
 namespace trident {
 namespace {
 
 using testing::kGpu;
+using testing::message_of;
 class EmulatedStreams : public testing::OnGpu {};
 
-template <class Run>
-std::string error_of(Run&& run) {
-  try {
-    run();
-  } catch (const DeviceError& error) {
-    return error.what();
-  }
-  return "no error";
-}
 std::string error_of_capture(const std::function<void()>& work) {
-  return error_of([&] { emulation::capture(current_stream(kGpu).handle(), work); });
+  return message_of<DeviceError>([&] { emulation::capture(current_stream(kGpu).handle(), work); });
 }
 
 TEST_F(EmulatedStreams, AGraphKeepsTheNumbersAndAddressesOfItsCapture) {
@@ -66,7 +59,7 @@ TEST_F(EmulatedStreams, ACaptureFollowsStreamsThatComeBack) {
               on_other();
               order_after(own, other);
             }),
-            "no error");
+            "");
   EXPECT_NE(error_of_capture([&] {
               order_after(other, own);
               on_other();
@@ -91,9 +84,9 @@ TEST_F(EmulatedStreams, ACaptureKnowsNothingOfWhatHappensOutside) {
               inside.record(own);
               order_after(own, never);
             }),
-            "no error");
-  EXPECT_NE(error_of([&] { inside.has_happened(); }).find("recorded in a capture"), std::string::npos);
-  EXPECT_NE(error_of([&] { order_after(own, inside); }).find("a capture that is over"), std::string::npos);
+            "");
+  EXPECT_NE(message_of<DeviceError>([&] { inside.has_happened(); }).find("recorded in a capture"), std::string::npos);
+  EXPECT_NE(message_of<DeviceError>([&] { order_after(own, inside); }).find("a capture that is over"), std::string::npos);
   const Tensor x = zeros({1}, DType::f64, kGpu);
   double pageable = 0;
   EXPECT_NE(error_of_capture([&] { cuda_driver::copy(&pageable, x.bytes(), sizeof pageable, own.handle()); }).find("not pinned"),
@@ -105,9 +98,9 @@ TEST_F(EmulatedStreams, AThreadWorksOnTheDeviceThatItHasChosen) {
   void* const stream = current_stream(kGpu).handle();
   std::string unchosen, other;
   std::thread([&] {
-    unchosen = error_of([&] { cuda_driver::set_zero(x.bytes(), 8, stream); });
+    unchosen = message_of<DeviceError>([&] { cuda_driver::set_zero(x.bytes(), 8, stream); });
     cuda_driver::use_device(1);
-    other = error_of([&] { cuda_driver::set_zero(x.bytes(), 8, stream); });
+    other = message_of<DeviceError>([&] { cuda_driver::set_zero(x.bytes(), 8, stream); });
   }).join();
   EXPECT_NE(unchosen.find("uses device -1"), std::string::npos) << unchosen;
   EXPECT_NE(other.find("uses device 1"), std::string::npos) << other;
@@ -124,12 +117,14 @@ TEST_F(EmulatedStreams, VectorsLieAtMultiplesOfTheirBytes) {
   const auto* from = x.data<float>();
   auto* to = x.data<float>();
   const Cuda device{current_stream(kGpu).handle(), kGpu.index};
-  EXPECT_EQ(error_of([&] { cuda::launch_kernel(load_four, 1, 1, 0, device, from, to + 4); }), "no error");
+  EXPECT_EQ(message_of<DeviceError>([&] { cuda::launch_kernel(load_four, 1, 1, 0, device, from, to + 4); }), "");
   for (const int shift : {1, 2, 3})
-    EXPECT_NE(error_of([&] { cuda::launch_kernel(load_four, 1, 1, 0, device, from + shift, to); }).find("a vector of 16"),
+    EXPECT_NE(message_of<DeviceError>([&] { cuda::launch_kernel(load_four, 1, 1, 0, device, from + shift, to); }).find("a vector of 16"),
               std::string::npos);
-  EXPECT_NE(error_of([&] { cuda::launch_kernel(load_four, 1, 1, 0, device, from, to + 5); }).find("a vector of 8"), std::string::npos);
-  EXPECT_NE(error_of([&] { cuda::launch_kernel(copy_four, 1, 1, 0, device, from + 1); }).find("a vector of 16"), std::string::npos);
+  EXPECT_NE(message_of<DeviceError>([&] { cuda::launch_kernel(load_four, 1, 1, 0, device, from, to + 5); }).find("a vector of 8"),
+            std::string::npos);
+  EXPECT_NE(message_of<DeviceError>([&] { cuda::launch_kernel(copy_four, 1, 1, 0, device, from + 1); }).find("a vector of 16"),
+            std::string::npos);
 }
 
 }  // namespace

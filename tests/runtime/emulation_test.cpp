@@ -9,10 +9,13 @@
 #include "runtime/device/emulated_memory.h"
 #include "runtime/error.h"
 #include "runtime/kernels/cuda/tensor_core.h"
+#include "tests/support/temporary_folder.h"
 
 // The emulated device finds mistakes in kernels. Its own tests make them.
 namespace trident {
 namespace {
+
+using testing::message_of;
 
 constexpr Cuda kDevice{nullptr};
 
@@ -39,16 +42,6 @@ class DeviceArray {
   std::size_t count_;
   T* data_;
 };
-
-template <class Run>
-std::string error_of(Run&& run) {
-  try {
-    run();
-  } catch (const DeviceError& error) {
-    return error.what();
-  }
-  return "no error";
-}
 
 template <int Threads>
 __global__ void sum_of_blocks(int count, const float* x, float* sums) {
@@ -84,7 +77,7 @@ __global__ void barrier_for_some() {
 }
 
 TEST(Emulation, ABarrierThatSomeThreadsMissIsAnError) {
-  const std::string error = error_of([] { cuda::launch_kernel(barrier_for_some, 2, 32, 0, kDevice); });
+  const std::string error = message_of<DeviceError>([] { cuda::launch_kernel(barrier_for_some, 2, 32, 0, kDevice); });
   EXPECT_NE(error.find("waits at the barrier in emulation_test.cpp"), std::string::npos) << error;
   EXPECT_NE(error.find("from thread (7, 0, 0) on it has returned"), std::string::npos) << error;
 }
@@ -98,7 +91,7 @@ __global__ void two_barriers() {
 }
 
 TEST(Emulation, DifferentBarriersDoNotMeet) {
-  EXPECT_NE(error_of([] { cuda::launch_kernel(two_barriers, 1, 32, 0, kDevice); }).find("stands still"), std::string::npos);
+  EXPECT_NE(message_of<DeviceError>([] { cuda::launch_kernel(two_barriers, 1, 32, 0, kDevice); }).find("stands still"), std::string::npos);
 }
 
 __global__ void shuffle_with_half_a_warp() {
@@ -107,8 +100,10 @@ __global__ void shuffle_with_half_a_warp() {
 __global__ void shuffle_past_the_end() { __shfl_xor_sync(cuda::kAllLanes, 1, 16); }
 
 TEST(Emulation, WarpOperationsNeedTheirLanes) {
-  EXPECT_NE(error_of([] { cuda::launch_kernel(shuffle_with_half_a_warp, 1, 32, 0, kDevice); }).find("waits for lanes"), std::string::npos);
-  EXPECT_NE(error_of([] { cuda::launch_kernel(shuffle_past_the_end, 1, 20, 0, kDevice); }).find("takes no part"), std::string::npos);
+  EXPECT_NE(message_of<DeviceError>([] { cuda::launch_kernel(shuffle_with_half_a_warp, 1, 32, 0, kDevice); }).find("waits for lanes"),
+            std::string::npos);
+  EXPECT_NE(message_of<DeviceError>([] { cuda::launch_kernel(shuffle_past_the_end, 1, 20, 0, kDevice); }).find("takes no part"),
+            std::string::npos);
 }
 
 __global__ void read_first(const int* from, int* to) { *to = *from; }
@@ -116,7 +111,7 @@ __global__ void read_first(const int* from, int* to) { *to = *from; }
 TEST(Emulation, HostAddressesDoNotEnterKernels) {
   const int on_host = 1;
   const DeviceArray<int> x(1);
-  const std::string error = error_of([&] { cuda::launch_kernel(read_first, 1, 1, 0, kDevice, &on_host, x.data()); });
+  const std::string error = message_of<DeviceError>([&] { cuda::launch_kernel(read_first, 1, 1, 0, kDevice, &on_host, x.data()); });
   EXPECT_NE(error.find("argument 0 holds an address of the host"), std::string::npos) << error;
 }
 
