@@ -45,7 +45,8 @@ Range own_columns(const Mesh& mesh, std::int64_t hidden, std::int64_t width, std
 }
 
 Tensor added_once(const Mesh& mesh, const Tensor& bias) {
-  return bias.defined() ? affine(bias, mesh.coordinate(Axis::tensor) == 0 ? 1.0 : 0.0) : bias;
+  if (!bias.defined() || mesh.size(Axis::tensor) == 1) return bias;
+  return affine(bias, mesh.coordinate(Axis::tensor) == 0 ? 1.0 : 0.0);
 }
 
 }  // namespace trident

@@ -22,8 +22,8 @@ Range own_units(const Mesh& mesh, std::int64_t units);
 /// heads take more columns, so that all are equally busy.
 Range own_columns(const Mesh& mesh, std::int64_t hidden, std::int64_t width, std::int64_t heads);
 
-/// A bias on its way into a sum over the tensor axis: itself on the first rank, zeros on the others. A product with its multiplications,
-/// not a branch, because every rank records the same.
+/// A bias on its way into a sum over the tensor axis: itself on the first rank, zeros on the others, which record a product like it because
+/// the tapes of all ranks are the same.
 Tensor added_once(const Mesh& mesh, const Tensor& bias);
 
 }  // namespace trident
