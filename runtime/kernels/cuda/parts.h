@@ -6,10 +6,14 @@
 
 namespace trident::cuda {
 
+/// What a sum does with the numbers that are where it goes.
+enum class Sum { replaces, adds };
+
 /// Parts (batch, parts, count). The first `split` sums of each of the batch go to one place, the others to another.
 struct Parts {
   std::int64_t batch = 1, parts = 0, count = 0;
   std::int64_t split = count;
+  Sum sum = Sum::replaces;
 };
 
 inline constexpr int kPartColumns = 32, kPartRows = 16;
@@ -27,11 +31,8 @@ __global__ void __launch_bounds__(kPartColumns* kPartRows) add_parts_kernel(Part
   __syncthreads();
   if (threadIdx.y != 0 || i >= size.count) return;
   for (int row = 1; row < kPartRows; ++row) sum += partial[row][threadIdx.x];
-  if (i < size.split) {
-    first[sample * size.split + i] = static_cast<To>(sum);
-  } else {
-    second[sample * (size.count - size.split) + i - size.split] = static_cast<To>(sum);
-  }
+  To& to = i < size.split ? first[sample * size.split + i] : second[sample * (size.count - size.split) + i - size.split];
+  to = size.sum == Sum::adds ? to + static_cast<To>(sum) : static_cast<To>(sum);
 }
 
 /// first (batch, split) and second (batch, count - split) = the sums over the parts.
@@ -77,9 +78,9 @@ __global__ void __launch_bounds__(kColumnThreads)
   add_warps(sum, column, width, parts);
 }
 
-/// sums (width,) = the sums over the rows of x (rows, width).
+/// sums (width,) = or += the sums over the rows of x (rows, width).
 template <class T>
-void column_sums(Cuda device, std::int64_t rows, std::int64_t width, const T* x, Compute<T>* sums) {
+void column_sums(Cuda device, std::int64_t rows, std::int64_t width, const T* x, Compute<T>* sums, Sum sum = Sum::replaces) {
   constexpr std::int64_t kFewestRows = 256, kMostParts = 512;
   const std::int64_t part_rows = std::max(kFewestRows, divided_up(rows, kMostParts)), parts = divided_up(rows, part_rows);
   const Block memory = workspace(device, static_cast<std::size_t>(parts * width) * sizeof(Compute<T>));
@@ -93,7 +94,7 @@ void column_sums(Cuda device, std::int64_t rows, std::int64_t width, const T* x,
   } else {
     launch(std::integral_constant<int, 1>{});
   }
-  add_parts(device, {.parts = parts, .count = width}, partial, sums);
+  add_parts(device, {.parts = parts, .count = width, .sum = sum}, partial, sums);
 }
 
 }  // namespace trident::cuda
