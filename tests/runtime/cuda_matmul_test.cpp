@@ -1,3 +1,6 @@
+#include <cmath>
+#include <numbers>
+
 #include "runtime/kernels/cuda/products.h"
 #include "runtime/kernels/matmul.h"
 #include "runtime/kernels/mlp.h"
@@ -121,6 +124,44 @@ TYPED_TEST(CudaMatmul, MlpsAgreeWithTheCpu) {
   compare_mlp<TypeParam>({.rows = 140, .in = 8, .hidden = 296, .out = 8}, true, 63);
   compare_mlp<TypeParam>({.rows = 33, .in = 8, .hidden = 32, .out = 8}, false, 64);
   compare_mlp<TypeParam>({.rows = 0, .in = 8, .hidden = 32, .out = 8}, true, 65);
+}
+
+/// GELU by tanh of f64, and its slope by differences.
+double gelu_by_tanh(double x) { return 0.5 * x * (1 + std::tanh(std::sqrt(2 / std::numbers::pi) * (x + 0.044715 * x * x * x))); }
+double slope_of_gelu(double x) { return (gelu_by_tanh(x + 1e-5) - gelu_by_tanh(x - 1e-5)) / 2e-5; }
+
+/// (9, k) x (k, n), with operands of both orders.
+void compare_gelu_products(std::int64_t n, std::int64_t k, bool with_bias, std::uint64_t seed) {
+  SCOPED_TRACE(concat(n, " columns of ", k, " products", with_bias ? " and a bias" : ""));
+  constexpr std::int64_t kRows = 9;
+  const Tensor a = random_numbers({kRows, k}, seed), b = random_numbers({n, k}, seed + 1), bias = random_numbers({n}, seed + 2);
+  const Tensor c = empty({kRows, n}, DType::f64), expected = empty_like(c);
+  const Products size{.count = 1, .m = kRows, .n = n, .k = k, .transpose_b = true, .stride_c = kRows * n};
+  multiply<double>(Cpu{}, size, a.data<double>(), b.data<double>(), c.data<double>());
+  for (std::int64_t i = 0; i < c.numel() && with_bias; ++i) c.data<double>()[i] += bias.data<double>()[i % n];
+  for (std::int64_t i = 0; i < c.numel(); ++i) expected.data<double>()[i] = gelu_by_tanh(c.data<double>()[i]);
+  const cuda::Product on{.m = kRows, .n = n, .k = k, .lda = k, .ldb = k, .ldc = n, .transpose_b = true};
+  const Tensor ga = on_gpu<bf16>(a), gb = on_gpu<bf16>(b), gbias = on_gpu<bf16>(bias);
+  const Tensor before = room<bf16>(c.shape()), after = room<bf16>(c.shape()), alone = room<bf16>(c.shape());
+  const bf16* bias_or_none = with_bias ? gbias.data<bf16>() : nullptr;
+  cuda::product_gelu(gpu(), on, ga.data<bf16>(), gb.data<bf16>(), bias_or_none, before.data<bf16>(), after.data<bf16>());
+  cuda::product_gelu(gpu(), on, ga.data<bf16>(), gb.data<bf16>(), bias_or_none, nullptr, alone.data<bf16>());
+  EXPECT_TENSOR_NEAR(back(before), c, kTolerance<bf16>);
+  EXPECT_TENSOR_NEAR(back(after), expected, kTolerance<bf16>);
+  EXPECT_TENSOR_NEAR(back(alone), expected, kTolerance<bf16>);
+
+  multiply<double>(Cpu{}, size, a.data<double>(), b.data<double>(), expected.data<double>());
+  const Tensor kept = back(before);
+  for (std::int64_t i = 0; i < c.numel(); ++i) expected.data<double>()[i] *= slope_of_gelu(kept.data<double>()[i]);
+  cuda::product_gelu_slope(gpu(), on, ga.data<bf16>(), gb.data<bf16>(), before.data<bf16>(), after.data<bf16>());
+  EXPECT_TENSOR_NEAR(back(after), expected, kTolerance<bf16>);
+}
+
+TEST_F(OnGpu, ProductsEndInGelu) {
+  compare_gelu_products(32, 24, true, 71);
+  compare_gelu_products(32, 24, false, 72);
+  compare_gelu_products(13, 5, true, 73);  // no library's epilogue takes columns that are not multiples of 8
+  compare_gelu_products(8, 0, true, 74);
 }
 
 }  // namespace

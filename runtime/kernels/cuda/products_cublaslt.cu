@@ -7,6 +7,7 @@
 #include <mutex>
 #include <tuple>
 
+#include "runtime/kernels/cuda/activation.h"
 #include "runtime/kernels/cuda/plain_product.h"
 #include "runtime/kernels/cuda/workspace.h"
 
@@ -48,10 +49,17 @@ cublasLtHandle_t handle(Cuda device) {
   return one;
 }
 
+/// What a product does to its result before it stores it, and with which memory.
+struct Epilogue {
+  cublasLtEpilogue_t kind = CUBLASLT_EPILOGUE_DEFAULT;
+  const void *bias = nullptr, *aux = nullptr;
+};
+
 /// What a plan depends on: sizes, types, whether TF32 may be used, where operands are aligned.
 struct PlanKey {
-  std::array<std::int64_t, 10> sizes;                    // m, n, k, ld, count, strides
-  bool transpose_a, transpose_b, adds_bias, tf32, adds;  // adds_bias: the product may
+  std::array<std::int64_t, 10> sizes;  // m, n, k, ld, count, strides
+  bool transpose_a, transpose_b, tf32, adds;
+  cublasLtEpilogue_t epilogue;
   cudaDataType_t in, out;
   std::array<std::uint32_t, 3> alignment;  // bytes
 
@@ -62,13 +70,18 @@ struct Plan {
   MatmulDescription product;
   LayoutDescription left, right, result;
   cublasLtMatmulAlgo_t algorithm;
-  bool is_found = false;   // else the library has no algorithm, and ours does it
-  bool adds_bias = false;  // else a kernel of ours adds it afterwards
+  bool is_found = false;  // an algorithm
 };
 
 template <class Value>
 void set(const MatmulDescription& product, cublasLtMatmulDescAttributes_t attribute, const Value& value) {
   check("cublasLtMatmulDescSetAttribute", cublasLtMatmulDescSetAttribute(product.get(), attribute, &value, sizeof value));
+}
+
+/// Where the epilogue finds its operands.
+void set_operands(const MatmulDescription& product, const Epilogue& epilogue) {
+  if (epilogue.bias != nullptr) set(product, CUBLASLT_MATMUL_DESC_BIAS_POINTER, epilogue.bias);
+  if (epilogue.aux != nullptr) set(product, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_POINTER, epilogue.aux);
 }
 
 /// Of a row-major matrix as stored, which is its transpose to cuBLASLt.
@@ -103,20 +116,20 @@ Preference preference(const PlanKey& key) {
   return result;
 }
 
-/// Takes the first algorithm that the heuristics name; false if there is none.
-bool choose(Cuda device, Plan& plan, const PlanKey& key) {
+/// Takes the first algorithm that the heuristics name, if there is one.
+void choose(Cuda device, Plan& plan, const PlanKey& key) {
   const Preference preferred = preference(key);
   cublasLtMatmulHeuristicResult_t found{};
   int count = 0;
   const cublasStatus_t status = cublasLtMatmulAlgoGetHeuristic(handle(device), plan.product.get(), plan.left.get(), plan.right.get(),
                                                                plan.result.get(), plan.result.get(), preferred.get(), 1, &found, &count);
-  if (status != CUBLAS_STATUS_SUCCESS || count == 0 || found.state != CUBLAS_STATUS_SUCCESS) return false;
+  if (status != CUBLAS_STATUS_SUCCESS || count == 0 || found.state != CUBLAS_STATUS_SUCCESS) return;
   plan.algorithm = found.algo;
-  return plan.is_found = true;
+  plan.is_found = true;
 }
 
-/// `bias`: any that the product may have, as the heuristics look for one.
-std::unique_ptr<Plan> make_plan(Cuda device, const PlanKey& key, const Product& size, const void* bias) {
+/// `epilogue`: with any operands that it may have, as the heuristics look for them.
+std::unique_ptr<Plan> make_plan(Cuda device, const PlanKey& key, const Product& size, const Epilogue& epilogue) {
   auto plan = std::make_unique<Plan>();
   const cublasComputeType_t type = key.in == CUDA_R_64F ? CUBLAS_COMPUTE_64F : key.tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F;
   cublasLtMatmulDesc_t made = nullptr;
@@ -128,25 +141,20 @@ std::unique_ptr<Plan> make_plan(Cuda device, const PlanKey& key, const Product& 
   plan->left = layout(key.in, size.transpose_b ? size.n : size.k, size.transpose_b ? size.k : size.n, size.ldb, size.count, size.stride_b);
   plan->right = layout(key.in, size.transpose_a ? size.k : size.m, size.transpose_a ? size.m : size.k, size.lda, size.count, size.stride_a);
   plan->result = layout(key.out, size.m, size.n, size.ldc, size.count, size.stride_c);
-  plan->adds_bias = key.adds_bias;
-  if (plan->adds_bias) {
-    set(plan->product, CUBLASLT_MATMUL_DESC_EPILOGUE, CUBLASLT_EPILOGUE_BIAS);
-    set(plan->product, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, key.out);
-    set(plan->product, CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias);
-    if (choose(device, *plan, key)) return plan;
-    plan->adds_bias = false;
-    set(plan->product, CUBLASLT_MATMUL_DESC_EPILOGUE, CUBLASLT_EPILOGUE_DEFAULT);
-  }
+  set(plan->product, CUBLASLT_MATMUL_DESC_EPILOGUE, epilogue.kind);
+  if (epilogue.bias != nullptr) set(plan->product, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, key.out);
+  if (epilogue.aux != nullptr) set(plan->product, CUBLASLT_MATMUL_DESC_EPILOGUE_AUX_LD, size.ldc);
+  set_operands(plan->product, epilogue);
   choose(device, *plan, key);
   return plan;
 }
 
-const Plan& plan_of(Cuda device, const PlanKey& key, const Product& size, const void* bias) {
+const Plan& plan_of(Cuda device, const PlanKey& key, const Product& size, const Epilogue& epilogue) {
   static std::map<std::pair<int, PlanKey>, std::unique_ptr<Plan>> plans;
   static std::mutex mutex;
   const std::lock_guard lock(mutex);
   auto& plan = plans[{device.index, key}];
-  if (!plan) plan = make_plan(device, key, size, bias);
+  if (!plan) plan = make_plan(device, key, size, epilogue);
   return *plan;
 }
 
@@ -156,12 +164,38 @@ std::uint32_t alignment_of(const void* address) {
   return bits & (~bits + 1U);
 }
 
-/// Whether cuBLASLt may add the bias: of one product, not in f64, and where its kernels load vectors of it, which the heuristics do not
-/// ask.
-template <class Out>
-bool may_add_bias(const Product& size, const Out* bias) {
+/// Whether an epilogue's kernels can load vectors from there, which the heuristics do not ask.
+bool fits_epilogue(const void* address) {
   constexpr std::uint32_t kLoads = 16;  // bytes
-  return bias != nullptr && !std::is_same_v<Out, double> && size.count == 1 && alignment_of(bias) >= kLoads;
+  return address == nullptr || alignment_of(address) >= kLoads;
+}
+
+/// c = op(a) op(b) + beta c, and the epilogue, by the library; false where it has no algorithm for that.
+template <class T, class Out>
+bool multiply(Cuda device, const Product& size, const T* a, const T* b, const Epilogue& epilogue, Out* c) {
+  using Scale = Compute<Out>;
+  if (size.k == 0 || !fits_epilogue(epilogue.bias) || !fits_epilogue(epilogue.aux)) return false;
+  const PlanKey key{
+      .sizes = {size.m, size.n, size.k, size.lda, size.ldb, size.ldc, size.count, size.stride_a, size.stride_b, size.stride_c},
+      .transpose_a = size.transpose_a,
+      .transpose_b = size.transpose_b,
+      .tf32 = std::is_same_v<T, float> && tf32_is_allowed,
+      .adds = size.beta != 0.0,
+      .epilogue = epilogue.kind,
+      .in = kType<T>,
+      .out = kType<Out>,
+      .alignment = {alignment_of(a), alignment_of(b), alignment_of(c)}};
+  const Plan& plan = plan_of(device, key, size, epilogue);
+  if (!plan.is_found) return false;
+  const Block memory = workspace(device, kWorkspaceBytes);
+  const Scale alpha = 1, beta = static_cast<Scale>(size.beta);
+  static std::mutex mutex;  // the description holds the places of the epilogue's operands
+  const std::lock_guard lock(mutex);
+  set_operands(plan.product, epilogue);
+  check("cublasLtMatmul",
+        cublasLtMatmul(handle(device), plan.product.get(), &alpha, b, plan.left.get(), a, plan.right.get(), &beta, c, plan.result.get(), c,
+                       plan.result.get(), &plan.algorithm, memory.data(), kWorkspaceBytes, static_cast<cudaStream_t>(device.stream)));
+  return true;
 }
 
 constexpr int kThreads = 256;
@@ -177,6 +211,18 @@ __global__ void __launch_bounds__(kThreads) bias_kernel(Product size, const Out*
   }
 }
 
+/// c = gelu(before), or with kSlope c *= gelu'(before).
+template <bool kSlope>
+__global__ void __launch_bounds__(kThreads) gelu_kernel(std::int64_t count, const bf16* before, bf16* c) {
+  for (std::int64_t i = grid_thread(); i < count; i += grid_threads()) {
+    const GeluByTanh gelu = gelu_by_tanh(compute(before[i]));
+    c[i] = stored<bf16>(kSlope ? compute(c[i]) * gelu.slope : gelu.value);
+  }
+}
+
+/// Whether matrices of bf16 with so many columns can go with GELU's epilogues.
+bool fits_gelu(const Product& size) { return size.n % 8 == 0; }
+
 }  // namespace
 
 void allow_tf32(bool allowed) { tf32_is_allowed = allowed; }
@@ -184,32 +230,31 @@ void allow_tf32(bool allowed) { tf32_is_allowed = allowed; }
 template <class T, class Out>
 void product(Cuda device, const Product& size, const T* a, const T* b, const Out* bias, Out* c) {
   if (size.m == 0 || size.n == 0 || size.count == 0) return;
-  if (size.k == 0) return plain_product(device, size, a, b, bias, c);
-  using Scale = Compute<Out>;
-  const PlanKey key{
-      .sizes = {size.m, size.n, size.k, size.lda, size.ldb, size.ldc, size.count, size.stride_a, size.stride_b, size.stride_c},
-      .transpose_a = size.transpose_a,
-      .transpose_b = size.transpose_b,
-      .adds_bias = may_add_bias(size, bias),
-      .tf32 = std::is_same_v<T, float> && tf32_is_allowed,
-      .adds = size.beta != 0.0,
-      .in = kType<T>,
-      .out = kType<Out>,
-      .alignment = {alignment_of(a), alignment_of(b), alignment_of(c)}};
-  const Plan& plan = plan_of(device, key, size, bias);
-  if (!plan.is_found) return plain_product(device, size, a, b, bias, c);
-  const Block memory = workspace(device, kWorkspaceBytes);
-  const Scale alpha = 1, beta = static_cast<Scale>(size.beta);
-  {
-    static std::mutex mutex;  // the description holds the bias's place
-    const std::lock_guard lock(mutex);
-    if (plan.adds_bias) set(plan.product, CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias);
-    check("cublasLtMatmul",
-          cublasLtMatmul(handle(device), plan.product.get(), &alpha, b, plan.left.get(), a, plan.right.get(), &beta, c, plan.result.get(),
-                         c, plan.result.get(), &plan.algorithm, memory.data(), kWorkspaceBytes, static_cast<cudaStream_t>(device.stream)));
-  }
-  if (bias == nullptr || plan.adds_bias) return;
+  const bool may_add_bias = bias != nullptr && !std::is_same_v<Out, double> && size.count == 1;
+  if (may_add_bias && multiply(device, size, a, b, {CUBLASLT_EPILOGUE_BIAS, bias}, c)) return;
+  if (!multiply(device, size, a, b, {}, c)) return plain_product(device, size, a, b, bias, c);
+  if (bias == nullptr) return;
   launch_kernel(bias_kernel<Out>, strided_grid(size.count * size.m * size.n, kThreads), kThreads, 0, device, size, bias, c);
+}
+
+void product_gelu(Cuda device, const Product& size, const bf16* a, const bf16* b, const bf16* bias, bf16* before, bf16* c) {
+  if (size.m == 0 || size.n == 0) return;
+  const Epilogue gelu{before == nullptr ? bias == nullptr ? CUBLASLT_EPILOGUE_GELU : CUBLASLT_EPILOGUE_GELU_BIAS
+                      : bias == nullptr ? CUBLASLT_EPILOGUE_GELU_AUX
+                                        : CUBLASLT_EPILOGUE_GELU_AUX_BIAS,
+                      bias, before};
+  if (fits_gelu(size) && multiply(device, size, a, b, gelu, c)) return;
+  bf16* plain = before == nullptr ? c : before;
+  product(device, size, a, b, bias, plain);
+  launch_kernel(gelu_kernel<false>, strided_grid(size.m * size.n, kThreads), kThreads, 0, device, size.m * size.n, plain, c);
+}
+
+void product_gelu_slope(Cuda device, const Product& size, const bf16* a, const bf16* b, const bf16* before, bf16* c) {
+  if (size.m == 0 || size.n == 0) return;
+  if (fits_gelu(size) && multiply(device, size, a, b, {CUBLASLT_EPILOGUE_DGELU, nullptr, before}, c)) return;
+  const bf16* no_bias = nullptr;
+  product(device, size, a, b, no_bias, c);
+  launch_kernel(gelu_kernel<true>, strided_grid(size.m * size.n, kThreads), kThreads, 0, device, size.m * size.n, before, c);
 }
 
 #define TRIDENT_PRODUCT(T, Out) template void product<T, Out>(Cuda, const Product&, const T*, const T*, const Out*, Out*);

@@ -4,7 +4,7 @@
 
 #include "runtime/device/emulated_memory.h"
 #include "runtime/device/emulated_streams.h"
-#include "runtime/kernels/cuda/kernel.h"
+#include "runtime/kernels/cuda/activation.h"
 #include "runtime/kernels/cuda/products.h"
 #include "runtime/kernels/gemm.h"
 
@@ -24,8 +24,9 @@ std::int64_t extent_of(std::int64_t rows, std::int64_t columns, std::int64_t ld)
   return rows == 0 || columns == 0 ? 0 : (rows - 1) * ld + columns;
 }
 
-template <class T, class Out>
-void product_here(const Product& size, const T* a, const T* b, const Out* bias, Out* c) {
+/// Stores op(a) op(b) by store(place in c, number of c's column, value).
+template <class T, class Store>
+void multiply_here(const Product& size, const T* a, const T* b, Store&& store) {
   const emulation::OpenMemory open;
   const cpu::Gemm gemm{.m = size.m,
                        .n = size.n,
@@ -43,11 +44,7 @@ void product_here(const Product& size, const T* a, const T* b, const Out* bias, 
     cpu::gemm(gemm, left.data(), right.data(), result.data());
     for (std::int64_t row = 0; row < size.m; ++row) {
       for (std::int64_t column = 0; column < size.n; ++column) {
-        Out& target = c[i * size.stride_c + row * size.ldc + column];
-        auto value = static_cast<Compute<Out>>(result[static_cast<std::size_t>(row * size.n + column)]);
-        if (bias != nullptr) value += compute(bias[column]);
-        if (size.beta != 0.0) value += static_cast<Compute<Out>>(size.beta) * compute(target);
-        target = stored<Out>(value);
+        store(i * size.stride_c + row * size.ldc + column, column, result[static_cast<std::size_t>(row * size.n + column)]);
       }
     }
   }
@@ -59,7 +56,32 @@ void allow_tf32(bool) {}
 
 template <class T, class Out>
 void product(Cuda device, const Product& size, const T* a, const T* b, const Out* bias, Out* c) {
-  emulation::submit(device.stream, [=] { product_here(size, a, b, bias, c); });
+  emulation::submit(device.stream, [=] {
+    multiply_here(size, a, b, [&](std::int64_t place, std::int64_t column, auto number) {
+      auto value = static_cast<Compute<Out>>(number);
+      if (bias != nullptr) value += compute(bias[column]);
+      if (size.beta != 0.0) value += static_cast<Compute<Out>>(size.beta) * compute(c[place]);
+      c[place] = stored<Out>(value);
+    });
+  });
+}
+
+void product_gelu(Cuda device, const Product& size, const bf16* a, const bf16* b, const bf16* bias, bf16* before, bf16* c) {
+  emulation::submit(device.stream, [=] {
+    multiply_here(size, a, b, [&](std::int64_t place, std::int64_t column, float value) {
+      if (bias != nullptr) value += compute(bias[column]);
+      if (before != nullptr) before[place] = stored<bf16>(value);
+      c[place] = stored<bf16>(gelu_by_tanh(value).value);
+    });
+  });
+}
+
+void product_gelu_slope(Cuda device, const Product& size, const bf16* a, const bf16* b, const bf16* before, bf16* c) {
+  emulation::submit(device.stream, [=] {
+    multiply_here(size, a, b, [&](std::int64_t place, std::int64_t, float value) {
+      c[place] = stored<bf16>(value * gelu_by_tanh(compute(before[place])).slope);
+    });
+  });
 }
 
 #define TRIDENT_PRODUCT(T, Out) template void product<T, Out>(Cuda, const Product&, const T*, const T*, const Out*, Out*);
