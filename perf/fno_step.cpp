@@ -76,8 +76,9 @@ Fields fields_of(const Case& work, const Model& model, const Mesh& mesh) {
 }
 
 struct Result {
-  double seconds = 0.0;      // median over steps
-  double cpu_seconds = 0.0;  // of all threads of this rank, the least of all steps: what a machine shared with others disturbs least
+  double seconds = 0.0;       // median over steps
+  double cpu_seconds = 0.0;   // of all threads of this rank, the least of all steps: what a machine shared with others disturbs least
+  std::int64_t launches = 0;  // of a step, in graphs
 };
 
 /// Repeats steps until `seconds` have passed, after two that warm up. All ranks do as many.
@@ -98,13 +99,14 @@ Result measure(const Mesh& mesh, const Options& options, Step&& step) {
   mesh.world().all_reduce(steps, ReduceOp::min);
   std::vector<double> durations(static_cast<std::size_t>(steps.data<std::int64_t>()[0]));
   double cpu = std::numeric_limits<double>::infinity();
+  const std::int64_t launches = launches_in_graphs();
   for (double& duration : durations) {
     const std::clock_t start = std::clock();
     duration = timed_step();
     cpu = std::min(cpu, static_cast<double>(std::clock() - start) / CLOCKS_PER_SEC);
   }
   std::nth_element(durations.begin(), durations.begin() + static_cast<std::ptrdiff_t>(durations.size() / 2), durations.end());
-  return {durations[durations.size() / 2], cpu};
+  return {durations[durations.size() / 2], cpu, (launches_in_graphs() - launches) / static_cast<std::int64_t>(durations.size())};
 }
 
 Result train(const Case& work, const Mesh& mesh, const Options& options) {
@@ -174,10 +176,10 @@ int run(const Session& session, const std::vector<std::string>& words) {
   if (mesh.world().rank() != 0) return 0;
   std::printf(
       "{\"case\": \"%s\", \"ranks\": %d, \"threads\": %d, \"device\": \"%s\", \"precision\": \"%s\", \"seconds_per_step\": %.6f, "
-      "\"cpu_seconds_per_step\": %.6f, \"process_bytes\": %lld, \"tensor_bytes\": %lld}\n",
+      "\"cpu_seconds_per_step\": %.6f, \"process_bytes\": %lld, \"tensor_bytes\": %lld, \"launches\": %lld}\n",
       options.name.c_str(), mesh.world().size(), omp_get_max_threads(), to_string(options.device).c_str(),
       std::string(name_of(options.precision)).c_str(), result.seconds, result.cpu_seconds, static_cast<long long>(peak_bytes_of_process()),
-      static_cast<long long>(memory_counters(options.device).peak_bytes));
+      static_cast<long long>(memory_counters(options.device).peak_bytes), static_cast<long long>(result.launches));
   return 0;
 }
 

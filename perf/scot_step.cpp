@@ -62,6 +62,7 @@ struct Result {
   double samples_per_second, of_peak;
   double cpu_seconds_per_sample;                // of all threads: what a machine shared with others leaves comparable
   std::int64_t peak_bytes, system_allocations;  // allocations after the warm-up
+  std::int64_t launches;                        // of a step, in graphs
 };
 
 /// The median over steps, after three that warm up.
@@ -73,7 +74,7 @@ Result measure(const Options& options, std::int64_t batch, double flops_per_samp
   for (int warm_up = 0; warm_up < 3; ++warm_up) step();
   wait_for(device);
   reset_peak(device);
-  const std::int64_t allocations = memory_counters(device).system_allocations;
+  const std::int64_t allocations = memory_counters(device).system_allocations, launches = launches_in_graphs();
   const std::clock_t cpu_start = std::clock();
   std::vector<double> durations;
   for (const auto start = Clock::now(); since(start) < options.seconds || durations.size() < 3;) {
@@ -87,7 +88,13 @@ Result measure(const Options& options, std::int64_t batch, double flops_per_samp
                      static_cast<double>(batch * static_cast<std::int64_t>(durations.size()));
   const double rate = static_cast<double>(batch) / durations[durations.size() / 2];
   const double of_peak = device.kind == Device::Kind::cpu ? rate * flops_per_sample / perf::peak_flops() : 0.0;
-  return {batch, rate, of_peak, cpu, memory_counters(device).peak_bytes, memory_counters(device).system_allocations - allocations};
+  return {batch,
+          rate,
+          of_peak,
+          cpu,
+          memory_counters(device).peak_bytes,
+          memory_counters(device).system_allocations - allocations,
+          (launches_in_graphs() - launches) / static_cast<std::int64_t>(durations.size())};
 }
 
 Fields fields_of(std::int64_t batch, const Options& options) {
@@ -148,10 +155,11 @@ void print(const Options& options, const Result& result) {
   std::printf(
       "{\"threads\": %d, \"device\": \"%s\", \"precision\": \"%s\", \"model\": \"%s\", \"batch\": %lld, \"%s\": {\"samples_per_second\": "
       "%.3f, "
-      "\"of_peak\": %.3f, \"cpu_seconds_per_sample\": %.4f, \"peak_bytes\": %lld, \"system_allocations\": %lld}}\n",
+      "\"of_peak\": %.3f, \"cpu_seconds_per_sample\": %.4f, \"peak_bytes\": %lld, \"system_allocations\": %lld, \"launches\": %lld}}\n",
       omp_get_max_threads(), to_string(options.computing.device).c_str(), std::string(name_of(options.computing.precision)).c_str(),
       options.model.c_str(), static_cast<long long>(result.batch), options.kind.c_str(), result.samples_per_second, result.of_peak,
-      result.cpu_seconds_per_sample, static_cast<long long>(result.peak_bytes), static_cast<long long>(result.system_allocations));
+      result.cpu_seconds_per_sample, static_cast<long long>(result.peak_bytes), static_cast<long long>(result.system_allocations),
+      static_cast<long long>(result.launches));
 }
 
 /// Nothing if the words are not understood.

@@ -141,7 +141,7 @@ void set_zero(void* data, std::size_t bytes, void* stream) {
 void begin_host_access() {}
 void end_host_access() {}
 
-void* capture_graph(void* stream, const std::function<void()>& work) {
+CapturedGraph capture_graph(void* stream, const std::function<void()>& work) {
   // Relaxed: other threads go on allocating and copying while this one captures.
   check_cuda("cudaStreamBeginCapture", cudaStreamBeginCapture(stream_of(stream), cudaStreamCaptureModeRelaxed));
   cudaGraph_t graph = nullptr;
@@ -153,11 +153,13 @@ void* capture_graph(void* stream, const std::function<void()>& work) {
     throw;
   }
   check_cuda("cudaStreamEndCapture", cudaStreamEndCapture(stream_of(stream), &graph));
+  std::size_t launches = 0;
   cudaGraphExec_t result = nullptr;
-  const cudaError_t status = cudaGraphInstantiate(&result, graph, 0);
+  const cudaError_t counted = cudaGraphGetNodes(graph, nullptr, &launches), status = cudaGraphInstantiate(&result, graph, 0);
   cudaGraphDestroy(graph);
+  check_cuda("cudaGraphGetNodes", counted);
   check_cuda("cudaGraphInstantiate", status);
-  return result;
+  return {result, static_cast<std::int64_t>(launches)};
 }
 
 void launch_graph(void* graph, void* stream) { check_cuda("cudaGraphLaunch", cudaGraphLaunch(executable(graph), stream_of(stream))); }

@@ -55,8 +55,12 @@ void set_zero(void* data, std::size_t bytes, void* stream);
 void begin_host_access();
 void end_host_access();
 
+struct CapturedGraph {
+  void* graph;
+  std::int64_t launches;  // of kernels, of libraries' kernels and of copies, that it consists of
+};
 /// What `work` puts on `stream`, which does not run yet, as one graph. What `work` throws is thrown, and nothing stays captured.
-void* capture_graph(void* stream, const std::function<void()>& work);
+CapturedGraph capture_graph(void* stream, const std::function<void()>& work);
 void launch_graph(void* graph, void* stream);
 void destroy_graph(void* graph);
 

@@ -1,5 +1,6 @@
 #include "runtime/device/cuda_graph.h"
 
+#include <atomic>
 #include <utility>
 
 #include "runtime/device/cuda_device.h"
@@ -7,6 +8,11 @@
 #include "runtime/device/launch_only.h"
 
 namespace trident {
+namespace {
+
+std::atomic<std::int64_t> launched = 0;
+
+}  // namespace
 
 CudaGraph::CudaGraph(Device device, std::function<void()> work) : device_(device), pool_(device), work_(std::move(work)) {
   require_device("graph", device);
@@ -15,7 +21,8 @@ CudaGraph::CudaGraph(Device device, std::function<void()> work) : device_(device
     work_();
   }
   if constexpr (build::kHasCuda) {
-    graph_ = cuda_driver::capture_graph(current_stream(device_).handle(), [this] { run(); });
+    const auto captured = cuda_driver::capture_graph(current_stream(device_).handle(), [this] { run(); });
+    graph_ = captured.graph, launches_ = captured.launches;
   }
 }
 
@@ -35,6 +42,9 @@ void CudaGraph::run() const {
 
 void CudaGraph::launch() {
   if constexpr (build::kHasCuda) cuda_driver::launch_graph(graph_, current_stream(device_).handle());
+  launched += launches_;
 }
+
+std::int64_t launches_in_graphs() { return launched; }
 
 }  // namespace trident

@@ -1,6 +1,7 @@
 /// Work on a GPU that is captured once and launched as one again and again.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <memory>
 
@@ -27,7 +28,11 @@ class CudaGraph {
   Device device_;
   MemoryPool pool_;
   std::function<void()> work_;
-  void* graph_ = nullptr;  // cudaGraphExec_t
+  void* graph_ = nullptr;      // cudaGraphExec_t
+  std::int64_t launches_ = 0;  // of kernels and copies, that it consists of
 };
+
+/// Kernels and copies that this process has launched in graphs.
+std::int64_t launches_in_graphs();
 
 }  // namespace trident

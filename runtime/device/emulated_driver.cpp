@@ -1,8 +1,9 @@
 #include <cstdlib>
 #include <cstring>
+#include <fstream>
 #include <map>
+#include <memory>
 #include <mutex>
-
 #include <vector>
 
 #include "runtime/device/cuda_driver.h"
@@ -97,13 +98,13 @@ void copy(void* to, const void* from, std::size_t bytes, void* stream) {
     if (!emulation::is_captured(stream) || emulation::is_device_address(place) || is_pinned(place)) continue;
     throw DeviceError("copy: to or from memory of the host that is not pinned, in a capture");
   }
-  emulation::submit(stream, [=] {
+  emulation::submit(stream, concat("copy of ", bytes, " bytes"), [=] {
     const emulation::OpenMemory open;
     std::memmove(to, from, bytes);
   });
 }
 void set_zero(void* data, std::size_t bytes, void* stream) {
-  emulation::submit(stream, [=] {
+  emulation::submit(stream, concat("zeros of ", bytes, " bytes"), [=] {
     const emulation::OpenMemory open;
     std::memset(data, 0, bytes);
   });
@@ -112,11 +113,23 @@ void set_zero(void* data, std::size_t bytes, void* stream) {
 void begin_host_access() { emulation::open(); }
 void end_host_access() { emulation::close(); }
 
-using Graph = std::vector<emulation::Work>;
-void* capture_graph(void* stream, const std::function<void()>& work) { return new Graph(emulation::capture(stream, work)); }
+using Graph = std::vector<emulation::Piece>;
+CapturedGraph capture_graph(void* stream, const std::function<void()>& work) {
+  auto graph = std::make_unique<Graph>(emulation::capture(stream, work));
+  std::ofstream list;
+  if (const char* file = std::getenv("TRIDENT_EMULATED_LAUNCHES"); file != nullptr) list.open(file, std::ios::app);
+  std::int64_t launches = 0;
+  for (const emulation::Piece& piece : *graph) {
+    if (piece.launch.empty()) continue;
+    ++launches;
+    list << piece.launch << '\n';
+  }
+  list << "graph of " << launches << " launches\n";
+  return {graph.release(), launches};
+}
 void launch_graph(void* graph, void* stream) {
-  emulation::submit(stream, [&works = *static_cast<const Graph*>(graph)] {
-    for (const emulation::Work& work : works) work();
+  emulation::submit(stream, "graph", [&pieces = *static_cast<const Graph*>(graph)] {
+    for (const emulation::Piece& piece : pieces) piece.work();
   });
 }
 void destroy_graph(void* graph) { delete static_cast<Graph*>(graph); }

@@ -20,7 +20,7 @@ using Progress = std::map<const Stream*, std::int64_t>;
 
 struct Capture {
   std::set<Stream*> streams;
-  std::vector<Work> work;
+  std::vector<Piece> pieces;
 };
 
 struct Stream {
@@ -83,14 +83,14 @@ class Capturing {
   Capturing(const Capturing&) = delete;
   Capturing& operator=(const Capturing&) = delete;
 
-  std::vector<Work> result(const Stream& origin) {
+  std::vector<Piece> result(const Stream& origin) {
     const std::lock_guard lock(mutex());
     for (const Stream* other : capture_.streams) {
       const auto known = origin.behind.find(other);
       const bool joined = other == &origin || (known != origin.behind.end() && known->second == other->last);
       require(joined, "capture", "a stream that was ordered behind the captured one is not waited for at the end");
     }
-    return std::move(capture_.work);
+    return std::move(capture_.pieces);
   }
 
  private:
@@ -101,7 +101,7 @@ class Capturing {
 
 void choose_device(int device) { current_device = device; }
 
-void submit(void* stream, Work work) {
+void submit(void* stream, const std::string& launch, Work work) {
   if (stream == nullptr) return work();
   auto& to = *static_cast<Stream*>(stream);
   require_device("launch", to.device);
@@ -109,7 +109,7 @@ void submit(void* stream, Work work) {
     const std::lock_guard lock(mutex());
     if (to.capture != nullptr) {
       ++to.last;
-      to.capture->work.push_back(std::move(work));
+      to.capture->pieces.push_back({std::move(work), launch});
       return;
     }
   }
@@ -119,7 +119,7 @@ void submit(void* stream, Work work) {
 void submit_reuse(void* data, std::size_t bytes) {
   if (current_capture == nullptr) return forget(data, bytes);
   const std::lock_guard lock(mutex());
-  current_capture->work.emplace_back([data, bytes] { forget(data, bytes); });
+  current_capture->pieces.push_back({[data, bytes] { forget(data, bytes); }, ""});
 }
 
 bool is_captured(void* stream) {
@@ -172,7 +172,7 @@ void ask(void* event) {
   require(!moment.in_capture, "event", "it was recorded in a capture, and does not happen by itself");
 }
 
-std::vector<Work> capture(void* stream, const Work& work) {
+std::vector<Piece> capture(void* stream, const Work& work) {
   auto& origin = *static_cast<Stream*>(stream);
   Capturing capturing(origin);
   work();

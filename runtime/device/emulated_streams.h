@@ -5,17 +5,23 @@
 
 #include <cstddef>
 #include <functional>
+#include <string>
 #include <vector>
 
 namespace trident::emulation {
 
 using Work = std::function<void()>;
+/// A part of a graph, and what a GPU would launch for it: nothing for what only the emulation does.
+struct Piece {
+  Work work;
+  std::string launch;
+};
 
 /// This thread's device. Work goes to streams of it alone.
 void choose_device(int device);
 
-/// Runs `work` behind what is on `stream` (null: at once, on any device), or keeps it for the graph.
-void submit(void* stream, Work work);
+/// Runs `work` behind what is on `stream` (null: at once, on any device), or keeps it for the graph, as `launch`.
+void submit(void* stream, const std::string& launch, Work work);
 /// Memory of a graph comes out of its cache when the graph runs, too.
 void submit_reuse(void* data, std::size_t bytes);
 bool is_captured(void* stream);
@@ -31,6 +37,6 @@ void wait(void* stream, void* event);
 void ask(void* event);
 
 /// What `work` puts on `stream`, and on streams that it orders behind it and back.
-std::vector<Work> capture(void* stream, const Work& work);
+std::vector<Piece> capture(void* stream, const Work& work);
 
 }  // namespace trident::emulation

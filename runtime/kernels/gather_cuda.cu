@@ -64,7 +64,7 @@ __global__ void __launch_bounds__(kThreads) dropout_kernel(unsigned count, cuda:
 template <class Part>
 void for_each_part(std::int64_t rows, std::int64_t width, Part&& part) {
   if (width == 0) return;
-  const std::int64_t most = std::max<std::int64_t>(1, (cuda::kMostStrided - 1) / width);
+  const std::int64_t most = std::max<std::int64_t>(1, (cuda::longest_loop() - 1) / width);
   for (std::int64_t first = 0; first < rows; first += most) part(first, std::min(most, rows - first));
 }
 

@@ -75,7 +75,7 @@ template <class T>
 void gather_windows(Cuda cuda, const WindowExtents& e, const T* x, T* windows) {
   const std::int64_t of_unit = e.levels * e.channels * e.rows * e.columns;
   if (of_unit == 0) return;
-  const std::int64_t most = std::max<std::int64_t>(1, (cuda::kMostStrided - 1) / of_unit);
+  const std::int64_t most = std::max<std::int64_t>(1, (cuda::longest_loop() - 1) / of_unit);
   for (std::int64_t first = 0; first < e.units; first += most) {
     const std::int64_t count = std::min(most, e.units - first) * of_unit;
     cuda::launch_kernel(gather_kernel<T>, cuda::strided_grid(count, kThreads), kThreads, 0, cuda, static_cast<unsigned>(count), first, e,

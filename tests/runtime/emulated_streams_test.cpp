@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cstdint>
 #include <string>
 #include <thread>
 #include <vector>
@@ -41,7 +42,9 @@ TEST_F(EmulatedStreams, AGraphKeepsTheNumbersAndAddressesOfItsCapture) {
   EXPECT_EQ(to_number(y), 1.0);  // of the first run
   EXPECT_EQ(calls, 2);
   calls = 100;
+  const std::int64_t before = launches_in_graphs();
   graph.launch();
+  EXPECT_EQ(launches_in_graphs() - before, 3);  // two that fill, one that copies
   EXPECT_EQ(to_number(y), 2.0);
   EXPECT_EQ(to_number(*made), 20.0);
   set_zero(y);

@@ -218,6 +218,19 @@ BlockRunner& runner() {
 
 }  // namespace
 
+std::string launch_text(std::source_location where, dim3 blocks, dim3 threads) {
+  return concat(text_of(where), " blocks ", blocks.x, " x ", blocks.y, " x ", blocks.z, " of ", threads.x * threads.y * threads.z, " in ",
+                where.function_name());
+}
+
+std::int64_t longest_loop() {
+  static const std::int64_t elements = [] {
+    const char* wanted = std::getenv("TRIDENT_EMULATED_LOOP");
+    return wanted == nullptr ? std::int64_t{1} << 31 : std::atoll(wanted);
+  }();
+  return elements;
+}
+
 void run_grid(dim3 blocks, dim3 threads, std::size_t shared_bytes, const std::function<void()>& kernel, std::source_location where) {
   const auto require = [&](bool holds, const char* what, std::size_t value) {
     if (!holds) throw DeviceError(concat("kernel launched in ", text_of(where), ": ", what, " ", value, " is more than a device has"));

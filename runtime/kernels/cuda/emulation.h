@@ -12,6 +12,7 @@
 #include <cstring>
 #include <functional>
 #include <source_location>
+#include <string>
 
 #define __global__
 #define __device__
@@ -64,6 +65,11 @@ struct Place {
   dim3 threads, blocks;
 };
 extern constinit thread_local const Place* current_place;
+
+/// What lists of launches say of one.
+std::string launch_text(std::source_location where, dim3 blocks, dim3 threads);
+/// Elements of the longest loop over strided arrays that one kernel may have: TRIDENT_EMULATED_LOOP, or what a GPU allows.
+std::int64_t longest_loop();
 
 /// Runs `kernel` once for every thread of the grid. Throws DeviceError naming `where` if the threads of a block do not agree.
 void run_grid(dim3 blocks, dim3 threads, std::size_t shared_bytes, const std::function<void()>& kernel, std::source_location where);

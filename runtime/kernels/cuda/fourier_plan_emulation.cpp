@@ -34,7 +34,8 @@ void transform_here(std::int64_t fields, std::int64_t rows, std::int64_t columns
 
 template <class T>
 void fast_fourier_transform(Cuda device, std::int64_t fields, std::int64_t rows, std::int64_t columns, FourierSign sign, T* grids) {
-  emulation::submit(device.stream, [=] { transform_here(fields, rows, columns, sign, grids); });
+  emulation::submit(device.stream, concat("transforms of ", fields, " fields of ", rows, " x ", columns),
+                    [=] { transform_here(fields, rows, columns, sign, grids); });
 }
 
 template void fast_fourier_transform(Cuda, std::int64_t, std::int64_t, std::int64_t, FourierSign, float*);

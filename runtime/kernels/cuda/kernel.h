@@ -57,7 +57,7 @@ void launch_kernel(void (*kernel)(Parameters...), dim3 grid, dim3 block, std::si
   };
   (require_device(static_cast<std::remove_cvref_t<Parameters>>(arguments)), ...);
   emulation::submit(
-      site.device.stream,
+      site.device.stream, emulation::launch_text(site.where, grid, block),
       [=, given = std::tuple<std::remove_cvref_t<Parameters>...>(static_cast<std::remove_cvref_t<Parameters>>(arguments)...)] {
         emulation::run_grid(
             grid, block, shared_bytes, [&] { std::apply(kernel, given); }, site.where);

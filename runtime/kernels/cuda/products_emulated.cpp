@@ -1,4 +1,5 @@
 #include <cstring>
+#include <string>
 #include <type_traits>
 #include <vector>
 
@@ -50,13 +51,15 @@ void multiply_here(const Product& size, const T* a, const T* b, Store&& store) {
   }
 }
 
+std::string launch_text(const Product& size) { return concat("product of ", size.count, ": ", size.m, " x ", size.n, " x ", size.k); }
+
 }  // namespace
 
 void allow_tf32(bool) {}
 
 template <class T, class Out>
 void product(Cuda device, const Product& size, const T* a, const T* b, const Out* bias, Out* c) {
-  emulation::submit(device.stream, [=] {
+  emulation::submit(device.stream, launch_text(size), [=] {
     multiply_here(size, a, b, [&](std::int64_t place, std::int64_t column, auto number) {
       auto value = static_cast<Compute<Out>>(number);
       if (bias != nullptr) value += compute(bias[column]);
@@ -67,7 +70,7 @@ void product(Cuda device, const Product& size, const T* a, const T* b, const Out
 }
 
 void product_gelu(Cuda device, const Product& size, const bf16* a, const bf16* b, const bf16* bias, bf16* before, bf16* c) {
-  emulation::submit(device.stream, [=] {
+  emulation::submit(device.stream, launch_text(size), [=] {
     multiply_here(size, a, b, [&](std::int64_t place, std::int64_t column, float value) {
       if (bias != nullptr) value += compute(bias[column]);
       if (before != nullptr) before[place] = stored<bf16>(value);
@@ -77,7 +80,7 @@ void product_gelu(Cuda device, const Product& size, const bf16* a, const bf16* b
 }
 
 void product_gelu_slope(Cuda device, const Product& size, const bf16* a, const bf16* b, const bf16* before, bf16* c) {
-  emulation::submit(device.stream, [=] {
+  emulation::submit(device.stream, launch_text(size), [=] {
     multiply_here(size, a, b, [&](std::int64_t place, std::int64_t, float value) {
       c[place] = stored<bf16>(value * gelu_by_tanh(compute(before[place])).slope);
     });

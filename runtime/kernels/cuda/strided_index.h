@@ -57,9 +57,9 @@ struct StridedIndex {
 };
 
 #ifdef __CUDACC__
-inline constexpr std::int64_t kMostStrided = std::int64_t{1} << 31;
+inline std::int64_t longest_loop() { return std::int64_t{1} << 31; }
 #else
-inline constexpr std::int64_t kMostStrided = 3000;  // so that small tests are cut up, too
+using emulation::longest_loop;
 #endif
 
 /// Calls piece(loop, offsets of its first element in each array) for parts of fewer than 2^31 elements; for none where there are none.
@@ -67,7 +67,7 @@ template <std::size_t N, class Piece>
 void for_each_piece(const StridedLoop<N>& loop, Piece&& piece, std::array<std::int64_t, N> offsets = {}) {
   const std::int64_t count = numel(loop.shape);
   if (count == 0) return;
-  if (count < kMostStrided) return piece(loop, offsets);
+  if (count < longest_loop()) return piece(loop, offsets);
   int widest = 0;
   for (int dim = 1; dim < loop.shape.rank(); ++dim) {
     if (loop.shape[dim] > loop.shape[widest]) widest = dim;
