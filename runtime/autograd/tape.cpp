@@ -18,9 +18,8 @@ namespace {
 std::atomic<std::uint64_t> next_number = 1;  // of the process, so that a tape may run backward on another thread than recorded it
 thread_local bool recording = true;
 
-/// x, or a copy of it in another number type.
-Tensor converted(const Tensor& x, DType dtype) {
-  if (x.dtype() == dtype) return x;
+/// A copy of x, in another number type too.
+Tensor copy_of(const Tensor& x, DType dtype) {
   const Tensor y = empty(x.shape(), dtype, x.device());
   copy_into(y, x);
   return y;
@@ -30,10 +29,12 @@ struct Newest {
   bool operator()(const std::shared_ptr<Node>& a, const std::shared_ptr<Node>& b) const { return a->number < b->number; }
 };
 
+}  // namespace
+
 /// One run backward. Gradients that meet are added in the order of arrival, which is the descending record order on every rank.
-class Run {
+class BackwardRun {
  public:
-  explicit Run(const std::vector<Tensor>* stops) {
+  explicit BackwardRun(const std::vector<Tensor>* stops) {
     if (stops == nullptr) return;
     collects_ = true;
     for (const Tensor& stop : *stops) stops_.insert(stop.node().get());
@@ -57,6 +58,22 @@ class Run {
     return found == gradients_.end() ? Tensor{} : found->second;
   }
 
+  bool wants(const Node* node) const { return node != nullptr && !(collects_ && node->leaf && !stops_.contains(node)); }
+
+  GradientPlace place(Node& node, const Shape& shape, DType dtype, Device device) {
+    if (adds_to(node)) {
+      if (node.dtype == dtype && (!node.gradient.defined() || node.gradient.is_contiguous())) return place_in(node, shape, device);
+    } else if (const auto found = gradients_.find(&node); found != gradients_.end() && found->second.defined()) {
+      if (found->second.dtype() == dtype) return {.to = own(found->second), .adds = true};
+    }
+    const Tensor memory = empty(shape, dtype, device);
+    return {.to = memory, .adds = false, .result = memory};
+  }
+
+  GradientPlace place_in_leaf(Node& node, const Shape& shape, Device device) const {
+    return adds_to(node) ? place_in(node, shape, device) : GradientPlace{};
+  }
+
  private:
   void run(const std::shared_ptr<Node>& node, const OnFinal& on_final) {
     const Tensor dy = std::move(gradients_[node.get()]);
@@ -67,7 +84,7 @@ class Run {
     std::vector<Tensor> results = [&] {
       const Activity running(node->name);
       const Recording off(false);
-      return node->backward(dy, Wanted(*node, collects_ ? Sums::withheld : Sums::offered));
+      return node->backward(dy, Wanted(*node, *this));
     }();
     if (results.size() != node->inputs.size()) {
       throw Error(concat("backward: \"", node->name, "\" returned ", results.size(), " gradients for ", node->inputs.size(), " inputs"));
@@ -106,26 +123,34 @@ class Run {
   }
 
   void arrive(const std::shared_ptr<Node>& node, Tensor dy) {
-    if (node->leaf && !collects_) {
-      if (!dy.defined()) return;
-      if (!node->gradient.defined()) node->gradient = zeros(dy.shape(), node->dtype, dy.device());
-      add_into(node->gradient, converted(dy, node->dtype));
+    if (!wants(node.get())) return;
+    if (adds_to(*node)) {
+      if (dy.defined()) put(place_in(*node, dy.shape(), dy.device()), dy);
       return;
     }
-    if (collects_ && node->leaf && !stops_.contains(node.get())) return;
     if (queued_.insert(node.get()).second) queue_.push(node);
     Tensor& sum = gradients_[node.get()];
     if (!dy.defined()) return;
     if (!sum.defined()) {
       sum = std::move(dy);
-    } else if (sum.storage().use_count() == 1 && sum.is_contiguous()) {
-      add_into(sum, dy);  // nobody else holds this memory
     } else {
-      Tensor copy = empty(sum.shape(), sum.dtype(), sum.device());
-      copy_into(copy, sum);
-      add_into(copy, dy);
-      sum = std::move(copy);
+      add_into(own(sum), dy);
     }
+  }
+
+  /// Whether gradients are added up in the node itself.
+  bool adds_to(const Node& node) const { return node.leaf && !collects_; }
+
+  static GradientPlace place_in(Node& leaf, const Shape& shape, Device device) {
+    const bool is_first = !leaf.gradient.defined();
+    if (is_first) leaf.gradient = empty(shape, leaf.dtype, device);
+    return {.to = leaf.gradient, .adds = !is_first};
+  }
+
+  /// `sum` in row-major memory that nobody else holds.
+  static const Tensor& own(Tensor& sum) {
+    if (sum.storage().use_count() != 1 || !sum.is_contiguous()) sum = copy_of(sum, sum.dtype());
+    return sum;
   }
 
   /// Adds the uses of leaves by nodes under `root` that were recorded from number `first` on.
@@ -152,13 +177,20 @@ class Run {
   std::priority_queue<std::shared_ptr<Node>, std::vector<std::shared_ptr<Node>>, Newest> queue_;
 };
 
-}  // namespace
+void put(const GradientPlace& place, const Tensor& gradient) {
+  if (!place.adds) return copy_into(place.to, gradient);
+  const DType dtype = place.to.dtype();
+  add_into(place.to, gradient.dtype() == dtype ? gradient : copy_of(gradient, dtype));
+}
 
-bool Wanted::operator[](std::size_t input) const { return node_->inputs[input] != nullptr; }
+bool Wanted::operator[](std::size_t input) const { return run_->wants(node_->inputs[input].get()); }
 
-Tensor Wanted::sum(std::size_t input) const {
-  const Node* node = node_->inputs[input].get();
-  return node != nullptr && node->leaf && sums_ == Sums::offered ? node->gradient : Tensor{};
+GradientPlace Wanted::place(std::size_t input, const Shape& shape, DType dtype, Device device) const {
+  return (*this)[input] ? run_->place(*node_->inputs[input], shape, dtype, device) : GradientPlace{};
+}
+
+GradientPlace Wanted::place_in_leaf(std::size_t input, const Shape& shape, Device device) const {
+  return (*this)[input] ? run_->place_in_leaf(*node_->inputs[input], shape, device) : GradientPlace{};
 }
 
 Node::~Node() {
@@ -210,11 +242,11 @@ bool Recording::is_on() { return recording; }
 void backward(const Tensor& share, const OnFinal& on_final) {
   if (share.numel() != 1) throw ShapeError(concat("backward: starts from one number, got shape ", to_string(share.shape())));
   if (!share.node()) throw ShapeError("backward: the loss does not depend on any leaf; was recording off?");
-  Run(nullptr).start(share.node(), full(share.shape(), 1.0, share.dtype(), share.device()), on_final);
+  BackwardRun(nullptr).start(share.node(), full(share.shape(), 1.0, share.dtype(), share.device()), on_final);
 }
 
 std::vector<Tensor> gradients(const Tensor& y, const Tensor& dy, const std::vector<Tensor>& inputs) {
-  Run run(&inputs);
+  BackwardRun run(&inputs);
   if (y.node()) run.start(y.node(), dy, {});
   std::vector<Tensor> results;
   results.reserve(inputs.size());

@@ -13,24 +13,36 @@
 
 namespace trident {
 
-enum class Sums { offered, withheld };
+class BackwardRun;
 
-/// Which inputs of a node want a gradient; frozen weights and data cost nothing.
+/// Where a closure puts the gradient of an input: memory in which the tape collects it, or memory of its own.
+struct GradientPlace {
+  Tensor to;          // row-major; undefined where no gradient is wanted
+  bool adds = false;  // to the numbers that lie there; else it overwrites them
+  Tensor result{};    // what the closure returns for this input: `to`, or none where the tape collects it there
+};
+/// Adds a gradient to what lies in `place`, or overwrites it; in the number type of `place`.
+void put(const GradientPlace& place, const Tensor& gradient);
+
+/// Which inputs of a node want a gradient, and where it goes. Frozen weights and data cost nothing.
 class Wanted {
  public:
-  Wanted(const Node& node, Sums sums) : node_(&node), sums_(sums) {}
+  Wanted(const Node& node, BackwardRun& run) : node_(&node), run_(&run) {}
   bool operator[](std::size_t input) const;
-  /// What a leaf collects of its gradient; undefined for other inputs. A closure may add its part there and return none: a large weight's
-  /// gradient then needs no memory of its own.
-  Tensor sum(std::size_t input) const;
+  /// Where to put the gradient of an input in the number type that the closure writes: where the input's gradients meet, if there are some
+  /// already or it is a leaf, so that no pass of its own adds them. A closure that calls this must write there, and calls it for its inputs
+  /// in the order in which it writes them, as two may be one tensor.
+  GradientPlace place(std::size_t input, const Shape& shape, DType dtype, Device device) const;
+  /// The same where the input is a leaf, in the leaf's type; else nothing, and the closure returns a gradient.
+  GradientPlace place_in_leaf(std::size_t input, const Shape& shape, Device device) const;
 
  private:
   const Node* node_;
-  Sums sums_;
+  BackwardRun* run_;
 };
 
-/// Given the gradient of a node's output, returns one gradient per input, in their order; undefined where not wanted, zero or added
-/// already.
+/// Given the gradient of a node's output, returns one gradient per input, in their order; undefined where not wanted, zero or put
+/// where the tape collects it.
 using Backward = std::function<std::vector<Tensor>(const Tensor& dy, Wanted wanted)>;
 
 /// A computed value's place on the tape, or a leaf (no inputs; its gradient is kept).

@@ -145,6 +145,7 @@ Shape shape_of(const Operand& a, const Operand& b, const std::string& labels) {
 struct Target {
   Tensor tensor;
   std::int64_t row_step, column_step;
+  bool adds;  // to what lies there
 };
 
 /// `to` (result) as it lies, if its rows, its columns and its modes each have one step.
@@ -154,19 +155,19 @@ std::optional<Target> target_in(const Tensor& to, const std::string& result, con
   const auto row_step = joint_stride(all, 0, columns), column_step = joint_stride(all, columns, modes),
              step = joint_stride(all, modes, all.rank());
   if (!row_step || !column_step || step != 1) return std::nullopt;
-  return Target{all, *row_step, *column_step};
+  return Target{all, *row_step, *column_step, false};
 }
 
-/// Modes are the letters of both that the result keeps: a small product at each. Added to `sum`, if it is given and fits; else it lies as
-/// `result` does, or if that has its modes elsewhere has them last.
+/// Modes are the letters of both that the result keeps: a small product at each. Goes to `to`, if it is given; else it lies as `result`
+/// does, or if that has its modes elsewhere has them last.
 Tensor batched(const Operand& a, const Operand& b, const std::string& result, const Roles& roles, Conjugate conjugate_b,
-               const std::optional<Target>& sum) {
+               std::optional<Target> to) {
   const Grouped left = grouped(a, {roles.rows, roles.summed, roles.batch}, true),
                 right = grouped(b, {roles.summed, roles.columns, roles.batch}, true);
   const std::int64_t modes = left.tensor.size(2), n = right.tensor.size(1);
   const auto empty_of = [&](const std::string& labels) { return empty(shape_of(a, b, labels), a.tensor.dtype(), a.tensor.device()); };
-  std::optional<Target> to = sum ? sum : target_in(empty_of(result), result, roles);
-  if (!to) to = Target{empty_of(roles.rows + roles.columns + roles.batch), n * modes, modes};
+  if (!to) to = target_in(empty_of(result), result, roles);
+  if (!to) to = Target{empty_of(roles.rows + roles.columns + roles.batch), n * modes, modes, false};
   const ModeProduct size{.modes = modes,
                          .m = left.tensor.size(0),
                          .n = n,
@@ -179,7 +180,7 @@ Tensor batched(const Operand& a, const Operand& b, const std::string& result, co
                          .c_n = to->column_step,
                          .conjugate_a = false,
                          .conjugate_b = conjugate_b == Conjugate::yes,
-                         .add = sum.has_value()};
+                         .add = to->adds};
   launch_numbers("contract", to->tensor, [&](auto device, auto type) {
     using Z = decltype(type);
     if constexpr (!std::is_floating_point_v<Z>) {
@@ -336,21 +337,30 @@ char innermost_of(const Operand& x) {
   return 0;
 }
 
-/// Unrecorded: a times b, or its conjugate. Undefined where it was added to `sum` (result), which may be undefined itself. `innermost`: as
+/// Unrecorded: a times b, or its conjugate. Undefined where it was put in `place` (result), which may be undefined itself. `innermost`: as
 /// in product().
 Tensor contracted(const Operand& a, const Operand& b, const std::string& result, Conjugate conjugate_b, char innermost,
-                  const Tensor& sum = {}) {
+                  const GradientPlace& place = {}) {
   const Roles roles = roles_of(a, b, result);
   if (roles.summed.empty()) {
     const Tensor right = conjugate_b == Conjugate::yes ? conjugate(b.tensor) : b.tensor;
     return ordered(a, result) * ordered({right, b.labels}, result);
   }
   if (!roles.batch.empty() && modes_lie_last(a, roles.batch) && modes_lie_last(b, roles.batch)) {
-    const std::optional<Target> target = sum.defined() ? target_in(sum, result, roles) : std::nullopt;
+    std::optional<Target> target = place.to.defined() ? target_in(place.to, result, roles) : std::nullopt;
+    if (target) target->adds = place.adds;
     const Tensor c = batched(a, b, result, roles, conjugate_b, target);
     return target ? Tensor{} : ordered({c, roles.rows + roles.columns + roles.batch}, result);
   }
   return ordered(product(a, b, roles, conjugate_b, innermost), result);
+}
+
+/// The gradient of `x`, whose result with `other` has `gradient`; none where it was put in `place`.
+Tensor gradient_of(const Operand& x, const Operand& gradient, const Operand& other, const GradientPlace& place) {
+  const Tensor dx = contracted(gradient, other, x.labels, Conjugate::yes, innermost_of(x), place);
+  if (!dx.defined() || !place.to.defined()) return dx;
+  put(place, dx);
+  return {};
 }
 
 /// The set's tensors multiplied together; the last product has its letters in the order of `result`.
@@ -374,8 +384,8 @@ Tensor contract(const Operand& a, const Operand& b, const std::string& result) {
   return record("contract", c, {a.tensor, b.tensor}, [left, right, result](const Tensor& dc, Wanted wanted) {
     const Operand gradient{dc, result};
     std::vector<Tensor> gradients(2);
-    if (wanted[0]) gradients[0] = contracted(gradient, right, left.labels, Conjugate::yes, innermost_of(left), wanted.sum(0));
-    if (wanted[1]) gradients[1] = contracted(gradient, left, right.labels, Conjugate::yes, innermost_of(right), wanted.sum(1));
+    if (wanted[0]) gradients[0] = gradient_of(left, gradient, right, wanted.place_in_leaf(0, left.tensor.shape(), dc.device()));
+    if (wanted[1]) gradients[1] = gradient_of(right, gradient, left, wanted.place_in_leaf(1, right.tensor.shape(), dc.device()));
     return gradients;
   });
 }

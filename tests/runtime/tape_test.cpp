@@ -132,6 +132,91 @@ TEST(Tape, MoreThanSixtyFourInputs) {
   for (int i = 0; i < 100; ++i) EXPECT_EQ(gradient_of(parts[static_cast<std::size_t>(i)]).defined(), i % 2 == 1) << i;
 }
 
+/// What a closure was told, without holding the memory.
+struct Told {
+  const void* to = nullptr;
+  bool adds = false, returns = false;
+};
+
+/// factor x, whose closure says where the tape let it put the gradient.
+Tensor scaled(const Tensor& x, double factor, Told* told = nullptr, DType writes = DType::f64) {
+  return record("scaled", affine(x.detached(), factor), {x}, [factor, told, writes](const Tensor& dy, Wanted wanted) {
+    const GradientPlace place = wanted.place(0, dy.shape(), writes, dy.device());
+    if (place.to.defined()) put(place, affine(dy, factor));
+    if (told != nullptr) *told = {place.to.defined() ? place.to.bytes() : nullptr, place.adds, place.result.defined()};
+    return std::vector{place.result};
+  });
+}
+
+TEST(Tape, AClosurePutsItsGradientWhereTheLeafCollectsIt) {
+  const Tensor memory = full({2}, 100.0, DType::f64), x = leaf(random_tensor({2}, 1), memory);
+  Told first, second;
+  backward(sum(scaled(x, 3.0, &second) + scaled(x, 5.0, &first)));
+  for (const Told& told : {first, second}) {
+    EXPECT_EQ(told.to, memory.bytes());
+    EXPECT_TRUE(told.adds);
+    EXPECT_FALSE(told.returns);
+  }
+  EXPECT_TENSOR_NEAR(memory, full({2}, 108.0, DType::f64), 0);
+}
+
+TEST(Tape, TheFirstGradientOfALeafWithoutMemoryOverwritesWhatItGets) {
+  const Tensor x = leaf(number(1));
+  Told first, second;
+  const Tensor early = scaled(x, 3.0, &second);
+  backward(early + scaled(x, 5.0, &first));
+  EXPECT_FALSE(first.adds);
+  EXPECT_TRUE(second.adds);
+  EXPECT_EQ(first.to, gradient_of(x).bytes());
+  EXPECT_EQ(to_number(gradient_of(x)), 8.0);
+}
+
+TEST(Tape, AClosureOfAnotherNumberTypeThanTheLeafsReturnsItsGradient) {
+  const Tensor x = leaf(full({2}, 1.0, DType::f32));
+  Told told;
+  backward(sum(scaled(x, 3.0, &told)));
+  EXPECT_TRUE(told.returns);
+  EXPECT_TENSOR_NEAR(gradient_of(x), full({2}, 3.0, DType::f32), 0);
+}
+
+TEST(Tape, AClosureAddsToTheGradientThatItsInputHasGotFromLaterUses) {
+  const Tensor x = leaf(number(1)), h = affine(x, 1.0);
+  Told first, second;
+  const Tensor early = scaled(h, 3.0, &second);
+  backward(early + scaled(h, 5.0, &first));
+  EXPECT_FALSE(first.adds);
+  EXPECT_TRUE(first.returns);
+  EXPECT_TRUE(second.adds);
+  EXPECT_FALSE(second.returns);
+  EXPECT_EQ(second.to, first.to);
+  EXPECT_EQ(to_number(gradient_of(x)), 8.0);
+}
+
+TEST(Tape, AClosureNeverAddsToMemoryThatAnotherGradientLiesIn) {
+  // `add` hands one tensor to both operands, so what h has got is what the closure reads as well.
+  const Tensor x = leaf(number(1)), h = affine(x, 1.0);
+  Told told;
+  backward(affine(scaled(h, 3.0, &told) + h, 2.0));
+  EXPECT_TRUE(told.adds);
+  EXPECT_EQ(to_number(gradient_of(x)), 8.0);
+}
+
+TEST(Tape, AnInputThatIsGivenTwiceCollectsBothGradients) {
+  for (const bool is_leaf : {true, false}) {
+    const Tensor x = leaf(number(1)), h = is_leaf ? x : affine(x, 1.0);
+    backward(record("twice", number(1), {h, h}, [](const Tensor& dy, Wanted wanted) {
+      std::vector<Tensor> results;
+      for (std::size_t i = 0; i < 2; ++i) {
+        const GradientPlace place = wanted.place(i, {1}, DType::f64, {});
+        put(place, affine(dy, i == 0 ? 3.0 : 5.0));
+        results.push_back(place.result);
+      }
+      return results;
+    }));
+    EXPECT_EQ(to_number(gradient_of(x)), 8.0);
+  }
+}
+
 TEST(Tape, ATapeRunsBackwardOnce) {
   const Tensor x = leaf(number(1));
   const Tensor y = affine(affine(x, 2.0), 3.0);
@@ -198,6 +283,19 @@ TEST(Gradients, StopAtTheirInputsAndTouchNoLeaf) {
   EXPECT_EQ(to_number(found[1]), 36.0);  // the path through h is not followed
   EXPECT_FALSE(gradient_of(x).defined());
   EXPECT_FALSE(gradient_of(weight).defined());
+}
+
+TEST(Gradients, CollectApartFromTheLeafsOwn) {
+  const Tensor x = leaf(number(1), number(100)), weight = leaf(number(1), number(100));
+  Told first, second, not_wanted{.to = &x};
+  const Tensor early = scaled(x, 3.0, &second), late = scaled(x, 5.0, &first);
+  const std::vector<Tensor> found = gradients(early + late + scaled(weight, 2.0, &not_wanted), number(1), {x});
+  EXPECT_FALSE(first.adds);
+  EXPECT_TRUE(second.adds);
+  EXPECT_EQ(not_wanted.to, nullptr);
+  EXPECT_EQ(to_number(found[0]), 8.0);
+  EXPECT_EQ(to_number(gradient_of(x)), 100.0);
+  EXPECT_EQ(to_number(gradient_of(weight)), 100.0);
 }
 
 TEST(Gradients, AreUndefinedWhereNothingArrives) {

@@ -3,11 +3,9 @@
 
 #include "runtime/kernels/cuda/kernel.h"
 #include "runtime/kernels/cuda/workspace.h"
+#include "runtime/kernels/into.h"
 
 namespace trident::cuda {
-
-/// What a sum does with the numbers that are where it goes.
-enum class Sum { replaces, adds };
 
 /// Parts (batch, parts, count). The first `split` sums of each of the batch go to one place, the others to another.
 struct Parts {
