@@ -1,5 +1,7 @@
 #include "checkpoint/checkpoint_conversion.h"
 
+#include <algorithm>
+#include <functional>
 #include <map>
 #include <set>
 #include <string>
@@ -8,6 +10,8 @@
 
 #include "checkpoint/model_directory.h"
 #include "checkpoint/sharded_checkpoint.h"
+#include "checkpoint/tensor_match.h"
+#include "checkpoint/torch_writer.h"
 #include "runtime/error.h"
 #include "runtime/tensor/copy.h"
 #include "runtime/tensor/create.h"
@@ -19,18 +23,35 @@ namespace fs = std::filesystem;
 
 /// What a model consists of, without memory.
 struct Outline {
+  struct Entry {
+    std::string name;
+    Shape shape;
+    DType dtype;
+  };
   Model model;
-  std::vector<Described> parameters, buffers;
+  std::vector<Entry> parameters, buffers;
 
-  explicit Outline(const ConfigValue& config) : model(describe_model(config, Mesh())) {
-    std::set<std::string> names;
+  /// `real`: the type of real numbers; complex ones have parts of it.
+  Outline(const ConfigValue& config, DType real) : model(describe_model(config, Mesh())) {
+    std::map<std::string, DType> types;  // of buffers
     model->visit(
-        {.parameter = [](const std::string&, Parameter&) {}, .buffer = [&](const std::string& name, Buffer&) { names.insert(name); }});
-    for (const Described& tensor : describe([&](const ParameterVisitor& visitor) { model->visit(visitor); })) {
-      (names.contains(tensor.name) ? buffers : parameters).push_back(tensor);
+        {.buffer = [&](const std::string& name, Buffer& buffer) { types.emplace(name, is_floating(buffer.dtype) ? real : buffer.dtype); }});
+    for (const auto& [name, shape, numbers] : describe([&](const ParameterVisitor& visitor) { model->visit(visitor); })) {
+      if (const auto buffer = types.find(name); buffer != types.end()) {
+        buffers.push_back({name, shape, buffer->second});
+      } else {
+        parameters.push_back({name, shape, numbers == Numbers::complex ? complex_of(real) : real});
+      }
     }
   }
 };
+
+/// What real numbers become where nothing is asked for: as wide as any of them.
+DType widest_real(const std::vector<StoredTensor>& tensors) {
+  const bool wide =
+      std::ranges::any_of(tensors, [](const StoredTensor& tensor) { return tensor.dtype && real_of(*tensor.dtype) == DType::f64; });
+  return wide ? DType::f64 : DType::f32;
+}
 
 DType converted(DType stored, std::optional<DType> wanted) {
   if (!wanted || !(is_floating(stored) || is_complex(stored))) return stored;
@@ -45,36 +66,68 @@ Tensor converted(const Tensor& values, DType dtype) {
   return result;
 }
 
-/// Tensors of a model directory of any kind. What has been read of a mapped file counts as this process's memory, so files are closed now
-/// and then.
+/// Named tensors in files. What has been read of a mapped file counts as this process's memory, so files are closed now and then.
 class Source {
  public:
-  explicit Source(fs::path folder) : folder_(std::move(folder)) { open(); }
+  using Open = std::function<std::vector<StoredTensor>()>;
+  explicit Source(Open open) : open_(std::move(open)) { reopen(); }
+  Source(const Source&) = delete;
+  Source& operator=(const Source&) = delete;
 
-  /// Null if there is no such tensor.
-  const StoredTensor* find(const std::string& name) const {
-    const auto found = tensors_.find(name);
-    return found == tensors_.end() ? nullptr : &found->second;
-  }
-  Tensor load(const std::string& name) {
-    if (bytes_ > kMappedBytes) open();
-    const Tensor values = tensors_.at(name).load();
-    bytes_ += values.num_bytes();
-    return values;
+  const std::vector<StoredTensor>& tensors() const { return tensors_; }
+  /// To be read when its turn has come, while this lives.
+  LateTensor late(const std::string& name, const Shape& shape, DType dtype) {
+    return {name, dtype, shape, [this, name, dtype] { return converted(load(name), dtype); }};
   }
 
  private:
   static constexpr std::int64_t kMappedBytes = std::int64_t{16} << 20;
 
-  void open() {
-    tensors_.clear();
-    bytes_ = 0;
-    for (StoredTensor& tensor : model_tensors(folder_)) tensors_.emplace(tensor.name, std::move(tensor));
+  Tensor load(const std::string& name) {
+    if (bytes_ > kMappedBytes) reopen();
+    const Tensor values = tensors_[index_.at(name)].load();
+    bytes_ += values.num_bytes();
+    return values;
   }
 
-  fs::path folder_;
-  std::map<std::string, StoredTensor> tensors_;
+  void reopen() {
+    tensors_.clear();  // first: the files that they keep open are closed by it
+    tensors_ = open_();
+    index_.clear();
+    for (std::size_t at = 0; at < tensors_.size(); ++at) index_.emplace(tensors_[at].name, at);
+    bytes_ = 0;
+  }
+
+  Open open_;
+  std::vector<StoredTensor> tensors_;
+  std::map<std::string, std::size_t> index_;
   std::int64_t bytes_ = 0;
+};
+
+/// A model directory of any kind, whose tensors are those that its configuration asks for.
+struct ModelSource {
+  ConfigValue config;
+  Source source;
+  Outline outline;
+
+  ModelSource(const fs::path& folder, std::optional<DType> dtype)
+      : config(read_model_config(folder)),
+        source([folder] { return model_tensors(folder); }),
+        outline(config, dtype.value_or(widest_real(source.tensors()))) {
+    TensorMatch match(source.tensors());
+    for (const auto* entries : {&outline.parameters, &outline.buffers}) {
+      for (const auto& [name, shape, type] : *entries) match.find(name, shape, type);
+    }
+    match.finish(folder);
+  }
+
+  std::vector<LateTensor> all() {
+    std::vector<LateTensor> tensors;
+    for (const auto* entries : {&outline.parameters, &outline.buffers}) {
+      for (const auto& [name, shape, type] : *entries) tensors.push_back(source.late(name, shape, type));
+    }
+    return tensors;
+  }
 };
 
 std::string name_in(const char* group, const std::string& name) { return concat(group, '/', name); }
@@ -83,8 +136,8 @@ std::string name_in(const char* group, const std::string& name) { return concat(
 void require_all(const CheckpointReader& saved, const Outline& outline, const fs::path& checkpoint) {
   std::string lines;
   std::set<std::string> known;
-  const auto compare = [&](const char* group, const std::vector<Described>& tensors) {
-    for (const auto& [name, shape, numbers] : tensors) {
+  const auto compare = [&](const char* group, const std::vector<Outline::Entry>& tensors) {
+    for (const auto& [name, shape, type] : tensors) {
       const ManifestTensor* found = saved.find(*known.insert(name_in(group, name)).first);
       if (found == nullptr) {
         lines += concat("\n  missing: ", name);
@@ -111,11 +164,11 @@ void model_from_checkpoint(const fs::path& checkpoint, const fs::path& folder, D
   const ConfigValue* config = saved.manifest().state.find(kModelKey);
   if (config == nullptr)
     throw CheckpointError(concat(checkpoint.string(), ": does not say which model it is of; convert the run's model/"));
-  const Outline outline(*config);
+  const Outline outline(*config, dtype.value_or(DType::f32));
   require_all(saved, outline, checkpoint);
   std::vector<LateTensor> tensors;
-  const auto add = [&](const char* group, const std::vector<Described>& names) {
-    for (const auto& [name, shape, numbers] : names) {
+  const auto add = [&](const char* group, const std::vector<Outline::Entry>& entries) {
+    for (const auto& [name, shape, unused] : entries) {
       const ManifestTensor& stored = *saved.find(name_in(group, name));
       const DType type = converted(stored.dtype, dtype);
       tensors.push_back({name, type, shape, [&saved, &stored, type] {
@@ -132,30 +185,47 @@ void model_from_checkpoint(const fs::path& checkpoint, const fs::path& folder, D
   write_model(folder, outline.model, tensors, keeps ? std::optional(*problems) : std::nullopt);
 }
 
-fs::path checkpoint_from_model(const fs::path& model, const fs::path& folder, ConfigValue values, std::optional<DType> dtype) {
-  const ConfigValue config = read_model_config(model);
-  Source source(model);
-  const Outline outline(config);
+void model_from_model(const fs::path& source, const fs::path& folder, Description description, std::optional<DType> dtype) {
+  ModelSource model(source, dtype);
+  write_model(folder, model.outline.model, model.all(), description == Description::keep ? read_trident_json(source) : std::nullopt);
+}
+
+void neuralop_from_model(const fs::path& source, const fs::path& folder, std::optional<DType> dtype) {
+  ModelSource model(source, dtype);
+  write_for_neuralop(folder, model.outline.model, model.all());
+}
+
+void file_from_file(const fs::path& source, const fs::path& file) {
+  Source stored([source] { return WeightFiles(source).tensors(); });
   std::vector<LateTensor> tensors;
-  const auto add = [&](const char* group, const std::vector<Described>& names, const char* ending, const auto& values_of) {
-    for (const auto& [name, shape, numbers] : names) {
-      const StoredTensor* stored = source.find(name);
-      if (stored == nullptr || stored->shape != shape || !stored->dtype) {
-        throw CheckpointError(
-            concat(model.string(), ": \"", name, "\" is missing or not ", to_string(shape), "; give a whole model directory"));
-      }
-      const DType type = converted(*stored->dtype, dtype);
-      tensors.push_back({name_in(group, name) + ending, type, shape,
-                         [name = name, shape = shape, type, values_of] { return values_of(name, shape, type); }});
+  for (const StoredTensor& tensor : stored.tensors()) {
+    if (!tensor.dtype) tensor.load();  // throws: says which numbers it has
+    tensors.push_back(stored.late(tensor.name, tensor.shape, *tensor.dtype));
+  }
+  if (file.extension() == ".safetensors") {
+    write_safetensors(file, tensors);
+  } else {
+    write_state_dict(file, tensors);
+  }
+}
+
+fs::path checkpoint_from_model(const fs::path& model, const fs::path& folder, ConfigValue values, std::optional<DType> dtype) {
+  ModelSource from(model, dtype);
+  std::vector<LateTensor> tensors;
+  const auto add = [&](const char* group, const std::vector<Outline::Entry>& entries) {
+    for (const auto& [name, shape, type] : entries) {
+      tensors.push_back(from.source.late(name, shape, type));
+      tensors.back().name = name_in(group, name);
     }
   };
-  const auto as_stored = [&source](const std::string& name, const Shape&, DType type) { return converted(source.load(name), type); };
-  const auto zero = [](const std::string&, const Shape& shape, DType type) { return zeros(shape, type); };
-  add(kWeightsGroup, outline.parameters, "", as_stored);
-  add(kBuffersGroup, outline.buffers, "", as_stored);
-  add(kMomentsGroup, outline.parameters, ".exp_avg", zero);
-  add(kMomentsGroup, outline.parameters, ".exp_avg_sq", zero);
-  values.set(kModelKey, config);
+  add(kWeightsGroup, from.outline.parameters);
+  add(kBuffersGroup, from.outline.buffers);
+  for (const char* moment : {".exp_avg", ".exp_avg_sq"}) {
+    for (const auto& [name, shape, type] : from.outline.parameters) {
+      tensors.push_back({name_in(kMomentsGroup, name) + moment, type, shape, [shape = shape, type = type] { return zeros(shape, type); }});
+    }
+  }
+  values.set(kModelKey, from.config);
   if (const auto problems = read_trident_json(model)) values.set(kDescriptionKey, *problems);
   return save_checkpoint(folder, 0, tensors, values);
 }

@@ -1,4 +1,4 @@
-/// Between training checkpoints and model directories, on one machine: one tensor in memory at a time, however many ranks saved it.
+/// Between the forms in which models lie on disk, on one machine: one tensor in memory at a time, however many ranks saved it.
 #pragma once
 
 #include <filesystem>
@@ -26,9 +26,17 @@ bool is_training_checkpoint(const std::filesystem::path& path);
 void model_from_checkpoint(const std::filesystem::path& checkpoint, const std::filesystem::path& folder, Description description,
                            std::optional<DType> dtype = {});
 
-/// Saves a model directory as a training checkpoint of step 0 in `folder`: moments are 0 and `values` are the rest of its document. Returns
-/// its path.
+/// What follows takes model directories of any kind (Hugging Face's, ours, neuraloperator's, The Well's) and throws CheckpointError, before
+/// anything is written, unless the tensors are those that the configuration asks for. Real numbers become `dtype`; default: f64 if the
+/// source has any, else f32.
+void model_from_model(const std::filesystem::path& source, const std::filesystem::path& folder, Description description,
+                      std::optional<DType> dtype = {});
+void neuralop_from_model(const std::filesystem::path& source, const std::filesystem::path& folder, std::optional<DType> dtype = {});
+/// A training checkpoint of step 0 in `folder`: moments are 0 and `values` are the rest of its document. Returns its path.
 std::filesystem::path checkpoint_from_model(const std::filesystem::path& model, const std::filesystem::path& folder, ConfigValue values,
                                             std::optional<DType> dtype = {});
+
+/// The tensors of a file in another one: .safetensors, else one of torch.save.
+void file_from_file(const std::filesystem::path& source, const std::filesystem::path& file);
 
 }  // namespace trident

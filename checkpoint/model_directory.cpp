@@ -1,14 +1,13 @@
 #include "checkpoint/model_directory.h"
 
 #include <algorithm>
-#include <map>
-#include <set>
 
 #include "checkpoint/atomic_file.h"
 #include "checkpoint/box.h"
 #include "checkpoint/gathered_tensor.h"
 #include "checkpoint/neuralop_folder.h"
 #include "checkpoint/safetensors_writer.h"
+#include "checkpoint/tensor_match.h"
 #include "checkpoint/weight_files.h"
 #include "parallel/messages.h"
 #include "runtime/error.h"
@@ -24,28 +23,20 @@ constexpr const char* kConfig = "config.json";
 constexpr const char* kDescription = "trident.json";
 constexpr const char* kWeights = "model.safetensors";
 
-/// Constants that older versions of the reference saved with the weights, and that newer ones do not read.
-bool is_passed_over(std::string_view name) {
-  return name.ends_with(".relative_coords_table") || name.ends_with(".relative_position_index");
-}
-
 /// What has another shape when the number of channels changes.
 bool depends_on_channels(std::string_view name) {
   return name.starts_with("embeddings.patch_embeddings.projection.") || name.starts_with("patch_recovery.");
 }
 
-/// Matches the tensors of a file with those of a model, collecting what does not fit.
+/// Copies stored tensors into a model's, once all have been found to fit.
 class WeightLoader {
  public:
-  WeightLoader(const std::vector<StoredTensor>& stored, Fit fit, RandomKey key) : stored_(stored), fit_(fit), key_(key) {
-    for (const StoredTensor& tensor : stored) {
-      if (!index_.emplace(tensor.name, &tensor).second) problems_.push_back(concat("twice: ", tensor.name, ' ', to_string(tensor.shape)));
-    }
-  }
+  WeightLoader(const std::vector<StoredTensor>& stored, Fit fit, RandomKey key) : match_(stored), fit_(fit), key_(key) {}
 
   void load(const NamedPiece& piece) {
     const bool may_start_anew = fit_ == Fit::fine_tuning && depends_on_channels(piece.name);
-    if (const StoredTensor* stored = match(piece.name, piece.piece.full_shape, piece.value.dtype(), may_start_anew ? anew_ : problems_)) {
+    if (const StoredTensor* stored =
+            match_.find(piece.name, piece.piece.full_shape, piece.value.dtype(), may_start_anew ? &anew_ : nullptr)) {
       actions_.push_back(
           [stored, piece] { copy_overlap(piece.value.detached(), piece.piece.owned, stored->load(), whole_box(piece.piece.full_shape)); });
     } else if (may_start_anew) {
@@ -54,52 +45,23 @@ class WeightLoader {
   }
 
   void load(const ParameterList::NamedBuffer& buffer) {
-    if (const StoredTensor* stored = match(buffer.name, buffer.value.shape(), buffer.value.dtype(), problems_)) {
+    if (const StoredTensor* stored = match_.find(buffer.name, buffer.value.shape(), buffer.value.dtype())) {
       actions_.push_back([stored, buffer] { copy_into(buffer.value, stored->load()); });
     }
   }
 
   /// Throws if anything did not fit; else copies, and returns what started anew.
   std::vector<std::string> finish(const fs::path& folder) {
-    for (const StoredTensor& stored : stored_) {
-      if (!known_.contains(stored.name) && !is_passed_over(stored.name)) {
-        problems_.push_back(concat("surplus: ", stored.name, ' ', to_string(stored.shape)));
-      }
-    }
-    if (!problems_.empty()) {
-      std::string lines;
-      for (const std::string& problem : problems_) lines += "\n  " + problem;
-      throw CheckpointError(concat(folder.string(), ": its tensors are not those that its configuration asks for:", lines,
-                                   "\ngive the config.json that belongs to the weights"));
-    }
+    match_.finish(folder);
     for (const auto& action : actions_) action();
     return std::move(anew_);
   }
 
  private:
-  /// The stored tensor if it fits; else null, and a line in `differences`. What is missing is a problem in any case.
-  const StoredTensor* match(const std::string& name, const Shape& shape, DType dtype, std::vector<std::string>& differences) {
-    known_.insert(name);
-    const auto found = index_.find(name);
-    const StoredTensor* stored = found == index_.end() ? nullptr : found->second;
-    if (stored == nullptr) {
-      problems_.push_back(concat("missing: ", name, ' ', to_string(shape)));
-    } else if (stored->shape != shape) {
-      differences.push_back(concat(name, ": ", to_string(stored->shape), " in the file, ", to_string(shape), " in the model"));
-      stored = nullptr;
-    } else if (!stored->dtype || is_floating(*stored->dtype) != is_floating(dtype) || is_complex(*stored->dtype) != is_complex(dtype)) {
-      problems_.push_back(concat(name, ": numbers of type ", stored->type, " in the file, ", name_of(dtype), " in the model"));
-      stored = nullptr;
-    }
-    return stored;
-  }
-
-  const std::vector<StoredTensor>& stored_;
-  std::map<std::string_view, const StoredTensor*> index_;
+  TensorMatch match_;
   Fit fit_;
   RandomKey key_;
-  std::set<std::string> known_;
-  std::vector<std::string> problems_, anew_;
+  std::vector<std::string> anew_;
   std::vector<std::function<void()>> actions_;
 };
 
@@ -194,15 +156,9 @@ void save_model(const fs::path& folder, const Model& model, const ParameterList&
   barrier(mesh.world());
 }
 
-void save_for_neuralop(const fs::path& folder, const Model& model, const ParameterList& parameters, const Mesh& mesh) {
-  const std::vector<LateTensor> tensors = late_tensors(parameters, mesh);
-  if (mesh.world().rank() == 0) {
-    write_neuralop_model(folder, model->config(), tensors);
-    for (const char* name : {kConfig, kWeights, kDescription}) fs::remove(folder / name);  // another model's would be read instead
-  } else {
-    for (const LateTensor& tensor : neuralop_tensors(model->config(), tensors)) tensor.make();
-  }
-  barrier(mesh.world());
+void write_for_neuralop(const fs::path& folder, const Model& model, const std::vector<LateTensor>& tensors) {
+  write_neuralop_model(folder, model->config(), tensors);
+  for (const char* name : {kConfig, kWeights, kDescription}) fs::remove(folder / name);  // another model's would be read instead
 }
 
 }  // namespace trident

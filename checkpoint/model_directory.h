@@ -56,7 +56,7 @@ void save_model(const std::filesystem::path& folder, const Model& model, const P
 void write_model(const std::filesystem::path& folder, const Model& model, const std::vector<LateTensor>& tensors,
                  const std::optional<ConfigValue>& description = {});
 
-/// Writes a model of type fno or tfno as neuraloperator reads it (neuralop_folder.h). By the first rank, as save_model() does.
-void save_for_neuralop(const std::filesystem::path& folder, const Model& model, const ParameterList& parameters, const Mesh& mesh);
+/// Writes a model of type fno or tfno as neuraloperator reads it (neuralop_folder.h), and removes a model of ours from the folder.
+void write_for_neuralop(const std::filesystem::path& folder, const Model& model, const std::vector<LateTensor>& tensors);
 
 }  // namespace trident

@@ -90,16 +90,13 @@ NeuralopModel read_neuralop_model(const fs::path& path) {
   return model;
 }
 
-std::vector<LateTensor> neuralop_tensors(const ConfigValue& config, const std::vector<LateTensor>& tensors) {
-  return to_neuralop(tensors, neuralop_layout_for(config), config);
-}
-
 void write_neuralop_model(const fs::path& folder, const ConfigValue& config, const std::vector<LateTensor>& tensors) {
   const ConfigValue arguments = arguments_for_neuralop(config, folder.string());
+  const NeuralopLayout layout = neuralop_layout_for(config);
   make_folder(folder);
   // 0.3.0 has no place for arguments in a state dict.
-  write_state_dict(folder / "model_state_dict.pt", neuralop_tensors(config, tensors),
-                   neuralop_layout_for(config) == NeuralopLayout::current ? arguments : ConfigValue());
+  write_state_dict(folder / "model_state_dict.pt", to_neuralop(tensors, layout, config),
+                   layout == NeuralopLayout::current ? arguments : ConfigValue());
   write_pickled_values(folder / "model_metadata.pkl", arguments);  // last: where space ends, it most likely does before
 }
 

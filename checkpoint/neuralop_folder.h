@@ -28,9 +28,7 @@ std::filesystem::path neuralop_weights(const std::filesystem::path& path);
 NeuralopModel read_neuralop_model(const std::filesystem::path& path);
 
 /// model_state_dict.pt and model_metadata.pkl, each written atomically, as the version of the package that computes the model reads
-/// them; tensors are made one at a time, in the order of neuralop_tensors(). Throws CheckpointError for models that it does not have.
+/// them; tensors are made one at a time. Throws CheckpointError for models that it does not have.
 void write_neuralop_model(const std::filesystem::path& folder, const ConfigValue& config, const std::vector<LateTensor>& tensors);
-/// What write_neuralop_model() makes of the tensors.
-std::vector<LateTensor> neuralop_tensors(const ConfigValue& config, const std::vector<LateTensor>& tensors);
 
 }  // namespace trident

@@ -89,10 +89,7 @@ void add_changed(std::vector<StoredTensor>& result, StoredTensor tensor, const N
 
 /// The tensor with another shape of as many numbers.
 LateTensor reshaped(LateTensor tensor, const Shape& shape) {
-  tensor.make = [make = tensor.make, shape] {
-    const Tensor made = make();
-    return made.defined() ? view::reshape(packed(made), shape) : made;
-  };
+  tensor.make = [make = tensor.make, shape] { return view::reshape(packed(make()), shape); };
   tensor.shape = shape;
   return tensor;
 }
@@ -108,10 +105,7 @@ LateTensor over_dims(LateTensor tensor, int dims) {
 /// Complex numbers as a last dimension of 2.
 LateTensor in_parts(LateTensor tensor) {
   if (!is_complex(tensor.dtype)) return tensor;
-  tensor.make = [make = tensor.make] {
-    const Tensor made = make();
-    return made.defined() ? parts_of_complex(made) : made;
-  };
+  tensor.make = [make = tensor.make] { return parts_of_complex(make()); };
   tensor.dtype = tensor.dtype == DType::c128 ? DType::f64 : DType::f32;
   tensor.shape.push_back(2);
   return tensor;
@@ -123,11 +117,9 @@ LateTensor stacked(const std::string& name, const std::vector<LateTensor>& layer
   for (const std::int64_t extent : layers.front().shape) shape.push_back(extent);
   const DType dtype = layers.front().dtype;
   return {name, dtype, shape, [layers, shape, dtype] {
-            Tensor result;
+            const Tensor result = empty(shape, dtype);
             for (std::size_t layer = 0; layer < layers.size(); ++layer) {
               const Tensor made = layers[layer].make();
-              if (!made.defined()) continue;
-              if (!result.defined()) result = empty(shape, dtype);
               const auto first = static_cast<std::int64_t>(layer);
               copy_into(view::reshape(view::slice(result, 0, first, first + 1), made.shape()), made);
             }

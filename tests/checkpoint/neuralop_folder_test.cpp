@@ -7,6 +7,7 @@
 #include <cstring>
 #include <map>
 
+#include "checkpoint/checkpoint_conversion.h"
 #include "checkpoint/model_directory.h"
 #include "checkpoint/neuralop_config.h"
 #include "checkpoint/pickled_values.h"
@@ -178,11 +179,9 @@ TEST(NeuralopFolder, IsWrittenAsItWasRead) {
 
 TEST(NeuralopFolder, WrittenOverAModelDirectoryIsWhatTheFolderIsReadAs) {
   const TemporaryFolder folder;
-  const LoadedModel before = load_model(kCheckpoints / "new/fno_dense", Mesh(), {});
-  save_model(folder.path(), before.model, before.parameters, Mesh(), {});
+  model_from_model(kCheckpoints / "new/fno_dense", folder.path(), Description::keep);
   EXPECT_FALSE(is_neuralop_model(folder.path()));
-  const LoadedModel model = load_model(kCheckpoints / "new/tfno_tucker", Mesh(), {});
-  save_for_neuralop(folder.path(), model.model, model.parameters, Mesh());
+  neuralop_from_model(kCheckpoints / "new/tfno_tucker", folder.path());
   EXPECT_TRUE(is_neuralop_model(folder.path()));
   EXPECT_EQ(read_model_config(folder.path()).find("type")->as_string(), "tfno");
 }

@@ -85,7 +85,7 @@ TEST_F(Resharding, AGapBetweenThePartsIsNoticed) {
 
 std::string bytes_of(const std::filesystem::path& path) { return read_text_file(path); }
 
-TEST_F(Resharding, AModelWhoseTensorsAreSplitIsWrittenForNeuraloperatorAsOneRankWritesIt) {
+TEST_F(Resharding, AModelWhoseTensorsAreSplitIsWrittenAsOneRankWritesIt) {
   const int ranks = world()->size();
   for (const char* variant : {"current", "v0_3"}) {
     for (const char* type : {"fno", "tfno"}) {
@@ -100,13 +100,13 @@ TEST_F(Resharding, AModelWhoseTensorsAreSplitIsWrittenForNeuraloperatorAsOneRank
       const auto save = [&](const std::string& name, const Mesh& mesh) {
         const Model model = describe_model(config, mesh);
         const ParameterList parameters = materialize(model, DType::f32, Use::inference, RandomKey(3));
-        save_for_neuralop(path_ / name, model, parameters, mesh);
+        save_model(path_ / name, model, parameters, mesh);
       };
       if (world()->rank() == 0) save("whole", Mesh());
       for (const MeshSizes& sizes : {MeshSizes{1, 1, 1, ranks}, MeshSizes{1, ranks, 1, 1}}) {
         save("split", Mesh(world(), sizes));
         if (world()->rank() != 0) continue;
-        for (const char* file : {"model_state_dict.pt", "model_metadata.pkl"}) {
+        for (const char* file : {"model.safetensors", "config.json"}) {
           EXPECT_EQ(bytes_of(path_ / "split" / file), bytes_of(path_ / "whole" / file)) << variant << type << file;
         }
       }

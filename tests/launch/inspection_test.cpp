@@ -120,6 +120,13 @@ TEST(Conversion, ReplacesNothingUnlessTold) {
   EXPECT_THROW(convert({kHuggingFace / "bin", folder / "y.safetensors"}), ConfigError);
 }
 
+TEST(Conversion, WritesNoHalfNumbers) {
+  const TemporaryFolder folder;
+  Conversion conversion{kHuggingFace / "bin", folder / "model"};
+  conversion.dtype = DType::bf16;
+  EXPECT_NE(message_of<ConfigError>([&] { convert(conversion); }).find("not in bf16"), std::string::npos);
+}
+
 TEST(Conversion, OnlyTridentsFormatKeepsItsDescription) {
   const TemporaryFolder folder;
   fs::copy(kHuggingFace / "safetensors", folder / "source");

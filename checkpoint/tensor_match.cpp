@@ -1,0 +1,50 @@
+#include "checkpoint/tensor_match.h"
+
+#include "runtime/error.h"
+
+namespace trident {
+namespace {
+
+bool is_passed_over(std::string_view name) {
+  return name.ends_with(".relative_coords_table") || name.ends_with(".relative_position_index");
+}
+
+}  // namespace
+
+TensorMatch::TensorMatch(const std::vector<StoredTensor>& stored) : stored_(stored) {
+  for (const StoredTensor& tensor : stored) {
+    if (!index_.emplace(tensor.name, &tensor).second) mistakes_.push_back(concat("twice: ", tensor.name, ' ', to_string(tensor.shape)));
+  }
+}
+
+const StoredTensor* TensorMatch::find(const std::string& name, const Shape& shape, DType dtype, std::vector<std::string>* differences) {
+  known_.insert(name);
+  const auto found = index_.find(name);
+  const StoredTensor* stored = found == index_.end() ? nullptr : found->second;
+  if (stored == nullptr) {
+    mistakes_.push_back(concat("missing: ", name, ' ', to_string(shape)));
+  } else if (stored->shape != shape) {
+    (differences != nullptr ? *differences : mistakes_)
+        .push_back(concat(name, ": ", to_string(stored->shape), " in the file, ", to_string(shape), " in the model"));
+    stored = nullptr;
+  } else if (!stored->dtype || is_floating(*stored->dtype) != is_floating(dtype) || is_complex(*stored->dtype) != is_complex(dtype)) {
+    mistakes_.push_back(concat(name, ": numbers of type ", stored->type, " in the file, ", name_of(dtype), " in the model"));
+    stored = nullptr;
+  }
+  return stored;
+}
+
+void TensorMatch::finish(const std::filesystem::path& folder) {
+  for (const StoredTensor& stored : stored_) {
+    if (!known_.contains(stored.name) && !is_passed_over(stored.name)) {
+      mistakes_.push_back(concat("surplus: ", stored.name, ' ', to_string(stored.shape)));
+    }
+  }
+  if (mistakes_.empty()) return;
+  std::string lines;
+  for (const std::string& mistake : mistakes_) lines += "\n  " + mistake;
+  throw CheckpointError(concat(folder.string(), ": its tensors are not those that its configuration asks for:", lines,
+                               "\ngive the config.json that belongs to the weights"));
+}
+
+}  // namespace trident
