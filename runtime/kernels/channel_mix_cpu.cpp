@@ -23,10 +23,11 @@ using cpu::Strips;
 using cpu::Tiled;
 using cpu::Vector;
 
-constexpr std::int64_t kWorthThreads = 1 << 18;  // multiplications
-constexpr std::int64_t kConflictBytes = 4096;    // rows that lie a multiple of it apart take the same places of the first cache
-constexpr std::int64_t kChannelsAhead = 4;       // that memory is asked for
-constexpr std::int64_t kLargeBytes = 4 << 20;    // do not stay in the caches until they are read again
+constexpr std::int64_t kWorthThreads = 1 << 18;       // multiplications
+constexpr std::int64_t kWorthThreadsToAdd = 1 << 15;  // numbers of sums of shares
+constexpr std::int64_t kConflictBytes = 4096;         // rows that lie a multiple of it apart take the same places of the first cache
+constexpr std::int64_t kChannelsAhead = 4;            // that memory is asked for
+constexpr std::int64_t kLargeBytes = 4 << 20;         // do not stay in the caches until they are read again
 
 bool worth_threads(const MixSize& size) { return size.batch * size.points * size.in * size.out > kWorthThreads; }
 template <class T>
@@ -302,11 +303,10 @@ void mix_forward(Cpu, const MixSize& size, const MixOperands<T>& from, T* slope,
   const Blocks<T> blocks(size.batch, size.points);
   const PackedWeight<T> weight(size.out, size.in, from.weight, size.in, 1, from.bias);
   const Result<T> result(y, size, size.out), slopes(slope, size, size.out);
-  cpu::in_parallel(blocks, worth_threads(size), [&](std::int64_t first, std::int64_t last) {
-    const Source<T> x(from.x, size, size.in, size.of_gelu, false),
-        addend(from.addend, size, from.addend == nullptr ? 0 : size.out, false, false);
-    alignas(cpu::kVectorBytes) T slopes_beside[cpu::kTileRows * kStrip<T>];
-    for (std::int64_t index = first; index < last; ++index) {
+  cpu::in_parallel(blocks, worth_threads(size), [&] {
+    return [&, x = Source<T>(from.x, size, size.in, size.of_gelu, false),
+            addend = Source<T>(from.addend, size, from.addend == nullptr ? 0 : size.out, false, false)](std::int64_t index) {
+      alignas(cpu::kVectorBytes) T slopes_beside[cpu::kTileRows * kStrip<T>];
       const Columns columns = blocks[index];
       x.fetch(columns);
       addend.fetch(columns);
@@ -316,7 +316,7 @@ void mix_forward(Cpu, const MixSize& size, const MixOperands<T>& from, T* slope,
       };
       const Addend<T> added{from.addend == nullptr ? Strips<const T>{} : addend.rows(columns), from.gate};
       strip_products<T>(weight, columns, x.rows(columns), added, result, !size.gelu, finish);
-    }
+    };
   });
 }
 
@@ -327,32 +327,35 @@ void mix_backward(Cpu, const MixSize& size, const MixOperands<T>& from, const T*
   const PackedWeight<T> weight(size.in, size.out, from.weight, 1, size.in, nullptr);
   const std::int64_t own = Sums::numbers(size);
   const Block sums = numbers<T>(blocks.shares() * own);
-  std::fill_n(static_cast<T*>(sums.data()), blocks.shares() * own, T(0));
   const bool reads_x = to.weight != nullptr || (size.of_gelu && to.x != nullptr);
   const Result<T> dx(to.x, size, size.in), addend(to.addend, size, size.out);
-  cpu::in_parallel(blocks, worth_threads(size), [&](std::int64_t first, std::int64_t last) {
-    const StripMemory<T> gradient(Sums::rows(size));
-    const Source<T> x(from.x, size, reads_x ? size.in : 0, size.of_gelu, size.of_gelu && to.x != nullptr);
-    const Block panels = numbers<T>(cpu::numbers_of_panels<T>(size.in));
-    const Strips<const T> dz = gradient.strips(), slopes = x.slopes();
-    for (std::int64_t index = first; index < last; ++index) {
+  cpu::in_parallel(blocks, worth_threads(size), [&] {
+    return [&, gradient = StripMemory<T>(Sums::rows(size)),
+            x = Source<T>(from.x, size, reads_x ? size.in : 0, size.of_gelu, size.of_gelu && to.x != nullptr),
+            panels = numbers<T>(cpu::numbers_of_panels<T>(size.in))](std::int64_t index) {
+      const Strips<const T> dz = gradient.strips(), slopes = x.slopes();
       const Columns columns = blocks[index];
-      const Sums mine(size, static_cast<T*>(sums.data()) + index / blocks.per_share() * own);
+      T* const own_sums = static_cast<T*>(sums.data()) + index / blocks.per_share() * own;
+      if (index % blocks.per_share() == 0) std::fill_n(own_sums, own, T(0));
+      const Sums mine(size, own_sums);
       fetch_gradient<T>(size, from, slope, dy, to, addend.storing(), mine, columns, gradient.strips());
       x.fetch(columns);
       if (to.weight != nullptr)
         add_weight_gradient<T>(size, cpu::vectors_of<T>(columns), dz, x.rows(columns), static_cast<T*>(panels.data()), mine.weight);
-      if (to.x == nullptr) continue;
+      if (to.x == nullptr) return;
       const auto finish = [&](std::int64_t strip, std::int64_t row, std::int64_t rows, std::int64_t vectors, const T* products,
                               Rows<T> target) {
         multiply_tile<T>(rows, vectors, products, slopes.strip(strip) + row * kStrip<T>, target, dx.storing());
       };
       strip_products<T>(weight, columns, dz, {}, dx, !size.of_gelu, finish);
-    }
+    };
   });
   const Sums all(size, static_cast<T*>(sums.data()));
-  for (std::int64_t row = 0; row < size.out && to.weight != nullptr; ++row)
-    add_parts(blocks.shares(), own, size.in, all.weight + row * Sums::width(size), to.weight + row * size.in);
+  const bool many = blocks.shares() * size.out * size.in > kWorthThreadsToAdd;
+  share_out(to.weight == nullptr ? 0 : size.out, many ? omp_get_max_threads() : 1, [&](std::int64_t first, std::int64_t last) {
+    for (std::int64_t row = first; row < last; ++row)
+      add_parts(blocks.shares(), own, size.in, all.weight + row * Sums::width(size), to.weight + row * size.in);
+  });
   add_vectors(blocks.shares(), own, size.out, all.bias, to.bias);
   add_vectors(blocks.shares(), own, size.out, all.gate, to.gate);
 }

@@ -110,13 +110,16 @@ class StripMemory {
   Block block_;
 };
 
-/// Shares blocks out to threads, if that is worth while: calls use(first block, last) on each.
-template <class T, class Use>
-inline void in_parallel(const Blocks<T>& blocks, bool worth, Use&& use) {
+/// Shares blocks out to threads, if that is worth while: each calls prepare() and what that returned with the index of every block it gets.
+template <class T, class Prepare>
+inline void in_parallel(const Blocks<T>& blocks, bool worth, Prepare&& prepare) {
   const std::int64_t threads = worth ? std::min<std::int64_t>(omp_get_max_threads(), blocks.shares()) : 1;
-  share_out(blocks.shares(), threads, [&](std::int64_t first, std::int64_t last) {
-    use(std::min(blocks.count(), first * blocks.per_share()), std::min(blocks.count(), last * blocks.per_share()));
-    finish_streaming();
+  share_out_prepared(blocks.shares(), threads, [&] {
+    return [&blocks, use = prepare()](std::int64_t first, std::int64_t last) {
+      const std::int64_t end = std::min(blocks.count(), last * blocks.per_share());
+      for (std::int64_t index = first * blocks.per_share(); index < end; ++index) use(index);
+      finish_streaming();
+    };
   });
 }
 

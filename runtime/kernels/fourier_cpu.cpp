@@ -45,19 +45,21 @@ class Groups {
   void run(std::int64_t count, const T* x, T* y) const {
     const std::int64_t tasks = (count + L - 1) / L, scratch = 2 * buffer_ + chunk_;
     const bool worth = tasks > 1 && count * (field_in_ + field_out_) > 1 << 15;
-    share_out(tasks, worth ? omp_get_max_threads() : 1, [&](std::int64_t first_task, std::int64_t last_task) {
-      const Block block(static_cast<std::size_t>(scratch) * sizeof(T), Device{});
-      T* here = static_cast<T*>(block.data());
-      Scratch work{.here = here, .there = here + buffer_, .chunk = here + 2 * buffer_};
-      for (std::int64_t task = first_task; task < last_task; ++task) {
-        const std::int64_t begin = task * L, fields = std::min(L, count - begin);
-        const std::int64_t step = order_ == ModeOrder::first ? 2 * count : modes_step(), first = order_ == ModeOrder::first ? 2 : step;
-        if (to_modes()) {
-          fields_to_modes({x + begin * field_in_, field_in_, fields}, {y + begin * first, step, fields}, work);
-        } else {
-          modes_to_fields({x + begin * first, step, fields}, {y + begin * field_out_, field_out_, fields}, work);
+    share_out_prepared(tasks, worth ? omp_get_max_threads() : 1, [&] {
+      Block block(static_cast<std::size_t>(scratch) * sizeof(T), Device{});
+      return [&, block = std::move(block)](std::int64_t first_task, std::int64_t last_task) {
+        T* here = static_cast<T*>(block.data());
+        Scratch work{.here = here, .there = here + buffer_, .chunk = here + 2 * buffer_};
+        for (std::int64_t task = first_task; task < last_task; ++task) {
+          const std::int64_t begin = task * L, fields = std::min(L, count - begin);
+          const std::int64_t step = order_ == ModeOrder::first ? 2 * count : modes_step(), first = order_ == ModeOrder::first ? 2 : step;
+          if (to_modes()) {
+            fields_to_modes({x + begin * field_in_, field_in_, fields}, {y + begin * first, step, fields}, work);
+          } else {
+            modes_to_fields({x + begin * first, step, fields}, {y + begin * field_out_, field_out_, fields}, work);
+          }
         }
-      }
+      };
     });
   }
 

@@ -222,22 +222,28 @@ void pack(const StridedProduct& size, std::int64_t depth, std::int64_t n, const 
   }
 }
 
-/// Rows [first, end) of c at one step of the loops that do not add up.
+/// Rows and columns of c.
+struct Piece {
+  std::int64_t first, end, left, right;
+};
+
+/// A piece of c at one step of the loops that do not add up.
 template <class T>
-void add_up(const Work<T>& work, std::int64_t first, std::int64_t end, const T* a, const T* b, T* c, T* panel) {
+void add_up(const Work<T>& work, const Piece& piece, const T* a, const T* b, T* c, T* panel) {
   const StridedProduct& size = work.size;
+  const auto [first, end, left, right] = piece;
   Start start = Start::zero;
   for (std::int64_t index = 0; index < work.adding.count(); ++index) {
     const ProductLoop at = work.adding[index];
     for (std::int64_t k = 0; k < size.k; k += work.depth, start = Start::given) {
       const std::int64_t depth = std::min(work.depth, size.k - k);
-      for (std::int64_t column = 0; column < size.n; column += work.columns) {
-        const std::int64_t columns = std::min(work.columns, size.n - column);
-        const T* right = b + 2 * (at.b + k * size.b_k + column * size.b_n);
+      for (std::int64_t column = left; column < right; column += work.columns) {
+        const std::int64_t columns = std::min(work.columns, right - column);
+        const T* from = b + 2 * (at.b + k * size.b_k + column * size.b_n);
         if (work.packs) {
-          pack(size, depth, columns, right, panel);
+          pack(size, depth, columns, from, panel);
         } else if (end - first > kTall && 2 * depth * columns > work.depth * work.columns) {
-          fetch(right, 2 * size.b_k, depth, 2 * columns);
+          fetch(from, 2 * size.b_k, depth, 2 * columns);
         }
         all_tiles<T>(work,
                      {.rows = end - first,
@@ -246,7 +252,7 @@ void add_up(const Work<T>& work, std::int64_t first, std::int64_t end, const T* 
                       .a = a + 2 * (at.a + k * size.a_k + first * size.a_m),
                       .a_m = 2 * size.a_m,
                       .a_k = 2 * size.a_k,
-                      .b = work.packs ? panel : right,
+                      .b = work.packs ? panel : from,
                       .b_k = 2 * (work.packs ? columns : size.b_k),
                       .c = c + 2 * (first * size.c_m + column),
                       .c_m = 2 * size.c_m},
@@ -373,19 +379,23 @@ void strided_product(Cpu, const StridedProduct& size, const std::complex<T>* a, 
   const Loops apart(size, false);
   const std::int64_t total = size.m * size.n * size.k * work.adding.count() * apart.count();
   const std::int64_t threads = total > kWorthThreads ? omp_get_max_threads() : 1;
-  // Rows are divided evenly where there are few other steps to share out; no sum is.
-  const std::int64_t wanted = apart.count() >= 4 * threads ? 1 : std::clamp<std::int64_t>(size.m / (kTall / 2), 1, threads);
+  // Blocks of columns are shared out, so that each is fetched once. Rows too, where there are few other steps; no sum is.
+  const std::int64_t columns = work.dots ? size.n : work.columns, across = (size.n + columns - 1) / columns, steps = apart.count() * across;
+  const std::int64_t most = work.dots || work.packs ? threads : 4 * threads;  // all columns pass for each part of the rows
+  const std::int64_t wanted = steps >= 4 * threads ? 1 : std::clamp<std::int64_t>(size.m / (kTall / 2), 1, most);
   const std::int64_t rows = (size.m + wanted - 1) / wanted, parts = (size.m + rows - 1) / rows;
-  share_out(apart.count() * parts, threads, [&](std::int64_t first_task, std::int64_t last_task) {
-    const Block panel(work.panel() * sizeof(T), {});
-    for (std::int64_t task = first_task; task < last_task; ++task) {
-      const ProductLoop at = apart[task / parts];
-      const std::int64_t first = task % parts * rows;
-      const std::int64_t end = std::min(size.m, first + rows);
-      const T *left = reinterpret_cast<const T*>(a + at.a), *right = reinterpret_cast<const T*>(b + at.b);
-      T* to = reinterpret_cast<T*>(c + at.c);
-      work.dots ? add_up_dots(work, first, end, left, right, to) : add_up(work, first, end, left, right, to, static_cast<T*>(panel.data()));
-    }
+  share_out_prepared(steps * parts, threads, [&] {
+    return [&, panel = Block(work.panel() * sizeof(T), {})](std::int64_t first_task, std::int64_t last_task) {
+      for (std::int64_t task = first_task; task < last_task; ++task) {
+        const ProductLoop at = apart[task / parts / across];
+        const std::int64_t row = task % parts * rows, column = task / parts % across * columns;
+        const Piece piece{row, std::min(size.m, row + rows), column, std::min(size.n, column + columns)};
+        const T *left = reinterpret_cast<const T*>(a + at.a), *right = reinterpret_cast<const T*>(b + at.b);
+        T* to = reinterpret_cast<T*>(c + at.c);
+        work.dots ? add_up_dots(work, piece.first, piece.end, left, right, to)
+                  : add_up(work, piece, left, right, to, static_cast<T*>(panel.data()));
+      }
+    };
   });
 }
 

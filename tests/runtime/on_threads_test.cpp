@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <chrono>
+#include <thread>
 #include <vector>
 
 namespace trident {
@@ -20,12 +22,31 @@ TEST(OnThreads, EveryStepIsDoneOnce) {
   }
 }
 
-TEST(OnThreads, OneThreadEntersNoRegion) {
-  on_threads(1, [](std::int64_t thread, std::int64_t threads) {
-    EXPECT_EQ(thread, 0);
-    EXPECT_EQ(threads, 1);
-    EXPECT_EQ(omp_get_level(), 0);
+TEST(OnThreads, AThreadPreparesOnce) {
+  std::atomic<int> prepared = 0, steps = 0;
+  share_out_prepared(100, 2, [&] {
+    ++prepared;
+    return [&](std::int64_t first, std::int64_t last) { steps += static_cast<int>(last - first); };
   });
+  EXPECT_EQ(prepared, 2);
+  EXPECT_EQ(steps, 100);
+}
+
+TEST(OnThreads, OthersDoTheStepsOfOneThatIsHeldUp) {
+  std::atomic<int> done_elsewhere = 0, held_up = 0;
+  share_out(100, 2, [&](std::int64_t first, std::int64_t last) {
+    if (first == 0) {  // until all other steps are done
+      while (done_elsewhere + static_cast<int>(last) < 100) std::this_thread::sleep_for(std::chrono::microseconds(50));
+      ++held_up;
+    } else {
+      done_elsewhere += static_cast<int>(last - first);
+    }
+  });
+  EXPECT_EQ(held_up, 1);
+}
+
+TEST(OnThreads, OneThreadEntersNoRegion) {
+  share_out(1, 1, [](std::int64_t, std::int64_t) { EXPECT_EQ(omp_get_level(), 0); });
 }
 
 }  // namespace
