@@ -60,14 +60,15 @@ class BackwardRun {
 
   bool wants(const Node* node) const { return node != nullptr && !(collects_ && node->leaf && !stops_.contains(node)); }
 
-  GradientPlace place(Node& node, const Shape& shape, DType dtype, Device device) {
+  /// Where the node's gradients meet, if those of this type can be put there.
+  GradientPlace meeting_place(Node& node, const Shape& shape, DType dtype, Device device) {
     if (adds_to(node)) {
-      if (node.dtype == dtype && (!node.gradient.defined() || node.gradient.is_contiguous())) return place_in(node, shape, device);
-    } else if (const auto found = gradients_.find(&node); found != gradients_.end() && found->second.defined()) {
-      if (found->second.dtype() == dtype) return {.to = own(found->second), .adds = true};
+      const bool fits = node.dtype == dtype && (!node.gradient.defined() || node.gradient.is_contiguous());
+      return fits ? place_in(node, shape, device) : GradientPlace{};
     }
-    const Tensor memory = empty(shape, dtype, device);
-    return {.to = memory, .adds = false, .result = memory};
+    const auto found = gradients_.find(&node);
+    if (found == gradients_.end() || !found->second.defined() || found->second.dtype() != dtype) return {};
+    return {.to = own(found->second), .adds = true};
   }
 
   GradientPlace place_in_leaf(Node& node, const Shape& shape, Device device) const {
@@ -185,12 +186,21 @@ void put(const GradientPlace& place, const Tensor& gradient) {
 
 bool Wanted::operator[](std::size_t input) const { return run_->wants(node_->inputs[input].get()); }
 
+bool Wanted::is_given_once(std::size_t input) const { return std::ranges::count(node_->inputs, node_->inputs[input]) == 1; }
+
 GradientPlace Wanted::place(std::size_t input, const Shape& shape, DType dtype, Device device) const {
-  return (*this)[input] ? run_->place(*node_->inputs[input], shape, dtype, device) : GradientPlace{};
+  if (!(*this)[input]) return {};
+  if (is_given_once(input)) {
+    const GradientPlace place = run_->meeting_place(*node_->inputs[input], shape, dtype, device);
+    if (place.to.defined()) return place;
+  }
+  const Tensor memory = empty(shape, dtype, device);
+  return {.to = memory, .adds = false, .result = memory};
 }
 
 GradientPlace Wanted::place_in_leaf(std::size_t input, const Shape& shape, Device device) const {
-  return (*this)[input] ? run_->place_in_leaf(*node_->inputs[input], shape, device) : GradientPlace{};
+  if (!(*this)[input] || !is_given_once(input)) return {};
+  return run_->place_in_leaf(*node_->inputs[input], shape, device);
 }
 
 Node::~Node() {

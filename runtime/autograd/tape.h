@@ -30,13 +30,14 @@ class Wanted {
   Wanted(const Node& node, BackwardRun& run) : node_(&node), run_(&run) {}
   bool operator[](std::size_t input) const;
   /// Where to put the gradient of an input in the number type that the closure writes: where the input's gradients meet, if there are some
-  /// already or it is a leaf, so that no pass of its own adds them. A closure that calls this must write there, and calls it for its inputs
-  /// in the order in which it writes them, as two may be one tensor.
+  /// already or it is a leaf, so that no pass of its own adds them. A closure that calls this must write there.
   GradientPlace place(std::size_t input, const Shape& shape, DType dtype, Device device) const;
   /// The same where the input is a leaf, in the leaf's type; else nothing, and the closure returns a gradient.
   GradientPlace place_in_leaf(std::size_t input, const Shape& shape, Device device) const;
 
  private:
+  bool is_given_once(std::size_t input) const;  // else it depends on the closure which of its gradients is written first
+
   const Node* node_;
   BackwardRun* run_;
 };

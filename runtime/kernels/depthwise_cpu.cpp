@@ -219,7 +219,7 @@ void depthwise_backward_input(Cpu, const DepthwiseSize& size, const T* dy, const
 
 template <class T>
 void depthwise_backward_weight(Cpu, const DepthwiseSize& size, const T* x, const T* dy, Wide<T>* dweight, Wide<T>* dbias) {
-  if (dbias != nullptr) cpu::column_sums(size.batch * size.out_ny() * size.out_nx(), size.channels, dy, dbias);
+  if (dbias != nullptr) cpu::column_sums(size.batch * size.out_ny() * size.out_nx(), size.channels, dy, Into<T>{dbias});
   if (dweight == nullptr) return;
   constexpr int L = kLanes<T>;
   if (size.channels < L) return widened_backward_weight(size, x, dy, dweight);

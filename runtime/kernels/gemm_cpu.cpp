@@ -20,17 +20,18 @@ bool is_empty_sum(const Gemm& size, T* c) {
 }
 
 /// Few rows against a large transposed matrix: oneDNN would repack all of that matrix for them, but takes it as it is when it comes first.
-bool is_faster_turned(const Gemm& size) {
-  return size.transpose_b && !size.transpose_a && size.beta == 0.0 && size.m <= 32 && size.n >= 4 * size.m;
-}
+bool is_faster_turned(const Gemm& size) { return size.transpose_b && !size.transpose_a && size.m <= 32 && size.n >= 4 * size.m; }
 
-/// c = a b^T by way of c^T = b a^T.
+/// c = a b^T + beta c by way of c^T = b a^T.
 void turned_gemm(const Gemm& size, const float* a, const float* b, float* c) {
   const Block block(static_cast<std::size_t>(size.m * size.n) * sizeof(float), {});
   auto* turned = static_cast<float*>(block.data());
   gemm({.m = size.n, .n = size.m, .k = size.k, .lda = size.ldb, .ldb = size.lda, .ldc = size.m, .transpose_b = true}, b, a, turned);
   for (std::int64_t row = 0; row < size.m; ++row) {
-    for (std::int64_t column = 0; column < size.n; ++column) c[row * size.ldc + column] = turned[column * size.m + row];
+    for (std::int64_t column = 0; column < size.n; ++column) {
+      float& number = c[row * size.ldc + column];
+      number = turned[column * size.m + row] + (size.beta == 0.0 ? 0.0F : static_cast<float>(size.beta) * number);
+    }
   }
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "runtime/kernels/dispatch.h"
+#include "runtime/kernels/into.h"
 #include "runtime/kernels/wide.h"
 
 namespace trident {
@@ -14,9 +15,9 @@ struct Products {
   std::int64_t stride_a = 0, stride_b = 0, stride_c = 0;
 };
 template <class T>
-void multiply(Cpu, const Products&, const T* a, const T* b, T* c);
+void multiply(Cpu, const Products&, const T* a, const T* b, Into<T> c);
 template <class T>
-void multiply(Cuda, const Products&, const T* a, const T* b, T* c);
+void multiply(Cuda, const Products&, const T* a, const T* b, Into<T> c);
 
 struct LinearSize {
   std::int64_t rows = 0, in = 0, out = 0;
@@ -28,13 +29,13 @@ template <class T>
 void linear_forward(Cuda, LinearSize, const T* x, const T* weight, const T* bias, T* y);
 /// dx (rows, in) = dy weight.
 template <class T>
-void linear_backward_input(Cpu, LinearSize, const T* dy, const T* weight, T* dx);
+void linear_backward_input(Cpu, LinearSize, const T* dy, const T* weight, Into<T> dx);
 template <class T>
-void linear_backward_input(Cuda, LinearSize, const T* dy, const T* weight, T* dx);
+void linear_backward_input(Cuda, LinearSize, const T* dy, const T* weight, Into<T> dx);
 /// dweight (out, in) = dy^T x, and dbias (out,) = column sums of dy; either may be null.
 template <class T>
-void linear_backward_weight(Cpu, LinearSize, const T* x, const T* dy, Wide<T>* dweight, Wide<T>* dbias);
+void linear_backward_weight(Cpu, LinearSize, const T* x, const T* dy, Into<Wide<T>> dweight, Into<Wide<T>> dbias);
 template <class T>
-void linear_backward_weight(Cuda, LinearSize, const T* x, const T* dy, Wide<T>* dweight, Wide<T>* dbias);
+void linear_backward_weight(Cuda, LinearSize, const T* x, const T* dy, Into<Wide<T>> dweight, Into<Wide<T>> dbias);
 
 }  // namespace trident

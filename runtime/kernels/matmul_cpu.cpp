@@ -37,19 +37,20 @@ void add_bias(std::int64_t rows, std::int64_t width, const T* bias, T* y) {
 }  // namespace
 
 template <class T>
-void multiply(Cpu, const Products& size, const T* a, const T* b, T* c) {
+void multiply(Cpu, const Products& size, const T* a, const T* b, Into<T> c) {
   cpu::Gemm one = one_of(size);
+  one.beta = c.beta();
   if (size.stride_c == 0) {
-    if (size.count == 0) std::fill_n(c, size.m * size.n, T(0));
+    if (size.count == 0 && c.sum == Sum::replaces) std::fill_n(c.to, size.m * size.n, T(0));
     for (std::int64_t i = 0; i < size.count; ++i) {
-      cpu::gemm(one, a + i * size.stride_a, b + i * size.stride_b, c);
+      cpu::gemm(one, a + i * size.stride_a, b + i * size.stride_b, c.to);
       one.beta = 1.0;
     }
     return;
   }
   // Few products: each on all threads. Many: each on one thread.
 #pragma omp parallel for schedule(static) if (size.count >= omp_get_max_threads())
-  for (std::int64_t i = 0; i < size.count; ++i) cpu::gemm(one, a + i * size.stride_a, b + i * size.stride_b, c + i * size.stride_c);
+  for (std::int64_t i = 0; i < size.count; ++i) cpu::gemm(one, a + i * size.stride_a, b + i * size.stride_b, c.to + i * size.stride_c);
 }
 
 template <class T>
@@ -63,27 +64,34 @@ void linear_forward(Cpu, LinearSize size, const T* x, const T* weight, const T* 
 }
 
 template <class T>
-void linear_backward_input(Cpu, LinearSize size, const T* dy, const T* weight, T* dx) {
+void linear_backward_input(Cpu, LinearSize size, const T* dy, const T* weight, Into<T> dx) {
   cpu::for_each_row_block(blocks_of<T>(size), [&](std::int64_t first, std::int64_t rows, int) {
-    cpu::gemm({.m = rows, .n = size.in, .k = size.out, .lda = size.out, .ldb = size.in, .ldc = size.in}, dy + first * size.out, weight,
-              dx + first * size.in);
+    cpu::gemm({.m = rows, .n = size.in, .k = size.out, .lda = size.out, .ldb = size.in, .ldc = size.in, .beta = dx.beta()},
+              dy + first * size.out, weight, dx.to + first * size.in);
   });
 }
 
 template <class T>
-void linear_backward_weight(Cpu, LinearSize size, const T* x, const T* dy, Wide<T>* dweight, Wide<T>* dbias) {
-  if (dweight != nullptr) {
-    cpu::gemm({.m = size.out, .n = size.in, .k = size.rows, .lda = size.out, .ldb = size.in, .ldc = size.in, .transpose_a = true}, dy, x,
-              dweight);
+void linear_backward_weight(Cpu, LinearSize size, const T* x, const T* dy, Into<Wide<T>> dweight, Into<Wide<T>> dbias) {
+  if (dweight.to != nullptr) {
+    cpu::gemm({.m = size.out,
+               .n = size.in,
+               .k = size.rows,
+               .lda = size.out,
+               .ldb = size.in,
+               .ldc = size.in,
+               .transpose_a = true,
+               .beta = dweight.beta()},
+              dy, x, dweight.to);
   }
-  if (dbias != nullptr) cpu::column_sums(size.rows, size.out, dy, dbias);
+  if (dbias.to != nullptr) cpu::column_sums(size.rows, size.out, dy, dbias);
 }
 
-#define TRIDENT_MATMUL(T)                                                             \
-  template void multiply<T>(Cpu, const Products&, const T*, const T*, T*);            \
-  template void linear_forward<T>(Cpu, LinearSize, const T*, const T*, const T*, T*); \
-  template void linear_backward_input<T>(Cpu, LinearSize, const T*, const T*, T*);    \
-  template void linear_backward_weight<T>(Cpu, LinearSize, const T*, const T*, T*, T*);
+#define TRIDENT_MATMUL(T)                                                               \
+  template void multiply<T>(Cpu, const Products&, const T*, const T*, Into<T>);         \
+  template void linear_forward<T>(Cpu, LinearSize, const T*, const T*, const T*, T*);   \
+  template void linear_backward_input<T>(Cpu, LinearSize, const T*, const T*, Into<T>); \
+  template void linear_backward_weight<T>(Cpu, LinearSize, const T*, const T*, Into<T>, Into<T>);
 TRIDENT_MATMUL(float)
 TRIDENT_MATMUL(double)
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "runtime/kernels/dispatch.h"
+#include "runtime/kernels/into.h"
 #include "runtime/kernels/wide.h"
 #include "runtime/ops/matmul.h"
 
@@ -19,14 +20,14 @@ struct MlpWeights {
   const T* down = nullptr;       // (out, hidden)
   const T* down_bias = nullptr;  // (out,)
 };
-/// Where gradients go; null where not wanted.
+/// Where gradients go.
 template <class T>
 struct MlpGradients {
-  T* x = nullptr;                // (rows, in)
-  Wide<T>* up = nullptr;         // (hidden, in)
-  Wide<T>* up_bias = nullptr;    // (hidden,)
-  Wide<T>* down = nullptr;       // (out, hidden)
-  Wide<T>* down_bias = nullptr;  // (out,)
+  Into<T> x;                // (rows, in)
+  Into<Wide<T>> up;         // (hidden, in)
+  Into<Wide<T>> up_bias;    // (hidden,)
+  Into<Wide<T>> down;       // (out, hidden)
+  Into<Wide<T>> down_bias;  // (out,)
 };
 
 /// y (rows, out); `before` (rows, hidden) receives the values before the activation unless null.

@@ -93,13 +93,13 @@ void add_column_sums(std::int64_t rows, std::int64_t width, const T* x, T* sums)
 
 /// Adds what `parts` threads have summed, in their order.
 template <class T>
-void add_parts(std::int64_t parts, std::int64_t stride, std::int64_t count, const T* first, T* total) {
-  if (total == nullptr) return;
+void add_parts(std::int64_t parts, std::int64_t stride, std::int64_t count, const T* first, Into<T> total) {
+  if (total.to == nullptr) return;
   for_each_piece(count, [=](std::int64_t begin, std::int64_t end) {
-    std::copy(first + begin, first + end, total + begin);
-    for (std::int64_t part = 1; part < parts; ++part) {
+    if (total.sum == Sum::replaces) std::copy(first + begin, first + end, total.to + begin);
+    for (std::int64_t part = total.sum == Sum::replaces ? 1 : 0; part < parts; ++part) {
       const T* source = first + part * stride;
-      T* target = total;
+      T* target = total.to;
 #pragma omp simd
       for (std::int64_t i = begin; i < end; ++i) target[i] += source[i];
     }
@@ -112,33 +112,25 @@ struct BackwardBlock {
   MlpSize size;
   const T *x, *before, *dy;
   MlpWeights<T> weights;
-  T* dx;
+  Into<T> dx;
   T *after, *gradient;
 
   void hidden_and_input(std::int64_t rows) const {
     cpu::gemm({.m = rows, .n = size.hidden, .k = size.out, .lda = size.out, .ldb = size.hidden, .ldc = size.hidden}, dy, weights.down,
               gradient);
     activate_backward(size.activation, rows * size.hidden, before, after, gradient);
-    if (dx == nullptr) return;
-    cpu::gemm({.m = rows, .n = size.in, .k = size.hidden, .lda = size.hidden, .ldb = size.in, .ldc = size.in}, gradient, weights.up, dx);
+    if (dx.to == nullptr) return;
+    cpu::gemm({.m = rows, .n = size.in, .k = size.hidden, .lda = size.hidden, .ldb = size.in, .ldc = size.in, .beta = dx.beta()}, gradient,
+              weights.up, dx.to);
   }
 
-  void up(std::int64_t rows, double beta, T* target) const {
-    cpu::gemm(
-        {.m = size.hidden, .n = size.in, .k = rows, .lda = size.hidden, .ldb = size.in, .ldc = size.in, .transpose_a = true, .beta = beta},
-        gradient, x, target);
-  }
+  void up(std::int64_t rows, Into<T> target) const { weight(size.hidden, size.in, rows, gradient, x, target); }
+  void down(std::int64_t rows, Into<T> target) const { weight(size.out, size.hidden, rows, dy, after, target); }
 
-  void down(std::int64_t rows, double beta, T* target) const {
-    cpu::gemm({.m = size.out,
-               .n = size.hidden,
-               .k = rows,
-               .lda = size.out,
-               .ldb = size.hidden,
-               .ldc = size.hidden,
-               .transpose_a = true,
-               .beta = beta},
-              dy, after, target);
+  /// (m, n) from m gradients and n inputs of every row.
+  static void weight(std::int64_t m, std::int64_t n, std::int64_t rows, const T* gradients, const T* inputs, Into<T> target) {
+    cpu::gemm({.m = m, .n = n, .k = rows, .lda = m, .ldb = n, .ldc = n, .transpose_a = true, .beta = target.beta()}, gradients, inputs,
+              target.to);
   }
 };
 
@@ -146,10 +138,10 @@ struct BackwardBlock {
 template <class T>
 void backward_together(MlpSize size, const BackwardBlock<T>& block, const MlpGradients<T>& to) {
   block.hidden_and_input(size.rows);
-  if (to.up != nullptr) block.up(size.rows, 0.0, to.up);
-  if (to.up_bias != nullptr) cpu::column_sums(size.rows, size.hidden, block.gradient, to.up_bias);
-  if (to.down != nullptr) block.down(size.rows, 0.0, to.down);
-  if (to.down_bias != nullptr) cpu::column_sums(size.rows, size.out, block.dy, to.down_bias);
+  if (to.up.to != nullptr) block.up(size.rows, to.up);
+  if (to.up_bias.to != nullptr) cpu::column_sums(size.rows, size.hidden, block.gradient, to.up_bias);
+  if (to.down.to != nullptr) block.down(size.rows, to.down);
+  if (to.down_bias.to != nullptr) cpu::column_sums(size.rows, size.out, block.dy, to.down_bias);
 }
 
 template <class T>
@@ -207,21 +199,21 @@ void mlp_backward(Cpu, MlpSize size, const T* x, const T* before, const T* dy, M
                                  before + first * size.hidden,
                                  dy + first * size.out,
                                  weights,
-                                 to.x == nullptr ? nullptr : to.x + first * size.in,
+                                 {to.x.to == nullptr ? nullptr : to.x.to + first * size.in, to.x.sum},
                                  after,
                                  gradient};
       one.hidden_and_input(rows);
-      if (to.up != nullptr) one.up(rows, 1.0, part.up);
-      if (to.up_bias != nullptr) add_column_sums(rows, size.hidden, gradient, part.up_bias);
-      if (to.down != nullptr) one.down(rows, 1.0, part.down);
-      if (to.down_bias != nullptr) add_column_sums(rows, size.out, one.dy, part.down_bias);
+      if (to.up.to != nullptr) one.up(rows, {part.up, Sum::adds});
+      if (to.up_bias.to != nullptr) add_column_sums(rows, size.hidden, gradient, part.up_bias);
+      if (to.down.to != nullptr) one.down(rows, {part.down, Sum::adds});
+      if (to.down_bias.to != nullptr) add_column_sums(rows, size.out, one.dy, part.down_bias);
     }
   }
   const PartialGradients<T> parts(size, memory);
-  add_parts(team, per_thread, size.hidden * size.in, parts.up, to.up);
-  add_parts(team, per_thread, size.hidden, parts.up_bias, to.up_bias);
-  add_parts(team, per_thread, size.hidden * size.out, parts.down, to.down);
-  add_parts(team, per_thread, size.out, parts.down_bias, to.down_bias);
+  add_parts<T>(team, per_thread, size.hidden * size.in, parts.up, to.up);
+  add_parts<T>(team, per_thread, size.hidden, parts.up_bias, to.up_bias);
+  add_parts<T>(team, per_thread, size.hidden * size.out, parts.down, to.down);
+  add_parts<T>(team, per_thread, size.out, parts.down_bias, to.down_bias);
 }
 
 #define TRIDENT_MLP(T)                                                         \

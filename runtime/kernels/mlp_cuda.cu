@@ -73,18 +73,18 @@ void activate_all(Cuda device, Activation activation, std::int64_t count, const 
 }
 
 template <class T>
-void activate_all_backward(Cuda device, MlpSize size, const T* before, T* after, T* gradient, Wide<T>* up_bias) {
+void activate_all_backward(Cuda device, MlpSize size, const T* before, T* after, T* gradient, Into<Wide<T>> up_bias) {
   constexpr std::int64_t kFewestRows = 64, kMostParts = 512;
   const std::int64_t part_rows = std::max(kFewestRows, divided_up(size.rows, kMostParts)), parts = divided_up(size.rows, part_rows);
-  const Block memory = workspace(device, up_bias == nullptr ? 0 : static_cast<std::size_t>(parts * size.hidden) * sizeof(Wide<T>));
-  auto* partial = up_bias == nullptr ? nullptr : static_cast<Wide<T>*>(memory.data());
+  const Block memory = workspace(device, up_bias.to == nullptr ? 0 : static_cast<std::size_t>(parts * size.hidden) * sizeof(Wide<T>));
+  auto* partial = up_bias.to == nullptr ? nullptr : static_cast<Wide<T>*>(memory.data());
   const bool vectors = fits_vectors<kVectorWidth<T>>(size.hidden, before, static_cast<const T*>(after), static_cast<const T*>(gradient));
   with_kinds<T>(vectors, size.activation, [&](auto n, auto kind) {
     const dim3 grid(static_cast<unsigned>(divided_up<std::int64_t>(size.hidden, n() * kWarp)), static_cast<unsigned>(parts));
     launch_kernel(activate_backward_kernel<T, n(), kind()>, grid, kThreads, 0, device, size.rows, size.hidden, part_rows, before, after,
                   gradient, partial);
   });
-  if (up_bias != nullptr) add_parts(device, {.parts = parts, .count = size.hidden}, partial, up_bias);
+  if (up_bias.to != nullptr) add_parts(device, {.parts = parts, .count = size.hidden, .sum = up_bias.sum}, partial, up_bias.to);
 }
 
 }  // namespace
@@ -114,21 +114,19 @@ void mlp_backward(Cuda device, MlpSize size, const T* x, const T* before, const 
   product(device, {.m = size.rows, .n = size.hidden, .k = size.out, .lda = size.out, .ldb = size.hidden, .ldc = size.hidden}, dy,
           weights.down, no_bias, gradient);
   activate_all_backward(device, size, before, after, gradient, to.up_bias);
-  if (to.x != nullptr) {
-    product(device, {.m = size.rows, .n = size.in, .k = size.hidden, .lda = size.hidden, .ldb = size.in, .ldc = size.in}, gradient,
-            weights.up, no_bias, to.x);
-  }
-  if (to.up != nullptr) {
+  if (to.x.to != nullptr) {
     product(device,
-            {.m = size.hidden, .n = size.in, .k = size.rows, .lda = size.hidden, .ldb = size.in, .ldc = size.in, .transpose_a = true},
-            gradient, x, no_wide_bias, to.up);
+            {.m = size.rows, .n = size.in, .k = size.hidden, .lda = size.hidden, .ldb = size.in, .ldc = size.in, .beta = to.x.beta()},
+            gradient, weights.up, no_bias, to.x.to);
   }
-  if (to.down != nullptr) {
-    product(device,
-            {.m = size.out, .n = size.hidden, .k = size.rows, .lda = size.out, .ldb = size.hidden, .ldc = size.hidden, .transpose_a = true},
-            dy, after, no_wide_bias, to.down);
-  }
-  if (to.down_bias != nullptr) column_sums(device, size.rows, size.out, dy, to.down_bias);
+  const auto weight_gradient = [&](std::int64_t m, std::int64_t n, const T* dy_of, const T* x_of, Into<Wide<T>> dweight) {
+    if (dweight.to == nullptr) return;
+    product(device, {.m = m, .n = n, .k = size.rows, .lda = m, .ldb = n, .ldc = n, .transpose_a = true, .beta = dweight.beta()}, dy_of,
+            x_of, no_wide_bias, dweight.to);
+  };
+  weight_gradient(size.hidden, size.in, gradient, x, to.up);
+  weight_gradient(size.out, size.hidden, dy, after, to.down);
+  if (to.down_bias.to != nullptr) column_sums(device, size.rows, size.out, dy, to.down_bias.to, to.down_bias.sum);
 }
 
 #define TRIDENT_MLP(T)                                                          \

@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "runtime/device/allocator.h"
+#include "runtime/kernels/into.h"
 
 namespace trident::cpu {
 
@@ -42,12 +43,12 @@ void for_each_row_block(const RowBlocks& blocks, Work&& work) {
   }
 }
 
-/// sums (width,) = the sums over the rows of x (rows, width), in an order that depends on the shape alone.
+/// sums (width,) = or += the sums over the rows of x (rows, width), in an order that depends on the shape alone.
 template <class T>
-void column_sums(std::int64_t rows, std::int64_t width, const T* x, T* sums) {
+void column_sums(std::int64_t rows, std::int64_t width, const T* x, Into<T> sums) {
   constexpr std::int64_t kRows = 256;  // of one partial sum
   const std::int64_t parts = (rows + kRows - 1) / kRows;
-  std::fill_n(sums, width, T(0));
+  if (sums.sum == Sum::replaces) std::fill_n(sums.to, width, T(0));
   if (parts == 0) return;
   const Block scratch(static_cast<std::size_t>(parts * width) * sizeof(T), {});
   T* partial = static_cast<T*>(scratch.data());
@@ -62,7 +63,7 @@ void column_sums(std::int64_t rows, std::int64_t width, const T* x, T* sums) {
   }
   for (std::int64_t part = 0; part < parts; ++part) {
 #pragma omp simd
-    for (std::int64_t i = 0; i < width; ++i) sums[i] += partial[part * width + i];
+    for (std::int64_t i = 0; i < width; ++i) sums.to[i] += partial[part * width + i];
   }
 }
 

@@ -5,6 +5,7 @@
 #include "runtime/autograd/tape.h"
 #include "runtime/kernels/matmul.h"
 #include "runtime/kernels/mlp.h"
+#include "runtime/ops/into.h"
 #include "runtime/tensor/copy.h"
 #include "runtime/tensor/create.h"
 
@@ -58,18 +59,22 @@ Products products_of(const Tensor& a, const Tensor& b, Transpose transpose_a, Tr
   return size;
 }
 
-/// op(a) op(b) unrecorded; `sum` as above, else with the leading dimensions of whichever has them.
-Tensor product(const Tensor& a, const Tensor& b, Transpose transpose_a, Transpose transpose_b, bool sum = false) {
-  Shape shape;
-  const Shape& leader = (a.rank() > 2 ? a : b).shape();
-  for (int dim = 0; dim < leader.rank() - 2 && !sum; ++dim) shape.push_back(leader[dim]);
-  shape.push_back(a.size(transpose_a == Transpose::yes ? -1 : -2));
-  shape.push_back(b.size(transpose_b == Transpose::yes ? -2 : -1));
-  Tensor c = empty(shape, a.dtype(), a.device());
+/// Unrecorded: `place` gets op(a) op(b); `sum` as above.
+void put_product(const Tensor& a, const Tensor& b, Transpose transpose_a, Transpose transpose_b, const GradientPlace& place,
+                 bool sum = false) {
   launch_activations("matmul", a, [&](auto device, auto number) {
     using T = decltype(number);
-    multiply(device, products_of(a, b, transpose_a, transpose_b, sum), a.data<T>(), b.data<T>(), c.data<T>());
+    multiply(device, products_of(a, b, transpose_a, transpose_b, sum), a.data<T>(), b.data<T>(), into<T>(place));
   });
+}
+
+/// op(a) op(b) unrecorded, with the leading dimensions of whichever has them.
+Tensor product(const Tensor& a, const Tensor& b, Transpose transpose_a, Transpose transpose_b) {
+  Shape shape = (a.rank() > 2 ? a : b).shape();
+  shape[shape.rank() - 2] = a.size(transpose_a == Transpose::yes ? -1 : -2);
+  shape[shape.rank() - 1] = b.size(transpose_b == Transpose::yes ? -2 : -1);
+  Tensor c = empty(shape, a.dtype(), a.device());
+  put_product(a, b, transpose_a, transpose_b, {.to = c});
   return c;
 }
 
@@ -115,14 +120,17 @@ Tensor matmul(const Tensor& a, const Tensor& b, Transpose transpose_a, Transpose
     const Tensor dc = packed(gradient);
     const bool sum_left = left.rank() == 2 && dc.rank() > 2, sum_right = right.rank() == 2 && dc.rank() > 2;
     const Transpose not_a = transpose_a == yes ? no : yes, not_b = transpose_b == yes ? no : yes;
-    std::vector<Tensor> result(2);
-    if (wanted[0]) {
-      result[0] = transpose_a == no ? product(dc, right, no, not_b, sum_left) : product(right, dc, transpose_b, yes, sum_left);
-    }
-    if (wanted[1]) {
-      result[1] = transpose_b == no ? product(left, dc, not_a, no, sum_right) : product(dc, left, yes, transpose_a, sum_right);
-    }
-    return result;
+    const auto gradient_of = [&](std::size_t input, const Tensor& operand, const Tensor& a, const Tensor& b, Transpose transpose_a,
+                                 Transpose transpose_b, bool sum) {
+      const GradientPlace place = wanted.place(input, operand.shape(), operand.dtype(), operand.device());
+      if (place.to.defined()) put_product(a, b, transpose_a, transpose_b, place, sum);
+      return place.result;
+    };
+    const Tensor da = transpose_a == no ? gradient_of(0, left, dc, right, no, not_b, sum_left)
+                                        : gradient_of(0, left, right, dc, transpose_b, yes, sum_left);
+    const Tensor db = transpose_b == no ? gradient_of(1, right, left, dc, not_a, no, sum_right)
+                                        : gradient_of(1, right, dc, left, yes, transpose_a, sum_right);
+    return std::vector{da, db};
   });
 }
 
@@ -138,19 +146,17 @@ Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
   return record("linear", y, {x, weight, bias},
                 [input = weight.node() ? input : Tensor{}, shape = x.shape(), w, size](const Tensor& gradient, Wanted wanted) {
                   const Tensor dy = packed(gradient);
-                  std::vector<Tensor> result(3);
-                  if (wanted[0]) result[0] = empty(shape, dy.dtype(), dy.device());
-                  if (wanted[1]) result[1] = empty(w.shape(), wide(w.dtype()), w.device());
-                  if (wanted[2]) result[2] = empty({size.out}, wide(w.dtype()), w.device());
+                  const DType wide_type = wide(dy.dtype());
+                  const GradientPlace dx = wanted.place(0, shape, dy.dtype(), dy.device());
+                  const GradientPlace dweight = wanted.place(1, w.shape(), wide_type, dy.device());
+                  const GradientPlace dbias = wanted.place(2, {size.out}, wide_type, dy.device());
                   launch_activations("linear", dy, [&](auto device, auto number) {
                     using T = decltype(number);
-                    if (wanted[0]) linear_backward_input(device, size, dy.data<T>(), w.data<T>(), result[0].data<T>());
-                    if (wanted[1] || wanted[2]) {
-                      linear_backward_weight<T>(device, size, data_or_null<T>(input), dy.data<T>(), data_or_null<Wide<T>>(result[1]),
-                                                data_or_null<Wide<T>>(result[2]));
-                    }
+                    if (wanted[0]) linear_backward_input(device, size, dy.data<T>(), w.data<T>(), into<T>(dx));
+                    linear_backward_weight<T>(device, size, data_or_null<T>(input), dy.data<T>(), into<Wide<T>>(dweight),
+                                              into<Wide<T>>(dbias));
                   });
-                  return result;
+                  return std::vector{dx.result, dweight.result, dbias.result};
                 });
 }
 
@@ -185,18 +191,18 @@ Tensor mlp(const Tensor& x, const Tensor& up, const Tensor& up_bias, const Tenso
   });
   return record("mlp", y, {x, up, up_bias, down, down_bias}, [input, w, before, size](const Tensor& gradient, Wanted wanted) {
     const Tensor dy = packed(gradient);
-    const Shape shapes[5] = {input.shape(), w.up.shape(), {size.hidden}, w.down.shape(), {size.out}};
-    std::vector<Tensor> result(5);
-    for (std::size_t i = 0; i < 5; ++i) {
-      if (wanted[i]) result[i] = empty(shapes[i], i == 0 ? dy.dtype() : wide(dy.dtype()), dy.device());
-    }
+    const auto place_of = [&](std::size_t input, const Shape& shape) {
+      return wanted.place(input, shape, input == 0 ? dy.dtype() : wide(dy.dtype()), dy.device());
+    };
+    const GradientPlace dx = place_of(0, input.shape()), up = place_of(1, w.up.shape()), up_bias = place_of(2, {size.hidden}),
+                        down = place_of(3, w.down.shape()), down_bias = place_of(4, {size.out});
     launch_activations("mlp", dy, [&](auto device, auto number) {
       using T = decltype(number);
+      using W = Wide<T>;
       mlp_backward<T>(device, size, input.data<T>(), before.data<T>(), dy.data<T>(), weights_of<T>(w),
-                      {data_or_null<T>(result[0]), data_or_null<Wide<T>>(result[1]), data_or_null<Wide<T>>(result[2]),
-                       data_or_null<Wide<T>>(result[3]), data_or_null<Wide<T>>(result[4])});
+                      {into<T>(dx), into<W>(up), into<W>(up_bias), into<W>(down), into<W>(down_bias)});
     });
-    return result;
+    return std::vector{dx.result, up.result, up_bias.result, down.result, down_bias.result};
   });
 }
 

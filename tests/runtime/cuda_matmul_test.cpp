@@ -16,6 +16,13 @@ class CudaMatmul : public OnGpu {};
 using Numbers = ::testing::Types<float, double, bf16>;
 TYPED_TEST_SUITE(CudaMatmul, Numbers);
 
+/// Twice what a product gives: once alone, once added to that.
+Tensor doubled(const Tensor& x) {
+  const Tensor y = empty_like(x);
+  for (std::int64_t i = 0; i < x.numel(); ++i) y.data<double>()[i] = 2 * x.data<double>()[i];
+  return y;
+}
+
 template <class T>
 void compare_products(const Products& size, std::uint64_t seed) {
   SCOPED_TRACE(concat(size.count, " of (", size.m, ", ", size.k, ") times (", size.k, ", ", size.n, "), transposed ", size.transpose_a,
@@ -26,10 +33,15 @@ void compare_products(const Products& size, std::uint64_t seed) {
   const Tensor a = random_numbers(shape_of(size.stride_a, size.m, size.k), seed),
                b = random_numbers(shape_of(size.stride_b, size.k, size.n), seed + 1);
   const Tensor c = empty(shape_of(size.stride_c, size.m, size.n), DType::f64);
-  multiply<double>(Cpu{}, size, a.data<double>(), b.data<double>(), c.data<double>());
+  multiply<double>(Cpu{}, size, a.data<double>(), b.data<double>(), {c.data<double>()});
   const Tensor ga = on_gpu<T>(a), gb = on_gpu<T>(b), gc = room<T>(c.shape());
-  multiply<T>(gpu(), size, ga.template data<T>(), gb.template data<T>(), gc.template data<T>());
+  multiply<T>(gpu(), size, ga.template data<T>(), gb.template data<T>(), {gc.template data<T>()});
   EXPECT_TENSOR_NEAR(back(gc), c, kTolerance<T>);
+  const Tensor twice = doubled(c);
+  multiply<double>(Cpu{}, size, a.data<double>(), b.data<double>(), {c.data<double>(), Sum::adds});
+  multiply<T>(gpu(), size, ga.template data<T>(), gb.template data<T>(), {gc.template data<T>(), Sum::adds});
+  EXPECT_TENSOR_NEAR(c, twice, 1e-14);
+  EXPECT_TENSOR_NEAR(back(gc), twice, kTolerance<T>);
 }
 
 TYPED_TEST(CudaMatmul, ProductsAgreeWithTheCpu) {
@@ -63,19 +75,22 @@ void compare_linear(LinearSize size, bool with_bias, std::uint64_t seed) {
   const Tensor bias = random_numbers({size.out}, seed + 2), dy = random_numbers({size.rows, size.out}, seed + 3);
   const Tensor y = empty_like(dy), dx = empty_like(x), dweight = empty_like(weight), dbias = empty_like(bias);
   linear_forward<double>(Cpu{}, size, x.data<double>(), weight.data<double>(), with_bias ? bias.data<double>() : nullptr, y.data<double>());
-  linear_backward_input<double>(Cpu{}, size, dy.data<double>(), weight.data<double>(), dx.data<double>());
-  linear_backward_weight<double>(Cpu{}, size, x.data<double>(), dy.data<double>(), dweight.data<double>(), dbias.data<double>());
+  linear_backward_input<double>(Cpu{}, size, dy.data<double>(), weight.data<double>(), {dx.data<double>()});
+  linear_backward_weight<double>(Cpu{}, size, x.data<double>(), dy.data<double>(), {dweight.data<double>()}, {dbias.data<double>()});
   const Tensor gx = on_gpu<T>(x), gweight = on_gpu<T>(weight), gbias = on_gpu<T>(bias), gdy = on_gpu<T>(dy);
   const Tensor gy = room<T>(y.shape()), gdx = room<T>(x.shape()), gdweight = room<W>(weight.shape()), gdbias = room<W>(bias.shape());
   linear_forward<T>(gpu(), size, gx.template data<T>(), gweight.template data<T>(), with_bias ? gbias.template data<T>() : nullptr,
                     gy.template data<T>());
-  linear_backward_input<T>(gpu(), size, gdy.template data<T>(), gweight.template data<T>(), gdx.template data<T>());
-  linear_backward_weight<T>(gpu(), size, gx.template data<T>(), gdy.template data<T>(), gdweight.template data<W>(),
-                            gdbias.template data<W>());
   EXPECT_TENSOR_NEAR(back(gy), y, kTolerance<T>);
-  EXPECT_TENSOR_NEAR(back(gdx), dx, kTolerance<T>);
-  EXPECT_TENSOR_NEAR(back(gdweight), dweight, kTolerance<W>);  // gradients of weights are never rounded to bf16
-  EXPECT_TENSOR_NEAR(back(gdbias), dbias, kTolerance<W>);
+  for (const Sum sum : {Sum::replaces, Sum::adds}) {
+    linear_backward_input<T>(gpu(), size, gdy.template data<T>(), gweight.template data<T>(), {gdx.template data<T>(), sum});
+    linear_backward_weight<T>(gpu(), size, gx.template data<T>(), gdy.template data<T>(), {gdweight.template data<W>(), sum},
+                              {gdbias.template data<W>(), sum});
+    const auto expected = [sum](const Tensor& once) { return sum == Sum::adds ? doubled(once) : once; };
+    EXPECT_TENSOR_NEAR(back(gdx), expected(dx), kTolerance<T>);
+    EXPECT_TENSOR_NEAR(back(gdweight), expected(dweight), kTolerance<W>);  // gradients of weights are never rounded to bf16
+    EXPECT_TENSOR_NEAR(back(gdbias), expected(dbias), kTolerance<W>);
+  }
 }
 
 TYPED_TEST(CudaMatmul, LinearLayersAgreeWithTheCpu) {
@@ -103,7 +118,7 @@ void compare_mlp(MlpSize size, bool keeps, std::uint64_t seed) {
   const MlpWeights<double> weights{at(parameters[0]), at(parameters[1]), at(parameters[2]), at(parameters[3])};
   mlp_forward<double>(Cpu{}, size, at(x), weights, at(before), at(y));
   mlp_backward<double>(Cpu{}, size, at(x), at(before), at(dy), weights,
-                       {at(dx), at(gradients[0]), at(gradients[1]), at(gradients[2]), at(gradients[3])});
+                       {{at(dx)}, {at(gradients[0])}, {at(gradients[1])}, {at(gradients[2])}, {at(gradients[3])}});
   const Tensor gx = on_gpu<T>(x), gdy = on_gpu<T>(dy), gbefore = room<T>(before.shape()), gy = room<T>(y.shape()), gdx = room<T>(x.shape());
   const auto gat = [](const Tensor& tensor) { return tensor.data<T>(); };
   const auto wide = [](const Tensor& tensor) { return tensor.data<W>(); };
@@ -112,10 +127,13 @@ void compare_mlp(MlpSize size, bool keeps, std::uint64_t seed) {
   EXPECT_TENSOR_NEAR(back(gy), y, kTolerance<T>);
   if (!keeps) return;
   EXPECT_TENSOR_NEAR(back(gbefore), before, kTolerance<T>);
-  mlp_backward<T>(gpu(), size, gat(gx), gat(gbefore), gat(gdy), gweights,
-                  {gat(gdx), wide(got[0]), wide(got[1]), wide(got[2]), wide(got[3])});
-  EXPECT_TENSOR_NEAR(back(gdx), dx, kTolerance<T>);
-  for (int i = 0; i < 4; ++i) EXPECT_TENSOR_NEAR(back(got[i]), gradients[i], kTolerance<T>);
+  for (const Sum sum : {Sum::replaces, Sum::adds}) {
+    mlp_backward<T>(gpu(), size, gat(gx), gat(gbefore), gat(gdy), gweights,
+                    {{gat(gdx), sum}, {wide(got[0]), sum}, {wide(got[1]), sum}, {wide(got[2]), sum}, {wide(got[3]), sum}});
+    const auto expected = [sum](const Tensor& once) { return sum == Sum::adds ? doubled(once) : once; };
+    EXPECT_TENSOR_NEAR(back(gdx), expected(dx), kTolerance<T>);
+    for (int i = 0; i < 4; ++i) EXPECT_TENSOR_NEAR(back(got[i]), expected(gradients[i]), kTolerance<T>);
+  }
 }
 
 TYPED_TEST(CudaMatmul, MlpsAgreeWithTheCpu) {
@@ -137,7 +155,7 @@ void compare_gelu_products(std::int64_t n, std::int64_t k, bool with_bias, std::
   const Tensor a = random_numbers({kRows, k}, seed), b = random_numbers({n, k}, seed + 1), bias = random_numbers({n}, seed + 2);
   const Tensor c = empty({kRows, n}, DType::f64), expected = empty_like(c);
   const Products size{.count = 1, .m = kRows, .n = n, .k = k, .transpose_b = true, .stride_c = kRows * n};
-  multiply<double>(Cpu{}, size, a.data<double>(), b.data<double>(), c.data<double>());
+  multiply<double>(Cpu{}, size, a.data<double>(), b.data<double>(), {c.data<double>()});
   for (std::int64_t i = 0; i < c.numel() && with_bias; ++i) c.data<double>()[i] += bias.data<double>()[i % n];
   for (std::int64_t i = 0; i < c.numel(); ++i) expected.data<double>()[i] = gelu_by_tanh(c.data<double>()[i]);
   const cuda::Product on{.m = kRows, .n = n, .k = k, .lda = k, .ldb = k, .ldc = n, .transpose_b = true};
@@ -150,7 +168,7 @@ void compare_gelu_products(std::int64_t n, std::int64_t k, bool with_bias, std::
   EXPECT_TENSOR_NEAR(back(after), expected, kTolerance<bf16>);
   EXPECT_TENSOR_NEAR(back(alone), expected, kTolerance<bf16>);
 
-  multiply<double>(Cpu{}, size, a.data<double>(), b.data<double>(), expected.data<double>());
+  multiply<double>(Cpu{}, size, a.data<double>(), b.data<double>(), {expected.data<double>()});
   const Tensor kept = back(before);
   for (std::int64_t i = 0; i < c.numel(); ++i) expected.data<double>()[i] *= slope_of_gelu(kept.data<double>()[i]);
   cuda::product_gelu_slope(gpu(), on, ga.data<bf16>(), gb.data<bf16>(), before.data<bf16>(), after.data<bf16>());

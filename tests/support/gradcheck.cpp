@@ -4,6 +4,9 @@
 
 #include "runtime/autograd/tape.h"
 #include "runtime/error.h"
+#include "runtime/ops/elementwise.h"
+#include "runtime/ops/reduce.h"
+#include "runtime/ops/shape.h"
 #include "runtime/tensor/copy.h"
 #include "runtime/tensor/create.h"
 #include "tests/support/on_gpu.h"
@@ -41,6 +44,26 @@ std::vector<Tensor> gradients_of(const Differentiable& fn, const std::vector<Ten
   return found;
 }
 
+/// The same where gradients meet others, which are random and taken off again: in leaves that hold some, or in values that have got some
+/// from later uses.
+std::vector<Tensor> gradients_that_meet_others(const Differentiable& fn, const std::vector<Tensor>& inputs, const Tensor& dy,
+                                               bool in_leaves) {
+  std::vector<Tensor> leaves, arguments, others;
+  for (std::size_t i = 0; i < inputs.size(); ++i) {
+    others.push_back(to_device(random_tensor(inputs[i].shape(), 70 + i), dy.device()));
+    leaves.push_back(leaf(inputs[i], in_leaves ? copy_of(others[i]) : zeros(inputs[i].shape(), DType::f64, dy.device())));
+    arguments.push_back(in_leaves ? leaves[i] : affine(leaves[i], 1.0));
+  }
+  const Tensor y = fn(arguments);
+  if (!y.node()) return std::vector<Tensor>(inputs.size());
+  Tensor share = sum(reshape(y * dy, {y.numel()}));
+  for (std::size_t i = 0; i < inputs.size() && !in_leaves; ++i) share = share + sum(arguments[i] * others[i]);
+  backward(share);
+  std::vector<Tensor> found;
+  for (std::size_t i = 0; i < inputs.size(); ++i) found.push_back(gradient_of(leaves[i]) - others[i]);
+  return found;
+}
+
 /// Fourth-order central differences of <fn(inputs), dy> with respect to every element of inputs[which].
 Tensor differences(const Differentiable& fn, const std::vector<Tensor>& inputs, std::size_t which, const Tensor& dy, double step) {
   std::vector<Tensor> moved = inputs;
@@ -63,6 +86,19 @@ Tensor differences(const Differentiable& fn, const std::vector<Tensor>& inputs, 
   return tensor_near(what.c_str(), "what was expected", "", actual, expected, tolerance);
 }
 
+::testing::AssertionResult same_where_they_meet_others(const Differentiable& fn, const std::vector<Tensor>& inputs, const Tensor& dy,
+                                                       const std::vector<Tensor>& expected) {
+  constexpr double kTolerance = 1e-12;  // another number is in the sums
+  for (const bool in_leaves : {true, false}) {
+    const std::vector<Tensor> found = gradients_that_meet_others(fn, inputs, dy, in_leaves);
+    for (std::size_t i = 0; i < found.size(); ++i) {
+      const std::string what = concat("the gradient of input ", i, in_leaves ? " in a leaf that holds one" : " where it meets another");
+      if (auto same = near(what, found[i], expected[i], kTolerance); !same) return same;
+    }
+  }
+  return ::testing::AssertionSuccess();
+}
+
 /// The value and the gradients on a GPU against those of the CPU.
 ::testing::AssertionResult same_on_gpu(const Differentiable& fn, const std::vector<Tensor>& inputs, const Tensor& y, const Tensor& dy,
                                        const std::vector<Tensor>& expected) {
@@ -74,7 +110,7 @@ Tensor differences(const Differentiable& fn, const std::vector<Tensor>& inputs, 
   for (std::size_t i = 0; i < found.size(); ++i) {
     if (auto same = near(concat("the gradient of input ", i, " on a GPU"), found[i], expected[i], kTolerance); !same) return same;
   }
-  return ::testing::AssertionSuccess();
+  return same_where_they_meet_others(fn, on_gpu, to_device(dy, kGpu), expected);
 }
 
 enum class Devices { cpu, every };
@@ -103,6 +139,7 @@ enum class Devices { cpu, every };
     alone[i] = true;
     if (auto same = near(name + " alone on the tape", gradients_of(fn, inputs, alone, dy)[0], found[i], 1e-14); !same) return same;
   }
+  if (auto same = same_where_they_meet_others(fn, inputs, dy, found); !same) return same;
   const bool has_gpu = devices == Devices::every && cuda_device_count() > 0;
   return has_gpu ? same_on_gpu(fn, inputs, y, dy, found) : ::testing::AssertionSuccess();
 }

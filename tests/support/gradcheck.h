@@ -18,8 +18,8 @@ struct GradcheckOptions {
 };
 
 /// Checks the gradient of <fn(inputs), random direction> with respect to every element of every input (f64) against finite differences;
-/// that an input alone on the tape gets the same gradient as with the others; and that strided inputs and a strided gradient of the output
-/// change nothing. Use: EXPECT_TRUE(gradcheck(fn, {x, weight})).
+/// that an input alone on the tape gets the same gradient as with the others; that a gradient which meets another is added to it; and that
+/// strided inputs and a strided gradient of the output change nothing. Use: EXPECT_TRUE(gradcheck(fn, {x, weight})).
 ::testing::AssertionResult gradcheck(const Differentiable& fn, const std::vector<Tensor>& inputs, const GradcheckOptions& options = {});
 
 /// The same, and where there is a GPU (or the emulated one) value and gradients on it within 1e-12 of the CPU's. For operations: `fn` must
