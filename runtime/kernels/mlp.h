@@ -30,14 +30,23 @@ struct MlpGradients {
   Into<Wide<T>> down_bias;  // (out,)
 };
 
-/// y (rows, out); `before` (rows, hidden) receives the values before the activation unless null.
+/// The hidden numbers (rows, hidden) that the backward reads.
 template <class T>
-void mlp_forward(Cpu, MlpSize, const T* x, MlpWeights<T>, T* before, T* y);
+struct MlpHidden {
+  T* before = nullptr;  // the activation
+  T* after = nullptr;   // it, where keeps_after
+};
+/// Whether the first product ends in the activation, as cuBLASLt's products of bf16 do in GELU: then what comes out is kept, too.
+inline bool keeps_after(DType dtype, Activation activation) { return dtype == DType::bf16 && activation == Activation::gelu; }
+
+/// y (rows, out); `keep` is null where no backward follows.
 template <class T>
-void mlp_forward(Cuda, MlpSize, const T* x, MlpWeights<T>, T* before, T* y);
+void mlp_forward(Cpu, MlpSize, const T* x, MlpWeights<T>, MlpHidden<T> keep, T* y);
 template <class T>
-void mlp_backward(Cpu, MlpSize, const T* x, const T* before, const T* dy, MlpWeights<T>, MlpGradients<T>);
+void mlp_forward(Cuda, MlpSize, const T* x, MlpWeights<T>, MlpHidden<T> keep, T* y);
 template <class T>
-void mlp_backward(Cuda, MlpSize, const T* x, const T* before, const T* dy, MlpWeights<T>, MlpGradients<T>);
+void mlp_backward(Cpu, MlpSize, const T* x, MlpHidden<const T> kept, const T* dy, MlpWeights<T>, MlpGradients<T>);
+template <class T>
+void mlp_backward(Cuda, MlpSize, const T* x, MlpHidden<const T> kept, const T* dy, MlpWeights<T>, MlpGradients<T>);
 
 }  // namespace trident

@@ -152,7 +152,8 @@ cpu::RowBlocks blocks_of(MlpSize size, std::int64_t hidden_copies) {
 }  // namespace
 
 template <class T>
-void mlp_forward(Cpu, MlpSize size, const T* x, MlpWeights<T> weights, T* before, T* y) {
+void mlp_forward(Cpu, MlpSize size, const T* x, MlpWeights<T> weights, MlpHidden<T> keep, T* y) {
+  T* before = keep.before;
   const cpu::RowBlocks blocks = blocks_of<T>(size, before == nullptr ? 1 : 2);
   const std::int64_t scratch_rows = blocks.fill_threads() ? blocks.rows_per_block() * omp_get_max_threads() : size.rows;
   const Block scratch(static_cast<std::size_t>(scratch_rows * size.hidden) * sizeof(T), {});
@@ -170,7 +171,8 @@ void mlp_forward(Cpu, MlpSize size, const T* x, MlpWeights<T> weights, T* before
 }
 
 template <class T>
-void mlp_backward(Cpu, MlpSize size, const T* x, const T* before, const T* dy, MlpWeights<T> weights, MlpGradients<T> to) {
+void mlp_backward(Cpu, MlpSize size, const T* x, MlpHidden<const T> kept, const T* dy, MlpWeights<T> weights, MlpGradients<T> to) {
+  const T* before = kept.before;
   const cpu::RowBlocks blocks = blocks_of<T>(size, 3);
   const bool apart =
       blocks.fill_threads() && omp_get_max_threads() * size.hidden <= size.rows;  // else partial sums cost more than they save
@@ -216,9 +218,9 @@ void mlp_backward(Cpu, MlpSize size, const T* x, const T* before, const T* dy, M
   add_parts<T>(team, per_thread, size.out, parts.down_bias, to.down_bias);
 }
 
-#define TRIDENT_MLP(T)                                                         \
-  template void mlp_forward<T>(Cpu, MlpSize, const T*, MlpWeights<T>, T*, T*); \
-  template void mlp_backward<T>(Cpu, MlpSize, const T*, const T*, const T*, MlpWeights<T>, MlpGradients<T>);
+#define TRIDENT_MLP(T)                                                                   \
+  template void mlp_forward<T>(Cpu, MlpSize, const T*, MlpWeights<T>, MlpHidden<T>, T*); \
+  template void mlp_backward<T>(Cpu, MlpSize, const T*, MlpHidden<const T>, const T*, MlpWeights<T>, MlpGradients<T>);
 TRIDENT_MLP(float)
 TRIDENT_MLP(double)
 

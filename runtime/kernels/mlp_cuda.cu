@@ -1,6 +1,6 @@
-/// Both products and the activation between them. The products' limit is the tensor cores'; the activation's passes are limited by memory:
-/// forward reads `before` and writes `after` (bf16: 4 bytes a hidden number), backward reads `before` and the gradient and writes `after`
-/// and the gradient (8 bytes), adding up the bias's gradient on the way.
+/// Both products and the activation between them. The products' limit is the tensor cores'. In bf16 they end in GELU and its slope. Else
+/// the activation has passes of its own, which memory limits: forward reads `before` and writes `after`, backward reads `before` and the
+/// gradient and writes `after` and the gradient, adding up the bias's gradient on the way.
 #include "runtime/kernels/mlp.h"
 
 #include "runtime/kernels/cuda/activation.h"
@@ -90,30 +90,41 @@ void activate_all_backward(Cuda device, MlpSize size, const T* before, T* after,
 }  // namespace
 
 template <class T>
-void mlp_forward(Cuda device, MlpSize size, const T* x, MlpWeights<T> weights, T* before, T* y) {
+void mlp_forward(Cuda device, MlpSize size, const T* x, MlpWeights<T> weights, MlpHidden<T> keep, T* y) {
   const std::int64_t count = size.rows * size.hidden;
-  const Block memory = workspace(device, static_cast<std::size_t>(count) * sizeof(T));
-  T* after = static_cast<T*>(memory.data());
-  if (before == nullptr) before = after;
-  product(device, {.m = size.rows, .n = size.hidden, .k = size.in, .lda = size.in, .ldb = size.in, .ldc = size.hidden, .transpose_b = true},
-          x, weights.up, weights.up_bias, before);
-  activate_all(device, size.activation, count, before, after);
+  const Block memory = workspace(device, keep.after != nullptr ? 0 : static_cast<std::size_t>(count) * sizeof(T));
+  T* after = keep.after != nullptr ? keep.after : static_cast<T*>(memory.data());
+  const Product up{.m = size.rows, .n = size.hidden, .k = size.in, .lda = size.in, .ldb = size.in, .ldc = size.hidden, .transpose_b = true};
+  if (keeps_after(dtype_of<T>, size.activation)) {
+    if constexpr (std::is_same_v<T, bf16>) product_gelu(device, up, x, weights.up, weights.up_bias, keep.before, after);
+  } else {
+    T* before = keep.before != nullptr ? keep.before : after;
+    product(device, up, x, weights.up, weights.up_bias, before);
+    activate_all(device, size.activation, count, before, after);
+  }
   product(device,
           {.m = size.rows, .n = size.out, .k = size.hidden, .lda = size.hidden, .ldb = size.hidden, .ldc = size.out, .transpose_b = true},
           after, weights.down, weights.down_bias, y);
 }
 
 template <class T>
-void mlp_backward(Cuda device, MlpSize size, const T* x, const T* before, const T* dy, MlpWeights<T> weights, MlpGradients<T> to) {
-  const std::int64_t count = size.rows * size.hidden;
-  const Block gradient_memory = workspace(device, static_cast<std::size_t>(count) * sizeof(T));
-  const Block after_memory = workspace(device, static_cast<std::size_t>(count) * sizeof(T));
-  T *gradient = static_cast<T*>(gradient_memory.data()), *after = static_cast<T*>(after_memory.data());
+void mlp_backward(Cuda device, MlpSize size, const T* x, MlpHidden<const T> kept, const T* dy, MlpWeights<T> weights, MlpGradients<T> to) {
+  const std::size_t bytes = static_cast<std::size_t>(size.rows * size.hidden) * sizeof(T);
+  const Block gradient_memory = workspace(device, bytes), after_memory = workspace(device, kept.after != nullptr ? 0 : bytes);
+  T* gradient = static_cast<T*>(gradient_memory.data());
+  const T* after = kept.after;
   const T* no_bias = nullptr;
   const Wide<T>* no_wide_bias = nullptr;
-  product(device, {.m = size.rows, .n = size.hidden, .k = size.out, .lda = size.out, .ldb = size.hidden, .ldc = size.hidden}, dy,
-          weights.down, no_bias, gradient);
-  activate_all_backward(device, size, before, after, gradient, to.up_bias);
+  const Product down{.m = size.rows, .n = size.hidden, .k = size.out, .lda = size.out, .ldb = size.hidden, .ldc = size.hidden};
+  if (after != nullptr) {
+    if constexpr (std::is_same_v<T, bf16>) product_gelu_slope(device, down, dy, weights.down, kept.before, gradient);
+    if (to.up_bias.to != nullptr) column_sums(device, size.rows, size.hidden, gradient, to.up_bias.to, to.up_bias.sum);
+  } else {
+    T* again = static_cast<T*>(after_memory.data());
+    product(device, down, dy, weights.down, no_bias, gradient);
+    activate_all_backward(device, size, kept.before, again, gradient, to.up_bias);
+    after = again;
+  }
   if (to.x.to != nullptr) {
     product(device,
             {.m = size.rows, .n = size.in, .k = size.hidden, .lda = size.hidden, .ldb = size.in, .ldc = size.in, .beta = to.x.beta()},
@@ -129,9 +140,9 @@ void mlp_backward(Cuda device, MlpSize size, const T* x, const T* before, const 
   if (to.down_bias.to != nullptr) column_sums(device, size.rows, size.out, dy, to.down_bias.to, to.down_bias.sum);
 }
 
-#define TRIDENT_MLP(T)                                                          \
-  template void mlp_forward<T>(Cuda, MlpSize, const T*, MlpWeights<T>, T*, T*); \
-  template void mlp_backward<T>(Cuda, MlpSize, const T*, const T*, const T*, MlpWeights<T>, MlpGradients<T>);
+#define TRIDENT_MLP(T)                                                                    \
+  template void mlp_forward<T>(Cuda, MlpSize, const T*, MlpWeights<T>, MlpHidden<T>, T*); \
+  template void mlp_backward<T>(Cuda, MlpSize, const T*, MlpHidden<const T>, const T*, MlpWeights<T>, MlpGradients<T>);
 TRIDENT_MLP(float)
 TRIDENT_MLP(double)
 TRIDENT_MLP(bf16)

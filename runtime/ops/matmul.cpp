@@ -183,13 +183,14 @@ Tensor mlp(const Tensor& x, const Tensor& up, const Tensor& up_bias, const Tenso
   const Tensor input = packed(x).detached();
   const MlpSize size{.rows = rows_of(x), .in = up.size(1), .hidden = up.size(0), .out = down.size(0), .activation = activation};
   const bool keep = Recording::is_on() && (x.node() || up.node() || up_bias.node() || down.node() || down_bias.node());
-  const Tensor before = keep ? empty(with_last(x.shape(), size.hidden), x.dtype(), x.device()) : Tensor{};
+  const auto kept = [&](bool wanted) { return wanted ? empty(with_last(x.shape(), size.hidden), x.dtype(), x.device()) : Tensor{}; };
+  const Tensor before = kept(keep), after = kept(keep && keeps_after(x.dtype(), activation));
   Tensor y = empty(with_last(x.shape(), size.out), x.dtype(), x.device());
   launch_activations("mlp", x, [&](auto device, auto number) {
     using T = decltype(number);
-    mlp_forward<T>(device, size, input.data<T>(), weights_of<T>(w), data_or_null<T>(before), y.data<T>());
+    mlp_forward<T>(device, size, input.data<T>(), weights_of<T>(w), {data_or_null<T>(before), data_or_null<T>(after)}, y.data<T>());
   });
-  return record("mlp", y, {x, up, up_bias, down, down_bias}, [input, w, before, size](const Tensor& gradient, Wanted wanted) {
+  return record("mlp", y, {x, up, up_bias, down, down_bias}, [input, w, before, after, size](const Tensor& gradient, Wanted wanted) {
     const Tensor dy = packed(gradient);
     const auto place_of = [&](std::size_t input, const Shape& shape) {
       return wanted.place(input, shape, input == 0 ? dy.dtype() : wide(dy.dtype()), dy.device());
@@ -199,7 +200,7 @@ Tensor mlp(const Tensor& x, const Tensor& up, const Tensor& up_bias, const Tenso
     launch_activations("mlp", dy, [&](auto device, auto number) {
       using T = decltype(number);
       using W = Wide<T>;
-      mlp_backward<T>(device, size, input.data<T>(), before.data<T>(), dy.data<T>(), weights_of<T>(w),
+      mlp_backward<T>(device, size, input.data<T>(), {before.data<T>(), data_or_null<T>(after)}, dy.data<T>(), weights_of<T>(w),
                       {into<T>(dx), into<W>(up), into<W>(up_bias), into<W>(down), into<W>(down_bias)});
     });
     return std::vector{dx.result, up.result, up_bias.result, down.result, down_bias.result};

@@ -116,19 +116,21 @@ void compare_mlp(MlpSize size, bool keeps, std::uint64_t seed) {
   }
   const auto at = [](const Tensor& tensor) { return tensor.data<double>(); };
   const MlpWeights<double> weights{at(parameters[0]), at(parameters[1]), at(parameters[2]), at(parameters[3])};
-  mlp_forward<double>(Cpu{}, size, at(x), weights, at(before), at(y));
-  mlp_backward<double>(Cpu{}, size, at(x), at(before), at(dy), weights,
+  mlp_forward<double>(Cpu{}, size, at(x), weights, {at(before)}, at(y));
+  mlp_backward<double>(Cpu{}, size, at(x), {at(before)}, at(dy), weights,
                        {{at(dx)}, {at(gradients[0])}, {at(gradients[1])}, {at(gradients[2])}, {at(gradients[3])}});
   const Tensor gx = on_gpu<T>(x), gdy = on_gpu<T>(dy), gbefore = room<T>(before.shape()), gy = room<T>(y.shape()), gdx = room<T>(x.shape());
   const auto gat = [](const Tensor& tensor) { return tensor.data<T>(); };
   const auto wide = [](const Tensor& tensor) { return tensor.data<W>(); };
   const MlpWeights<T> gweights{gat(on[0]), gat(on[1]), gat(on[2]), gat(on[3])};
-  mlp_forward<T>(gpu(), size, gat(gx), gweights, keeps ? gat(gbefore) : nullptr, gat(gy));
+  const Tensor gafter = room<T>(before.shape());
+  T* after_or_none = keeps && keeps_after(dtype_of<T>, size.activation) ? gat(gafter) : nullptr;
+  mlp_forward<T>(gpu(), size, gat(gx), gweights, {keeps ? gat(gbefore) : nullptr, after_or_none}, gat(gy));
   EXPECT_TENSOR_NEAR(back(gy), y, kTolerance<T>);
   if (!keeps) return;
   EXPECT_TENSOR_NEAR(back(gbefore), before, kTolerance<T>);
   for (const Sum sum : {Sum::replaces, Sum::adds}) {
-    mlp_backward<T>(gpu(), size, gat(gx), gat(gbefore), gat(gdy), gweights,
+    mlp_backward<T>(gpu(), size, gat(gx), {gat(gbefore), after_or_none}, gat(gdy), gweights,
                     {{gat(gdx), sum}, {wide(got[0]), sum}, {wide(got[1]), sum}, {wide(got[2]), sum}, {wide(got[3]), sum}});
     const auto expected = [sum](const Tensor& once) { return sum == Sum::adds ? doubled(once) : once; };
     EXPECT_TENSOR_NEAR(back(gdx), expected(dx), kTolerance<T>);
