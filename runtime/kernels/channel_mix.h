@@ -28,6 +28,7 @@ struct MixGradients {
   Wide<T>* bias = nullptr;
   T* addend = nullptr;
   Wide<T>* gate = nullptr;
+  bool adds_x = false;  // to what x has: where it is no GELU's, on the CPU
 };
 
 /// y (batch, out, points) = gelu(weight x + bias + gate addend); `slope` receives the GELU's derivatives unless null: with the value at

@@ -332,6 +332,7 @@ void mix_backward(Cpu, const MixSize& size, const MixOperands<T>& from, const T*
   cpu::in_parallel(blocks, worth_threads(size), [&] {
     return [&, gradient = StripMemory<T>(Sums::rows(size)),
             x = Source<T>(from.x, size, reads_x ? size.in : 0, size.of_gelu, size.of_gelu && to.x != nullptr),
+            before = Source<T>(to.x, size, to.adds_x ? size.in : 0, false, false),
             panels = numbers<T>(cpu::numbers_of_panels<T>(size.in))](std::int64_t index) {
       const Strips<const T> dz = gradient.strips(), slopes = x.slopes();
       const Columns columns = blocks[index];
@@ -343,11 +344,13 @@ void mix_backward(Cpu, const MixSize& size, const MixOperands<T>& from, const T*
       if (to.weight != nullptr)
         add_weight_gradient<T>(size, cpu::vectors_of<T>(columns), dz, x.rows(columns), static_cast<T*>(panels.data()), mine.weight);
       if (to.x == nullptr) return;
+      before.fetch(columns);
+      const Addend<T> added{to.adds_x ? before.rows(columns) : Strips<const T>{}, nullptr};
       const auto finish = [&](std::int64_t strip, std::int64_t row, std::int64_t rows, std::int64_t vectors, const T* products,
                               Rows<T> target) {
         multiply_tile<T>(rows, vectors, products, slopes.strip(strip) + row * kStrip<T>, target, dx.storing());
       };
-      strip_products<T>(weight, columns, dz, {}, dx, !size.of_gelu, finish);
+      strip_products<T>(weight, columns, dz, added, dx, !size.of_gelu, finish);
     };
   });
   const Sums all(size, static_cast<T*>(sums.data()));

@@ -10,9 +10,9 @@
 namespace trident {
 namespace {
 
-/// Rows and columns that are exchanged at a time: two lines of the cache.
+/// Rows and columns that are exchanged at a time: a line of the cache. The machine foresees no more streams than those of a line's columns.
 template <class T>
-constexpr std::int64_t kTile = 128 / static_cast<std::int64_t>(sizeof(T));
+constexpr std::int64_t kTile = 64 / static_cast<std::int64_t>(sizeof(T));
 
 template <class To, class From>
 To convert(From value) {
@@ -94,18 +94,23 @@ void transposed(const StridedLoop<2>& loop, int across, T* target, const T* sour
   const std::int64_t row_tiles = (rows + kTile<T> - 1) / kTile<T>, column_tiles = (columns + kTile<T> - 1) / kTile<T>;
   const std::int64_t total = numel(loop.shape), tasks = total / (rows * columns) * row_tiles * column_tiles;
   share_out(tasks, total > kGrain ? omp_get_max_threads() : 1, [&](std::int64_t first, std::int64_t last) {
-    for (std::int64_t task = first; task < last; ++task) {
-      const std::int64_t row = task % row_tiles * kTile<T>, column = task / row_tiles % column_tiles * kTile<T>;  // along the source first
+    for (std::int64_t task = first; task < last;) {
+      const std::int64_t column = task / row_tiles % column_tiles * kTile<T>;
       std::int64_t rest = task / row_tiles / column_tiles;
-      T* to = target + row * target_step + column;
-      const T* from = source + row + column * source_step;
+      T* to = target + column;
+      const T* from = source + column * source_step;
       for (int dim = inner - 1; dim >= 0; --dim) {
         if (dim == across) continue;
         to += rest % loop.shape[dim] * loop.strides[0][dim];
         from += rest % loop.shape[dim] * loop.strides[1][dim];
         rest /= loop.shape[dim];
       }
-      transpose_tile<kInto>(std::min(kTile<T>, rows - row), std::min(kTile<T>, columns - column), to, target_step, from, source_step);
+      const std::int64_t begin = task % row_tiles, end = std::min(row_tiles, begin + last - task);  // along the source
+      for (std::int64_t row = begin * kTile<T>; row < std::min(rows, end * kTile<T>); row += kTile<T>) {
+        transpose_tile<kInto>(std::min(kTile<T>, rows - row), std::min(kTile<T>, columns - column), to + row * target_step, target_step,
+                              from + row, source_step);
+      }
+      task += end - begin;
     }
   });
 }

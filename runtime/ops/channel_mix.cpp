@@ -57,7 +57,12 @@ std::vector<Tensor> mix_gradients(const Saved& saved, const Shape& gate_shape, c
   const auto make = [&](std::size_t index, const Shape& shape, DType dtype) {
     if (wanted[index]) result[index] = empty(shape, dtype, dy.device());
   };
-  make(0, saved.x.shape(), dy.dtype());
+  // One pass less over the field where other layers read it too.
+  const bool may_add = !dy.is_cuda() && !saved.size.of_gelu;
+  if (!may_add) make(0, saved.x.shape(), dy.dtype());
+  const GradientPlace dx =
+      may_add ? wanted.place(0, saved.x.shape(), dy.dtype(), dy.device()) : GradientPlace{.to = result[0], .result = result[0]};
+  result[0] = dx.result;
   make(1, saved.weight.shape(), wide(dy.dtype()));
   make(2, bias_shape, wide(dy.dtype()));
   make(4, gate_shape, wide(dy.dtype()));
@@ -68,8 +73,8 @@ std::vector<Tensor> mix_gradients(const Saved& saved, const Shape& gate_shape, c
     using T = decltype(number);
     using W = Wide<T>;
     mix_backward<T>(device, saved.size, operands_of<T>(saved), data_or_null<T>(saved.slope), dy.data<T>(),
-                    {data_or_null<T>(result[0]), data_or_null<W>(result[1]), data_or_null<W>(result[2]),
-                     same ? nullptr : data_or_null<T>(result[3]), data_or_null<W>(result[4])});
+                    {data_or_null<T>(dx.to), data_or_null<W>(result[1]), data_or_null<W>(result[2]),
+                     same ? nullptr : data_or_null<T>(result[3]), data_or_null<W>(result[4]), dx.adds});
   });
   return result;
 }

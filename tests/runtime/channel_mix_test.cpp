@@ -94,6 +94,17 @@ TEST(ChannelMix, TakesWhatAGeluIsGiven) {
   }
 }
 
+TEST(ChannelMix, AddsItsGradientToThoseOfOtherReaders) {
+  for (const Shape& field : kFields) {
+    const std::vector<Tensor> first = leaves(operands(field)), second = leaves(operands(field));
+    const Tensor y = channel_mix(first[0], first[1], {.bias = first[2], .addend = first[3], .gate = first[4]});
+    const Tensor expected = step_by_step(second, false);
+    const Tensor other = reshape(sum(first[0], {1}), {field[0], 1, field[2], field[3]});
+    const Tensor others = reshape(sum(second[0], {1}), {field[0], 1, field[2], field[3]});
+    expect_equal_gradients(y + y * other, first, expected + expected * others, second);
+  }
+}
+
 /// Gradients of a mix in f32 beside those in f64, of as many channels as are mixed by transposed blocks, and fields as large as are stored
 /// past the caches.
 void expect_f32_like_f64(const Shape& field, std::int64_t out, MixInput input) {
