@@ -19,15 +19,16 @@ void report(benchmark::State& state, double bytes) {
 void layer_norm_of(benchmark::State& state, bool backward) {
   const std::int64_t batch = state.range(0), tokens = state.range(1), d = state.range(2);
   const Tensor x = full({batch, tokens, d}, 0.5, DType::f32), residual = full({batch, tokens, d}, 0.25, DType::f32);
-  const Tensor scale = full({batch, d}, 1.0, DType::f32), shift = full({batch, d}, 0.0, DType::f32);
-  const std::vector<Tensor> leaves{leaf(x), leaf(scale), leaf(shift)};
+  const Tensor ones = full({d}, 1.0, DType::f32), zero = zeros({d}, DType::f32), time = full({batch}, 0.5, DType::f32);
+  const std::vector<Tensor> leaves{leaf(x), leaf(ones), leaf(zero), leaf(zero), leaf(zero)};
+  const NormAffine affine{leaves[1], leaves[2], leaves[3], leaves[4], time};
   const double array = static_cast<double>(x.num_bytes());
   for (auto _ : state) {
     if (backward) {
-      const Tensor y = layer_norm(leaves[0], leaves[1], leaves[2], 1e-5, residual);
+      const Tensor y = layer_norm(leaves[0], affine, 1e-5, residual);
       benchmark::DoNotOptimize(gradients(y, y.detached(), leaves));
     } else {
-      benchmark::DoNotOptimize(layer_norm(x, scale, shift, 1e-5, residual));
+      benchmark::DoNotOptimize(layer_norm(x, affine, 1e-5, residual));
     }
   }
   report(state, array * (backward ? 6 : 3));

@@ -1,9 +1,5 @@
 #include "models/layers/norm.h"
 
-#include "runtime/error.h"
-#include "runtime/ops/elementwise.h"
-#include "runtime/ops/shape.h"
-
 namespace trident {
 
 Norm::Norm(Conditioning conditioning, std::int64_t width, double eps, double deviation)
@@ -13,23 +9,23 @@ Norm::Norm(Conditioning conditioning, std::int64_t width, double eps, double dev
   }
 }
 
-Norm::Affine Norm::affine_at(const Tensor& time) const {
-  if (const auto* plain = std::get_if<Plain>(&affine_)) return {plain->weight.value, plain->bias.value};
-  const auto& conditional = std::get<Conditional>(affine_);
-  const Tensor column = reshape(time, {time.numel(), 1});
-  return {conditional.weight(column), conditional.bias(column)};
+NormAffine Norm::affine_at(const Tensor& time) const {
+  if (const auto* plain = std::get_if<Plain>(&affine_)) return {.scale = plain->weight.value, .shift = plain->bias.value};
+  const auto& [weight, bias] = std::get<Conditional>(affine_);
+  return {.scale = weight.bias->value,
+          .shift = bias.bias->value,
+          .scale_slope = weight.weight.value,
+          .shift_slope = bias.weight.value,
+          .time = time};
 }
 
-Tensor Norm::operator()(const Tensor& x, const Tensor& time) const {
-  const Affine affine = affine_at(time);
-  return layer_norm(x, affine.scale, affine.shift, eps_);
-}
+Tensor Norm::operator()(const Tensor& x, const Tensor& time) const { return layer_norm(x, affine_at(time), eps_); }
 
 CarriedSum Norm::add_to(const CarriedSum& sum, const Tensor& x, const Tensor& time, const BranchFactor& factor,
                         const std::optional<SampleRows>& part) const {
-  Affine affine = affine_at(time);
-  if (factor.defined()) affine = {affine.scale * factor, affine.shift * factor};
-  return add_layer_norm(sum, x, affine.scale, affine.shift, eps_, part);
+  NormAffine affine = affine_at(time);
+  affine.factor = factor;
+  return add_layer_norm(sum, x, affine, eps_, part);
 }
 
 }  // namespace trident

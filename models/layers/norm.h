@@ -37,10 +37,7 @@ class Norm {
     static void visit(auto& self, auto& v) { v("weight", self.weight), v("bias", self.bias); }
   };
 
-  struct Affine {
-    Tensor scale, shift;
-  };
-  Affine affine_at(const Tensor& time) const;
+  NormAffine affine_at(const Tensor& time) const;
 
   std::variant<Plain, Conditional> affine_;
   double eps_;

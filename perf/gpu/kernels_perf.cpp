@@ -119,26 +119,29 @@ template <class T>
 void time_layer_norm(const Level& level, double limit) {
   using W = Wide<T>;
   const NormRows size{.samples = level.batch, .rows = level.side * level.side, .width = level.heads * level.head_size};
-  const Shape rows{size.count, size.width}, per_sample{size.samples, size.width};
+  const Shape rows{size.count, size.width};
   const Tensor x = numbers(rows, dtype_of<T>), residual = numbers(rows, dtype_of<T>), y = empty_like(x), dx = empty_like(x);
-  const Tensor scale = numbers(per_sample, dtype_of<W>), shift = numbers(per_sample, dtype_of<W>), dscale = empty_like(scale),
-               dshift = empty_like(scale);
-  const Tensor mean = empty({size.count}, dtype_of<W>, kGpu), rstd = empty_like(mean),
-               workspace = empty({layer_norm_workspace(size)}, dtype_of<W>, kGpu);
+  const Tensor affine = numbers({4, size.width}, dtype_of<W>), sums = zeros({4, size.width}, dtype_of<W>, kGpu),
+               time = numbers({size.samples}, dtype_of<W>);
+  const Tensor mean = empty({size.count}, dtype_of<W>, kGpu), rstd = empty_like(mean);
+  const auto row = [&](const Tensor& of, int i) { return of.template data<W>() + i * size.width; };
+  const NormNumbers<W> by_time{row(affine, 0), row(affine, 1), row(affine, 2), row(affine, 3), time.data<W>()};
   const double array = static_cast<double>(x.num_bytes());
   const std::string name = concat("layer norm ", name_of(dtype_of<T>), " ", level.name, " batch ", level.batch);
   const bool carries = dtype_of<T> == DType::bf16;  // as blocks do
   const Tensor rest = numbers(rows, dtype_of<T>), y_rest = empty_like(x);
   const NormResidual<T> onto{residual.data<T>(), carries ? rest.data<T>() : nullptr, carries ? y_rest.data<T>() : nullptr};
-  report(name + " forward", seconds_of([&] {
-           layer_norm<T>(gpu(), size, 1e-5, x.data<T>(), scale.data<W>(), shift.data<W>(), onto, y.data<T>(), mean.data<W>(),
-                         rstd.data<W>());
-         }),
+  report(name + " forward",
+         seconds_of([&] { layer_norm<T>(gpu(), size, 1e-5, x.data<T>(), by_time, onto, y.data<T>(), mean.data<W>(), rstd.data<W>()); }),
          (carries ? 5 : 3) * array, limit, "bytes_per_second");
-  const NormGradient<T> gradient{x.data<T>(),    y.data<T>(),  scale.data<W>(),  mean.data<W>(),
-                                 rstd.data<W>(), dx.data<T>(), dscale.data<W>(), dshift.data<W>()};
-  report(name + " backward", seconds_of([&] { layer_norm_gradient<T>(gpu(), size, gradient, workspace.data<W>()); }), 3 * array, limit,
-         "bytes_per_second");
+  const NormGradient<T> gradient{x.data<T>(),
+                                 y.data<T>(),
+                                 by_time,
+                                 mean.data<W>(),
+                                 rstd.data<W>(),
+                                 dx.data<T>(),
+                                 {{row(sums, 0)}, {row(sums, 1)}, {row(sums, 2)}, {row(sums, 3)}}};
+  report(name + " backward", seconds_of([&] { layer_norm_gradient<T>(gpu(), size, gradient); }), 3 * array, limit, "bytes_per_second");
 }
 
 void time_adamw(std::int64_t size, double limit) {

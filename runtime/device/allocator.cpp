@@ -9,6 +9,7 @@
 #include <set>
 #include <utility>
 
+#include "runtime/device/block_counters.h"
 #include "runtime/device/cuda_device.h"
 #include "runtime/device/cuda_driver.h"
 #include "runtime/device/host_memory.h"
@@ -78,6 +79,25 @@ class Cache {
     return data;
   }
 
+  /// Zeroed memory of a pool for `stream`. Where it has become too small, the old stays: a graph may go on using it.
+  void* zeroed(const void* pool, void* stream, std::size_t bytes) {
+    constexpr std::size_t kFewest = 64 << 10;
+    {
+      const std::lock_guard lock(mutex_);
+      const std::vector<Zeroed>& own = zeroed_[pool][stream];
+      if (!own.empty() && own.back().capacity >= bytes) return own.back().data;
+    }
+    const std::size_t capacity = std::max(kFewest, std::bit_ceil(bytes));
+    void* data = from_system(device_, capacity);
+    if (data == nullptr) throw DeviceError(concat(to_string(device_), ": cannot allocate ", capacity, " bytes to count blocks in"));
+    if constexpr (build::kHasCuda) cuda_driver::set_zero(data, capacity, stream);
+    const std::lock_guard lock(mutex_);
+    counters_.reserved_bytes += static_cast<std::int64_t>(capacity);
+    ++counters_.system_allocations;
+    zeroed_[pool][stream].push_back({data, capacity});
+    return data;
+  }
+
   void give_back(const void* pool, void* data, std::size_t capacity) {
     const std::lock_guard lock(mutex_);
     counters_.in_use_bytes -= static_cast<std::int64_t>(capacity);
@@ -117,10 +137,21 @@ class Cache {
     empty_pool(free_[pool]);
     free_.erase(pool);
     kept_.erase(pool);
+    for (const auto& [stream, blocks] : zeroed_[pool]) {
+      for (const Zeroed& block : blocks) {
+        to_system(device_, block.data, block.capacity);
+        counters_.reserved_bytes -= static_cast<std::int64_t>(block.capacity);
+      }
+    }
+    zeroed_.erase(pool);
   }
 
  private:
   using Blocks = std::map<std::size_t, std::vector<void*>>;
+  struct Zeroed {
+    void* data;
+    std::size_t capacity;
+  };
 
   void* cached_block(const void* pool, std::size_t capacity) {
     const std::lock_guard lock(mutex_);
@@ -148,6 +179,7 @@ class Cache {
   Device device_;
   std::mutex mutex_;
   std::map<const void*, Blocks> free_;
+  std::map<const void*, std::map<const void*, std::vector<Zeroed>>> zeroed_;  // by pool and stream
   std::set<const void*> kept_;
   MemoryCounters counters_;
 };
@@ -208,16 +240,17 @@ std::array<const void*, kMostDevices>& chosen_pools() {
   return pools;
 }
 
+const void* current_pool(Device device) {
+  const void* chosen = chosen_pools()[static_cast<std::size_t>(device.index)];
+  return chosen != nullptr ? chosen : current_stream(device).handle();
+}
+
 }  // namespace
 
 Block::Block(std::size_t bytes, Device device) : bytes_(bytes), device_(device) {
   require_device("memory", device);
   if (bytes == 0) return;
-  if (device.is_gpu()) {
-    const void* stream = current_stream(device).handle();
-    const void* chosen = chosen_pools()[static_cast<std::size_t>(device.index)];
-    pool_ = chosen != nullptr ? chosen : stream;
-  }
+  if (device.is_gpu()) pool_ = current_pool(device);
   const std::size_t capacity = is_caching() ? size_class(bytes) : bytes;
   data_ = cache_of(device).take(pool_, capacity);
   capacity_ = capacity;
@@ -248,6 +281,12 @@ UsingPool::UsingPool(const MemoryPool& pool) : device_(pool.device_) {
 }
 
 UsingPool::~UsingPool() { chosen_pools()[static_cast<std::size_t>(device_.index)] = before_; }
+
+unsigned* block_counters(Device device, std::size_t count) {
+  require_device("memory", device);
+  void* stream = current_stream(device).handle();
+  return static_cast<unsigned*>(cache_of(device).zeroed(current_pool(device), stream, count * sizeof(unsigned)));
+}
 
 MemoryCounters memory_counters(Device device) {
   require_device("memory", device);

@@ -1,13 +1,15 @@
 #include <algorithm>
 #include <cmath>
+#include <vector>
 
+#include "runtime/device/allocator.h"
 #include "runtime/kernels/layer_norm.h"
 #include "runtime/kernels/strided_loop.h"
 
 namespace trident {
 namespace {
 
-constexpr std::int64_t kBlockRows = 64;  // rows whose contributions to dscale and dshift are added up by themselves
+constexpr std::int64_t kBlockRows = 64;  // rows whose contributions to the sums over rows are added up by themselves
 
 std::int64_t blocks_of(const NormRows& extents) { return (extents.rows + kBlockRows - 1) / kBlockRows; }
 
@@ -27,6 +29,34 @@ void statistics(std::int64_t width, double eps, const T* x, T& mean, T& rstd) {
   mean = static_cast<T>(origin + offset);
   rstd = static_cast<T>(1.0 / std::sqrt(std::max(variance, 0.0) + eps));
 }
+
+/// Scale and shift of one sample after the other, worked out where they depend on it.
+template <class T>
+class SampleAffine {
+ public:
+  SampleAffine(const NormNumbers<T>& affine, std::int64_t width) : affine_(affine), width_(width) {
+    if (affine.time != nullptr || affine.factor != nullptr) numbers_.resize(static_cast<std::size_t>(2 * width));
+  }
+  void go_to(std::int64_t sample) {
+    if (numbers_.empty() || sample == sample_) return;
+    sample_ = sample;
+    work_out(affine_.scale, affine_.scale_slope, numbers_.data());
+    work_out(affine_.shift, affine_.shift_slope, numbers_.data() + width_);
+  }
+  const T* scale() const { return numbers_.empty() ? affine_.scale : numbers_.data(); }
+  const T* shift() const { return numbers_.empty() ? affine_.shift : numbers_.data() + width_; }
+
+ private:
+  void work_out(const T* values, const T* slopes, T* to) const {
+    const T time = affine_.time == nullptr ? T(0) : affine_.time[sample_],
+            factor = affine_.factor == nullptr ? T(1) : affine_.factor[sample_];
+    for (std::int64_t i = 0; i < width_; ++i) to[i] = (slopes == nullptr ? values[i] : time * slopes[i] + values[i]) * factor;
+  }
+
+  NormNumbers<T> affine_;
+  std::int64_t width_, sample_ = -1;
+  std::vector<T> numbers_;
+};
 
 /// One row of dx, if it is wanted, and with kAdds its addition to the sums over rows, in one walk over x and dy.
 template <bool kAdds, class T>
@@ -51,77 +81,98 @@ void row_gradient(std::int64_t width, const NormGradient<T>& g, std::int64_t row
   for (std::int64_t i = 0; i < width; ++i) dx[i] = rstd * (dy[i] * scale[i] - offset - (x[i] - mean) * factor);
 }
 
-/// dscale and dshift: the blocks' sums added in order.
+/// What the blocks' sums (samples, blocks, 2, width) come to for the affine part's numbers, added in order.
 template <class T>
-void add_blocks(const NormRows& extents, const T* workspace, T* dscale, T* dshift) {
-  constexpr std::int64_t kColumns = 64;
+void add_blocks(const NormRows& extents, const NormNumbers<T>& affine, const T* blocks_sums, const NormSums<T>& to) {
+  constexpr std::int64_t kColumns = 16;
   const std::int64_t width = extents.width, blocks = blocks_of(extents), pieces = (width + kColumns - 1) / kColumns;
 #pragma omp parallel for schedule(static) if (extents.samples * blocks * width > kGrain)
-  for (std::int64_t task = 0; task < extents.samples * 2 * pieces; ++task) {
-    const std::int64_t sample = task / pieces / 2, which = task / pieces % 2, column = task % pieces * kColumns;
-    const std::int64_t columns = std::min(kColumns, width - column);
-    double sums[kColumns] = {};
-    for (std::int64_t block = 0; block < blocks; ++block) {
-      const T* source = workspace + ((sample * blocks + block) * 2 + which) * width + column;
+  for (std::int64_t task = 0; task < 2 * pieces; ++task) {
+    const std::int64_t which = task / pieces, column = task % pieces * kColumns, columns = std::min(kColumns, width - column);
+    double values[kColumns] = {}, slopes[kColumns] = {};
+    for (std::int64_t sample = 0; sample < extents.samples; ++sample) {
+      double sums[kColumns] = {};
+      for (std::int64_t block = 0; block < blocks; ++block) {
+        const T* source = blocks_sums + ((sample * blocks + block) * 2 + which) * width + column;
 #pragma omp simd
-      for (std::int64_t i = 0; i < columns; ++i) sums[i] += static_cast<double>(source[i]);
+        for (std::int64_t i = 0; i < columns; ++i) sums[i] += static_cast<double>(source[i]);
+      }
+      const double factor = affine.factor == nullptr ? 1.0 : static_cast<double>(affine.factor[sample]);
+      const double time = affine.time == nullptr ? 0.0 : static_cast<double>(affine.time[sample]);
+      for (std::int64_t i = 0; i < columns; ++i) {
+        values[i] += factor * sums[i];
+        slopes[i] += factor * time * sums[i];
+      }
     }
-    T* target = (which == 0 ? dscale : dshift) + sample * width + column;
-    for (std::int64_t i = 0; i < columns; ++i) target[i] = static_cast<T>(sums[i]);
+    const auto store = [=](const double* found, const Into<T>& target) {
+      if (target.to == nullptr) return;
+      for (std::int64_t i = 0; i < columns; ++i)
+        target.to[column + i] = (target.sum == Sum::adds ? target.to[column + i] : T(0)) + static_cast<T>(found[i]);
+    };
+    store(values, which == 0 ? to.scale : to.shift);
+    store(slopes, which == 0 ? to.scale_slope : to.shift_slope);
   }
 }
 
 }  // namespace
 
 template <class T>
-void layer_norm(Cpu, const NormRows& extents, double eps, const T* x, const Wide<T>* scale, const Wide<T>* shift,
-                const NormResidual<T>& residual, T* y, Wide<T>* mean, Wide<T>* rstd) {
+void layer_norm(Cpu, const NormRows& extents, double eps, const T* x, const NormNumbers<Wide<T>>& affine, const NormResidual<T>& residual,
+                T* y, Wide<T>* mean, Wide<T>* rstd) {
   const std::int64_t width = extents.width, rows = extents.count;
-#pragma omp parallel for schedule(static) if (rows * width > kGrain)
-  for (std::int64_t row = 0; row < rows; ++row) {
-    const T *in = x + row * width, *gain = scale + extents.sample_of(row) * width, *bias = shift + extents.sample_of(row) * width;
-    T* out = y + row * width;
-    statistics(width, eps, in, mean[row], rstd[row]);
-    const T center = mean[row], factor = rstd[row];
-    if (residual.value == nullptr) {
+#pragma omp parallel if (rows * width > kGrain)
+  {
+    SampleAffine<T> own(affine, width);
+#pragma omp for schedule(static)
+    for (std::int64_t row = 0; row < rows; ++row) {
+      own.go_to(extents.sample_of(row));
+      const T *in = x + row * width, *gain = own.scale(), *bias = own.shift();
+      T* out = y + row * width;
+      statistics(width, eps, in, mean[row], rstd[row]);
+      const T center = mean[row], factor = rstd[row];
+      if (residual.value == nullptr) {
 #pragma omp simd
-      for (std::int64_t i = 0; i < width; ++i) out[i] = (in[i] - center) * factor * gain[i] + bias[i];
-    } else {
-      const T* base = residual.value + row * width;
+        for (std::int64_t i = 0; i < width; ++i) out[i] = (in[i] - center) * factor * gain[i] + bias[i];
+      } else {
+        const T* base = residual.value + row * width;
 #pragma omp simd
-      for (std::int64_t i = 0; i < width; ++i) out[i] = base[i] + ((in[i] - center) * factor * gain[i] + bias[i]);
+        for (std::int64_t i = 0; i < width; ++i) out[i] = base[i] + ((in[i] - center) * factor * gain[i] + bias[i]);
+      }
     }
   }
 }
-
-std::int64_t layer_norm_workspace(const NormRows& extents) { return extents.samples * blocks_of(extents) * 2 * extents.width; }
 
 template <class T>
-void layer_norm_gradient(Cpu, const NormRows& extents, const NormGradient<T>& gradient, Wide<T>* workspace) {
+void layer_norm_gradient(Cpu, const NormRows& extents, const NormGradient<T>& gradient) {
   const std::int64_t width = extents.width, blocks = blocks_of(extents);
-#pragma omp parallel for schedule(static) if (extents.count * width > kGrain)
-  for (std::int64_t task = 0; task < extents.samples * blocks; ++task) {
-    const std::int64_t sample = task / blocks, begin = extents.begin_of(sample), end = extents.begin_of(sample + 1);
-    const std::int64_t first = std::min(end, begin + task % blocks * kBlockRows), last = std::min(end, first + kBlockRows);
-    const T* scale = gradient.scale + sample * width;
-    if (gradient.dscale == nullptr) {
+  const bool adds = gradient.sums.any();
+  const Block memory(adds ? static_cast<std::size_t>(extents.samples * blocks * 2 * width) * sizeof(T) : 0, Device{});
+  T* sums = static_cast<T*>(memory.data());
+#pragma omp parallel if (extents.count * width > kGrain)
+  {
+    SampleAffine<T> own(gradient.affine, width);
+#pragma omp for schedule(static)
+    for (std::int64_t task = 0; task < extents.samples * blocks; ++task) {
+      const std::int64_t sample = task / blocks, begin = extents.begin_of(sample), end = extents.begin_of(sample + 1);
+      const std::int64_t first = std::min(end, begin + task % blocks * kBlockRows), last = std::min(end, first + kBlockRows);
+      own.go_to(sample);
+      T *scale_sum = adds ? sums + task * 2 * width : nullptr, *shift_sum = adds ? scale_sum + width : nullptr;
+      if (adds) std::fill(scale_sum, scale_sum + 2 * width, T(0));
       for (std::int64_t row = first; row < last; ++row) {
-        row_gradient<false, T>(width, gradient, row, scale, nullptr, nullptr);
+        if (adds) {
+          row_gradient<true>(width, gradient, row, own.scale(), scale_sum, shift_sum);
+        } else {
+          row_gradient<false, T>(width, gradient, row, own.scale(), nullptr, nullptr);
+        }
       }
-      continue;
-    }
-    T *scale_sum = workspace + task * 2 * width, *shift_sum = scale_sum + width;
-    std::fill(scale_sum, scale_sum + 2 * width, T(0));
-    for (std::int64_t row = first; row < last; ++row) {
-      row_gradient<true>(width, gradient, row, scale, scale_sum, shift_sum);
     }
   }
-  if (gradient.dscale != nullptr) add_blocks(extents, workspace, gradient.dscale, gradient.dshift);
+  if (adds) add_blocks(extents, gradient.affine, sums, gradient.sums);
 }
 
-#define TRIDENT_LAYER_NORM(T)                                                                                               \
-  template void layer_norm(Cpu, const NormRows&, double, const T*, const T*, const T*, const NormResidual<T>&, T*, T*, T*); \
-  template void layer_norm_gradient(Cpu, const NormRows&, const NormGradient<T>&, T*);
+#define TRIDENT_LAYER_NORM(T)                                                                                                  \
+  template void layer_norm(Cpu, const NormRows&, double, const T*, const NormNumbers<T>&, const NormResidual<T>&, T*, T*, T*); \
+  template void layer_norm_gradient(Cpu, const NormRows&, const NormGradient<T>&);
 TRIDENT_LAYER_NORM(float)
 TRIDENT_LAYER_NORM(double)
 

@@ -1,7 +1,7 @@
 /// A few neighbouring lanes normalise a row that they keep in registers; both directions read each number once and are limited by memory:
 /// forward x, residual and y move (bf16, with residual: 6 bytes a number, 10 where the sum's rest is carried along), backward x, dy and dx.
-/// Sums over rows are added up in blocks of rows (registers, then lanes, then warps in order), and the blocks' sums by a second kernel.
-#include "runtime/kernels/cuda/parts.h"
+/// Sums over rows are added up in blocks of rows (registers, then lanes, then warps in order), and the blocks' by those who come last.
+#include "runtime/kernels/cuda/joint_sums.h"
 #include "runtime/kernels/layer_norm.h"
 
 namespace trident {
@@ -65,10 +65,45 @@ struct RowPart {
   }
 };
 
+/// What one sample's rows are multiplied by, and what is added to them.
+template <class C>
+struct SampleAffine {
+  const NormNumbers<C>& of;
+  C time, factor;
+
+  __device__ __forceinline__ SampleAffine(const NormNumbers<C>& numbers, std::int64_t sample)
+      : of(numbers),
+        time(numbers.time == nullptr ? C(0) : numbers.time[sample]),
+        factor(numbers.factor == nullptr ? C(1) : numbers.factor[sample]) {}
+
+  template <int N>
+  __device__ __forceinline__ Vector<C, N> scale(std::int64_t column) const {
+    return at<N>(of.scale, of.scale_slope, column);
+  }
+  template <int N>
+  __device__ __forceinline__ Vector<C, N> shift(std::int64_t column) const {
+    return at<N>(of.shift, of.shift_slope, column);
+  }
+
+ private:
+  template <int N>
+  __device__ __forceinline__ Vector<C, N> at(const C* values, const C* slopes, std::int64_t column) const {
+    auto result = load<N>(values + column);
+    if (slopes != nullptr) {
+      const auto slope = load<N>(slopes + column);
+#pragma unroll
+      for (int i = 0; i < N; ++i) result[i] = time * slope[i] + result[i];
+    }
+#pragma unroll
+    for (int i = 0; i < N; ++i) result[i] *= factor;
+    return result;
+  }
+};
+
 template <class T>
 struct NormOperands {
   const T* x;
-  const Wide<T>*scale, *shift;
+  NormNumbers<Wide<T>> affine;
   NormResidual<T> residual;
   T* y;
   Wide<T>*mean, *rstd;
@@ -99,17 +134,17 @@ __global__ void __launch_bounds__(kThreads) layer_norm_kernel(NormRows size, int
     });
     const C rstd = C(1) / sqrt(lanes_sum(squares, lanes) / static_cast<C>(size.width) + eps);
     if (!writes) continue;
-    const std::int64_t sample = (size.first + row) / size.rows;
-    const C *scale = at.scale + sample * size.width, *shift = at.shift + sample * size.width;
+    const SampleAffine<C> affine(at.affine, (size.first + row) / size.rows);
     for_each_vector<N, P>(size.width, lane, lanes, [&](int piece, std::int64_t column) {
       const auto values = x.at(piece, column);
       const std::int64_t place = row * size.width + column;
+      const auto scale = affine.template scale<N>(column), shift = affine.template shift<N>(column);
       Vector<T, N> base, base_rest, result, rest;
       if (at.residual.value != nullptr) base = load<N>(at.residual.value + place);
       if (at.residual.rest != nullptr) base_rest = load<N>(at.residual.rest + place);
 #pragma unroll
       for (int i = 0; i < N; ++i) {
-        C sum = (compute(values[i]) - mean) * rstd * scale[column + i] + shift[column + i];
+        C sum = (compute(values[i]) - mean) * rstd * scale[i] + shift[i];
         if (at.residual.rest != nullptr) sum += compute(base_rest[i]);
         if (at.residual.value != nullptr) sum += compute(base[i]);
         result[i] = stored<T>(sum);
@@ -130,38 +165,71 @@ __device__ __forceinline__ std::int64_t first_row(const NormRows& size, std::int
   return min(max(sample * size.rows - size.first, std::int64_t{0}), size.count);
 }
 
-/// Rows whose contributions to dscale and dshift one block adds up: more where there are many, at least those that the workspace is made
-/// for.
-constexpr std::int64_t kFewestRows = 64;
-std::int64_t rows_per_block(const NormRows& size) {
-  constexpr std::int64_t kEnoughBlocks = 1056, kMostRows = 512;
-  return std::clamp(divided_up(size.samples * size.rows, kEnoughBlocks * kFewestRows) * kFewestRows, kFewestRows, kMostRows);
+/// Rows of a sample whose sums one block adds up: several rounds of `groups` rows where there are many. By extents alone.
+std::int64_t rows_per_block(const NormRows& size, std::int64_t groups) {
+  constexpr std::int64_t kEnoughBlocks = 264;
+  return divided_up(divided_up(size.count, kEnoughBlocks), groups) * groups;
 }
-std::int64_t blocks_of(const NormRows& size) { return divided_up(size.rows, rows_per_block(size)); }
 
-/// dx of a block's rows of one sample (block blockIdx.x of sample blockIdx.y); with kAdds also the block's sums (samples, blocks, 2,
-/// width).
+/// The rows of one sample that a block has: block blockIdx.x of sample blockIdx.y.
+struct BlockRows {
+  std::int64_t sample, first, last;
+
+  __device__ __forceinline__ BlockRows(const NormRows& size, std::int64_t block_rows) : sample(blockIdx.y) {
+    const std::int64_t begin = first_row(size, sample), end = first_row(size, sample + 1);
+    first = min(end, begin + static_cast<std::int64_t>(blockIdx.x) * block_rows);
+    last = min(end, first + block_rows);
+  }
+};
+
+/// What the rows' sums go to, and where those of a block are kept until then: of scale and shift, and with time of their slopes.
+template <class C>
+struct NormTotals {
+  JointSums<C> joint;
+  NormSums<C> to;
+
+  /// `at(i)`: this block's sums over its rows for scale, then those for shift.
+  template <class At>
+  __device__ __forceinline__ void add(const SampleAffine<C>& affine, std::int64_t width, At at) const {
+    const unsigned part = blockIdx.y * gridDim.x + blockIdx.x;
+    C* own = joint.part(0, part);
+    for (std::int64_t i = threadIdx.x; i < 2 * width; i += kThreads) {
+      const C sum = affine.factor * at(i);
+      own[i] = sum;
+      if (affine.of.time != nullptr) own[2 * width + i] = affine.time * sum;
+    }
+    add_up(joint, 0, part, [&](std::int64_t i, C sum) {
+      const std::int64_t which = i / width;
+      const Into<C>& into = which == 0 ? to.scale : which == 1 ? to.shift : which == 2 ? to.scale_slope : to.shift_slope;
+      if (into.to == nullptr) return;
+      C& target = into.to[i % width];
+      target = into.sum == Sum::adds ? target + sum : sum;
+    });
+  }
+};
+
+/// dx of a block's rows; with kAdds also the sums over rows.
 template <class T, int N, int P, bool kAdds>
 __global__ void __launch_bounds__(kThreads)
-    gradient_kernel(NormRows size, int lanes, std::int64_t block_rows, NormGradient<T> g, Wide<T>* sums) {
+    gradient_kernel(NormRows size, int lanes, std::int64_t block_rows, NormGradient<T> g, NormTotals<Wide<T>> totals) {
   using C = Wide<T>;
   const int lane = static_cast<int>(threadIdx.x) % lanes, group = static_cast<int>(threadIdx.x) / lanes, groups = kThreads / lanes;
-  const std::int64_t sample = blockIdx.y, begin = first_row(size, sample), end = first_row(size, sample + 1);
-  const std::int64_t first = min(end, begin + static_cast<std::int64_t>(blockIdx.x) * block_rows), last = min(end, first + block_rows);
-  const C* scale = g.scale + sample * size.width;
+  const BlockRows rows(size, block_rows);
+  const SampleAffine<C> affine(g.affine, rows.sample);
   constexpr int kKept = kAdds ? P : 0;
   C scale_sum[kKept > 0 ? kKept * N : 1] = {}, shift_sum[kKept > 0 ? kKept * N : 1] = {};
-  for (std::int64_t base = first; base < last; base += groups) {
-    const bool counts = base + group < last;
-    const std::int64_t row = counts ? base + group : last - 1;
+  for (std::int64_t base = rows.first; base < rows.last; base += groups) {
+    const bool counts = base + group < rows.last;
+    const std::int64_t row = counts ? base + group : rows.last - 1;
     const RowPart<T, N, P> x(g.x + row * size.width, size.width, lane, lanes), dy(g.dy + row * size.width, size.width, lane, lanes);
     const C mean = g.mean[row], rstd = g.rstd[row];
     C total = 0, along = 0;  // of the gradient of the normalised row; of its product with that row
     for_each_vector<N, P>(size.width, lane, lanes, [&](int piece, std::int64_t column) {
       const auto value = x.at(piece, column), slope = dy.at(piece, column);
+      const auto scale = affine.template scale<N>(column);
 #pragma unroll
       for (int i = 0; i < N; ++i) {
-        const C d = counts ? compute(slope[i]) : C(0), normalised = (compute(value[i]) - mean) * rstd, gained = d * scale[column + i];
+        const C d = counts ? compute(slope[i]) : C(0), normalised = (compute(value[i]) - mean) * rstd, gained = d * scale[i];
         total += gained;
         along += gained * normalised;
         if constexpr (kAdds) {
@@ -176,11 +244,10 @@ __global__ void __launch_bounds__(kThreads)
     if (!counts) continue;
     for_each_vector<N, P>(size.width, lane, lanes, [&](int piece, std::int64_t column) {
       const auto value = x.at(piece, column), slope = dy.at(piece, column);
+      const auto scale = affine.template scale<N>(column);
       Vector<T, N> dx;
 #pragma unroll
-      for (int i = 0; i < N; ++i) {
-        dx[i] = stored<T>(rstd * (compute(slope[i]) * scale[column + i] - offset - (compute(value[i]) - mean) * factor));
-      }
+      for (int i = 0; i < N; ++i) dx[i] = stored<T>(rstd * (compute(slope[i]) * scale[i] - offset - (compute(value[i]) - mean) * factor));
       store<N>(g.dx + row * size.width + column, dx);
     });
   }
@@ -205,28 +272,25 @@ __global__ void __launch_bounds__(kThreads)
       }
       __syncthreads();
     }
-    C* target = sums + (sample * gridDim.x + blockIdx.x) * 2 * size.width;
-    for (std::int64_t i = threadIdx.x; i < 2 * size.width; i += kThreads) target[i] = shared[i];
+    totals.add(affine, size.width, [=](std::int64_t i) { return shared[i]; });
   }
 }
 
-/// The sums of a block of rows where rows do not fit in registers: a thread per column.
+/// The sums of a block's rows where rows do not fit in registers: a thread per column.
 template <class T>
-__global__ void __launch_bounds__(kThreads) column_sums_kernel(NormRows size, std::int64_t block_rows, NormGradient<T> g, Wide<T>* sums) {
+__global__ void __launch_bounds__(kThreads)
+    column_sums_kernel(NormRows size, std::int64_t block_rows, NormGradient<T> g, NormTotals<Wide<T>> totals) {
   using C = Wide<T>;
-  const std::int64_t sample = blockIdx.y, begin = first_row(size, sample), end = first_row(size, sample + 1);
-  const std::int64_t first = min(end, begin + static_cast<std::int64_t>(blockIdx.x) * block_rows), last = min(end, first + block_rows);
-  for (std::int64_t column = threadIdx.x; column < size.width; column += kThreads) {
-    C by_scale = 0, by_shift = 0;
-    for (std::int64_t row = first; row < last; ++row) {
+  const BlockRows rows(size, block_rows);
+  totals.add(SampleAffine<C>(g.affine, rows.sample), size.width, [&](std::int64_t i) {
+    const std::int64_t column = i % size.width;
+    C sum = 0;
+    for (std::int64_t row = rows.first; row < rows.last; ++row) {
       const C slope = compute(g.dy[row * size.width + column]);
-      by_scale += slope * (compute(g.x[row * size.width + column]) - g.mean[row]) * g.rstd[row];
-      by_shift += slope;
+      sum += i < size.width ? slope * (compute(g.x[row * size.width + column]) - g.mean[row]) * g.rstd[row] : slope;
     }
-    C* target = sums + (sample * gridDim.x + blockIdx.x) * 2 * size.width + column;
-    target[0] = by_scale;
-    target[size.width] = by_shift;
-  }
+    return sum;
+  });
 }
 
 /// Calls launch(N, P) as constants: vectors where rows are made of whole ones, else single numbers.
@@ -256,48 +320,57 @@ void with_split(std::int64_t width, bool vectors, int most_pieces, Launch&& laun
   }
 }
 
+/// Whether rows and the affine part's numbers are made of whole vectors.
+template <class W, class... T>
+bool are_vectors(std::int64_t width, const NormNumbers<W>& affine, const T*... rows) {
+  constexpr int N = std::min({kVectorWidth<T>...});
+  return fits_vectors<N>(width, rows...) && fits_vectors<N>(width, affine.scale, affine.shift, affine.scale_slope, affine.shift_slope);
+}
+
 }  // namespace
 
 template <class T>
-void layer_norm(Cuda device, const NormRows& size, double eps, const T* x, const Wide<T>* scale, const Wide<T>* shift,
+void layer_norm(Cuda device, const NormRows& size, double eps, const T* x, const NormNumbers<Wide<T>>& affine,
                 const NormResidual<T>& residual, T* y, Wide<T>* mean, Wide<T>* rstd) {
   if (size.count == 0) return;
-  const bool vectors = fits_vectors<kVectorWidth<T>>(size.width, x, residual.value, residual.rest, static_cast<const T*>(y),
-                                                     static_cast<const T*>(residual.y_rest));
+  const bool vectors =
+      are_vectors(size.width, affine, x, residual.value, residual.rest, static_cast<const T*>(y), static_cast<const T*>(residual.y_rest));
   with_split<T>(size.width, vectors, 24, [&](auto n, auto pieces, int lanes) {
     launch_kernel(layer_norm_kernel<T, n(), pieces()>, strided_grid(size.count, kThreads / lanes), kThreads, 0, device, size, lanes, eps,
-                  NormOperands<T>{x, scale, shift, residual, y, mean, rstd});
+                  NormOperands<T>{x, affine, residual, y, mean, rstd});
   });
 }
 
 template <class T>
-void layer_norm_gradient(Cuda device, const NormRows& size, const NormGradient<T>& g, Wide<T>* workspace) {
-  const std::int64_t blocks = blocks_of(size), block_rows = rows_per_block(size);
-  const dim3 grid(static_cast<unsigned>(blocks), static_cast<unsigned>(size.samples));
-  const bool vectors = fits_vectors<kVectorWidth<T>>(size.width, g.x, g.dy, static_cast<const T*>(g.dx));
+void layer_norm_gradient(Cuda device, const NormRows& size, const NormGradient<T>& g) {
+  using C = Wide<T>;
+  const bool vectors = are_vectors(size.width, g.affine, g.x, g.dy, static_cast<const T*>(g.dx)), adds = g.sums.any();
   constexpr int kMostPieces = std::min(12, 48 / kVectorWidth<T>);  // of x, dy and both sums in registers
   with_split<T>(size.width, vectors, kMostPieces, [&](auto n, auto pieces, int lanes) {
-    if constexpr (pieces() > 0 && pieces() <= kMostPieces) {
-      if (g.dscale != nullptr) {
-        launch_kernel(gradient_kernel<T, n(), pieces(), true>, grid, kThreads, static_cast<std::size_t>(2 * size.width) * sizeof(Wide<T>),
-                      device, size, lanes, block_rows, g, workspace);
-        return;
-      }
-    }
     if constexpr (pieces() <= kMostPieces) {
+      const std::int64_t block_rows = rows_per_block(size, kThreads / lanes), blocks = divided_up(size.rows, block_rows);
+      const dim3 grid(static_cast<unsigned>(blocks), static_cast<unsigned>(size.samples));
+      const std::int64_t sums = adds ? (g.affine.time == nullptr ? 2 : 4) * size.width : 0;
+      const JointMemory<C> memory(device, 1, blocks * size.samples, sums);
+      const NormTotals<C> totals{memory.sums(), g.sums};
+      if constexpr (pieces() > 0) {
+        if (adds) {
+          launch_kernel(gradient_kernel<T, n(), pieces(), true>, grid, kThreads, static_cast<std::size_t>(2 * size.width) * sizeof(C),
+                        device, size, lanes, block_rows, g, totals);
+          return;
+        }
+      }
       if (g.dx != nullptr)
-        launch_kernel(gradient_kernel<T, n(), pieces(), false>, grid, kThreads, 0, device, size, lanes, block_rows, g, workspace);
-      if (g.dscale != nullptr) launch_kernel(column_sums_kernel<T>, grid, kThreads, 0, device, size, block_rows, g, workspace);
+        launch_kernel(gradient_kernel<T, n(), pieces(), false>, grid, kThreads, 0, device, size, lanes, block_rows, g, totals);
+      if (adds) launch_kernel(column_sums_kernel<T>, grid, kThreads, 0, device, size, block_rows, g, totals);
     }
   });
-  if (g.dscale == nullptr) return;
-  add_parts(device, {.batch = size.samples, .parts = blocks, .count = 2 * size.width, .split = size.width}, workspace, g.dscale, g.dshift);
 }
 
-#define TRIDENT_LAYER_NORM(T)                                                                                                             \
-  template void layer_norm(Cuda, const NormRows&, double, const T*, const Wide<T>*, const Wide<T>*, const NormResidual<T>&, T*, Wide<T>*, \
-                           Wide<T>*);                                                                                                     \
-  template void layer_norm_gradient(Cuda, const NormRows&, const NormGradient<T>&, Wide<T>*);
+#define TRIDENT_LAYER_NORM(T)                                                                                                          \
+  template void layer_norm(Cuda, const NormRows&, double, const T*, const NormNumbers<Wide<T>>&, const NormResidual<T>&, T*, Wide<T>*, \
+                           Wide<T>*);                                                                                                  \
+  template void layer_norm_gradient(Cuda, const NormRows&, const NormGradient<T>&);
 TRIDENT_LAYER_NORM(float)
 TRIDENT_LAYER_NORM(double)
 TRIDENT_LAYER_NORM(bf16)

@@ -1,9 +1,12 @@
 #include "runtime/ops/layer_norm.h"
 
+#include <array>
+
 #include "runtime/autograd/tape.h"
 #include "runtime/kernels/batch_norm.h"
 #include "runtime/kernels/layer_norm.h"
 #include "runtime/ops/elementwise.h"
+#include "runtime/ops/into.h"
 #include "runtime/tensor/copy.h"
 #include "runtime/tensor/create.h"
 
@@ -17,34 +20,46 @@ void require_type(const char* op, const Tensor& x, const char* name, const Tenso
                           name_of(other.dtype()), "; convert it with cast()"));
 }
 
-NormRows rows_of(const Tensor& x, const Tensor& scale, const Tensor& shift, const Tensor& residual, const std::optional<SampleRows>& part) {
+/// Numbers (width,), or (width, 1) as a linear layer of one input has them.
+void require_numbers(const Tensor& x, const char* name, const Tensor& numbers) {
+  if (numbers.numel() != x.size(-1) || numbers.size(0) != x.size(-1)) {
+    throw ShapeError(
+        concat("layer_norm: x ", to_string(x.shape()), " takes a ", name, " (", x.size(-1), ",), got ", to_string(numbers.shape())));
+  }
+  require_type("layer_norm", x, name, numbers, wide(x.dtype()));
+}
+
+void require_of_samples(const Tensor& x, const char* name, const Tensor& numbers, std::int64_t samples) {
+  if (numbers.numel() != samples) {
+    throw ShapeError(concat("layer_norm: ", samples, " samples take a ", name, " each, got ", to_string(numbers.shape())));
+  }
+  if (numbers.node()) throw ShapeError(concat("layer_norm: the ", name, " is on the tape, and gets no gradient here; detach it"));
+  require_type("layer_norm", x, name, numbers, wide(x.dtype()));
+}
+
+NormRows rows_of(const Tensor& x, const NormAffine& affine, const Tensor& residual, const std::optional<SampleRows>& part) {
   if (x.rank() < 1) throw ShapeError("layer_norm: x is a scalar; it needs a last axis");
-  const std::int64_t width = x.size(-1);
-  const bool plain = scale.shape() == Shape{width};
-  if (!plain && (x.rank() < 2 || scale.shape() != Shape{part ? part->samples : x.size(0), width})) {
-    throw ShapeError(concat("layer_norm: x ", to_string(x.shape()), " takes a scale of shape (", width, ",) or one row per sample, got ",
-                            to_string(scale.shape())));
+  const std::int64_t width = x.size(-1), rows = numel(Shape(std::span(x.shape().begin(), x.shape().end() - 1)));
+  const bool plain = !affine.time.defined() && !affine.factor.defined();
+  const std::int64_t samples = plain ? 1 : part ? part->samples : x.size(0);
+  require_numbers(x, "scale", affine.scale);
+  require_numbers(x, "shift", affine.shift);
+  if (affine.time.defined()) {
+    require_numbers(x, "scale_slope", affine.scale_slope);
+    require_numbers(x, "shift_slope", affine.shift_slope);
+    require_of_samples(x, "time", affine.time, samples);
   }
-  if (shift.shape() != scale.shape()) {
-    throw ShapeError(concat("layer_norm: scale ", to_string(scale.shape()), " and shift ", to_string(shift.shape()), " differ"));
-  }
+  if (affine.factor.defined()) require_of_samples(x, "factor", affine.factor, samples);
   if (residual.defined() && residual.shape() != x.shape()) {
     throw ShapeError(concat("layer_norm: residual ", to_string(residual.shape()), " is not of x's shape ", to_string(x.shape())));
   }
-  require_type("layer_norm", x, "scale", scale, wide(x.dtype()));
-  require_type("layer_norm", x, "shift", shift, wide(x.dtype()));
   if (residual.defined()) require_type("layer_norm", x, "residual", residual, x.dtype());
-  std::int64_t rows = 1;
-  for (int dim = 0; dim < x.rank() - 1; ++dim) rows *= x.size(dim);
-  if (part && !plain) {
-    if (part->first < 0 || part->first + rows > part->samples * part->rows_per_sample) {
-      throw ShapeError(concat("layer_norm: ", rows, " rows from row ", part->first, " on are more than ", part->samples, " samples of ",
-                              part->rows_per_sample));
-    }
-    return {part->samples, part->rows_per_sample, width, part->first, rows};
+  if (!part || plain) return {samples, samples == 0 ? 0 : rows / samples, width};
+  if (part->first < 0 || part->first + rows > part->samples * part->rows_per_sample) {
+    throw ShapeError(concat("layer_norm: ", rows, " rows from row ", part->first, " on are more than ", part->samples, " samples of ",
+                            part->rows_per_sample));
   }
-  const std::int64_t samples = plain ? 1 : x.size(0);
-  return {samples, samples == 0 ? 0 : rows / samples, width};
+  return {part->samples, part->rows_per_sample, width, part->first, rows};
 }
 
 template <class T>
@@ -52,29 +67,54 @@ T* data_or_null(const Tensor& x) {
   return x.defined() ? x.data<T>() : nullptr;
 }
 
+Tensor packed_if_any(const Tensor& x) { return x.defined() ? packed(x).detached() : Tensor{}; }
+
+NormAffine packed_numbers(const NormAffine& a) {
+  return {packed_if_any(a.scale),       packed_if_any(a.shift), packed_if_any(a.scale_slope),
+          packed_if_any(a.shift_slope), packed_if_any(a.time),  packed_if_any(a.factor)};
+}
+
+template <class W>
+NormNumbers<W> numbers_of(const NormAffine& a) {
+  return {a.scale.data<W>(),       a.shift.data<W>(),        data_or_null<W>(a.scale_slope), data_or_null<W>(a.shift_slope),
+          data_or_null<W>(a.time), data_or_null<W>(a.factor)};
+}
+
 struct SavedRows {
   NormRows extents;
-  Tensor x, scale, mean, rstd;
+  Tensor x;
+  NormAffine affine;
+  Tensor mean, rstd;
 };
 
+/// Inputs: x, residual, scale, shift, and the slopes of both.
 std::vector<Tensor> layer_norm_backward(const SavedRows& saved, const Tensor& dy, Wanted wanted) {
   const Tensor from = packed(dy);
-  std::vector<Tensor> found(4);
+  const std::array numbers{saved.affine.scale, saved.affine.shift, saved.affine.scale_slope, saved.affine.shift_slope};
+  std::vector<Tensor> found(6);
   if (wanted[0]) found[0] = empty_like(saved.x);
-  if (wanted[1] || wanted[2]) {
-    found[1] = empty_like(saved.scale);
-    found[2] = empty_like(saved.scale);
+  if (wanted[1]) found[1] = dy;
+  if (saved.extents.count == 0) {
+    for (std::size_t i = 0; i < numbers.size(); ++i) {
+      if (wanted[i + 2]) found[i + 2] = zeros(numbers[i].shape(), numbers[i].dtype(), numbers[i].device());
+    }
+    return found;
   }
-  const Tensor workspace = empty({layer_norm_workspace(saved.extents)}, saved.scale.dtype(), saved.x.device());
+  std::array<GradientPlace, 4> places;
+  for (std::size_t i = 0; i < places.size(); ++i) {
+    if (!wanted[i + 2]) continue;
+    places[i] = wanted.place(i + 2, numbers[i].shape(), numbers[i].dtype(), numbers[i].device());
+    found[i + 2] = places[i].result;
+  }
   launch_activations("layer_norm", saved.x, [&](auto device, auto type) {
     using T = decltype(type);
     using W = Wide<T>;
-    const NormGradient<T> gradient{saved.x.data<T>(),         from.data<T>(),           saved.scale.data<W>(),
-                                   saved.mean.data<W>(),      saved.rstd.data<W>(),     data_or_null<T>(found[0]),
-                                   data_or_null<W>(found[1]), data_or_null<W>(found[2])};
-    layer_norm_gradient(device, saved.extents, gradient, workspace.data<W>());
+    const NormSums<W> to{into<W>(places[0]), into<W>(places[1]), into<W>(places[2]), into<W>(places[3])};
+    if (!wanted[0] && !to.any()) return;
+    layer_norm_gradient<T>(device, saved.extents,
+                           {saved.x.data<T>(), from.data<T>(), numbers_of<W>(saved.affine), saved.mean.data<W>(), saved.rstd.data<W>(),
+                            data_or_null<T>(found[0]), to});
   });
-  if (wanted[3]) found[3] = dy;
   return found;
 }
 
@@ -158,22 +198,21 @@ BatchStatistics statistics_of(const Tensor& x, const SumOverBatch& sum) {
 }
 
 /// `rest`: where to put what rounding takes of the sum; undefined if that is not wanted.
-Tensor normalised_rows(const Tensor& x, const Tensor& scale, const Tensor& shift, double eps, const CarriedSum& residual,
+Tensor normalised_rows(const Tensor& x, const NormAffine& affine, double eps, const CarriedSum& residual,
                        const std::optional<SampleRows>& part, const Tensor& rest) {
-  const NormRows extents = rows_of(x, scale, shift, residual.value, part);
-  const auto packed_if_any = [](const Tensor& tensor) { return tensor.defined() ? packed(tensor) : Tensor{}; };
-  const Tensor in = packed(x), gain = packed(scale), offset = packed(shift), base = packed_if_any(residual.value),
-               base_rest = packed_if_any(residual.rest);
+  const NormRows extents = rows_of(x, affine, residual.value, part);
+  const Tensor in = packed(x).detached(), base = packed_if_any(residual.value), base_rest = packed_if_any(residual.rest);
+  const NormAffine numbers = packed_numbers(affine);
   const Tensor y = empty_like(in);
-  const Tensor mean = empty({extents.count}, scale.dtype(), x.device()), rstd = empty_like(mean);
+  const Tensor mean = empty({extents.count}, wide(x.dtype()), x.device()), rstd = empty_like(mean);
   launch_activations("layer_norm", in, [&](auto device, auto type) {
     using T = decltype(type);
     using W = Wide<T>;
     const NormResidual<T> addend{data_or_null<T>(base), data_or_null<T>(base_rest), data_or_null<T>(rest)};
-    layer_norm(device, extents, eps, in.data<T>(), gain.data<W>(), offset.data<W>(), addend, y.data<T>(), mean.data<W>(), rstd.data<W>());
+    layer_norm(device, extents, eps, in.data<T>(), numbers_of<W>(numbers), addend, y.data<T>(), mean.data<W>(), rstd.data<W>());
   });
-  const SavedRows saved{extents, in, gain, mean, rstd};
-  return record("layer_norm", y, {x, scale, shift, residual.value},
+  const SavedRows saved{extents, in, numbers, mean, rstd};
+  return record("layer_norm", y, {x, residual.value, affine.scale, affine.shift, affine.scale_slope, affine.shift_slope},
                 [saved](const Tensor& dy, Wanted wanted) { return layer_norm_backward(saved, dy, wanted); });
 }
 
@@ -186,15 +225,14 @@ CarriedSum carried(const Tensor& x, DType dtype) {
   return {value, cast(x - cast(value, x.dtype()), dtype)};
 }
 
-Tensor layer_norm(const Tensor& x, const Tensor& scale, const Tensor& shift, double eps, const Tensor& residual,
-                  const std::optional<SampleRows>& part) {
-  return normalised_rows(x, scale, shift, eps, {residual, {}}, part, {});
+Tensor layer_norm(const Tensor& x, const NormAffine& affine, double eps, const Tensor& residual, const std::optional<SampleRows>& part) {
+  return normalised_rows(x, affine, eps, {residual, {}}, part, {});
 }
 
-CarriedSum add_layer_norm(const CarriedSum& residual, const Tensor& x, const Tensor& scale, const Tensor& shift, double eps,
+CarriedSum add_layer_norm(const CarriedSum& residual, const Tensor& x, const NormAffine& affine, double eps,
                           const std::optional<SampleRows>& part) {
   const Tensor rest = x.dtype() == DType::bf16 ? empty(x.shape(), x.dtype(), x.device()) : Tensor{};
-  return {normalised_rows(x, scale, shift, eps, residual, part, rest), rest};
+  return {normalised_rows(x, affine, eps, residual, part, rest), rest};
 }
 
 Tensor batch_norm_train(const Tensor& x, const Tensor& weight, const Tensor& bias, double eps, BatchStatistics& statistics,

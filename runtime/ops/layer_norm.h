@@ -22,14 +22,22 @@ struct CarriedSum {
 /// `x` in another type, and what that leaves of it if the type is bf16.
 CarriedSum carried(const Tensor& x, DType dtype);
 
+/// What normalised rows are multiplied by, scale, and what is added to them, shift: (d,), for all samples or at time 0. Then slopes say
+/// what time (batch,) adds to them in a sample, (d,) or (d, 1): scale + time * scale_slope (conditional layer norm). `factor`: (batch, 1),
+/// what both are multiplied by last (drop-path). All f32 where x is bf16; times and factors get no gradient, and the four others are four
+/// tensors.
+struct NormAffine {
+  Tensor scale, shift;
+  Tensor scale_slope{}, shift_slope{}, time{};
+  Tensor factor{};
+};
+
 /// residual + scale * (x - mean) / sqrt(var + eps) + shift, mean and (biased) variance over the last axis.
-/// x: (batch, ..., d); scale and shift: (d,) for all, or (batch, d), one row per sample (conditional layer norm; a drop-path factor
-/// is folded into them by the caller), f32 where x is bf16; residual: shape of x, or undefined. Keeps x and two numbers a row. With `part`,
-/// x is (rows, d).
-Tensor layer_norm(const Tensor& x, const Tensor& scale, const Tensor& shift, double eps, const Tensor& residual = {},
+/// x: (batch, ..., d); residual: shape of x, or undefined. Keeps x and two numbers a row. With `part`, x is (rows, d).
+Tensor layer_norm(const Tensor& x, const NormAffine& affine, double eps, const Tensor& residual = {},
                   const std::optional<SampleRows>& part = {});
 /// The same onto a sum that goes on.
-CarriedSum add_layer_norm(const CarriedSum& residual, const Tensor& x, const Tensor& scale, const Tensor& shift, double eps,
+CarriedSum add_layer_norm(const CarriedSum& residual, const Tensor& x, const NormAffine& affine, double eps,
                           const std::optional<SampleRows>& part = {});
 
 /// Statistics of a batch, per channel; variance biased.

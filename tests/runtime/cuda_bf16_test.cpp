@@ -138,15 +138,20 @@ std::vector<Case> move_cases() {
 std::vector<Case> norm_cases() {
   return {{"layer_norm",
            {{{2, 3, 5, 24}}, {{24}, kWide}, {{24}, kWide}, {{2, 3, 5, 24}}},
-           [](const Inputs& in) { return layer_norm(in[0], in[1], in[2], 1e-5, in[3]); }},
+           [](const Inputs& in) {
+             return layer_norm(in[0], {in[1], in[2]}, 1e-5, in[3]);
+           }},
           {"add_layer_norm",
            {{{2, 3, 24}}, {{24}, kWide}, {{24}, kWide}, {{2, 3, 24}}},
            [](const Inputs& in) {
-             return add_layer_norm({in[3], {}}, in[0], in[1], in[2], 1e-5).value;
+             return add_layer_norm({in[3], {}}, in[0], {in[1], in[2]}, 1e-5).value;
            }},
           {"conditional_layer_norm",
-           {{{2, 7, 40}}, {{2, 40}, kWide}, {{2, 40}, kWide}},
-           [](const Inputs& in) { return layer_norm(in[0], in[1], in[2], 1e-5); }},
+           {{{2, 7, 40}}, {{40}, kWide}, {{40}, kWide}, {{40, 1}, kWide}, {{40, 1}, kWide}},
+           [](const Inputs& in) {
+             const Tensor times = full({2, 1}, 0.7, DType::f32, in[0].device());
+             return layer_norm(in[0], {in[1], in[2], in[3], in[4], times, times}, 1e-5);
+           }},
           {"batch_norm_train",
            {{{3, 4, 5, 6}}, {{4}, kWide}, {{4}, kWide}},
            [](const Inputs& in) {
@@ -229,9 +234,9 @@ TEST_F(Bf16, ASumThatCarriesItsRestGrowsAsInF32) {
   const Tensor gain = to_device(scale, kGpu), offset = to_device(shift, kGpu);
   for (std::uint64_t step = 0; step < 20; ++step) {
     const Tensor branch = to_device(cast(x(step), DType::bf16), kGpu);
-    expected = add_layer_norm(expected, x(step), scale, shift, 1e-5);
-    sum = add_layer_norm(sum, branch, gain, offset, 1e-5);
-    short_sum = {layer_norm(branch, gain, offset, 1e-5, short_sum.value), {}};
+    expected = add_layer_norm(expected, x(step), {scale, shift}, 1e-5);
+    sum = add_layer_norm(sum, branch, {gain, offset}, 1e-5);
+    short_sum = {layer_norm(branch, {gain, offset}, 1e-5, short_sum.value), {}};
   }
   EXPECT_FALSE(expected.rest.defined());
   EXPECT_TENSOR_NEAR(whole(sum), expected.value, 0x1p-14);

@@ -5,6 +5,8 @@
 #include <vector>
 
 #include "runtime/device/allocator.h"
+#include "runtime/device/block_counters.h"
+#include "runtime/device/cuda_driver.h"
 #include "runtime/device/launch_only.h"
 #include "runtime/error.h"
 #include "runtime/tensor/copy.h"
@@ -99,6 +101,40 @@ TEST_F(CudaDevice, APoolKeepsItsMemoryApartAndGivesItBackAtTheEnd) {
     EXPECT_EQ(Block(1 << 20, kGpu).data(), place);
   }
   empty_cache(kGpu);
+  EXPECT_EQ(memory_counters(kGpu).reserved_bytes, reserved);
+}
+
+TEST_F(CudaDevice, CountersOfBlocksAreZeroAndThoseOfOneStreamOrGraph) {
+  const auto all_are_zero = [](const unsigned* counters, std::size_t count) {
+    std::vector<unsigned> found(count, 1);
+    CudaStream& stream = current_stream(kGpu);
+    cuda_driver::copy(found.data(), counters, count * sizeof(unsigned), stream.handle());
+    stream.synchronize();
+    return found == std::vector<unsigned>(count, 0);
+  };
+  const unsigned* own = block_counters(kGpu, 100);
+  EXPECT_EQ(block_counters(kGpu, 50), own);
+  EXPECT_TRUE(all_are_zero(own, 100));
+  empty_cache(kGpu);
+  EXPECT_EQ(block_counters(kGpu, 100), own);
+  const std::int64_t reserved = memory_counters(kGpu).reserved_bytes;
+  {
+    CudaStream other(kGpu);
+    const MemoryPool pool(kGpu);
+    {
+      const CurrentStream there(other);
+      EXPECT_NE(block_counters(kGpu, 100), own);
+    }
+    const UsingPool graph(pool);
+    const unsigned* inside = block_counters(kGpu, 100);
+    EXPECT_NE(inside, own);
+    EXPECT_EQ(block_counters(kGpu, 100), inside);
+    const unsigned* more = block_counters(kGpu, 1 << 20);
+    EXPECT_NE(more, inside);
+    EXPECT_TRUE(all_are_zero(more, 1 << 20));
+    const CurrentStream beside(other);
+    EXPECT_NE(block_counters(kGpu, 100), inside);
+  }
   EXPECT_EQ(memory_counters(kGpu).reserved_bytes, reserved);
 }
 

@@ -98,6 +98,7 @@ TYPED_TEST(CudaMatmul, LinearLayersAgreeWithTheCpu) {
   compare_linear<TypeParam>({.rows = 1000, .in = 16, .out = 40}, false, 52);
   compare_linear<TypeParam>({.rows = 300, .in = 8, .out = 264}, true, 53);
   compare_linear<TypeParam>({.rows = 0, .in = 8, .out = 16}, true, 54);
+  compare_linear<TypeParam>({.rows = 1200, .in = 2, .out = 136}, true, 55);  // more parts of a bias' sums than are added up at once
 }
 
 template <class T>

@@ -201,8 +201,15 @@ std::vector<OperationCase> norm_cases() {
   return {
       {"layer_norm",
        {{2, 3, 5, 24}, {24}, {24}, {2, 3, 5, 24}},
-       [](const Inputs& in) { return layer_norm(in[0], in[1], in[2], 1e-5, in[3]); }},
-      {"conditional_layer_norm", {{2, 7, 40}, {2, 40}, {2, 40}}, [](const Inputs& in) { return layer_norm(in[0], in[1], in[2], 1e-5); }},
+       [](const Inputs& in) {
+         return layer_norm(in[0], {in[1], in[2]}, 1e-5, in[3]);
+       }},
+      {"conditional_layer_norm",
+       {{2, 7, 40}, {40}, {40}, {40, 1}, {40, 1}},
+       [](const Inputs& in) {
+         const Tensor times = full({2, 1}, 0.7, in[0].dtype(), in[0].device());
+         return layer_norm(in[0], {in[1], in[2], in[3], in[4], times, times}, 1e-5);
+       }},
       {"batch_norm_train",
        {{3, 4, 5, 6}, {4}, {4}},
        [](const Inputs& in) {

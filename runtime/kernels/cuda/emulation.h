@@ -221,6 +221,12 @@ inline unsigned atomicAdd(unsigned* to, unsigned value) { return __atomic_fetch_
 inline unsigned long long atomicAdd(unsigned long long* to, unsigned long long value) {
   return __atomic_fetch_add(to, value, __ATOMIC_SEQ_CST);
 }
+inline unsigned atomicInc(unsigned* to, unsigned most) {
+  unsigned old = __atomic_load_n(to, __ATOMIC_SEQ_CST);
+  while (!__atomic_compare_exchange_n(to, &old, old >= most ? 0U : old + 1, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {
+  }
+  return old;
+}
 inline int atomicOr(int* to, int value) { return __atomic_fetch_or(to, value, __ATOMIC_SEQ_CST); }
 inline unsigned atomicOr(unsigned* to, unsigned value) { return __atomic_fetch_or(to, value, __ATOMIC_SEQ_CST); }
 template <class T>
@@ -235,6 +241,10 @@ inline void __threadfence_block() {}
 
 template <class T>
 T __ldg(const T* from) {
+  return *from;
+}
+template <class T>
+T __ldcg(const T* from) {
   return *from;
 }
 template <class T>

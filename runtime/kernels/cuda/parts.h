@@ -1,8 +1,7 @@
 /// Sums of parts that blocks have added up by themselves, and of the columns of a matrix: in an order that depends on the sizes alone.
 #pragma once
 
-#include "runtime/kernels/cuda/kernel.h"
-#include "runtime/kernels/cuda/workspace.h"
+#include "runtime/kernels/cuda/joint_sums.h"
 #include "runtime/kernels/into.h"
 
 namespace trident::cuda {
@@ -58,41 +57,76 @@ __device__ __forceinline__ void add_warps(C (&sum)[N], std::int64_t column, std:
   }
 }
 
-/// Sums of rows [blockIdx.y * part_rows, ...) of x (rows, width) for a warp's width of vectors of N columns.
+/// sums (width,) = or += what the threads of all blocks (x, y) have found for columns: each for N of them, those of block x for the same,
+/// `lanes` lanes side by side and then the next rows. All threads call it, once.
+template <int N, class C>
+__device__ __forceinline__ void add_columns(C (&sum)[N], int lanes, std::int64_t width, const JointSums<C>& joint, const Into<C>& sums) {
+  __shared__ C shared[kColumnRows][kWarp * N];
+  const int lane = static_cast<int>(threadIdx.x) % kWarp, warp = static_cast<int>(threadIdx.x) / kWarp, count = lanes * N;
+#pragma unroll
+  for (int i = 0; i < N; ++i) {
+    for (int bit = lanes; bit < kWarp; bit *= 2) sum[i] += __shfl_xor_sync(kAllLanes, sum[i], bit);  // other rows of the same columns
+    if (lane < lanes) shared[warp][i * lanes + lane] = sum[i];
+  }
+  __syncthreads();
+  for (int i = static_cast<int>(threadIdx.x); i < count; i += kColumnThreads) {
+    C total = shared[0][i];
+    for (int other = 1; other < kColumnRows; ++other) total += shared[other][i];
+    joint.part(blockIdx.x, blockIdx.y)[i] = total;
+  }
+  add_up(joint, blockIdx.x, blockIdx.y, [&](std::int64_t i, C total) {
+    const std::int64_t column = static_cast<std::int64_t>(blockIdx.x) * count + i % lanes * N + i / lanes;
+    if (column < width) sums.to[column] = sums.sum == Sum::adds ? sums.to[column] + total : total;
+  });
+}
+
+/// How the columns of a matrix are added up: `lanes` lanes have N columns each, `rows` rows of them a block, block (x, y) the columns x and
+/// the rows [y part_rows, ...).
+struct ColumnSplit {
+  int lanes = 1, rows;
+  std::int64_t columns, parts, part_rows;
+
+  ColumnSplit(std::int64_t matrix_rows, std::int64_t width, int n) {
+    constexpr std::int64_t kEnoughBlocks = 528, kRounds = 8;
+    while (lanes < kWarp && lanes * n < width) lanes *= 2;
+    rows = kColumnThreads / lanes;
+    columns = divided_up<std::int64_t>(width, lanes * n);
+    const std::int64_t most_parts = std::max<std::int64_t>(1, kEnoughBlocks / std::max<std::int64_t>(1, columns));
+    part_rows = std::max(divided_up(matrix_rows, most_parts), kRounds * rows);
+    parts = std::max<std::int64_t>(1, divided_up(matrix_rows, part_rows));
+  }
+  dim3 grid() const { return {static_cast<unsigned>(columns), static_cast<unsigned>(parts)}; }
+};
+
+/// sums (width,) = or += the sums over the rows of x (rows, width).
 template <class T, int N>
-__global__ void __launch_bounds__(kColumnThreads)
-    column_parts_kernel(std::int64_t rows, std::int64_t width, std::int64_t part_rows, const T* x, Compute<T>* parts) {
-  using C = Compute<T>;
-  const int lane = static_cast<int>(threadIdx.x) % kWarp, warp = static_cast<int>(threadIdx.x) / kWarp;
-  const std::int64_t column = (static_cast<std::int64_t>(blockIdx.x) * kWarp + lane) * N, first = blockIdx.y * part_rows;
-  C sum[N] = {};
+__global__ void __launch_bounds__(kColumnThreads) column_sums_kernel(ColumnSplit split, std::int64_t rows, std::int64_t width, const T* x,
+                                                                     JointSums<Compute<T>> joint, Into<Compute<T>> sums) {
+  const int lane = static_cast<int>(threadIdx.x) % split.lanes;
+  const std::int64_t column = (static_cast<std::int64_t>(blockIdx.x) * split.lanes + lane) * N;
+  const std::int64_t first = blockIdx.y * split.part_rows, last = min(rows, first + split.part_rows);
+  Compute<T> sum[N] = {};
   if (column < width) {
-    for (std::int64_t row = first + warp; row < min(rows, first + part_rows); row += kColumnRows) {
+#pragma unroll 4
+    for (std::int64_t row = first + threadIdx.x / split.lanes; row < last; row += split.rows) {
       const auto values = load<N>(x + row * width + column);
 #pragma unroll
       for (int i = 0; i < N; ++i) sum[i] += compute(values[i]);
     }
   }
-  add_warps(sum, column, width, parts);
+  add_columns(sum, split.lanes, width, joint, sums);
 }
 
-/// sums (width,) = or += the sums over the rows of x (rows, width).
 template <class T>
 void column_sums(Cuda device, std::int64_t rows, std::int64_t width, const T* x, Compute<T>* sums, Sum sum = Sum::replaces) {
-  constexpr std::int64_t kFewestRows = 256, kMostParts = 512;
-  const std::int64_t part_rows = std::max(kFewestRows, divided_up(rows, kMostParts)), parts = divided_up(rows, part_rows);
-  const Block memory = workspace(device, static_cast<std::size_t>(parts * width) * sizeof(Compute<T>));
-  auto* partial = static_cast<Compute<T>*>(memory.data());
   const auto launch = [&](auto n) {
-    const dim3 grid(static_cast<unsigned>(divided_up<std::int64_t>(width, n() * kWarp)), static_cast<unsigned>(parts));
-    launch_kernel(column_parts_kernel<T, n()>, grid, kColumnThreads, 0, device, rows, width, part_rows, x, partial);
+    const ColumnSplit split(rows, width, n());
+    const JointMemory<Compute<T>> memory(device, split.columns, split.parts, split.lanes * n());
+    launch_kernel(column_sums_kernel<T, n()>, split.grid(), kColumnThreads, 0, device, split, rows, width, x, memory.sums(),
+                  Into<Compute<T>>{sums, sum});
   };
-  if (fits_vectors<kVectorWidth<T>>(width, x)) {
-    launch(std::integral_constant<int, kVectorWidth<T>>{});
-  } else {
-    launch(std::integral_constant<int, 1>{});
-  }
-  add_parts(device, {.parts = parts, .count = width, .sum = sum}, partial, sums);
+  if (fits_vectors<kVectorWidth<T>>(width, x)) return launch(std::integral_constant<int, kVectorWidth<T>>{});
+  launch(std::integral_constant<int, 1>{});
 }
 
 }  // namespace trident::cuda
