@@ -24,31 +24,26 @@ __global__ void __launch_bounds__(kThreads) activate_kernel(std::int64_t vectors
   }
 }
 
-/// gradient *= activation'(before) and after = activation(before), for rows [blockIdx.y * part_rows, ...) of a warp's width of vectors of
-/// columns; parts (blocks, width) = the sums of the gradient over these rows unless null.
+/// gradient *= activation'(before) and after = activation(before), and the sums of that gradient over rows unless nobody wants them.
 template <class T, int N, Activation kActivation>
-__global__ void __launch_bounds__(kThreads) activate_backward_kernel(std::int64_t rows, std::int64_t width, std::int64_t part_rows,
-                                                                     const T* before, T* after, T* gradient, Compute<T>* parts) {
+__global__ void __launch_bounds__(kColumnThreads)
+    activate_backward_kernel(ColumnSplit split, std::int64_t rows, std::int64_t width, const T* before, T* after, T* gradient,
+                             JointSums<Compute<T>> joint, Into<Compute<T>> sums) {
   using C = Compute<T>;
-  const int lane = static_cast<int>(threadIdx.x) % kWarp, warp = static_cast<int>(threadIdx.x) / kWarp;
-  const std::int64_t column = (static_cast<std::int64_t>(blockIdx.x) * kWarp + lane) * N, first = blockIdx.y * part_rows;
   C sum[N] = {};
-  if (column < width) {
-    for (std::int64_t row = first + warp; row < min(rows, first + part_rows); row += kColumnRows) {
-      const std::int64_t at = row * width + column;
-      auto x = load<N>(before + at), slope = load<N>(gradient + at);
+  split.for_each_vector<N>(rows, width, [&](std::int64_t at) {
+    auto x = load<N>(before + at), slope = load<N>(gradient + at);
 #pragma unroll
-      for (int i = 0; i < N; ++i) {
-        C d = compute(slope[i]);
-        x[i] = stored<T>(activate_backward<kActivation>(compute(x[i]), d));
-        slope[i] = stored<T>(d);
-        sum[i] += d;
-      }
-      store<N>(after + at, x);
-      store<N>(gradient + at, slope);
+    for (int i = 0; i < N; ++i) {
+      C d = compute(slope[i]);
+      x[i] = stored<T>(activate_backward<kActivation>(compute(x[i]), d));
+      slope[i] = stored<T>(d);
+      sum[i] += d;
     }
-  }
-  if (parts != nullptr) add_warps(sum, column, width, parts);
+    store<N>(after + at, x);
+    store<N>(gradient + at, slope);
+  });
+  if (sums.to != nullptr) add_columns(sum, split.lanes, width, joint, sums);
 }
 
 /// Calls launch(number of a vector's elements, activation) as constants.
@@ -74,17 +69,13 @@ void activate_all(Cuda device, Activation activation, std::int64_t count, const 
 
 template <class T>
 void activate_all_backward(Cuda device, MlpSize size, const T* before, T* after, T* gradient, Into<Wide<T>> up_bias) {
-  constexpr std::int64_t kFewestRows = 64, kMostParts = 512;
-  const std::int64_t part_rows = std::max(kFewestRows, divided_up(size.rows, kMostParts)), parts = divided_up(size.rows, part_rows);
-  const Block memory = workspace(device, up_bias.to == nullptr ? 0 : static_cast<std::size_t>(parts * size.hidden) * sizeof(Wide<T>));
-  auto* partial = up_bias.to == nullptr ? nullptr : static_cast<Wide<T>*>(memory.data());
   const bool vectors = fits_vectors<kVectorWidth<T>>(size.hidden, before, static_cast<const T*>(after), static_cast<const T*>(gradient));
   with_kinds<T>(vectors, size.activation, [&](auto n, auto kind) {
-    const dim3 grid(static_cast<unsigned>(divided_up<std::int64_t>(size.hidden, n() * kWarp)), static_cast<unsigned>(parts));
-    launch_kernel(activate_backward_kernel<T, n(), kind()>, grid, kThreads, 0, device, size.rows, size.hidden, part_rows, before, after,
-                  gradient, partial);
+    const ColumnSplit split(size.rows, size.hidden, n());
+    const JointMemory<Wide<T>> memory(device, split.columns, split.parts, split.lanes * n());
+    launch_kernel(activate_backward_kernel<T, n(), kind()>, split.grid(), kColumnThreads, 0, device, split, size.rows, size.hidden, before,
+                  after, gradient, memory.sums(), up_bias);
   });
-  if (up_bias.to != nullptr) add_parts(device, {.parts = parts, .count = size.hidden, .sum = up_bias.sum}, partial, up_bias.to);
 }
 
 }  // namespace

@@ -41,22 +41,6 @@ void add_parts(Cuda device, const Parts& size, const From* from, To* first, To* 
 
 inline constexpr int kColumnThreads = 256, kColumnRows = kColumnThreads / kWarp;
 
-/// parts[blockIdx.y] (width,) gets the sums over a block's warps of each lane's N columns from `column` on. All threads call it, once.
-template <int N, class C>
-__device__ __forceinline__ void add_warps(C (&sum)[N], std::int64_t column, std::int64_t width, C* parts) {
-  __shared__ C shared[kColumnRows][kWarp * N];
-  const int lane = static_cast<int>(threadIdx.x) % kWarp, warp = static_cast<int>(threadIdx.x) / kWarp;
-#pragma unroll
-  for (int i = 0; i < N; ++i) shared[warp][i * kWarp + lane] = sum[i];
-  __syncthreads();
-  if (warp != 0 || column >= width) return;
-#pragma unroll
-  for (int i = 0; i < N; ++i) {
-    for (int row = 1; row < kColumnRows; ++row) sum[i] += shared[row][i * kWarp + lane];
-    parts[blockIdx.y * width + column + i] = sum[i];
-  }
-}
-
 /// sums (width,) = or += what the threads of all blocks (x, y) have found for columns: each for N of them, those of block x for the same,
 /// `lanes` lanes side by side and then the next rows. All threads call it, once.
 template <int N, class C>
@@ -96,24 +80,28 @@ struct ColumnSplit {
     parts = std::max<std::int64_t>(1, divided_up(matrix_rows, part_rows));
   }
   dim3 grid() const { return {static_cast<unsigned>(columns), static_cast<unsigned>(parts)}; }
+
+  /// Calls visit(where) for the vectors of N numbers of this thread, which all lie in the same columns, in a matrix (matrix_rows, width).
+  template <int N, class Visit>
+  __device__ __forceinline__ void for_each_vector(std::int64_t matrix_rows, std::int64_t width, Visit visit) const {
+    const std::int64_t column = (static_cast<std::int64_t>(blockIdx.x) * lanes + static_cast<int>(threadIdx.x) % lanes) * N;
+    const std::int64_t first = blockIdx.y * part_rows, last = min(matrix_rows, first + part_rows);
+    if (column >= width) return;
+#pragma unroll 2
+    for (std::int64_t row = first + static_cast<int>(threadIdx.x) / lanes; row < last; row += rows) visit(row * width + column);
+  }
 };
 
 /// sums (width,) = or += the sums over the rows of x (rows, width).
 template <class T, int N>
 __global__ void __launch_bounds__(kColumnThreads) column_sums_kernel(ColumnSplit split, std::int64_t rows, std::int64_t width, const T* x,
                                                                      JointSums<Compute<T>> joint, Into<Compute<T>> sums) {
-  const int lane = static_cast<int>(threadIdx.x) % split.lanes;
-  const std::int64_t column = (static_cast<std::int64_t>(blockIdx.x) * split.lanes + lane) * N;
-  const std::int64_t first = blockIdx.y * split.part_rows, last = min(rows, first + split.part_rows);
   Compute<T> sum[N] = {};
-  if (column < width) {
-#pragma unroll 4
-    for (std::int64_t row = first + threadIdx.x / split.lanes; row < last; row += split.rows) {
-      const auto values = load<N>(x + row * width + column);
+  split.for_each_vector<N>(rows, width, [&](std::int64_t at) {
+    const auto values = load<N>(x + at);
 #pragma unroll
-      for (int i = 0; i < N; ++i) sum[i] += compute(values[i]);
-    }
-  }
+    for (int i = 0; i < N; ++i) sum[i] += compute(values[i]);
+  });
   add_columns(sum, split.lanes, width, joint, sums);
 }
 
