@@ -9,6 +9,8 @@ namespace trident {
 ConfigValue::ConfigValue(bool value) : kind_(Kind::boolean), boolean_(value) {}
 ConfigValue::ConfigValue(int value) : kind_(Kind::integer), integer_(value) {}
 ConfigValue::ConfigValue(std::int64_t value) : kind_(Kind::integer), integer_(value) {}
+ConfigValue::ConfigValue(std::uint64_t value)
+    : kind_(Kind::integer), integer_(static_cast<std::int64_t>(value)), is_beyond_(!std::in_range<std::int64_t>(value)) {}
 ConfigValue::ConfigValue(double value) : kind_(Kind::number), number_(value) {}
 ConfigValue::ConfigValue(std::string value) : kind_(Kind::string), string_(std::move(value)) {}
 ConfigValue::ConfigValue(const char* value) : kind_(Kind::string), string_(value) {}
@@ -34,11 +36,12 @@ bool ConfigValue::as_bool() const {
 
 std::int64_t ConfigValue::as_integer() const {
   if (kind_ != Kind::integer) config_detail::fail_expected(*this, "", "a whole number");
+  if (is_beyond_) config_detail::fail_expected(*this, "", "a whole number below 2^63");
   return integer_;
 }
 
 double ConfigValue::as_number() const {
-  if (kind_ == Kind::integer) return static_cast<double>(integer_);
+  if (kind_ == Kind::integer) return is_beyond_ ? static_cast<double>(static_cast<std::uint64_t>(integer_)) : static_cast<double>(integer_);
   if (kind_ != Kind::number) config_detail::fail_expected(*this, "", "a number");
   return number_;
 }
@@ -93,7 +96,7 @@ std::string ConfigValue::described() const {
     case Kind::boolean:
       return boolean_ ? "true" : "false";
     case Kind::integer:
-      return std::to_string(integer_);
+      return is_beyond_ ? std::to_string(static_cast<std::uint64_t>(integer_)) : std::to_string(integer_);
     case Kind::number:
       return to_json(*this);
     case Kind::string:

@@ -38,6 +38,7 @@ class ConfigValue {
   ConfigValue(bool value);
   ConfigValue(int value);
   ConfigValue(std::int64_t value);
+  ConfigValue(std::uint64_t value);
   ConfigValue(double value);
   ConfigValue(std::string value);
   ConfigValue(const char* value);
@@ -48,9 +49,15 @@ class ConfigValue {
   bool is_null() const { return kind_ == Kind::null; }
   // Each throws ConfigError, naming file and line, if the value is of another kind; an integer is a number too.
   bool as_bool() const;
-  std::int64_t as_integer() const;
+  std::int64_t as_integer() const;  // below 2^63
   double as_number() const;
   const std::string& as_string() const;
+  /// Of an integer; nothing where T cannot hold it.
+  template <std::integral T>
+  std::optional<T> integer_in() const {
+    const auto held = [](auto number) { return std::in_range<T>(number) ? std::optional(static_cast<T>(number)) : std::nullopt; };
+    return is_beyond_ ? held(static_cast<std::uint64_t>(integer_)) : held(integer_);
+  }
   const std::vector<ConfigValue>& elements() const;  // of a list
   const std::vector<Entry>& entries() const;         // of a map, in the order of the file
   std::vector<ConfigValue>& elements();
@@ -72,6 +79,7 @@ class ConfigValue {
   Kind kind_ = Kind::null;
   bool boolean_ = false;
   std::int64_t integer_ = 0;
+  bool is_beyond_ = false;  // an integer from 2^63 on, whose bits integer_ has
   double number_ = 0.0;
   std::string string_;
   std::vector<ConfigValue> elements_;
@@ -163,10 +171,8 @@ inline constexpr bool kIsArray<std::array<T, n>> = true;
 template <std::integral T>
 T read_integer(const ConfigValue& value, const std::string& path) {
   if (value.kind() != ConfigValue::Kind::integer) fail_expected(value, path, "a whole number");
-  if (!std::in_range<T>(value.as_integer())) {
-    fail_expected(value, path, concat("a whole number from ", std::numeric_limits<T>::min(), " to ", std::numeric_limits<T>::max()));
-  }
-  return static_cast<T>(value.as_integer());
+  if (const std::optional<T> number = value.integer_in<T>()) return *number;
+  fail_expected(value, path, concat("a whole number from ", std::numeric_limits<T>::min(), " to ", std::numeric_limits<T>::max()));
 }
 
 template <class T>
@@ -242,7 +248,8 @@ T read_config(const ConfigValue& value, const std::string& path) {
 template <class T>
 ConfigValue write_config(const T& value) {
   using namespace config_detail;
-  if constexpr (std::is_same_v<T, ConfigValue> || std::is_same_v<T, bool> || std::is_same_v<T, double> || std::is_same_v<T, std::string>) {
+  if constexpr (std::is_same_v<T, ConfigValue> || std::is_same_v<T, bool> || std::is_same_v<T, std::uint64_t> ||
+                std::is_same_v<T, double> || std::is_same_v<T, std::string>) {
     return value;
   } else if constexpr (kIsOptional<T>) {
     return value ? write_config(*value) : ConfigValue();

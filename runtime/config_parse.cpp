@@ -34,6 +34,8 @@ ConfigValue resolve(const std::string& word) {
   if (digits.empty() || digits.find_first_not_of("0123456789.eE+-") != std::string_view::npos) return word;
   std::int64_t integer = 0;
   if (parse_whole(text, integer)) return integer;
+  std::uint64_t beyond = 0;
+  if (parse_whole(text, beyond)) return beyond;
   double number = 0.0;
   if (parse_whole(text, number)) return number;
   return word;
@@ -168,9 +170,7 @@ class JsonEvents final : public nlohmann::json_sax<nlohmann::json> {
   bool null() override { return scalar({}); }
   bool boolean(bool value) override { return scalar(value); }
   bool number_integer(number_integer_t value) override { return scalar(static_cast<std::int64_t>(value)); }
-  bool number_unsigned(number_unsigned_t value) override {
-    return std::in_range<std::int64_t>(value) ? scalar(static_cast<std::int64_t>(value)) : scalar(static_cast<double>(value));
-  }
+  bool number_unsigned(number_unsigned_t value) override { return scalar(static_cast<std::uint64_t>(value)); }
   bool number_float(number_float_t value, const string_t&) override { return scalar(value); }
   bool string(string_t& value) override { return scalar(std::move(value)); }
   bool binary(binary_t&) override { return false; }

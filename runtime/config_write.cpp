@@ -61,7 +61,7 @@ std::string json_scalar(const ConfigValue& value) {
     case Kind::boolean:
       return value.as_bool() ? "true" : "false";
     case Kind::integer:
-      return std::to_string(value.as_integer());
+      return value.described();
     case Kind::number:
       return std::isfinite(value.as_number()) ? digits_of(value.as_number()) : "null";
     case Kind::string:

@@ -89,6 +89,10 @@ TEST(Config, AWrongTypeNamesTheLineTheFullKeyWhatWasExpectedAndFound) {
   EXPECT_EQ(reading("training: {steps: null}"), "run.yaml:1: training.steps: expected a whole number, found null");
   EXPECT_EQ(reading("training: {steps: 3000000000}"),
             "run.yaml:1: training.steps: expected a whole number from -2147483648 to 2147483647, found 3000000000");
+  EXPECT_EQ(reading("training: {steps: 9223372036854775808}"),
+            "run.yaml:1: training.steps: expected a whole number from -2147483648 to 2147483647, found 9223372036854775808");
+  EXPECT_EQ(message_of([] { parse_yaml("9223372036854775808", "a.yaml").as_integer(); }),
+            "a.yaml:1: expected a whole number below 2^63, found 9223372036854775808");
   EXPECT_EQ(reading("seed: -1"), "run.yaml:1: seed: expected a whole number from 0 to 18446744073709551615, found -1");
   EXPECT_EQ(reading("training: {learning_rate: '1e-3'}"), "run.yaml:1: training.learning_rate: expected a number, found \"1e-3\"");
   EXPECT_EQ(reading("training: {shuffle: yes}"), "run.yaml:1: training.shuffle: expected true or false, found \"yes\"");
@@ -143,12 +147,14 @@ TEST(Config, YamlWordsFollowTheCoreSchema) {
     EXPECT_EQ(kind(word), Kind::string) << word;
   }
   EXPECT_EQ(parse_yaml("+1e3", "").as_number(), 1000.0);
+  EXPECT_EQ(kind("18446744073709551615"), Kind::integer);
+  EXPECT_EQ(kind("18446744073709551616"), Kind::number);
   EXPECT_TRUE(std::isnan(parse_yaml(".nan", "").as_number()));
 }
 
 TEST(Config, WritingAndReadingGivesTheSameBits) {
   Document run;
-  run.seed = 12345;
+  run.seed = 18446744073709551615u;
   run.training.learning_rate = 0.1 + 0.2;
   run.training.max_grad_norm.reset();
   run.training.betas = {1.0, 1e-300};
