@@ -115,10 +115,13 @@ void lead(const ServeOptions& options, std::vector<ServedModel> models, const Co
   std::cerr << concat("trident serve: stopped after answering ", answered, answered == 1 ? " request\n" : " requests\n") << std::flush;
 }
 
-/// What rank 0 is about to do with the others. They wait for it without a deadline: requests may be hours apart.
+/// What rank 0 is about to do with the others. They wait for it without a deadline: requests may be hours apart. It gives an order in the
+/// time of any exchange: a rank that has stopped meanwhile ends the service, and leaves no client waiting.
 class Orders {
  public:
-  explicit Orders(const Mesh& mesh) : ranks_(mesh.world().duplicate()) { ranks_->set_timeout(kForever); }
+  explicit Orders(const Mesh& mesh) : ranks_(mesh.world().duplicate()) {
+    if (ranks_->rank() != 0) ranks_->set_timeout(kForever);
+  }
 
   void compute(std::size_t model) const { send(std::to_string(model)); }
   void end() const { send(kEnd); }

@@ -31,8 +31,10 @@ constexpr auto kConnectPatience = std::chrono::seconds(5);
 // After a deadline the hub needs at most this to end the job; a rank that is still there then has lost it.
 constexpr auto kHubPatience = std::chrono::seconds(8);
 
-double seconds_since(Clock::time_point start) {
-  return static_cast<double>(std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - start).count()) / 1000.0;
+/// "600.1"
+std::string seconds_since(Clock::time_point start) {
+  const auto tenths = std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - start).count() / 100;
+  return concat(tenths / 10, '.', tenths % 10);
 }
 
 /// A collective that this rank is in.

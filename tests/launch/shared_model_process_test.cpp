@@ -220,5 +220,29 @@ TEST_F(OnAMesh, AFollowerThatDiesEndsTheServiceAndIsNamed) {
   EXPECT_THAT(run.output, HasSubstr("rank 1"));
 }
 
+TEST_F(OnAMesh, AFollowerThatStopsEndsTheServiceAndItsRequestWithinTheTimeOfAnExchange) {
+  std::filesystem::create_directories(folder_.path("models"));
+  std::filesystem::create_directory_symlink(folder_.path("one/model"), folder_.path("models/flow"));
+  const std::string address = "unix:" + folder_.path("socket").string(), places = folder_.path("process.").string();
+  const std::string log = folder_.path("log").string();
+  Background server(
+      concat(mpirun(2), " sh -c 'echo $$ > ", places, "$OMPI_COMM_WORLD_RANK; exec \"", TRIDENT_PROGRAM, "\" serve --model-repository ",
+             folder_.path("models").string(), " --grpc-address ", address, " parallel.tensor=2 parallel.timeout_seconds=2'"),
+      log);
+  ASSERT_TRUE(wait_for("socket"));
+  int follower = 0;
+  std::ifstream(places + "1") >> follower;
+  ASSERT_EQ(::kill(follower, SIGSTOP), 0);
+  const Finished asked = run_shell(
+      concat("timeout 30 ", program(), " predict --server '", address, "' --model flow ", question(), quoted("never.safetensors")));
+  EXPECT_EQ(asked.status, 1) << asked.output;
+  EXPECT_THAT(asked.output, HasSubstr("error: "));
+  const int status = server.wait(std::chrono::seconds(30));
+  ::kill(follower, SIGKILL);  // where it has outlived mpirun
+  EXPECT_EQ(status, 1);
+  EXPECT_THAT(RunFolderFixture::bytes(log), ::testing::ContainsRegex("for [0-9]+\\.[0-9] s\n"));
+  EXPECT_THAT(RunFolderFixture::bytes(log), HasSubstr("rank 1 (tensor 1): does not answer"));
+}
+
 }  // namespace
 }  // namespace trident::testing
