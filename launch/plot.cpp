@@ -240,11 +240,13 @@ fs::path plot_prediction(const PlotOptions& options, const FieldFile& file, cons
 }
 
 /// What `trident evaluate --output` wrote: the first sample of a case.
-fs::path plot_evaluation(const FieldFile& file, const fs::path& folder) {
+fs::path plot_evaluation(const std::string& path, const FieldFile& file, const fs::path& folder) {
   const auto ends = [](const NamedTensor& field, const char* what) { return field.name.ends_with(what); };
   const auto label = std::ranges::find_if(file.tensors, [&](const NamedTensor& field) { return ends(field, "/label"); });
   if (label == file.tensors.end()) {
-    throw ConfigError("plot: the file holds neither `input` and `output` of a prediction nor the fields of an evaluation");
+    throw ConfigError(concat(path,
+                             ": holds neither `input` and `output` of a prediction nor the fields of an evaluation; of a data set give ",
+                             "--problem or --data"));
   }
   const std::string frames = label->name.substr(0, label->name.size() - std::string("label").size());
   const std::string input_name = frames.substr(0, frames.find('-')) + "/input";
@@ -342,7 +344,7 @@ void plot(const PlotOptions& options, CommandContext& context) {
     if (fs::is_directory(path))
       throw ConfigError(concat(options.path, ": is no run (it has no metrics.jsonl); of a data set give --problem or --data"));
     const FieldFile file = read_field_file(options.path);
-    picture = file.find("output").defined() ? plot_prediction(options, file, folder) : plot_evaluation(file, folder);
+    picture = file.find("output").defined() ? plot_prediction(options, file, folder) : plot_evaluation(options.path, file, folder);
   }
   if (context.common.json) {
     std::cout << to_json(ConfigValue::map({{"picture", picture.string()}})) << '\n';
