@@ -166,17 +166,19 @@ std::vector<std::int64_t> Fno::output_extents(const std::vector<std::int64_t>& e
   return padding_.unpadded(blocks_.extents_after(padding_.padded(extents)), extents, total_scaling());
 }
 
-/// Of one block: two transforms of each channel, and the dense product of each mode (a factorised one costs less).
-double Fno::spectral_flops(const std::vector<std::int64_t>& extents) const {
-  double points = 1.0, modes = 1.0;
+/// Of all blocks: two transforms of each channel, and the products with the weights of the modes.
+double Fno::spectral_flops(std::int64_t batch, const std::vector<std::int64_t>& extents) const {
+  double points = 1.0;
+  std::vector<std::int64_t> modes;
   for (std::size_t dim = 0; dim < extents.size(); ++dim) {
     const bool halved = !config_.complex_data && dim + 1 == extents.size();
     const auto kept = std::min<std::int64_t>(config_.n_modes[dim], extents[dim]);
     points *= static_cast<double>(extents[dim]);
-    modes *= static_cast<double>(halved ? kept / 2 + 1 : kept);
+    modes.push_back(halved ? kept / 2 + 1 : kept);
   }
-  const auto width = static_cast<double>(config_.hidden_channels), mixed = config_.separable ? width : width * width;
-  return 2.0 * width * (config_.complex_data ? 5.0 : 2.5) * points * std::log2(std::max(2.0, points)) + 8.0 * mixed * modes;
+  const double fields = static_cast<double>(batch * config_.hidden_channels * config_.n_layers);
+  return 2.0 * fields * (config_.complex_data ? 5.0 : 2.5) * points * std::log2(std::max(2.0, points)) +
+         blocks_.spectral_flops(batch, modes);
 }
 
 double Fno::forward_flops(std::int64_t batch, const std::vector<std::int64_t>& extents) const {
@@ -188,8 +190,8 @@ double Fno::forward_flops(std::int64_t batch, const std::vector<std::int64_t>& e
   const std::vector<std::int64_t> padded = padding_.padded(extents);
   const double copies = config_.complex_data ? 4.0 : 1.0;
   const double ends = copies * (lifting_.real.flops() + projection_.real.flops()) * points_of(extents);
-  const double blocks = blocks_.pointwise_flops() * points_of(padded) + config_.n_layers * spectral_flops(padded);
-  return static_cast<double>(batch) * (ends + blocks);
+  const double pointwise = blocks_.pointwise_flops() * points_of(padded);
+  return static_cast<double>(batch) * (ends + pointwise) + spectral_flops(batch, padded);
 }
 
 }  // namespace trident

@@ -36,7 +36,7 @@ class Fno final : public ModelInterface {
  private:
   Parts parts_of(const Fields& fields, DType precision) const;
   FieldPlace place_of(const Fields& fields) const;
-  double spectral_flops(const std::vector<std::int64_t>& extents) const;
+  double spectral_flops(std::int64_t batch, const std::vector<std::int64_t>& extents) const;
   std::vector<double> total_scaling() const;
 
   FnoConfig config_;

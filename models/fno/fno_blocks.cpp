@@ -172,6 +172,12 @@ Parts FnoBlocks::operator()(std::size_t index, const Parts& x, const FieldPlace&
   return preactivation_ ? pre_activated(call, x) : post_activated(call, x);
 }
 
+double FnoBlocks::spectral_flops(std::int64_t batch, const std::vector<std::int64_t>& kept_modes) const {
+  double flops = 0.0;
+  for (const SpectralConv& conv : convs_) flops += conv.product_flops(batch, kept_modes);
+  return flops;
+}
+
 double FnoBlocks::pointwise_flops() const {
   double flops = 0.0;
   const auto add = [&](const auto& list) {

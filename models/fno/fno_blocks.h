@@ -25,6 +25,8 @@ class FnoBlocks {
   /// The same after block `index` alone.
   std::vector<std::int64_t> scaled(std::size_t index, std::vector<std::int64_t> extents) const;
   double pointwise_flops() const;  // of one point through all blocks
+  /// Of all blocks' products with spectral weights.
+  double spectral_flops(std::int64_t batch, const std::vector<std::int64_t>& kept_modes) const;
 
   static void visit(auto& self, auto& v) {
     v("convs", self.convs_), v("fno_skips", self.fno_skips_), v("channel_mlp", self.channel_mlps_);

@@ -50,6 +50,9 @@ class SpectralConv {
   Tensor without_bias(const Tensor& x, const std::vector<std::int64_t>& output_extents, const std::vector<std::int64_t>& extents) const;
   Tensor bias_in(DType dtype) const { return bias_ ? bias_->in(dtype) : Tensor{}; }
 
+  /// Of the products with the weight, for a batch of fields that keep so many modes of each dimension.
+  double product_flops(std::int64_t batch, const std::vector<std::int64_t>& kept) const { return weight_.flops(batch, kept); }
+
   static void visit(auto& self, auto& v) {
     if (self.bias_) v("bias", *self.bias_);
     v("weight", self.weight_);

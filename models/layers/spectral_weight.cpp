@@ -5,7 +5,9 @@
 #include <utility>
 
 #include "runtime/error.h"
+#include "runtime/ops/contraction_order.h"
 #include "runtime/ops/shape.h"
+#include "runtime/tensor/create.h"
 
 namespace trident {
 namespace {
@@ -125,6 +127,34 @@ double factor_deviation(const SpectralWeight::Description& description, const st
 
 constexpr const char* kModeLabels = "uvwxyz";  // of the dimensions of space
 
+/// Which dimensions the parts have: those of the weight, `labels`, and ranks, which are capital letters.
+std::vector<std::string> labels_of_parts(Factorization factorization, const std::string& labels) {
+  const auto rank = [](std::size_t dim) { return static_cast<char>('A' + dim); };
+  std::vector<std::string> parts;
+  if (factorization == Factorization::dense) return {labels};
+  if (factorization == Factorization::cp) parts.emplace_back(1, rank(0));
+  if (factorization == Factorization::tucker) {
+    std::string& core = parts.emplace_back();
+    for (std::size_t dim = 0; dim < labels.size(); ++dim) core += rank(dim);
+  }
+  for (std::size_t dim = 0; dim < labels.size(); ++dim) {
+    std::string& factor = parts.emplace_back();
+    if (factorization == Factorization::tt && dim > 0) factor += rank(dim);
+    factor += labels[dim];
+    if (factorization == Factorization::tucker) factor += rank(dim);
+    if (factorization == Factorization::cp) factor += rank(0);
+    if (factorization == Factorization::tt && dim + 1 < labels.size()) factor += rank(dim + 1);
+  }
+  return parts;
+}
+
+/// Of fields and of results.
+std::string labels_of_field(bool is_result, Channels channels, const std::string& modes) {
+  return (is_result && channels == Channels::mixed ? "bo" : "bi") + modes;
+}
+
+std::string labels_of_weight(Channels channels, const std::string& modes) { return (channels == Channels::mixed ? "io" : "i") + modes; }
+
 /// Tucker's core with the modes' ranks before those of the channels, which lie side by side: they come last in most products.
 Operand core_by_modes(const Tensor& core, int channels) {
   Shape order;
@@ -203,7 +233,7 @@ ModeOrder SpectralWeight::order() const {
   return factors && description_.channels == Channels::mixed ? ModeOrder::first : ModeOrder::last;
 }
 
-/// Core or weights, and factors, as tensors of labelled dimensions; `labels`: of the weight's dimensions. Ranks are capital letters.
+/// Core or weights, and factors, as tensors of labelled dimensions; `labels`: of the weight's dimensions.
 std::vector<Operand> SpectralWeight::operands(const std::string& labels, const std::vector<Range>& kept) const {
   const int channels = description_.shape.rank() - static_cast<int>(kept.size());
   const auto cropped = [&](Tensor x, int dim_of_x, int dim) {  // a dimension of the weight that x has, if it is one of modes
@@ -213,52 +243,61 @@ std::vector<Operand> SpectralWeight::operands(const std::string& labels, const s
     const std::int64_t first = std::clamp(wanted.first, own.first, own.last), end = std::clamp(wanted.last, own.first, own.last);
     return slice(x, dim_of_x, first - own.first, end - own.first);
   };
+  const std::vector<std::string> of_parts = labels_of_parts(description_.factorization, labels);
   const auto value = [&](std::size_t part) { return parts_[part].parameter.value; };
-  const auto letter = [&](int dim) { return std::string(1, labels[static_cast<std::size_t>(dim)]); };
-  const auto rank = [](int dim) { return std::string(1, static_cast<char>('A' + dim)); };
-  std::vector<Operand> result;
   const int dims = description_.shape.rank();
-  switch (description_.factorization) {
-    case Factorization::dense: {
-      Tensor tensor = value(0);
-      for (int dim = 0; dim < dims; ++dim) tensor = cropped(tensor, dim, dim);
-      return {{tensor, labels}};
-    }
-    case Factorization::tucker: {
-      result.push_back(core_by_modes(value(0), channels));
-      for (int dim = 0; dim < dims; ++dim)
-        result.push_back({cropped(value(static_cast<std::size_t>(dim) + 1), 0, dim), letter(dim) + rank(dim)});
-      return result;
-    }
-    case Factorization::cp:
-      result.push_back({value(0), rank(0)});
-      for (int dim = 0; dim < dims; ++dim)
-        result.push_back({cropped(value(static_cast<std::size_t>(dim) + 1), 0, dim), letter(dim) + rank(0)});
-      return result;
-    case Factorization::tt:
-      for (int dim = 0; dim < dims; ++dim) {
-        const Tensor factor = cropped(value(static_cast<std::size_t>(dim)), 1, dim);
-        if (dim == 0) {
-          result.push_back({reshape(factor, {factor.size(1), factor.size(2)}), letter(dim) + rank(1)});
-        } else if (dim + 1 == dims) {
-          result.push_back({reshape(factor, {factor.size(0), factor.size(1)}), rank(dim) + letter(dim)});
-        } else {
-          result.push_back({factor, rank(dim) + letter(dim) + rank(dim + 1)});
-        }
-      }
-      return result;
+  std::vector<Operand> result;
+  if (description_.factorization == Factorization::dense) {
+    Tensor tensor = value(0);
+    for (int dim = 0; dim < dims; ++dim) tensor = cropped(tensor, dim, dim);
+    return {{tensor, labels}};
+  }
+  if (description_.factorization == Factorization::tucker) result.push_back(core_by_modes(value(0), channels));
+  if (description_.factorization == Factorization::cp) result.push_back({value(0), of_parts[0]});
+  const bool is_train = description_.factorization == Factorization::tt;  // whose first and last rank, both 1, are no dimensions here
+  for (int dim = 0; dim < dims; ++dim) {
+    const std::size_t part = result.size();
+    Tensor factor = cropped(value(part), is_train ? 1 : 0, dim);
+    if (is_train && dim == 0) factor = reshape(factor, {factor.size(1), factor.size(2)});
+    if (is_train && dim + 1 == dims) factor = reshape(factor, {factor.size(0), factor.size(1)});
+    result.push_back({factor, of_parts[part]});
   }
   return result;
 }
 
 Tensor SpectralWeight::operator()(const Tensor& x, const std::vector<Range>& kept) const {
-  const std::string modes(kModeLabels, kept.size());
-  const bool mixed = description_.channels == Channels::mixed;
-  const std::string labels = (mixed ? "io" : "i") + modes, result = (mixed ? "bo" : "bi") + modes;
+  const std::string modes(kModeLabels, kept.size()), labels = labels_of_weight(description_.channels, modes);
   std::vector<Operand> all = operands(labels, kept);
   if (all.size() > 1 && description_.contraction == Contraction::reconstructed) all = {{contract(all, labels), labels}};
-  all.insert(all.begin(), Operand{x, "bi" + modes});
-  return contract(all, result);
+  all.insert(all.begin(), Operand{x, labels_of_field(false, description_.channels, modes)});
+  return contract(all, labels_of_field(true, description_.channels, modes));
+}
+
+double SpectralWeight::flops(std::int64_t batch, const std::vector<std::int64_t>& kept) const {
+  const std::string modes(kModeLabels, kept.size()), labels = labels_of_weight(description_.channels, modes);
+  const std::vector<std::int64_t> ranks =
+      choose_ranks(description_.shape, description_.factorization, description_.rank, description_.first_rank);
+  const auto counted = [&](const std::string& dimensions) {
+    Shape shape;
+    for (const char label : dimensions) {
+      const std::size_t mode = modes.find(label), dim = labels.find(label);
+      shape.push_back(label == 'b'                ? batch
+                      : mode != std::string::npos ? kept[mode]
+                      : dim != std::string::npos  ? description_.shape[static_cast<int>(dim)]
+                                                  : ranks[static_cast<std::size_t>(label - 'A')]);
+    }
+    return Operand{empty(shape, DType::c64, Device{.counted = true}), dimensions};
+  };
+  std::vector<Operand> all;
+  for (const std::string& part : labels_of_parts(description_.factorization, labels)) all.push_back(counted(part));
+  double products = 0.0;
+  if (all.size() > 1 && description_.contraction == Contraction::reconstructed) {
+    products = ContractionOrder(all, labels).multiplications();
+    all = {counted(labels)};
+  }
+  all.insert(all.begin(), counted(labels_of_field(false, description_.channels, modes)));
+  products += ContractionOrder(all, labels_of_field(true, description_.channels, modes)).multiplications();
+  return 8.0 * products;  // a complex multiplication and addition
 }
 
 }  // namespace trident

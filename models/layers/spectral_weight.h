@@ -54,6 +54,9 @@ class SpectralWeight {
   /// the last dimension those that this rank has. Over the tensor axis: an addend of the sum.
   Tensor operator()(const Tensor& x, const std::vector<Range>& kept) const;
 
+  /// Of the products of operator() with a batch of fields on one rank, `kept` being how many modes of each dimension there are.
+  double flops(std::int64_t batch, const std::vector<std::int64_t>& kept) const;
+
   static void visit(auto& self, auto& v) {
     for (auto& part : self.parts_) v(part.name, part.parameter);
   }

@@ -14,6 +14,8 @@ class ContractionOrder {
  public:
   ContractionOrder(const std::vector<Operand>& operands, const std::string& result);
 
+  /// Of complex numbers, by all products.
+  double multiplications() const { return plans_.back().cost; }
   /// One half of the last product of the set; the rest is the other. 0: a single tensor.
   unsigned first(unsigned set) const { return plans_[set].first; }
   /// Whether the product of the set still has this letter.

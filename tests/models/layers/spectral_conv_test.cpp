@@ -221,5 +221,19 @@ TEST(ChooseRanks, AreTensorlysForSizesOfPublishedModels) {
   EXPECT_EQ(choose_ranks({8, 9}, Factorization::tt, 0.8), (Ranks{1, 2, 1}));
 }
 
+TEST(SpectralWeight, CountsTheProductsWithItsFactors) {
+  SpectralWeight::Description description{.shape = {2, 3, 4}};
+  EXPECT_EQ(SpectralWeight(description, Mesh()).flops(5, {4}), 8.0 * 5 * 2 * 3 * 4);
+  EXPECT_EQ(SpectralWeight(description, Mesh()).flops(5, {3}), 8.0 * 5 * 2 * 3 * 3);
+  description.factorization = Factorization::tt;
+  description.rank = std::vector<std::int64_t>{1, 2, 2, 1};
+  description.contraction = Contraction::reconstructed;
+  // (i, B) (B, o, C), then (i, o, C) (C, u), then with the field (b, i, u)
+  EXPECT_EQ(SpectralWeight(description, Mesh()).flops(5, {4}), 8.0 * (2 * 2 * 3 * 2 + 2 * 3 * 2 * 4 + 5 * 2 * 3 * 4));
+  description.contraction = Contraction::factorized;
+  // Of one sample with one mode the field goes first: (b, i, u) (i, B), (b, u, B) (B, o, C), (C, u).
+  EXPECT_EQ(SpectralWeight(description, Mesh()).flops(1, {1}), 8.0 * (2 * 2 + 2 * 2 + 2 * 3 * 2));
+}
+
 }  // namespace
 }  // namespace trident
