@@ -11,8 +11,26 @@
 
 namespace trident {
 
-/// Names and constants of torch.nn.functional.
-enum class NonLinearity : std::uint8_t { gelu, relu, silu, tanh, sigmoid, elu, selu, leaky_relu, softplus };
+/// Constants of torch.nn.functional; from gelu_of_tanh on of transformers' ACT2FN.
+enum class NonLinearity : std::uint8_t {
+  gelu,
+  relu,
+  silu,
+  tanh,
+  sigmoid,
+  elu,
+  selu,
+  leaky_relu,
+  softplus,
+  gelu_of_tanh,
+  gelu_to_10,
+  quick_gelu,
+  mish,
+  relu6,
+  squared_relu,
+  linear
+};
+/// Of those that neural operators take.
 inline auto config_names(NonLinearity) {
   using enum NonLinearity;
   return std::array{std::pair{gelu, "gelu"},        std::pair{relu, "relu"}, std::pair{silu, "silu"}, std::pair{tanh, "tanh"},

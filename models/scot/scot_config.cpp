@@ -13,10 +13,24 @@ namespace {
 
 using Kind = ConfigValue::Kind;
 
-/// By transformers' names.
-const std::map<std::string, NonLinearity> kActivations{{"gelu", NonLinearity::gelu},       {"relu", NonLinearity::relu},
-                                                       {"sigmoid", NonLinearity::sigmoid}, {"silu", NonLinearity::silu},
-                                                       {"swish", NonLinearity::silu},      {"tanh", NonLinearity::tanh}};
+/// By transformers' names, all but `laplace`.
+const std::map<std::string, NonLinearity> kActivations{{"gelu", NonLinearity::gelu},
+                                                       {"gelu_10", NonLinearity::gelu_to_10},
+                                                       {"gelu_accurate", NonLinearity::gelu_of_tanh},
+                                                       {"gelu_fast", NonLinearity::gelu_of_tanh},
+                                                       {"gelu_new", NonLinearity::gelu_of_tanh},
+                                                       {"gelu_python", NonLinearity::gelu},
+                                                       {"gelu_pytorch_tanh", NonLinearity::gelu_of_tanh},
+                                                       {"linear", NonLinearity::linear},
+                                                       {"mish", NonLinearity::mish},
+                                                       {"quick_gelu", NonLinearity::quick_gelu},
+                                                       {"relu", NonLinearity::relu},
+                                                       {"relu2", NonLinearity::squared_relu},
+                                                       {"relu6", NonLinearity::relu6},
+                                                       {"sigmoid", NonLinearity::sigmoid},
+                                                       {"silu", NonLinearity::silu},
+                                                       {"swish", NonLinearity::silu},
+                                                       {"tanh", NonLinearity::tanh}};
 
 std::vector<std::string> known_keys() {
   config_detail::KeyCollector collector;
@@ -123,7 +137,9 @@ class Checker {
 
   void check_choices() const {
     if (!kActivations.contains(c_.hidden_act)) {
-      fail("hidden_act", "\"", c_.hidden_act, "\" is not one of them; allowed: gelu, relu, sigmoid, silu, swish, tanh");
+      std::string allowed;
+      for (const auto& [name, function] : kActivations) allowed += concat(allowed.empty() ? "" : ", ", name);
+      fail("hidden_act", "\"", c_.hidden_act, "\" is not one of them; allowed: ", allowed);
     }
     if (c_.residual_model != "convnext" && c_.residual_model != "resnet") {
       fail("residual_model", "\"", c_.residual_model, "\" is unknown; allowed: convnext, resnet");

@@ -27,7 +27,7 @@ struct ScotConfig {
   double hidden_dropout_prob = 0.0;
   double attention_probs_dropout_prob = 0.0;
   double drop_path_rate = 0.1;      // of the last block; grows linearly from 0
-  std::string hidden_act = "gelu";  // gelu | relu | sigmoid | silu | swish | tanh
+  std::string hidden_act = "gelu";  // a name of transformers' ACT2FN
   bool use_absolute_embeddings = false;
   double initializer_range = 0.02;
   double layer_norm_eps = 1e-5;

@@ -35,7 +35,7 @@ TEST(ScotConfig, NamesKeyValueLineAndWhatIsAllowed) {
   expect_parts(error_of("window_size: 1"), {"model.window_size", "at least 2"});
   expect_parts(error_of("image_size: 2\npatch_size: 1"), {"model.depths", "level 1 has 1 tokens"});
   expect_parts(error_of("residual_model: unet"), {"model.residual_model", "unet", "convnext, resnet"});
-  expect_parts(error_of("hidden_act: gelu_new"), {"model.hidden_act", "gelu_new", "gelu, relu, sigmoid"});
+  expect_parts(error_of("hidden_act: laplace"), {"model.hidden_act", "laplace", "gelu, gelu_10, "});
   expect_parts(error_of("p: 3"), {"model.p", "3", "1 (absolute errors), 2 (squared errors)"});
   expect_parts(error_of("drop_path_rate: 1.0"), {"model.drop_path_rate", "0 <= drop_path_rate < 1"});
   expect_parts(error_of("channel_slice_list_normalized_loss: [0, 3]"), {"channel_slice_list_normalized_loss[1]", "num_out_channels 2"});
