@@ -261,7 +261,7 @@ void TrainingRun::save() {
 }
 
 void TrainingRun::finish(Stop stop, int signal) {
-  const std::string go_on = concat("trident train ", parts_.folder.run_file().string(), " --resume");
+  const std::string go_on = concat("trident train '", parts_.folder.run_file().string(), "' --resume");  // folders may have spaces
   switch (stop) {
     case Stop::no:
       log_(concat("done: ", state_.steps_done, " steps; the model is in ", parts_.folder.model().string()));

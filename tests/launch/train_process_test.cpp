@@ -72,7 +72,7 @@ TEST_F(Train, ARunThatWasStoppedAndResumedIsBitIdenticalToAnUninterruptedOne) {
   EXPECT_EQ(interrupt(folder_.train("parts", recipe), "parts", SIGTERM), 0);
   ASSERT_LT(folder_.column("parts", "loss").size(), 60u) << "the signal came too late";
   EXPECT_THAT(RunFolderFixture::bytes(folder_.path("parts") / "log"), HasSubstr("SIGTERM: saved after step"));
-  EXPECT_THAT(RunFolderFixture::bytes(folder_.path("parts") / "log"), HasSubstr("--resume"));
+  EXPECT_THAT(RunFolderFixture::bytes(folder_.path("parts") / "log"), HasSubstr("parts/run.yaml' --resume"));
   // Rows past the checkpoint, as a crash would leave them, are dropped.
   std::ofstream(folder_.path("parts") / "metrics.jsonl", std::ios::app) << "{\"step\": 59, \"loss\": 1.0}\n";
   const Finished resumed = run_shell(folder_.train("parts", recipe + " --resume"));
