@@ -66,6 +66,14 @@ std::vector<FlatBlock> blocks_of(const ParameterList& parameters, const FlatBuck
   return blocks;
 }
 
+/// Those of `axes` that have ranks: buckets that differ in others are summed alike.
+AxisSet axes_with_ranks(const Mesh& mesh, AxisSet axes) {
+  for (const Axis axis : {Axis::data, Axis::domain_y, Axis::domain_x, Axis::tensor}) {
+    if (mesh.size(axis) == 1) axes = axes.without(axis);
+  }
+  return axes;
+}
+
 Tensor summed_over_ranks(const Mesh& mesh, AxisSet axes, const Tensor& x) {
   if (mesh.size(axes) > 1) sum_in_place(mesh, axes, x);
   return x;
@@ -77,8 +85,9 @@ GlobalNorm::GlobalNorm(const ParameterList& parameters, const FlatShares& shares
     : mesh_(shares.mesh()), gradients_(parameters.gradients()) {
   std::map<std::uint8_t, std::pair<Squares, std::vector<FlatBlock>>> sets;
   for (const FlatBucket& bucket : shares.buckets()) {
-    auto& [squares, own] = sets[bucket.axes.bits()];
-    squares.replicated = bucket.axes;
+    const AxisSet axes = axes_with_ranks(mesh_, bucket.axes);
+    auto& [squares, own] = sets[axes.bits()];
+    squares.replicated = axes;
     squares.shared_out = shares.is_shared_out(bucket);
     const Range range = shares.own(bucket);
     for (FlatBlock block : blocks_of(parameters, bucket)) {
@@ -93,7 +102,7 @@ GlobalNorm::GlobalNorm(const ParameterList& parameters, const FlatShares& shares
 }
 
 Tensor GlobalNorm::total_of(const Squares& squares) const {
-  const Tensor sums = zeros({squares.count}, DType::f64, gradients_.device());
+  const Tensor sums = (squares.shared_out ? zeros : empty)({squares.count}, DType::f64, gradients_.device());
   launch("global_norm", gradients_, [&](auto device, auto type) {
     sums_of_squares(device, blocks_in(squares.blocks), gradients_.data<decltype(type)>(), sums.data<double>());
   });
@@ -104,9 +113,9 @@ Tensor GlobalNorm::total_of(const Squares& squares) const {
 
 Tensor GlobalNorm::operator()() const {
   const Recording off(false);
-  const Tensor total = zeros({1}, DType::f64, gradients_.device());
-  for (const Squares& squares : sets_) add_into(total, view::reshape(total_of(squares), {1}));
-  return power(total, 0.5);
+  Tensor total;
+  for (const Squares& squares : sets_) total = total.defined() ? total + total_of(squares) : total_of(squares);
+  return view::reshape(power(total.defined() ? total : zeros({}, DType::f64, gradients_.device()), 0.5), {1});
 }
 
 AdamW::AdamW(const ParameterList& parameters, const AdamWOptions& options, std::vector<double> weight_decays,

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "runtime/kernels/dispatch.h"
+#include "runtime/kernels/into.h"
 #include "runtime/kernels/wide.h"
 
 namespace trident {
@@ -23,12 +24,9 @@ struct MixOperands {
 /// Where gradients go; null where not wanted. Those of parameters are f32 beside bf16.
 template <class T>
 struct MixGradients {
-  T* x = nullptr;
-  Wide<T>* weight = nullptr;
-  Wide<T>* bias = nullptr;
+  Into<T> x{};  // replaced where it is a GELU's
   T* addend = nullptr;
-  Wide<T>* gate = nullptr;
-  bool adds_x = false;  // to what x has: where it is no GELU's, on the CPU
+  Into<Wide<T>> weight{}, bias{}, gate{};
 };
 
 /// y (batch, out, points) = gelu(weight x + bias + gate addend); `slope` receives the GELU's derivatives unless null: with the value at

@@ -236,8 +236,8 @@ struct PartialSums {
 
 /// What the shares have summed, in their order.
 template <class T>
-void add_parts(std::int64_t shares, std::int64_t stride, std::int64_t count, const T* first, T* total) {
-  std::fill_n(total, count, T(0));
+void add_parts(std::int64_t shares, std::int64_t stride, std::int64_t count, const T* first, Sum how, T* total) {
+  if (how == Sum::replaces) std::fill_n(total, count, T(0));
   for (std::int64_t share = 0; share < shares; ++share) {
     const T* source = first + share * stride;
 #pragma omp simd
@@ -245,11 +245,11 @@ void add_parts(std::int64_t shares, std::int64_t stride, std::int64_t count, con
   }
 }
 template <class T>
-void add_vectors(std::int64_t shares, std::int64_t stride, std::int64_t count, const T* first, T* total) {
-  for (std::int64_t i = 0; i < count && total != nullptr; ++i) {
+void add_vectors(std::int64_t shares, std::int64_t stride, std::int64_t count, const T* first, const Into<T>& total) {
+  for (std::int64_t i = 0; i < count && total.to != nullptr; ++i) {
     Vector<T> sum{};
     for (std::int64_t share = 0; share < shares; ++share) sum += cpu::load(first + share * stride + i * kLanes<T>);
-    total[i] = cpu::sum_of_lanes<T>(sum);
+    total.to[i] = cpu::sum_of_lanes<T>(sum) + (total.sum == Sum::adds ? total.to[i] : T(0));
   }
 }
 
@@ -271,14 +271,14 @@ void fetch_gradient(const MixSize& size, const MixOperands<T>& from, const T* sl
       }
       cpu::store_some(gradients.at(channel, run.place + i), gradient, left);
       sum += gradient;
-      if (to.gate != nullptr) {
+      if (to.gate.to != nullptr) {
         __builtin_prefetch(from.addend + ahead + i);
         gated += gradient * cpu::load_some(from.addend + offset + i, left);
       }
       if (to.addend != nullptr) put_some<T>(to.addend + offset + i, gate * gradient, left, storing);
     }
     sums.add_to(sums.bias, channel, sum);
-    if (to.gate != nullptr) sums.add_to(sums.gate, channel, gated);
+    if (to.gate.to != nullptr) sums.add_to(sums.gate, channel, gated);
   });
   gradients.fill_ends(columns.count);
 }
@@ -327,12 +327,13 @@ void mix_backward(Cpu, const MixSize& size, const MixOperands<T>& from, const T*
   const PackedWeight<T> weight(size.in, size.out, from.weight, 1, size.in, nullptr);
   const std::int64_t own = Sums::numbers(size);
   const Block sums = numbers<T>(blocks.shares() * own);
-  const bool reads_x = to.weight != nullptr || (size.of_gelu && to.x != nullptr);
-  const Result<T> dx(to.x, size, size.in), addend(to.addend, size, size.out);
+  const bool adds_x = to.x.sum == Sum::adds;
+  const bool reads_x = to.weight.to != nullptr || (size.of_gelu && to.x.to != nullptr);
+  const Result<T> dx(to.x.to, size, size.in), addend(to.addend, size, size.out);
   cpu::in_parallel(blocks, worth_threads(size), [&] {
     return [&, gradient = StripMemory<T>(Sums::rows(size)),
-            x = Source<T>(from.x, size, reads_x ? size.in : 0, size.of_gelu, size.of_gelu && to.x != nullptr),
-            before = Source<T>(to.x, size, to.adds_x ? size.in : 0, false, false),
+            x = Source<T>(from.x, size, reads_x ? size.in : 0, size.of_gelu, size.of_gelu && to.x.to != nullptr),
+            before = Source<T>(to.x.to, size, adds_x ? size.in : 0, false, false),
             panels = numbers<T>(cpu::numbers_of_panels<T>(size.in))](std::int64_t index) {
       const Strips<const T> dz = gradient.strips(), slopes = x.slopes();
       const Columns columns = blocks[index];
@@ -341,11 +342,11 @@ void mix_backward(Cpu, const MixSize& size, const MixOperands<T>& from, const T*
       const Sums mine(size, own_sums);
       fetch_gradient<T>(size, from, slope, dy, to, addend.storing(), mine, columns, gradient.strips());
       x.fetch(columns);
-      if (to.weight != nullptr)
+      if (to.weight.to != nullptr)
         add_weight_gradient<T>(size, cpu::vectors_of<T>(columns), dz, x.rows(columns), static_cast<T*>(panels.data()), mine.weight);
-      if (to.x == nullptr) return;
+      if (to.x.to == nullptr) return;
       before.fetch(columns);
-      const Addend<T> added{to.adds_x ? before.rows(columns) : Strips<const T>{}, nullptr};
+      const Addend<T> added{adds_x ? before.rows(columns) : Strips<const T>{}, nullptr};
       const auto finish = [&](std::int64_t strip, std::int64_t row, std::int64_t rows, std::int64_t vectors, const T* products,
                               Rows<T> target) {
         multiply_tile<T>(rows, vectors, products, slopes.strip(strip) + row * kStrip<T>, target, dx.storing());
@@ -355,9 +356,9 @@ void mix_backward(Cpu, const MixSize& size, const MixOperands<T>& from, const T*
   });
   const Sums all(size, static_cast<T*>(sums.data()));
   const bool many = blocks.shares() * size.out * size.in > kWorthThreadsToAdd;
-  share_out(to.weight == nullptr ? 0 : size.out, many ? omp_get_max_threads() : 1, [&](std::int64_t first, std::int64_t last) {
+  share_out(to.weight.to == nullptr ? 0 : size.out, many ? omp_get_max_threads() : 1, [&](std::int64_t first, std::int64_t last) {
     for (std::int64_t row = first; row < last; ++row)
-      add_parts(blocks.shares(), own, size.in, all.weight + row * Sums::width(size), to.weight + row * size.in);
+      add_parts(blocks.shares(), own, size.in, all.weight + row * Sums::width(size), to.weight.sum, to.weight.to + row * size.in);
   });
   add_vectors(blocks.shares(), own, size.out, all.bias, to.bias);
   add_vectors(blocks.shares(), own, size.out, all.gate, to.gate);

@@ -70,7 +70,7 @@ void mixed(Cuda cuda, const MixSize& size, const MixOperands<bf16>& from, bf16* 
 }
 
 /// dx = weight^T slope.
-void input_gradient(Cuda cuda, const MixSize& size, const bf16* weight, const bf16* slope, bf16* gradient) {
+void input_gradient(Cuda cuda, const MixSize& size, const bf16* weight, const bf16* slope, const Into<bf16>& gradient) {
   cuda::product<bf16, bf16>(cuda,
                             {.m = size.in,
                              .n = size.points,
@@ -81,12 +81,13 @@ void input_gradient(Cuda cuda, const MixSize& size, const bf16* weight, const bf
                              .transpose_a = true,
                              .count = size.batch,
                              .stride_b = size.out * size.points,
-                             .stride_c = size.in * size.points},
-                            weight, slope, nullptr, gradient);
+                             .stride_c = size.in * size.points,
+                             .beta = gradient.sum == Sum::adds ? 1.0 : 0.0},
+                            weight, slope, nullptr, gradient.to);
 }
 
 template <class T>
-void input_gradient(Cuda cuda, const MixSize& size, const T* weight, const T* slope, T* gradient) {
+void input_gradient(Cuda cuda, const MixSize& size, const T* weight, const T* slope, const Into<T>& gradient) {
   cuda::tiled_product(cuda,
                       {.batch = size.batch,
                        .m = size.in,
@@ -97,7 +98,7 @@ void input_gradient(Cuda cuda, const MixSize& size, const T* weight, const T* sl
                        .b_batch = size.out * size.points,
                        .b_k = size.points,
                        .b_n = 1},
-                      weight, slope, StoreRows<T>{gradient, size.in, size.points});
+                      weight, slope, StoreRows<T>{gradient.to, size.in, size.points, gradient.sum == Sum::adds});
 }
 
 /// Spans of points of one channel, one for each block of `sums_kernel`.
@@ -131,21 +132,47 @@ __global__ void slope_kernel(Spans spans, const T* dy, const T* slope, const T* 
   }
 }
 
-/// total[i] = the sum over parts, in their order.
+/// A parameter's gradient: sums over parts (parts, count).
 template <class T>
-__global__ void add_parts_kernel(std::int64_t count, std::int64_t parts, const T* partial, T* total) {
-  const std::int64_t i = std::int64_t{blockIdx.x} * kThreads + threadIdx.x;
-  if (i >= count) return;
+struct Total {
+  std::int64_t count = 0, parts = 0;
+  const T* from = nullptr;
+  T* to = nullptr;
+  std::int64_t adds = 0;  // to what is there
+};
+template <class T>
+struct Totals {
+  Total<T> weight, bias, gate;
+};
+
+constexpr int kTotalColumns = 32, kTotalRows = 8;
+
+std::int64_t blocks_of(std::int64_t count) { return cuda::divided_up<std::int64_t>(count, kTotalColumns); }
+
+/// All of them in one launch: each row of threads adds up every eighth part, then the rows' sums are added in their order.
+template <class T>
+__global__ void __launch_bounds__(kTotalColumns* kTotalRows) totals_kernel(Totals<T> totals, std::int64_t of_weight, std::int64_t of_bias) {
+  __shared__ T partial[kTotalRows][kTotalColumns];
+  std::int64_t block = blockIdx.x;
+  const bool is_weight = block < of_weight, is_bias = !is_weight && block < of_weight + of_bias;
+  if (!is_weight) block -= is_bias ? of_weight : of_weight + of_bias;
+  const Total<T> total = is_weight ? totals.weight : is_bias ? totals.bias : totals.gate;
+  const std::int64_t i = block * kTotalColumns + threadIdx.x;
   T sum = 0;
-  for (std::int64_t part = 0; part < parts; ++part) sum += partial[part * count + i];
-  total[i] = sum;
+  for (std::int64_t part = threadIdx.y; i < total.count && part < total.parts; part += kTotalRows)
+    sum += total.from[part * total.count + i];
+  partial[threadIdx.y][threadIdx.x] = sum;
+  __syncthreads();
+  if (threadIdx.y != 0 || i >= total.count) return;
+  for (int row = 1; row < kTotalRows; ++row) sum += partial[row][threadIdx.x];
+  total.to[i] = total.adds != 0 ? total.to[i] + sum : sum;
 }
 
 template <class T>
-void add_parts(Cuda cuda, std::int64_t count, std::int64_t parts, const T* partial, T* total) {
-  if (count == 0) return;
-  cuda::launch_kernel(add_parts_kernel<T>, dim3(static_cast<unsigned>((count + kThreads - 1) / kThreads)), dim3(kThreads), 0, cuda, count,
-                      parts, partial, total);
+void add_up(Cuda cuda, const Totals<T>& totals) {
+  const std::int64_t of_weight = blocks_of(totals.weight.count), of_bias = blocks_of(totals.bias.count);
+  cuda::launch_kernel(totals_kernel<T>, dim3(static_cast<unsigned>(of_weight + of_bias + blocks_of(totals.gate.count))),
+                      dim3(kTotalColumns, kTotalRows), 0, cuda, totals, of_weight, of_bias);
 }
 
 /// Device memory of `count` numbers, or none.
@@ -159,9 +186,9 @@ class Numbers {
   Block block_;
 };
 
-/// dW = sum over samples and points of slope x^T: samples side by side, then their sums in order.
-void weight_gradient(Cuda cuda, const MixSize& size, const bf16* slope, const bf16* x, float* gradient) {
-  const Numbers<float> partial(cuda, size.batch * size.out * size.in);
+/// The terms of dW = sum over samples and points of slope x^T: one for each sample.
+std::int64_t weight_parts(const MixSize& size, const bf16*) { return size.batch; }
+void weight_gradient(Cuda cuda, const MixSize& size, const bf16* slope, const bf16* x, float* parts) {
   cuda::product<bf16, float>(cuda,
                              {.m = size.out,
                               .n = size.in,
@@ -174,19 +201,21 @@ void weight_gradient(Cuda cuda, const MixSize& size, const bf16* slope, const bf
                               .stride_a = size.out * size.points,
                               .stride_b = size.in * size.points,
                               .stride_c = size.out * size.in},
-                             slope, x, nullptr, partial.data());
-  add_parts<float>(cuda, size.out * size.in, size.batch, partial.data(), gradient);
+                             slope, x, nullptr, parts);
 }
 
-/// The same: spans side by side, then their sums in order.
+/// The same: one for each span of points. Few, long ones where there are many points, so that the terms stay small beside the fields.
+std::int64_t weight_span(const MixSize& size) {
+  return std::max(kPoints, cuda::divided_up(size.batch * size.points / 512, kPoints) * kPoints);
+}
 template <class T>
-void weight_gradient(Cuda cuda, const MixSize& size, const T* slope, const T* x, T* gradient) {
-  // Few, long spans where there are many points, so that partial sums stay small beside the fields.
-  const std::int64_t span = std::max(kPoints, (size.batch * size.points / 512 + kPoints - 1) / kPoints * kPoints);
-  const std::int64_t per_sample = (size.points + span - 1) / span, parts = size.batch * per_sample;
-  const Numbers<T> partial(cuda, parts * size.out * size.in);
+std::int64_t weight_parts(const MixSize& size, const T*) {
+  return size.batch * cuda::divided_up(size.points, weight_span(size));
+}
+template <class T>
+void weight_gradient(Cuda cuda, const MixSize& size, const T* slope, const T* x, T* parts) {
   cuda::tiled_product(cuda,
-                      {.batch = parts,
+                      {.batch = weight_parts(size, x),
                        .m = size.out,
                        .n = size.in,
                        .k = size.points,
@@ -196,10 +225,9 @@ void weight_gradient(Cuda cuda, const MixSize& size, const T* slope, const T* x,
                        .b_batch = size.in * size.points,
                        .b_k = 1,
                        .b_n = size.points,
-                       .parts = std::max<std::int64_t>(per_sample, 1),
-                       .part_k = span},
-                      slope, x, StoreRows<T>{partial.data(), size.out, size.in});
-  add_parts<T>(cuda, size.out * size.in, parts, partial.data(), gradient);
+                       .parts = std::max<std::int64_t>(cuda::divided_up(size.points, weight_span(size)), 1),
+                       .part_k = weight_span(size)},
+                      slope, x, StoreRows<T>{parts, size.out, size.in});
 }
 
 }  // namespace
@@ -231,21 +259,26 @@ void mix_forward(Cuda cuda, const MixSize& size, const MixOperands<T>& from, T* 
 
 template <class T>
 void mix_backward(Cuda cuda, const MixSize& size, const MixOperands<T>& from, const T* slope, const T* dy, const MixGradients<T>& to) {
-  const Spans spans{size.batch, size.out, size.points, (size.points + kPoints - 1) / kPoints};
-  const std::int64_t parts = spans.batch * spans.per_sample;
+  using W = Wide<T>;
+  const Spans spans{size.batch, size.out, size.points, cuda::divided_up(size.points, kPoints)};
+  const std::int64_t parts = spans.batch * spans.per_sample, of_weight = weight_parts(size, from.x);
+  const auto wanted = [](const Into<W>& gradient, std::int64_t count) { return gradient.to != nullptr ? count : 0; };
+  const std::int64_t weights = wanted(to.weight, size.out * size.in), biases = wanted(to.bias, size.out), gates = wanted(to.gate, size.out);
   const Numbers<T> held(cuda, size.gelu ? size.batch * size.out * size.points : 0);
-  const Numbers<Wide<T>> bias(cuda, to.bias != nullptr ? parts * size.out : 0), gate(cuda, to.gate != nullptr ? parts * size.out : 0);
-  const bool passes = size.gelu || to.bias != nullptr || to.gate != nullptr || to.addend != nullptr;
+  const Numbers<W> weight(cuda, of_weight * weights), bias(cuda, parts * biases), gate(cuda, parts * gates);
+  const bool passes = size.gelu || biases > 0 || gates > 0 || to.addend != nullptr;
   if (passes && parts * size.out > 0) {
     cuda::launch_kernel(slope_kernel<T>, dim3(static_cast<unsigned>(parts * size.out)), dim3(kThreads), 0, cuda, spans, dy,
                         size.gelu ? slope : static_cast<const T*>(nullptr), from.addend, from.gate, held.data(), to.addend, bias.data(),
                         gate.data());
   }
-  if (to.bias != nullptr) add_parts(cuda, size.out, parts, static_cast<const Wide<T>*>(bias.data()), to.bias);
-  if (to.gate != nullptr) add_parts(cuda, size.out, parts, static_cast<const Wide<T>*>(gate.data()), to.gate);
   const T* gradient = size.gelu ? held.data() : dy;
-  if (to.x != nullptr) input_gradient(cuda, size, from.weight, gradient, to.x);
-  if (to.weight != nullptr) weight_gradient(cuda, size, gradient, from.x, to.weight);
+  if (to.x.to != nullptr) input_gradient(cuda, size, from.weight, gradient, to.x);
+  if (weights > 0) weight_gradient(cuda, size, gradient, from.x, weight.data());
+  const auto total = [](std::int64_t count, std::int64_t of, const Numbers<W>& from_parts, const Into<W>& into) {
+    return Total<W>{count, of, from_parts.data(), into.to, into.sum == Sum::adds};
+  };
+  add_up<W>(cuda, {total(weights, of_weight, weight, to.weight), total(biases, parts, bias, to.bias), total(gates, parts, gate, to.gate)});
 }
 
 #define TRIDENT_CHANNEL_MIX(T)                                                       \

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "runtime/kernels/dispatch.h"
+#include "runtime/kernels/into.h"
 #include "runtime/kernels/wide.h"
 
 namespace trident {
@@ -36,6 +37,7 @@ struct FourierTransform {
   Conjugates conjugates = Conjugates::ignored;
   double scale = 1.0;
   ModeOrder order = ModeOrder::last;  // `first`: on the CPU
+  Sum sum = Sum::replaces;            // `adds`, to a field: on a GPU
 };
 
 /// X[k] = scale weight[k] sum over the points x[n] e^{-2 pi i k n / period}, axis by axis; weight: 2 for modes counted twice.

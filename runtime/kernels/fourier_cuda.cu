@@ -81,9 +81,11 @@ __global__ void fill_matrix_kernel(MatrixKey key, T* matrix) {
 }
 
 template <class From, class To>
-__global__ void copy_kernel(std::int64_t count, const From* from, To* to) {
+__global__ void copy_kernel(std::int64_t count, std::int64_t adds, const From* from, To* to) {
   const std::int64_t i = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
-  if (i < count) to[i] = cuda::stored<To>(from == nullptr ? cuda::Compute<From>(0) : cuda::compute(from[i]));
+  if (i >= count) return;
+  const auto value = from == nullptr ? cuda::Compute<From>(0) : cuda::compute(from[i]);
+  to[i] = cuda::stored<To>(adds != 0 ? cuda::compute(to[i]) + value : value);
 }
 
 constexpr unsigned kThreads = 256;
@@ -131,6 +133,7 @@ class Transform {
     Block held;
     for (const std::size_t axis : order) {
       const bool first = axis == order.front(), last = axis == order.back();
+      adds_ = last && transform_.sum == Sum::adds;
       Block next = last ? Block() : cuda::workspace(cuda_, static_cast<std::size_t>(numbers_after(axis)) * sizeof(T));
       T* between = static_cast<T*>(next.data());
       const T* from = static_cast<const T*>(held.data());
@@ -145,7 +148,8 @@ class Transform {
 
   template <class From, class To>
   void copy(std::int64_t count, const From* from, To* to) const {
-    cuda::launch_kernel(copy_kernel<From, To>, blocks_for(count), dim3(kThreads), 0, cuda_, count, from, to);
+    cuda::launch_kernel(copy_kernel<From, To>, blocks_for(count), dim3(kThreads), 0, cuda_, count, transform_.sum == Sum::adds ? 1 : 0,
+                        from, to);
   }
 
  private:
@@ -174,7 +178,7 @@ class Transform {
       const bool to_modes = direction_ == Direction::to_modes;
       const std::int64_t columns = to_modes ? 2 * out : out, depth = to_modes ? in : 2 * in;
       return cuda::tiled_product(cuda_, {.m = before, .n = columns, .k = depth, .a_m = depth, .a_k = 1, .b_k = columns, .b_n = 1}, from,
-                                 matrix, StoreRows<To>{to, before, columns});
+                                 matrix, StoreRows<To>{to, before, columns, adds_});
     }
     if constexpr (std::is_same_v<From, T> && std::is_same_v<To, T>) complex_product(axis, matrix, from, to);
   }
@@ -187,17 +191,18 @@ class Transform {
     const std::int64_t after = product(axis + 1, extents_.size());
     if (after == 1) {
       return cuda::tiled_product(cuda_, {.m = before, .n = out, .k = in, .a_m = in, .a_k = 1, .b_k = 1, .b_n = in}, x, factors,
-                                 StoreRows<Complex<T>>{y, before, out});
+                                 StoreRows<Complex<T>>{y, before, out, adds_});
     }
     cuda::tiled_product(
         cuda_, {.batch = before, .m = out, .n = after, .k = in, .a_m = in, .a_k = 1, .b_batch = in * after, .b_k = after, .b_n = 1},
-        factors, x, StoreRows<Complex<T>>{y, out, after});
+        factors, x, StoreRows<Complex<T>>{y, out, after, adds_});
   }
 
   Cuda cuda_;
   const FourierTransform& transform_;
   Direction direction_;
   double scale_;
+  std::int64_t adds_ = 0;
   std::vector<std::int64_t> extents_;  // of the axes as they are now
 };
 

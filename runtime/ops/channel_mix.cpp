@@ -5,6 +5,7 @@
 #include "runtime/autograd/tape.h"
 #include "runtime/kernels/channel_mix.h"
 #include "runtime/ops/elementwise.h"
+#include "runtime/ops/into.h"
 #include "runtime/tensor/copy.h"
 #include "runtime/tensor/create.h"
 
@@ -53,30 +54,24 @@ void check(const Tensor& x, const Tensor& weight, const MixEnding& ending) {
 std::vector<Tensor> mix_gradients(const Saved& saved, const Shape& gate_shape, const Shape& bias_shape, const Tensor& gradient,
                                   Wanted wanted) {
   const Tensor dy = packed(gradient);
-  std::vector<Tensor> result(5);
-  const auto make = [&](std::size_t index, const Shape& shape, DType dtype) {
-    if (wanted[index]) result[index] = empty(shape, dtype, dy.device());
+  const auto place = [&](std::size_t index, const Shape& shape, DType dtype) { return wanted.place(index, shape, dtype, dy.device()); };
+  const auto own = [&](std::size_t index, const Shape& shape) {
+    const Tensor memory = wanted[index] ? empty(shape, dy.dtype(), dy.device()) : Tensor{};
+    return GradientPlace{.to = memory, .adds = false, .result = memory};
   };
+  const DType type = wide(dy.dtype());
   // One pass less over the field where other layers read it too.
-  const bool may_add = !dy.is_cuda() && !saved.size.of_gelu;
-  if (!may_add) make(0, saved.x.shape(), dy.dtype());
-  const GradientPlace dx =
-      may_add ? wanted.place(0, saved.x.shape(), dy.dtype(), dy.device()) : GradientPlace{.to = result[0], .result = result[0]};
-  result[0] = dx.result;
-  make(1, saved.weight.shape(), wide(dy.dtype()));
-  make(2, bias_shape, wide(dy.dtype()));
-  make(4, gate_shape, wide(dy.dtype()));
+  const GradientPlace dx = saved.size.of_gelu ? own(0, saved.x.shape()) : place(0, saved.x.shape(), dy.dtype()),
+                      weight = place(1, saved.weight.shape(), type), bias = place(2, bias_shape, type), gate = place(4, gate_shape, type);
   const bool same = !saved.size.gelu && !saved.gate.defined();
-  if (same && wanted[3]) result[3] = dy;
-  if (!same) make(3, dy.shape(), dy.dtype());
+  const Tensor addend = same ? Tensor{} : own(3, dy.shape()).to;
   launch_activations("channel_mix", dy, [&](auto device, auto number) {
     using T = decltype(number);
     using W = Wide<T>;
     mix_backward<T>(device, saved.size, operands_of<T>(saved), data_or_null<T>(saved.slope), dy.data<T>(),
-                    {data_or_null<T>(dx.to), data_or_null<W>(result[1]), data_or_null<W>(result[2]),
-                     same ? nullptr : data_or_null<T>(result[3]), data_or_null<W>(result[4]), dx.adds});
+                    {into<T>(dx), data_or_null<T>(addend), into<W>(weight), into<W>(bias), into<W>(gate)});
   });
-  return result;
+  return {dx.result, weight.result, bias.result, same && wanted[3] ? dy : addend, gate.result};
 }
 
 }  // namespace

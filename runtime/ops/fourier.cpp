@@ -61,8 +61,8 @@ Tensor empty_modes(const Shape& shape, std::size_t axes, ModeOrder order, DType 
   return turned(empty(in_memory, dtype, device), lead);
 }
 
-/// `real_type`: of the field's numbers or of their parts. Of modes that go in the order is found out.
-Tensor transformed(const Tensor& x, FourierTransform transform, Direction direction, DType real_type) {
+/// `real_type`: of the field's numbers or of their parts. Of modes that go in the order is found out. A field may go to `place`.
+Tensor transformed(const Tensor& x, FourierTransform transform, Direction direction, DType real_type, const GradientPlace& place = {}) {
   const char* op = direction == Direction::to_modes ? "fourier_modes" : "fourier_field";
   const std::vector<FourierAxis>& axes = transform.axes;
   if (direction == Direction::to_field) transform.order = order_of(x, axes.size());
@@ -75,7 +75,9 @@ Tensor transformed(const Tensor& x, FourierTransform transform, Direction direct
   }
   const DType complex_type = complex_of(wide(real_type));
   const Tensor y = direction == Direction::to_modes ? empty_modes(shape, axes.size(), transform.order, complex_type, x.device())
+                   : place.to.defined()             ? place.to
                                                     : empty(shape, transform.real ? real_type : complex_type, x.device());
+  transform.sum = place.adds ? Sum::adds : Sum::replaces;
   if (y.numel() == 0) return y;
   const Tensor& field = direction == Direction::to_modes ? in : y;
   launch_activations(op, is_complex(field.dtype()) ? view::as_real(field) : field, [&](auto device, auto type) {
@@ -98,10 +100,14 @@ Tensor fourier_modes(const Tensor& x, const std::vector<FourierAxis>& axes, doub
   if (!x.is_cuda()) transform.order = order;
   if (transform.real && axes.back().period == 0) refuse("fourier_modes", x, "the last axis of a real field must be transformed");
   const DType type = real_of(x.dtype());
-  return record("fourier_modes", transformed(x, transform, Direction::to_modes, type), {x}, [transform, type](const Tensor& dy, Wanted) {
-    return std::vector{
-        transformed(dy, transform, Direction::to_field, type)};  // each mode stands for itself: what is not stored has no gradient
-  });
+  const auto backward = [transform, type, shape = x.shape(), dtype = x.dtype()](const Tensor& dy, Wanted wanted) {
+    // Each mode stands for itself: what is not stored has no gradient.
+    if (!dy.is_cuda()) return std::vector{transformed(dy, transform, Direction::to_field, type)};
+    const GradientPlace place = wanted.place(0, shape, dtype, dy.device());
+    transformed(dy, transform, Direction::to_field, type, place);
+    return std::vector{place.result};
+  };
+  return record("fourier_modes", transformed(x, transform, Direction::to_modes, type), {x}, backward);
 }
 
 Tensor fourier_field(const Tensor& modes, const std::vector<FourierAxis>& axes, FieldNumbers numbers, std::optional<DType> real_type) {

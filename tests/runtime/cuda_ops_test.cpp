@@ -246,6 +246,11 @@ std::vector<OperationCase> product_cases() {
           {"channel_mix",
            {{2, 5, 4, 6}, {7, 5}, {7}, {2, 7, 4, 6}, {7}},
            [](const Inputs& in) { return channel_mix(in[0], in[1], {.bias = in[2], .addend = in[3], .gate = in[4], .gelu = true}); }},
+          {"channel_mix_twice",
+           {{2, 5, 4, 6}, {7, 5}, {7}},
+           [](const Inputs& in) {
+             return channel_mix(in[0], in[1], {.bias = in[2], .gelu = true}) + channel_mix(in[0], in[1], {.bias = in[2]});
+           }},
           {"contract",
            {{3, 5, 4, kComplex}, {5, 6, 4, kComplex}},
            [](const Inputs& in) {
@@ -266,6 +271,12 @@ std::vector<OperationCase> fourier_cases() {
   return {
       {"fourier_modes", {{2, 3, 12, 10}}, [=](const Inputs& in) { return fourier_modes(in[0], whole, 0.1); }},
       {"fourier_modes_of_a_part", {{2, 3, 5, 10}}, [=](const Inputs& in) { return fourier_modes(in[0], part); }},
+      {"fourier_modes_twice",
+       {{2, 3, 12, 10}},
+       [=](const Inputs& in) { return fourier_modes(in[0], whole, 0.1) + fourier_modes(in[0], whole, 0.3); }},
+      {"fourier_modes_of_a_complex_field_twice",
+       {{2, 12, 10, kComplex}},
+       [=](const Inputs& in) { return fourier_modes(in[0], whole, 0.1) + fourier_modes(in[0], whole, 0.3); }},
       {"fourier_field", {{2, 3, 6, 4, kComplex}}, [=](const Inputs& in) { return fourier_field(in[0], whole, FieldNumbers::real); }},
       {"fourier_field_complex",
        {{2, 6, 4, kComplex}},

@@ -154,7 +154,8 @@ TYPED_TEST(CudaSpectral, ChannelMixesAreThoseOfTheCpu) {
             const MixOperands<T> operands{at(in[0]), at(in[1]), bias ? at(in[2]) : nullptr, addend ? at(in[3]) : nullptr,
                                           gate ? at(in[4]) : nullptr};
             mix_forward<T>(device, size, operands, size.gelu ? at(out[1]) : nullptr, at(out[0]));
-            mix_backward<T>(device, size, operands, at(out[1]), at(in[5]), {at(out[2]), at(out[3]), at(out[4]), at(out[5]), at(out[6])});
+            mix_backward<T>(device, size, operands, at(out[1]), at(in[5]),
+                            {{at(out[2])}, at(out[5]), {at(out[3])}, {at(out[4])}, {at(out[6])}});
           });
     }
   }

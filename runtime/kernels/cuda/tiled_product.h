@@ -23,13 +23,15 @@ struct TiledProduct {
   bool conjugate_a = false, conjugate_b = false;
 };
 
-/// Writes the numbers row-major.
+/// Writes the numbers row-major, or adds them to what is there.
 template <class T>
 struct StoreRows {
   T* c;
   std::int64_t m, n;
+  std::int64_t adds = 0;
   __device__ void operator()(std::int64_t batch, std::int64_t row, std::int64_t column, Compute<T> value) const {
-    c[(batch * m + row) * n + column] = stored<T>(value);
+    T& place = c[(batch * m + row) * n + column];
+    place = stored<T>(adds != 0 ? compute(place) + value : value);
   }
 };
 
