@@ -197,27 +197,28 @@ void conv2d_backward_input(Cpu, const Conv2dSize& size, const T* dy, const T* we
 }
 
 template <class T>
-void conv2d_backward_weight(Cpu, const Conv2dSize& size, const T* x, const T* dy, Wide<T>* dweight, Wide<T>* dbias) {
+void conv2d_backward_weight(Cpu, const Conv2dSize& size, const T* x, const T* dy, Into<Wide<T>> dweight, Into<Wide<T>> dbias) {
   const std::int64_t points = size.out_ny() * size.out_nx(), tiles = round_up(size.out, kWeightRows) / kWeightRows;
-  if (dweight != nullptr) std::fill_n(dweight, size.out * size.in * size.kernel * size.kernel, T(0));
-  if (dbias != nullptr) std::fill_n(dbias, size.out, T(0));
+  if (dweight.to != nullptr) std::fill_n(dweight.to, size.out * size.in * size.kernel * size.kernel, T(0));
+  if (dbias.to != nullptr) std::fill_n(dbias.to, size.out, T(0));
   Padded<T> x_padded(size.in, size.ny, size.nx, size.padding, padded_step<T>(size));
   Padded<T> dy_padded(tiles * kWeightRows, size.out_ny(), size.out_nx(), 0, round_up(size.out_nx(), kLanes<T>));
   for (std::int64_t sample = 0; sample < size.batch; ++sample) {
     const T* gradient = dy + sample * size.out * points;
-    for (std::int64_t out = 0; out < size.out && dbias != nullptr; ++out) {
+    for (std::int64_t out = 0; out < size.out && dbias.to != nullptr; ++out) {
       T sum = 0;
 #pragma omp simd reduction(+ : sum)
       for (std::int64_t i = 0; i < points; ++i) sum += gradient[out * points + i];
-      dbias[out] += sum;
+      dbias.to[out] += sum;
     }
-    if (dweight == nullptr) continue;
+    if (dweight.to == nullptr) continue;
     x_padded.fill(x + sample * size.in * size.ny * size.nx, size.in);
     dy_padded.fill(gradient, size.out);
 #pragma omp parallel for collapse(3) schedule(static)
     for (std::int64_t tile = 0; tile < tiles; ++tile) {
       for (std::int64_t channel = 0; channel < size.in; ++channel) {
-        for (std::int64_t ky = 0; ky < size.kernel; ++ky) weight_row(size, x_padded, dy_padded, tile * kWeightRows, channel, ky, dweight);
+        for (std::int64_t ky = 0; ky < size.kernel; ++ky)
+          weight_row(size, x_padded, dy_padded, tile * kWeightRows, channel, ky, dweight.to);
       }
     }
   }
@@ -226,7 +227,7 @@ void conv2d_backward_weight(Cpu, const Conv2dSize& size, const T* x, const T* dy
 #define TRIDENT_CONV2D(T)                                                                    \
   template void conv2d_forward<T>(Cpu, const Conv2dSize&, const T*, const T*, const T*, T*); \
   template void conv2d_backward_input<T>(Cpu, const Conv2dSize&, const T*, const T*, T*);    \
-  template void conv2d_backward_weight<T>(Cpu, const Conv2dSize&, const T*, const T*, T*, T*);
+  template void conv2d_backward_weight<T>(Cpu, const Conv2dSize&, const T*, const T*, Into<T>, Into<T>);
 TRIDENT_CONV2D(float)
 TRIDENT_CONV2D(double)
 

@@ -169,17 +169,18 @@ void conv2d_backward_input(Cuda device, const Conv2dSize& size, const T* dy, con
 }
 
 template <class T>
-void conv2d_backward_weight(Cuda device, const Conv2dSize& size, const T* x, const T* dy, Wide<T>* dweight, Wide<T>* dbias) {
+void conv2d_backward_weight(Cuda device, const Conv2dSize& size, const T* x, const T* dy, Into<Wide<T>> dweight, Into<Wide<T>> dbias) {
   using C = Compute<T>;
   const std::int64_t field = size.out_ny() * size.out_nx(), points = size.batch * field;
-  if (dbias != nullptr) {
+  if (dbias.to != nullptr) {
     const Planes fields{size.batch * size.out, field, size.out};
-    sums_of_planes<1>(device, fields, dbias, static_cast<Wide<T>*>(nullptr), [&](double* partial) {
+    const auto launch = [&](double* partial) {
       launch_kernel(field_sums_kernel<T>, blocks_for(fields), kPlaneThreads, 0, device, fields, dy, partial);
-    });
+    };
+    sums_of_planes<1>(device, fields, dbias.to, static_cast<Wide<T>*>(nullptr), launch, dbias.sum);
   }
   const std::int64_t weights = size.out * size.in * size.kernel * size.kernel;
-  if (dweight == nullptr || weights == 0) return;
+  if (dweight.to == nullptr || weights == 0) return;
   const std::int64_t tasks =
       divided_up<std::int64_t>(size.out, kWeightOuts) * size.in * size.kernel * divided_up<std::int64_t>(size.kernel, kWeightTaps);
   constexpr std::int64_t kEnoughBlocks = 1056, kFewestPoints = 1024;
@@ -189,13 +190,13 @@ void conv2d_backward_weight(Cuda device, const Conv2dSize& size, const T* x, con
   auto* parts = static_cast<C*>(memory.data());
   launch_kernel(weight_kernel<T>, dim3(static_cast<unsigned>(tasks), static_cast<unsigned>(count)), kThreads, 0, device, size, part_points,
                 x, dy, parts);
-  add_parts(device, {.parts = count, .count = weights}, static_cast<const C*>(parts), dweight);
+  add_parts(device, {.parts = count, .count = weights, .sum = dweight.sum}, static_cast<const C*>(parts), dweight.to);
 }
 
 #define TRIDENT_CONV2D(T)                                                                     \
   template void conv2d_forward<T>(Cuda, const Conv2dSize&, const T*, const T*, const T*, T*); \
   template void conv2d_backward_input<T>(Cuda, const Conv2dSize&, const T*, const T*, T*);    \
-  template void conv2d_backward_weight<T>(Cuda, const Conv2dSize&, const T*, const T*, Wide<T>*, Wide<T>*);
+  template void conv2d_backward_weight<T>(Cuda, const Conv2dSize&, const T*, const T*, Into<Wide<T>>, Into<Wide<T>>);
 TRIDENT_CONV2D(float)
 TRIDENT_CONV2D(double)
 TRIDENT_CONV2D(bf16)

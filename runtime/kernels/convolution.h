@@ -2,6 +2,7 @@
 #pragma once
 
 #include "runtime/kernels/dispatch.h"
+#include "runtime/kernels/into.h"
 #include "runtime/kernels/wide.h"
 
 namespace trident {
@@ -21,11 +22,11 @@ template <class T>
 void conv2d_backward_input(Cpu, const Conv2dSize&, const T* dy, const T* weight, T* dx);
 template <class T>
 void conv2d_backward_input(Cuda, const Conv2dSize&, const T* dy, const T* weight, T* dx);
-/// dweight and dbias may be null.
+/// Replaces gradients on the CPU.
 template <class T>
-void conv2d_backward_weight(Cpu, const Conv2dSize&, const T* x, const T* dy, Wide<T>* dweight, Wide<T>* dbias);
+void conv2d_backward_weight(Cpu, const Conv2dSize&, const T* x, const T* dy, Into<Wide<T>> dweight, Into<Wide<T>> dbias);
 template <class T>
-void conv2d_backward_weight(Cuda, const Conv2dSize&, const T* x, const T* dy, Wide<T>* dweight, Wide<T>* dbias);
+void conv2d_backward_weight(Cuda, const Conv2dSize&, const T* x, const T* dy, Into<Wide<T>> dweight, Into<Wide<T>> dbias);
 
 /// Tokens (batch, ny, nx, channels), each channel under its own kernel of weight (channels, kernel, kernel). A negative padding crops.
 struct DepthwiseSize {
@@ -42,10 +43,10 @@ template <class T>
 void depthwise_backward_input(Cpu, const DepthwiseSize&, const T* dy, const T* weight, T* dx);
 template <class T>
 void depthwise_backward_input(Cuda, const DepthwiseSize&, const T* dy, const T* weight, T* dx);
-/// dweight and dbias may be null.
+/// Replaces gradients on the CPU.
 template <class T>
-void depthwise_backward_weight(Cpu, const DepthwiseSize&, const T* x, const T* dy, Wide<T>* dweight, Wide<T>* dbias);
+void depthwise_backward_weight(Cpu, const DepthwiseSize&, const T* x, const T* dy, Into<Wide<T>> dweight, Into<Wide<T>> dbias);
 template <class T>
-void depthwise_backward_weight(Cuda, const DepthwiseSize&, const T* x, const T* dy, Wide<T>* dweight, Wide<T>* dbias);
+void depthwise_backward_weight(Cuda, const DepthwiseSize&, const T* x, const T* dy, Into<Wide<T>> dweight, Into<Wide<T>> dbias);
 
 }  // namespace trident

@@ -218,11 +218,11 @@ void depthwise_backward_input(Cpu, const DepthwiseSize& size, const T* dy, const
 }
 
 template <class T>
-void depthwise_backward_weight(Cpu, const DepthwiseSize& size, const T* x, const T* dy, Wide<T>* dweight, Wide<T>* dbias) {
-  if (dbias != nullptr) cpu::column_sums(size.batch * size.out_ny() * size.out_nx(), size.channels, dy, Into<T>{dbias});
-  if (dweight == nullptr) return;
+void depthwise_backward_weight(Cpu, const DepthwiseSize& size, const T* x, const T* dy, Into<Wide<T>> dweight, Into<Wide<T>> dbias) {
+  if (dbias.to != nullptr) cpu::column_sums(size.batch * size.out_ny() * size.out_nx(), size.channels, dy, dbias);
+  if (dweight.to == nullptr) return;
   constexpr int L = kLanes<T>;
-  if (size.channels < L) return widened_backward_weight(size, x, dy, dweight);
+  if (size.channels < L) return widened_backward_weight(size, x, dy, dweight.to);
   const std::int64_t vectors = (size.channels + L - 1) / L;
 #pragma omp parallel for collapse(2) schedule(static)
   for (std::int64_t vector = 0; vector < vectors; ++vector) {
@@ -230,7 +230,7 @@ void depthwise_backward_weight(Cpu, const DepthwiseSize& size, const T* x, const
       // The last vector starts early enough to end with the channels; what it shares with the one before is computed by both, but written
       // once.
       const std::int64_t channel = std::min(vector * L, size.channels - L), shared = vector * L - channel;
-      weight_row(size, x, dy, ky, channel, static_cast<int>(shared), dweight);
+      weight_row(size, x, dy, ky, channel, static_cast<int>(shared), dweight.to);
     }
   }
 }
@@ -238,7 +238,7 @@ void depthwise_backward_weight(Cpu, const DepthwiseSize& size, const T* x, const
 #define TRIDENT_DEPTHWISE(T)                                                                       \
   template void depthwise_forward<T>(Cpu, const DepthwiseSize&, const T*, const T*, const T*, T*); \
   template void depthwise_backward_input<T>(Cpu, const DepthwiseSize&, const T*, const T*, T*);    \
-  template void depthwise_backward_weight<T>(Cpu, const DepthwiseSize&, const T*, const T*, T*, T*);
+  template void depthwise_backward_weight<T>(Cpu, const DepthwiseSize&, const T*, const T*, Into<T>, Into<T>);
 TRIDENT_DEPTHWISE(float)
 TRIDENT_DEPTHWISE(double)
 

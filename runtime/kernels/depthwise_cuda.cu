@@ -242,15 +242,16 @@ void depthwise_backward_input(Cuda device, const DepthwiseSize& size, const T* d
 }
 
 template <class T>
-void depthwise_backward_weight(Cuda device, const DepthwiseSize& size, const T* x, const T* dy, Wide<T>* dweight, Wide<T>* dbias) {
+void depthwise_backward_weight(Cuda device, const DepthwiseSize& size, const T* x, const T* dy, Into<Wide<T>> dweight,
+                               Into<Wide<T>> dbias) {
   using C = Compute<T>;
-  if (dbias != nullptr) column_sums(device, size.batch * size.out_ny() * size.out_nx(), size.channels, dy, dbias);
-  if (dweight == nullptr || size.channels == 0) return;
+  if (dbias.to != nullptr) column_sums(device, size.batch * size.out_ny() * size.out_nx(), size.channels, dy, dbias.to, dbias.sum);
+  if (dweight.to == nullptr || size.channels == 0) return;
   const std::int64_t weights = size.channels * size.kernel * size.kernel;
   const auto sum_parts = [&](std::int64_t count, auto launch) {
     const Block memory = workspace(device, static_cast<std::size_t>(count * weights) * sizeof(C));
     launch(static_cast<C*>(memory.data()));
-    add_parts(device, {.parts = count, .count = weights}, static_cast<const C*>(memory.data()), dweight);
+    add_parts(device, {.parts = count, .count = weights, .sum = dweight.sum}, static_cast<const C*>(memory.data()), dweight.to);
   };
   if (size.kernel != kFast) {
     const auto blocks = static_cast<unsigned>(divided_up<std::int64_t>(weights, kPlainThreads));
@@ -272,7 +273,7 @@ void depthwise_backward_weight(Cuda device, const DepthwiseSize& size, const T* 
 #define TRIDENT_DEPTHWISE(T)                                                                        \
   template void depthwise_forward<T>(Cuda, const DepthwiseSize&, const T*, const T*, const T*, T*); \
   template void depthwise_backward_input<T>(Cuda, const DepthwiseSize&, const T*, const T*, T*);    \
-  template void depthwise_backward_weight<T>(Cuda, const DepthwiseSize&, const T*, const T*, Wide<T>*, Wide<T>*);
+  template void depthwise_backward_weight<T>(Cuda, const DepthwiseSize&, const T*, const T*, Into<Wide<T>>, Into<Wide<T>>);
 TRIDENT_DEPTHWISE(float)
 TRIDENT_DEPTHWISE(double)
 TRIDENT_DEPTHWISE(bf16)

@@ -4,6 +4,7 @@
 
 #include "runtime/autograd/tape.h"
 #include "runtime/kernels/convolution.h"
+#include "runtime/ops/into.h"
 #include "runtime/tensor/copy.h"
 #include "runtime/tensor/create.h"
 
@@ -40,15 +41,22 @@ struct Operands {
       : x(packed(x).detached()), weight(packed(weight).detached()), bias(bias.defined() ? packed(bias).detached() : Tensor{}) {}
 };
 
-/// Undefined where not wanted.
-std::vector<Tensor> empty_gradients(const Shape& x, const Shape& weight, const Tensor& like, Wanted wanted) {
-  const Shape shapes[3] = {x, weight, {weight[0]}};
-  std::vector<Tensor> result(3);
-  for (std::size_t i = 0; i < 3; ++i) {
-    if (wanted[i]) result[i] = empty(shapes[i], i == 0 ? like.dtype() : wide(like.dtype()), like.device());
+/// Of x, weight and bias. Those of parameters meet others on a GPU; the CPU's kernels replace what is there.
+struct Gradients {
+  Tensor x;
+  GradientPlace weight, bias;
+
+  Gradients(const Operands& in, const Tensor& dy, Wanted wanted) : x(wanted[0] ? empty_like(in.x) : Tensor{}) {
+    const auto place = [&](std::size_t input, const Shape& shape) {
+      if (dy.is_cuda()) return wanted.place(input, shape, wide(dy.dtype()), dy.device());
+      const Tensor own = wanted[input] ? empty(shape, dy.dtype()) : Tensor{};
+      return GradientPlace{.to = own, .adds = false, .result = own};
+    };
+    weight = place(1, in.weight.shape());
+    bias = place(2, {in.weight.size(0)});
   }
-  return result;
-}
+  std::vector<Tensor> result() const { return {x, weight.result, bias.result}; }
+};
 
 }  // namespace
 
@@ -72,15 +80,14 @@ Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias, std::in
   });
   return record("conv2d", y, {x, weight, bias}, [size, in](const Tensor& gradient, Wanted wanted) {
     const Tensor dy = packed(gradient);
-    std::vector<Tensor> result = empty_gradients(in.x.shape(), in.weight.shape(), dy, wanted);
+    const Gradients to(in, dy, wanted);
     launch_activations("conv2d", dy, [&](auto device, auto number) {
       using T = decltype(number);
-      if (wanted[0]) conv2d_backward_input<T>(device, size, dy.data<T>(), in.weight.data<T>(), result[0].data<T>());
+      if (wanted[0]) conv2d_backward_input<T>(device, size, dy.data<T>(), in.weight.data<T>(), to.x.data<T>());
       if (!wanted[1] && !wanted[2]) return;
-      conv2d_backward_weight<T>(device, size, in.x.data<T>(), dy.data<T>(), data_or_null<Wide<T>>(result[1]),
-                                data_or_null<Wide<T>>(result[2]));
+      conv2d_backward_weight<T>(device, size, in.x.data<T>(), dy.data<T>(), into<Wide<T>>(to.weight), into<Wide<T>>(to.bias));
     });
-    return result;
+    return to.result();
   });
 }
 
@@ -99,15 +106,14 @@ Tensor depthwise_conv(const Tensor& x, const Tensor& weight, const Tensor& bias,
   });
   return record("depthwise_conv", y, {x, weight, bias}, [size, in](const Tensor& gradient, Wanted wanted) {
     const Tensor dy = packed(gradient);
-    std::vector<Tensor> result = empty_gradients(in.x.shape(), in.weight.shape(), dy, wanted);
+    const Gradients to(in, dy, wanted);
     launch_activations("depthwise_conv", dy, [&](auto device, auto number) {
       using T = decltype(number);
-      if (wanted[0]) depthwise_backward_input<T>(device, size, dy.data<T>(), in.weight.data<T>(), result[0].data<T>());
+      if (wanted[0]) depthwise_backward_input<T>(device, size, dy.data<T>(), in.weight.data<T>(), to.x.data<T>());
       if (!wanted[1] && !wanted[2]) return;
-      depthwise_backward_weight<T>(device, size, in.x.data<T>(), dy.data<T>(), data_or_null<Wide<T>>(result[1]),
-                                   data_or_null<Wide<T>>(result[2]));
+      depthwise_backward_weight<T>(device, size, in.x.data<T>(), dy.data<T>(), into<Wide<T>>(to.weight), into<Wide<T>>(to.bias));
     });
-    return result;
+    return to.result();
   });
 }
 

@@ -69,6 +69,30 @@ Tensor every_second(const Tensor& grid, std::int64_t row, std::int64_t column) {
   return Tensor(grid.storage(), offset, shape, strides, grid.dtype());
 }
 
+/// How the four cells of 2x2 lie side by side.
+enum class CellOrder { by_rows, by_columns };
+
+/// Hands `copy` views of the same shape of a grid (b, rows, columns, e) and of one with its cells side by side (b, h, w, 4e), rows <= 2h
+/// and columns <= 2w: the whole grids, or where one has more, one after the other the cells of each place.
+template <class Copy>
+void for_each_part_of_cells(const Tensor& fine, const Tensor& coarse, CellOrder order, Copy&& copy) {
+  const std::int64_t b = fine.size(0), h = coarse.size(1), w = coarse.size(2), e = fine.size(3);
+  const Shape &f = fine.strides(), &c = coarse.strides();
+  const std::int64_t row_step = (order == CellOrder::by_rows ? 2 * e : e) * c[3],
+                     column_step = (order == CellOrder::by_rows ? e : 2 * e) * c[3];
+  if (fine.size(1) == 2 * h && fine.size(2) == 2 * w) {
+    const Shape cells{b, h, w, 2, 2, e};
+    return copy(Tensor(fine.storage(), fine.offset(), cells, {f[0], 2 * f[1], 2 * f[2], f[1], f[2], f[3]}, fine.dtype()),
+                Tensor(coarse.storage(), coarse.offset(), cells, {c[0], c[1], c[2], row_step, column_step, c[3]}, coarse.dtype()));
+  }
+  for (std::int64_t row = 0; row < 2; ++row) {
+    for (std::int64_t column = 0; column < 2; ++column) {
+      const Tensor part = every_second(fine, row, column);
+      copy(part, Tensor(coarse.storage(), coarse.offset() + row * row_step + column * column_step, part.shape(), c, coarse.dtype()));
+    }
+  }
+}
+
 /// (b, c, h*p, w*p) seen as (b, h, w, c, p, p).
 Tensor patches_of(const Tensor& fields, std::int64_t p) {
   const Shape& s = fields.strides();
@@ -211,21 +235,12 @@ Tensor unpatchify(const Tensor& x, std::int64_t patch) {
 
 Tensor merge_cells(const Tensor& x) {
   if (x.rank() != 4) throw ShapeError(concat("merge_cells: a grid of tokens (batch, y, x, channel) is needed, got ", to_string(x.shape())));
-  const std::int64_t d = x.size(3);
-  const Tensor y = empty({x.size(0), (x.size(1) + 1) / 2, (x.size(2) + 1) / 2, 4 * d}, x.dtype(), x.device());
-  for (int cell = 0; cell < 4; ++cell) {
-    const Tensor from = every_second(x, cell % 2, cell / 2), part = view::slice(y, 3, cell * d, (cell + 1) * d);
-    const Tensor to = view::slice(view::slice(part, 1, 0, from.size(1)), 2, 0, from.size(2));
-    set_zero(view::slice(part, 1, from.size(1), y.size(1)));
-    set_zero(view::slice(part, 2, from.size(2), y.size(2)));
-    copy_into(to, from);
-  }
+  const bool padded = x.size(1) % 2 != 0 || x.size(2) % 2 != 0;
+  const Tensor y = (padded ? zeros : empty)({x.size(0), (x.size(1) + 1) / 2, (x.size(2) + 1) / 2, 4 * x.size(3)}, x.dtype(), x.device());
+  for_each_part_of_cells(x, y, CellOrder::by_columns, [](const Tensor& fine, const Tensor& coarse) { copy_into(coarse, fine); });
   return record("merge_cells", y, {x}, [shape = x.shape()](const Tensor& dy, Wanted) {
     const Tensor dx = empty(shape, dy.dtype(), dy.device());
-    for (int cell = 0; cell < 4; ++cell) {
-      const Tensor to = every_second(dx, cell % 2, cell / 2), part = view::slice(dy, 3, cell * shape[3], (cell + 1) * shape[3]);
-      copy_into(to, view::slice(view::slice(part, 1, 0, to.size(1)), 2, 0, to.size(2)));
-    }
+    for_each_part_of_cells(dx, dy, CellOrder::by_columns, [](const Tensor& fine, const Tensor& coarse) { copy_into(fine, coarse); });
     return std::vector{dx};
   });
 }
@@ -235,23 +250,12 @@ Tensor spread_cells(const Tensor& x, std::int64_t rows, std::int64_t columns) {
     throw ShapeError(concat("spread_cells: ", to_string(x.shape()), " does not spread over ", rows, " x ", columns,
                             " cells; channels must be a multiple of 4, rows and columns at most twice the grid's"));
   }
-  const std::int64_t e = x.size(3) / 4;
-  const Tensor y = empty({x.size(0), rows, columns, e}, x.dtype(), x.device());
-  const auto cell_of = [e](const Tensor& coarse, int cell, const Tensor& fine) {  // the part of `coarse` that `fine` has room for
-    const Tensor part = view::slice(coarse, 3, cell * e, (cell + 1) * e);
-    return view::slice(view::slice(part, 1, 0, fine.size(1)), 2, 0, fine.size(2));
-  };
-  for (int cell = 0; cell < 4; ++cell) {
-    const Tensor to = every_second(y, cell / 2, cell % 2);
-    copy_into(to, cell_of(x, cell, to));
-  }
-  return record("spread_cells", y, {x}, [shape = x.shape(), cell_of](const Tensor& dy, Wanted) {
+  const Tensor y = empty({x.size(0), rows, columns, x.size(3) / 4}, x.dtype(), x.device());
+  for_each_part_of_cells(y, x, CellOrder::by_rows, [](const Tensor& fine, const Tensor& coarse) { copy_into(fine, coarse); });
+  return record("spread_cells", y, {x}, [shape = x.shape()](const Tensor& dy, Wanted) {
     const bool cropped = dy.size(1) < 2 * shape[1] || dy.size(2) < 2 * shape[2];
-    const Tensor dx = cropped ? zeros(shape, dy.dtype(), dy.device()) : empty(shape, dy.dtype(), dy.device());
-    for (int cell = 0; cell < 4; ++cell) {
-      const Tensor from = every_second(dy, cell / 2, cell % 2);
-      copy_into(cell_of(dx, cell, from), from);
-    }
+    const Tensor dx = (cropped ? zeros : empty)(shape, dy.dtype(), dy.device());
+    for_each_part_of_cells(dy, dx, CellOrder::by_rows, [](const Tensor& fine, const Tensor& coarse) { copy_into(coarse, fine); });
     return std::vector{dx};
   });
 }

@@ -243,6 +243,13 @@ std::vector<OperationCase> product_cases() {
           {"conv2d", {{2, 3, 9, 8}, {4, 3, 3, 3}, {4}}, [](const Inputs& in) { return conv2d(in[0], in[1], in[2], 1); }},
           {"conv2d_of_many_points", {{2, 1, 55, 50}, {2, 1, 3, 3}, {2}}, [](const Inputs& in) { return conv2d(in[0], in[1], in[2], 1); }},
           {"depthwise_conv", {{2, 9, 8, 6}, {6, 1, 7, 7}, {6}}, [](const Inputs& in) { return depthwise_conv(in[0], in[1], in[2], 3); }},
+          {"convolutions_twice",
+           {{2, 8, 8, 6}, {6, 1, 7, 7}, {6}, {8, 8, 3, 3}, {8}},
+           [](const Inputs& in) {
+             const auto twice = [](const Tensor& x, auto convolve) { return convolve(convolve(x)); };
+             const Tensor mixed = twice(in[0], [&](const Tensor& x) { return depthwise_conv(x, in[1], in[2], 3); });
+             return twice(mixed, [&](const Tensor& x) { return conv2d(x, in[3], in[4], 1); });
+           }},
           {"channel_mix",
            {{2, 5, 4, 6}, {7, 5}, {7}, {2, 7, 4, 6}, {7}},
            [](const Inputs& in) { return channel_mix(in[0], in[1], {.bias = in[2], .addend = in[3], .gate = in[4], .gelu = true}); }},

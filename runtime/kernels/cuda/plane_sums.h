@@ -47,17 +47,17 @@ __device__ __forceinline__ void add_up_parts(const Planes& planes, double* parti
   });
 }
 
-/// first (sums,), and with two values second (sums,), of what `launch` has add_up_parts put into the memory that it is given.
+/// first (sums,), and with two values second (sums,), = or += what `launch` has add_up_parts put into the memory that it is given.
 template <int Values, class T, class Launch>
-void sums_of_planes(Cuda device, const Planes& planes, T* first, T* second, const Launch& launch) {
+void sums_of_planes(Cuda device, const Planes& planes, T* first, T* second, const Launch& launch, Sum sum = Sum::replaces) {
   static_assert(Values == 1 || Values == 2);
   if (planes.sums == 0) return;
   const std::int64_t parts = planes.count / planes.sums * planes.parts();
   const Block memory = workspace(device, static_cast<std::size_t>(parts * Values * planes.sums) * sizeof(double));
   auto* partial = static_cast<double*>(memory.data());
   launch(partial);
-  add_parts(device, {.parts = parts, .count = Values * planes.sums, .split = planes.sums}, static_cast<const double*>(partial), first,
-            second);
+  add_parts(device, {.parts = parts, .count = Values * planes.sums, .split = planes.sums, .sum = sum}, static_cast<const double*>(partial),
+            first, second);
 }
 
 }  // namespace trident::cuda
