@@ -17,7 +17,7 @@ void roll_out(const Model& model, const Prepared& prepared, Fields fields, const
   }
   const Tensor lead_time = fields.time.defined() ? cast(fields.time, parameter_type(pass.precision)) : Tensor{};
   for (std::size_t step = 0; step < fractions.size(); ++step) {
-    if (lead_time.defined()) fields.time = affine(lead_time, fractions[step]);
+    if (lead_time.defined()) fields.time = fractions[step] == 1.0 ? lead_time : affine(lead_time, fractions[step]);
     const Tensor output = model(fields, prepared, pass);
     visit(step, output);
     if (step + 1 == fractions.size()) return;

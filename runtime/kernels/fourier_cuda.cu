@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <map>
 #include <mutex>
+#include <optional>
 #include <tuple>
 #include <type_traits>
 #include <utility>
@@ -88,6 +89,58 @@ __global__ void copy_kernel(std::int64_t count, std::int64_t adds, const From* f
   to[i] = cuda::stored<To>(adds != 0 ? cuda::compute(to[i]) + value : value);
 }
 
+/// A real field (ny, nx) and its modes (my, mx), of which a block transforms both axes in shared memory: where fields are small a second
+/// launch costs more than all of it.
+struct SmallField {
+  int ny, nx, my, mx;
+
+  /// Numbers: what a block is given, and what lies between the axes.
+  int given(Direction direction) const { return direction == Direction::to_modes ? ny * nx : 2 * my * mx; }
+  __host__ __device__ int between() const { return 2 * ny * mx; }
+};
+constexpr std::int64_t kMostSmallNumbers = 4096;  // that a block holds
+
+/// Calls ending(i, number i of a (rows, depth) b (depth, columns)). All threads of a block call it together.
+template <class Number, class Factor, class Ending>
+__device__ __forceinline__ void multiply_small(int rows, int columns, int depth, const Factor* a, const Number* b, Ending ending) {
+  for (int i = static_cast<int>(threadIdx.x); i < rows * columns; i += static_cast<int>(blockDim.x)) {
+    const int row = i / columns, column = i % columns;
+    Number sum{};
+    for (int k = 0; k < depth; ++k) cuda::multiply_add(a[row * depth + k], b[k * columns + column], sum);
+    ending(i, sum);
+  }
+  __syncthreads();
+}
+
+template <class T, class From>
+__global__ void small_modes_kernel(SmallField size, const From* x, const T* of_columns, const Complex<T>* of_rows, Complex<T>* modes) {
+  T* between = cuda::dynamic_shared<T>();
+  T* field = between + size.between();
+  const int points = size.ny * size.nx;
+  x += std::int64_t{blockIdx.x} * points;
+  for (int i = static_cast<int>(threadIdx.x); i < points; i += static_cast<int>(blockDim.x)) field[i] = cuda::compute(x[i]);
+  __syncthreads();
+  multiply_small(size.ny, 2 * size.mx, size.nx, field, of_columns, [&](int i, T value) { between[i] = value; });
+  Complex<T>* to = modes + std::int64_t{blockIdx.x} * size.my * size.mx;
+  multiply_small(size.my, size.mx, size.ny, of_rows, reinterpret_cast<const Complex<T>*>(between),
+                 [&](int i, Complex<T> value) { to[i] = value; });
+}
+
+template <class T, class To>
+__global__ void small_field_kernel(SmallField size, const Complex<T>* modes, const T* of_columns, const Complex<T>* of_rows,
+                                   std::int64_t adds, To* x) {
+  auto* given = cuda::dynamic_shared<Complex<T>>();
+  Complex<T>* between = given + size.my * size.mx;
+  const int count = size.my * size.mx;
+  modes += std::int64_t{blockIdx.x} * count;
+  for (int i = static_cast<int>(threadIdx.x); i < count; i += static_cast<int>(blockDim.x)) given[i] = modes[i];
+  __syncthreads();
+  multiply_small(size.ny, size.mx, size.my, of_rows, given, [&](int i, Complex<T> value) { between[i] = value; });
+  To* to = x + std::int64_t{blockIdx.x} * size.ny * size.nx;
+  multiply_small(size.ny, size.nx, 2 * size.mx, reinterpret_cast<const T*>(between), of_columns,
+                 [&](int i, T value) { to[i] = cuda::stored<To>(adds != 0 ? cuda::compute(to[i]) + value : value); });
+}
+
 constexpr unsigned kThreads = 256;
 dim3 blocks_for(std::int64_t count) { return dim3(static_cast<unsigned>((count + kThreads - 1) / kThreads)); }
 
@@ -129,6 +182,7 @@ class Transform {
       if (transform_.axes[i].period != 0) order.push_back(i);
     }
     if (direction_ == Direction::to_modes) std::reverse(order.begin(), order.end());
+    if (const auto small = small_field()) return through_both(*small, x, y);
     if (order.empty()) return copy(2 * product(0, extents_.size()) * transform_.count, x, y);
     Block held;
     for (const std::size_t axis : order) {
@@ -164,23 +218,53 @@ class Transform {
     return 2 * transform_.count * product(0, axis) * extent_at(transform_.axes[axis], direction_) * product(axis + 1, extents_.size());
   }
 
+  std::optional<SmallField> small_field() const {
+    const std::vector<FourierAxis>& axes = transform_.axes;
+    if (axes.size() != 2 || !transform_.real || axes[0].period == 0 || axes[1].period == 0) return std::nullopt;
+    const std::int64_t ny = axes[0].points, nx = axes[1].points, my = axes[0].modes, mx = axes[1].modes;
+    if (std::max(ny * nx, 2 * my * mx) + 2 * ny * mx > kMostSmallNumbers) return std::nullopt;
+    return SmallField{static_cast<int>(ny), static_cast<int>(nx), static_cast<int>(my), static_cast<int>(mx)};
+  }
+
+  template <class From, class To>
+  void through_both(const SmallField& field, const From* x, To* y) {
+    const T* of_columns = matrix(1);
+    const auto* of_rows = reinterpret_cast<const Complex<T>*>(matrix(0));
+    const std::size_t shared = static_cast<std::size_t>(field.given(direction_) + field.between()) * sizeof(T);
+    const dim3 grid(static_cast<unsigned>(transform_.count));
+    if constexpr (std::is_same_v<To, T>) {
+      if (direction_ == Direction::to_modes) {
+        return cuda::launch_kernel(small_modes_kernel<T, From>, grid, dim3(kThreads), shared, cuda_, field, x, of_columns, of_rows,
+                                   reinterpret_cast<Complex<T>*>(y));
+      }
+    }
+    if constexpr (std::is_same_v<From, T>) {
+      cuda::launch_kernel(small_field_kernel<T, To>, grid, dim3(kThreads), shared, cuda_, field, reinterpret_cast<const Complex<T>*>(x),
+                          of_columns, of_rows, transform_.sum == Sum::adds ? 1 : 0, y);
+    }
+  }
+
+  /// Of an axis; the first one scales, too.
+  const T* matrix(std::size_t axis) {
+    const bool real = axis + 1 == extents_.size() && transform_.real;
+    return matrix_of<T>(cuda_, {transform_.axes[axis], direction_, real ? Entries::real_field : Entries::complex,
+                                real ? transform_.conjugates : Conjugates::ignored, std::exchange(scale_, 1.0), cuda_.index});
+  }
+
   /// bf16 stands at the real end alone.
   template <class From, class To>
   void through(std::size_t axis, const From* from, To* to) {
     const FourierAxis& one = transform_.axes[axis];
     const bool last = axis + 1 == extents_.size(), real = last && transform_.real;
-    const T* matrix =
-        matrix_of<T>(cuda_, {one, direction_, real ? Entries::real_field : Entries::complex,
-                             real ? transform_.conjugates : Conjugates::ignored, scale_, cuda::workspace(cuda_, 0).device().index});
-    scale_ = 1.0;
+    const T* factors = matrix(axis);
     const std::int64_t before = transform_.count * product(0, axis), in = extents_[axis], out = extent_at(one, direction_);
     if (real) {
       const bool to_modes = direction_ == Direction::to_modes;
       const std::int64_t columns = to_modes ? 2 * out : out, depth = to_modes ? in : 2 * in;
       return cuda::tiled_product(cuda_, {.m = before, .n = columns, .k = depth, .a_m = depth, .a_k = 1, .b_k = columns, .b_n = 1}, from,
-                                 matrix, StoreRows<To>{to, before, columns, adds_});
+                                 factors, StoreRows<To>{to, before, columns, adds_});
     }
-    if constexpr (std::is_same_v<From, T> && std::is_same_v<To, T>) complex_product(axis, matrix, from, to);
+    if constexpr (std::is_same_v<From, T> && std::is_same_v<To, T>) complex_product(axis, factors, from, to);
   }
 
   void complex_product(std::size_t axis, const T* matrix, const T* from, T* to) {
