@@ -106,7 +106,7 @@ TYPED_TEST(CudaSpectral, ProductsOfAnyStridesAreThoseOfTheCpu) {
   using T = TypeParam;
   using Sizes = std::array<std::int64_t, 3>;
   constexpr std::int64_t kApart = 3, kAdding = 2;
-  for (const auto [m, n, k] : {Sizes{1, 1, 1}, {70, 20, 9}, {5, 40, 33}, {67, 66, 17}, {3, 0, 4}, {13, 9, 200}}) {
+  for (const auto [m, n, k] : {Sizes{1, 1, 1}, {70, 20, 9}, {5, 40, 33}, {67, 66, 17}, {3, 0, 4}, {13, 9, 200}, {5, 7, 400}}) {
     for (const unsigned turned : {0U, 1U, 2U, 3U}) {  // a or b with its columns apart
       const bool a = (turned & 1U) != 0, b = (turned & 2U) != 0;
       const StridedProduct size{.m = m,
