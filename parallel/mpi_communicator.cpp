@@ -1,14 +1,9 @@
 #include "parallel/mpi_communicator.h"
 
 #include <mpi.h>
-#include <sys/prctl.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <chrono>
-#include <csignal>
-#include <cstdlib>
 #include <cstring>
 #include <numeric>
 #include <span>
@@ -16,13 +11,16 @@
 #include <utility>
 
 #include "parallel/combine.h"
+#include "parallel/mpi_job.h"
 #include "parallel/range.h"
+#include "parallel/rank_slices.h"
 #include "parallel/watchdog.h"
 #include "runtime/error.h"
 
 namespace trident {
 namespace {
 
+using mpi::check;
 using Clock = std::chrono::steady_clock;
 
 // Shared memory between two ranks moves 5.9 GB/s in messages that fit the caches, 0.8 in messages of 64 MB.
@@ -39,14 +37,6 @@ constexpr auto kLongestNapTime = std::chrono::microseconds(1000);
 constexpr int kNapsInAWait = 100;
 // By which time a watchdog has said who is missing and ended the job.
 constexpr double kWatchdogSeconds = 20.0;
-
-void check(int code, const char* call) {
-  if (code == MPI_SUCCESS) return;
-  std::array<char, MPI_MAX_ERROR_STRING> text{};
-  int length = 0;
-  MPI_Error_string(code, text.data(), &length);
-  throw CommunicationError(concat(call, ": ", text.data(), "; see the other ranks' messages"));
-}
 
 const char* name_of(ReduceOp op) { return op == ReduceOp::sum ? "sum" : op == ReduceOp::max ? "max" : "min"; }
 
@@ -69,12 +59,6 @@ std::vector<int> members_of(MPI_Comm comm) {
 struct Call {
   const char* name;
   const Tensor& x;
-};
-
-struct Message {
-  int peer;
-  std::byte* data;
-  std::int64_t bytes;
 };
 
 /// Owns its MPI communicator. Messages between two ranks keep their order, so one tag serves all calls.
@@ -235,25 +219,8 @@ class MpiCommunicator final : public Communicator {
     if (x.is_cuda()) throw DeviceError(concat(call, ": MPI carries host tensors, got one on ", to_string(x.device())));
   }
 
-  static std::int64_t element_bytes(const Tensor& x) { return static_cast<std::int64_t>(size_of(x.dtype())); }
-
-  static std::vector<std::int64_t> in_bytes(std::vector<std::int64_t> counts, std::int64_t unit) {
-    for (std::int64_t& count : counts) count *= unit;
-    return counts;
-  }
-
   std::vector<std::int64_t> part_bytes(std::int64_t bytes, std::int64_t unit) const {
     return in_bytes(part_sizes(bytes / unit, size_), unit);
-  }
-
-  /// Consecutive slices of a buffer, one for each rank.
-  static std::vector<Message> slices_of(std::byte* data, const std::vector<std::int64_t>& bytes) {
-    std::vector<Message> slices;
-    for (std::size_t peer = 0; peer < bytes.size(); ++peer) {
-      slices.push_back({static_cast<int>(peer), data, bytes[peer]});
-      data += bytes[peer];
-    }
-    return slices;
   }
 
   std::vector<Message> of_others(std::vector<Message> messages) const {
@@ -404,43 +371,6 @@ class MpiCommunicator final : public Communicator {
 }  // namespace
 
 namespace mpi {
-
-bool needs_pmix() {
-#ifdef OPEN_MPI
-  return true;
-#else
-  return false;
-#endif
-}
-
-void start() {
-#ifdef OPEN_MPI
-  // Without PUT (flag 2 of the default, 314): over TCP, Open MPI 4.1 now and then loses what it puts, and a message of more than 64 KB
-  // between two hosts never ends. Whoever sets it keeps their choice.
-  ::setenv("OMPI_MCA_btl_tcp_flags", "312", 0);
-#endif
-  prctl(PR_SET_TIMERSLACK, 1000);  // ns: naps of microseconds are otherwise stretched by 50
-  int given = MPI_THREAD_SINGLE;
-  check(MPI_Init_thread(nullptr, nullptr, MPI_THREAD_MULTIPLE, &given), "MPI_Init_thread");
-  if (given < MPI_THREAD_SERIALIZED) {
-    throw CommunicationError("job: this MPI library cannot be called from the communication thread; install one with thread support");
-  }
-}
-
-void finish() {
-  int initialized = 0, finalized = 0;
-  MPI_Initialized(&initialized);
-  MPI_Finalized(&finalized);
-  if (initialized != 0 && finalized == 0) MPI_Finalize();
-}
-
-void abort(int code) {
-  // A thread that is stuck inside MPI may hold what MPI_Abort needs: the launcher ends the job as well when this process dies.
-  std::signal(SIGALRM, SIG_DFL);
-  alarm(5);  // seconds
-  MPI_Abort(MPI_COMM_WORLD, code);
-  std::_Exit(code);
-}
 
 std::unique_ptr<Communicator> world() {
   MPI_Comm copy = MPI_COMM_NULL;

@@ -8,6 +8,7 @@
 #include "parallel/cuda_aware_communicator.h"
 #include "parallel/messages.h"
 #include "parallel/mpi_communicator.h"
+#include "parallel/mpi_job.h"
 #include "parallel/nccl_communicator.h"
 #include "parallel/staged_communicator.h"
 #include "parallel/watchdog.h"
