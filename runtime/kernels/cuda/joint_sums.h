@@ -75,7 +75,7 @@ __device__ __forceinline__ void add_up(const JointSums<C>& sums, std::int64_t se
     finish(i, sum_of_parts(sums.part(set, sums.parts) + i, groups, sums.width));
 }
 
-/// Their memory, which the launch that uses it may outlive (workspace.h).
+/// Their memory, which the launch that uses it may outlive (workspace.h). One for a launch: all count with the same counters.
 template <class C>
 class JointMemory {
  public:

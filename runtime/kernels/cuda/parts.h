@@ -6,9 +6,9 @@
 
 namespace trident::cuda {
 
-/// Parts (batch, parts, count). The first `split` sums of each of the batch go to one place, the others to another.
+/// Parts (parts, count). The first `split` sums go to one place, the others to another.
 struct Parts {
-  std::int64_t batch = 1, parts = 0, count = 0;
+  std::int64_t parts = 0, count = 0;
   std::int64_t split = count;
   Sum sum = Sum::replaces;
 };
@@ -18,25 +18,24 @@ inline constexpr int kPartColumns = 32, kPartRows = 16;
 template <class From, class To>
 __global__ void __launch_bounds__(kPartColumns* kPartRows) add_parts_kernel(Parts size, const From* from, To* first, To* second) {
   __shared__ double partial[kPartRows][kPartColumns];
-  const std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * kPartColumns + threadIdx.x, sample = blockIdx.y;
+  const std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * kPartColumns + threadIdx.x;
   double sum = 0;
   if (i < size.count) {
-    for (std::int64_t part = threadIdx.y; part < size.parts; part += kPartRows)
-      sum += static_cast<double>(from[(sample * size.parts + part) * size.count + i]);
+    for (std::int64_t part = threadIdx.y; part < size.parts; part += kPartRows) sum += static_cast<double>(from[part * size.count + i]);
   }
   partial[threadIdx.y][threadIdx.x] = sum;
   __syncthreads();
   if (threadIdx.y != 0 || i >= size.count) return;
   for (int row = 1; row < kPartRows; ++row) sum += partial[row][threadIdx.x];
-  To& to = i < size.split ? first[sample * size.split + i] : second[sample * (size.count - size.split) + i - size.split];
+  To& to = i < size.split ? first[i] : second[i - size.split];
   to = size.sum == Sum::adds ? to + static_cast<To>(sum) : static_cast<To>(sum);
 }
 
-/// first (batch, split) and second (batch, count - split) = the sums over the parts.
+/// first (split,) and second (count - split,) = or += the sums over the parts.
 template <class From, class To>
 void add_parts(Cuda device, const Parts& size, const From* from, To* first, To* second = nullptr) {
-  const dim3 grid(static_cast<unsigned>(divided_up<std::int64_t>(size.count, kPartColumns)), static_cast<unsigned>(size.batch));
-  launch_kernel(add_parts_kernel<From, To>, grid, dim3(kPartColumns, kPartRows), 0, device, size, from, first, second);
+  launch_kernel(add_parts_kernel<From, To>, static_cast<unsigned>(divided_up<std::int64_t>(size.count, kPartColumns)),
+                dim3(kPartColumns, kPartRows), 0, device, size, from, first, second);
 }
 
 inline constexpr int kColumnThreads = 256, kColumnRows = kColumnThreads / kWarp;
