@@ -17,8 +17,8 @@ __host__ __device__ Planes planes_of(const NormChannels& extents) {
 
 template <class T>
 __global__ void __launch_bounds__(kPlaneThreads)
-    channel_sums_kernel(NormChannels extents, const T* x, const Wide<T>* center, double* partial) {
-  add_up_parts<1>(planes_of(extents), partial, [=](std::int64_t plane) {
+    channel_sums_kernel(NormChannels extents, const T* x, const Wide<T>* center, PlaneSums<double> to) {
+  add_up_planes<1>(planes_of(extents), to, [=](std::int64_t plane) {
     const double middle = center == nullptr ? 0.0 : static_cast<double>(center[plane % extents.channels]);
     return [=, from = x + plane * extents.points](std::int64_t i, double(&total)[1]) {
       const double value = static_cast<double>(compute(from[i])) - middle;
@@ -45,8 +45,8 @@ __global__ void batch_norm_kernel(NormChannels extents, ChannelNorm<T> norm, con
 /// Of every channel: the sum of dy times the normalised x, and that of dy.
 template <class T>
 __global__ void __launch_bounds__(kPlaneThreads)
-    gradient_sums_kernel(NormChannels extents, ChannelNorm<T> norm, const T* x, const T* dy, double* partial) {
-  add_up_parts<2>(planes_of(extents), partial, [=](std::int64_t plane) {
+    gradient_sums_kernel(NormChannels extents, ChannelNorm<T> norm, const T* x, const T* dy, PlaneSums<Wide<T>> to) {
+  add_up_planes<2>(planes_of(extents), to, [=](std::int64_t plane) {
     const std::int64_t channel = plane % extents.channels, first = plane * extents.points;
     const Wide<T> center = norm.mean[channel], rstd = inverse_deviation(norm, channel);
     return [=](std::int64_t i, double(&totals)[2]) {
@@ -77,8 +77,8 @@ dim3 elements_grid(const NormChannels& extents) { return dim3(strided_grid(exten
 template <class T>
 void channel_sums(Cuda device, const NormChannels& extents, const T* x, const Wide<T>* center, double* sums) {
   const Planes planes = planes_of(extents);
-  sums_of_planes<1>(device, planes, sums, static_cast<double*>(nullptr), [&](double* partial) {
-    launch_kernel(channel_sums_kernel<T>, blocks_for(planes), kPlaneThreads, 0, device, extents, x, center, partial);
+  sums_of_planes<1>(device, planes, sums, static_cast<double*>(nullptr), [&](const auto& to) {
+    launch_kernel(channel_sums_kernel<T>, blocks_for(planes), kPlaneThreads, 0, device, extents, x, center, to);
   });
 }
 
@@ -91,8 +91,8 @@ template <class T>
 void batch_norm_gradient_sums(Cuda device, const NormChannels& extents, const ChannelNorm<T>& norm, const T* x, const T* dy,
                               Wide<T>* dweight, Wide<T>* dbias) {
   const Planes planes = planes_of(extents);
-  sums_of_planes<2>(device, planes, dweight, dbias, [&](double* partial) {
-    launch_kernel(gradient_sums_kernel<T>, blocks_for(planes), kPlaneThreads, 0, device, extents, norm, x, dy, partial);
+  sums_of_planes<2>(device, planes, dweight, dbias, [&](const auto& to) {
+    launch_kernel(gradient_sums_kernel<T>, blocks_for(planes), kPlaneThreads, 0, device, extents, norm, x, dy, to);
   });
 }
 

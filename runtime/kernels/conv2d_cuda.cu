@@ -127,8 +127,8 @@ __global__ void __launch_bounds__(kThreads)
 }
 
 template <class T>
-__global__ void __launch_bounds__(kPlaneThreads) field_sums_kernel(Planes fields, const T* dy, double* partial) {
-  add_up_parts<1>(fields, partial, [=](std::int64_t plane) {
+__global__ void __launch_bounds__(kPlaneThreads) field_sums_kernel(Planes fields, const T* dy, PlaneSums<Wide<T>> to) {
+  add_up_planes<1>(fields, to, [=](std::int64_t plane) {
     return [from = dy + plane * fields.points](std::int64_t i, double(&total)[1]) { total[0] += static_cast<double>(compute(from[i])); };
   });
 }
@@ -174,8 +174,8 @@ void conv2d_backward_weight(Cuda device, const Conv2dSize& size, const T* x, con
   const std::int64_t field = size.out_ny() * size.out_nx(), points = size.batch * field;
   if (dbias.to != nullptr) {
     const Planes fields{size.batch * size.out, field, size.out};
-    const auto launch = [&](double* partial) {
-      launch_kernel(field_sums_kernel<T>, blocks_for(fields), kPlaneThreads, 0, device, fields, dy, partial);
+    const auto launch = [&](const auto& to) {
+      launch_kernel(field_sums_kernel<T>, blocks_for(fields), kPlaneThreads, 0, device, fields, dy, to);
     };
     sums_of_planes<1>(device, fields, dbias.to, static_cast<Wide<T>*>(nullptr), launch, dbias.sum);
   }

@@ -21,8 +21,8 @@ __device__ __forceinline__ T slope_of_magnitude(T x, T power) {
 }
 
 template <class T>
-__global__ void __launch_bounds__(kThreads) power_kernel(PowerExtents e, const T* x, double* partial) {
-  cuda::add_up_parts<1>(Planes{e.planes, e.points}, partial, [=](std::int64_t plane) {
+__global__ void __launch_bounds__(kThreads) power_kernel(PowerExtents e, const T* x, cuda::PlaneSums<T> to) {
+  cuda::add_up_planes<1>(Planes{e.planes, e.points}, to, [=](std::int64_t plane) {
     return [=, from = x + plane * e.points](std::int64_t i, double(&total)[1]) {
       total[0] += static_cast<double>(magnitude(from[i], static_cast<T>(e.power)));
     };
@@ -97,8 +97,8 @@ struct Line {
 };
 
 template <class T>
-__global__ void __launch_bounds__(kThreads) sobolev_kernel(Axes<T> axes, const T* x, double* partial) {
-  cuda::add_up_parts<1>(Planes{axes.planes, axes.points}, partial, [&axes, x](std::int64_t plane) {
+__global__ void __launch_bounds__(kThreads) sobolev_kernel(Axes<T> axes, const T* x, cuda::PlaneSums<T> to) {
+  cuda::add_up_planes<1>(Planes{axes.planes, axes.points}, to, [&axes, x](std::int64_t plane) {
     return [&axes, x, plane](std::int64_t i, double(&total)[1]) {
       const T own = x[plane * axes.points + i];
       double sum = static_cast<double>(own * own);
@@ -142,9 +142,8 @@ __global__ void __launch_bounds__(kThreads) sobolev_gradient_kernel(Axes<T> axes
 template <class T>
 void power_sums(Cuda cuda, const PowerExtents& e, const T* x, T* sums) {
   const Planes planes{e.planes, e.points};
-  cuda::sums_of_planes<1>(cuda, planes, sums, static_cast<T*>(nullptr), [&](double* partial) {
-    cuda::launch_kernel(power_kernel<T>, blocks_for(planes), kThreads, 0, cuda, e, x, partial);
-  });
+  cuda::sums_of_planes<1>(cuda, planes, sums, static_cast<T*>(nullptr),
+                          [&](const auto& to) { cuda::launch_kernel(power_kernel<T>, blocks_for(planes), kThreads, 0, cuda, e, x, to); });
 }
 
 template <class T>
@@ -156,8 +155,8 @@ template <class T>
 void sobolev_sums(Cuda cuda, const SobolevExtents& e, const T* x, const Faces<const T>& faces, double*, T* sums) {
   const Axes<T> axes = axes_of(e, faces, Faces<T>{});
   const Planes planes{axes.planes, axes.points};
-  cuda::sums_of_planes<1>(cuda, planes, sums, static_cast<T*>(nullptr), [&](double* partial) {
-    cuda::launch_kernel(sobolev_kernel<T>, blocks_for(planes), kThreads, 0, cuda, axes, x, partial);
+  cuda::sums_of_planes<1>(cuda, planes, sums, static_cast<T*>(nullptr), [&](const auto& to) {
+    cuda::launch_kernel(sobolev_kernel<T>, blocks_for(planes), kThreads, 0, cuda, axes, x, to);
   });
 }
 

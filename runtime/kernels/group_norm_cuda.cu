@@ -21,9 +21,9 @@ __host__ __device__ Planes fields_of(const GroupExtents& e) { return {e.batch * 
 
 /// Of every group: the sum of x, or of squares of its distance from the mean, where the sums (groups,) of x are given.
 template <class T>
-__global__ void __launch_bounds__(kPlaneThreads) group_sums_kernel(GroupExtents e, const T* x, const double* sums, double* partial) {
+__global__ void __launch_bounds__(kPlaneThreads) group_sums_kernel(GroupExtents e, const T* x, const double* sums, PlaneSums<double> to) {
   const Planes groups = groups_of(e);
-  add_up_parts<1>(groups, partial, [=](std::int64_t group) {
+  add_up_planes<1>(groups, to, [=](std::int64_t group) {
     const double center = sums == nullptr ? 0.0 : sums[group] / static_cast<double>(groups.points);
     return [=, from = x + group * groups.points](std::int64_t i, double(&total)[1]) {
       const double distance = static_cast<double>(compute(from[i])) - center;
@@ -57,8 +57,8 @@ __global__ void __launch_bounds__(kPlaneThreads)
 /// Of every field: the sums of dy, and of dy times the normalised x.
 template <class T>
 __global__ void __launch_bounds__(kPlaneThreads)
-    field_sums_kernel(GroupExtents e, const T* x, const Wide<T>* mean, const Wide<T>* rstd, const T* dy, double* partial) {
-  add_up_parts<2>(fields_of(e), partial, [=](std::int64_t plane) {
+    field_sums_kernel(GroupExtents e, const T* x, const Wide<T>* mean, const Wide<T>* rstd, const T* dy, PlaneSums<double> to) {
+  add_up_planes<2>(fields_of(e), to, [=](std::int64_t plane) {
     const std::int64_t start = plane * e.points;
     const Wide<T> middle = mean[plane / e.channels], gain = rstd[plane / e.channels];
     return [=](std::int64_t i, double(&totals)[2]) {
@@ -127,8 +127,8 @@ void group_norm(Cuda device, const GroupExtents& e, double eps, GroupAffine<T> a
   const Block memory = workspace(device, static_cast<std::size_t>(2 * groups.count) * sizeof(double));
   double *sums = static_cast<double*>(memory.data()), *squares = sums + groups.count, *const none = nullptr;
   for (double* target : {sums, squares}) {
-    sums_of_planes<1>(device, groups, target, none, [&](double* partial) {
-      launch_kernel(group_sums_kernel<T>, blocks_for(groups), kPlaneThreads, 0, device, e, x, target == sums ? none : sums, partial);
+    sums_of_planes<1>(device, groups, target, none, [&](const auto& to) {
+      launch_kernel(group_sums_kernel<T>, blocks_for(groups), kPlaneThreads, 0, device, e, x, target == sums ? none : sums, to);
     });
   }
   launch_kernel(statistics_kernel<Wide<T>>, blocks_of(groups.count), kThreads, 0, device, groups, eps, sums, squares, mean, rstd);
@@ -142,8 +142,8 @@ void group_norm_gradient(Cuda device, const GroupExtents& e, GroupAffine<T> affi
   const std::int64_t groups = e.batch * e.groups, owners = e.per_sample ? fields.count : e.groups * e.channels;
   const Block memory = workspace(device, static_cast<std::size_t>(2 * fields.count) * sizeof(double));
   double *slopes = static_cast<double*>(memory.data()), *alongs = slopes + fields.count;
-  sums_of_planes<2>(device, fields, slopes, alongs, [&](double* partial) {
-    launch_kernel(field_sums_kernel<T>, blocks_for(fields), kPlaneThreads, 0, device, e, x, mean, rstd, dy, partial);
+  sums_of_planes<2>(device, fields, slopes, alongs, [&](const auto& to) {
+    launch_kernel(field_sums_kernel<T>, blocks_for(fields), kPlaneThreads, 0, device, e, x, mean, rstd, dy, to);
   });
   if (to.scale != nullptr || to.shift != nullptr) {
     launch_kernel(affine_gradient_kernel<Wide<T>>, blocks_of(owners), kThreads, 0, device, e, owners, slopes, alongs, to.scale, to.shift);
