@@ -6,10 +6,12 @@
 #include <bit>
 #include <complex>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "runtime/device/allocator.h"
 #include "runtime/kernels/complex_pairs.h"
+#include "runtime/kernels/fetch_ahead.h"
 #include "runtime/kernels/lane_sums.h"
 #include "runtime/kernels/on_threads.h"
 #include "runtime/kernels/strided_product.h"
@@ -17,6 +19,7 @@
 namespace trident {
 namespace {
 
+using cpu::Ahead;
 using cpu::kLanes;
 using cpu::Start;
 using cpu::ThreeProducts;
@@ -32,7 +35,7 @@ constexpr int kDotRows = 2, kDotColumns = 2;
 constexpr std::int64_t kWorthThreads = 1 << 18;  // multiplications
 constexpr std::int64_t kBlockBytes = 1 << 18;    // of b, which stay in the cache while a's rows pass
 constexpr std::int64_t kDepthOfBlock = 192;
-constexpr std::int64_t kDotBytes = 640 << 10;  // of a's rows and b's columns that stay in the cache between dots
+constexpr std::int64_t kDotBytes = 320 << 10;  // of a's rows and b's columns that stay in the cache between dots, beside the next ones
 
 template <class T>
 constexpr std::int64_t kLeastRun = 4 * kLanes<T>;  // of numbers to be summed for which dots are worth it, but for
@@ -66,15 +69,6 @@ class Loops {
   int depth_ = 0;
   std::int64_t count_ = 1;
 };
-
-/// Asks for `rows` of `numbers`: more streams than the machine foresees by itself.
-template <class T>
-void fetch(const T* from, std::int64_t step, std::int64_t rows, std::int64_t numbers) {
-  constexpr int kSecondLevel = 2;
-  for (std::int64_t row = 0; row < rows; ++row) {
-    for (std::int64_t i = 0; i < numbers; i += kLanes<T>) __builtin_prefetch(from + row * step + i, 0, kSecondLevel);
-  }
-}
 
 /// A product, and what is the same at each of its steps.
 template <class T>
@@ -243,7 +237,7 @@ void add_up(const Work<T>& work, const Piece& piece, const T* a, const T* b, T* 
         if (work.packs) {
           pack(size, depth, columns, from, panel);
         } else if (end - first > kTall && 2 * depth * columns > work.depth * work.columns) {
-          fetch(from, 2 * size.b_k, depth, 2 * columns);
+          cpu::fetch(from, 2 * size.b_k, depth, 2 * columns);
         }
         all_tiles<T>(work,
                      {.rows = end - first,
@@ -267,9 +261,9 @@ struct Run {
   std::int64_t a, b, count;
 };
 
-/// M by N numbers of c from the dots of rows of a and columns of b over the runs.
+/// M by N numbers of c from the dots of rows of a and columns of b over the runs; `ahead`: what comes after them.
 template <int M, int N, bool kConjugate, class T>
-void dots(const Work<T>& work, std::span<const Run> runs, Start start, const T* a, const T* b, T* c) {
+void dots(const Work<T>& work, std::span<const Run> runs, Start start, const T* a, const T* b, T* c, Ahead<T>& ahead) {
   constexpr int L = kLanes<T>, kTogether = std::min<int>(std::bit_ceil(static_cast<unsigned>(M * N)), L);
   constexpr int kSums = (M * N + kTogether - 1) / kTogether * kTogether;
   const StridedProduct& size = work.size;
@@ -290,7 +284,9 @@ void dots(const Work<T>& work, std::span<const Run> runs, Start start, const T* 
       }
 #pragma GCC unroll 4
       for (int n = 0; n < N; ++n) {
-        const Vector<T> first = cpu::load_some(columns + 2 * n * size.b_n, left), second = second_half(columns + 2 * n * size.b_n),
+        // In registers, behind the branch: products before it are not joined with their sums, and all M and N must round alike.
+        const Vector<T> second = cpu::in_register(second_half(columns + 2 * n * size.b_n)),
+                        first = cpu::in_register(cpu::load_some(columns + 2 * n * size.b_n, left)),
                         column_sums = kConjugate ? cpu::differences_of_pairs<T>(first, second) : cpu::sums_of_pairs<T>(first, second);
 #pragma GCC unroll 4
         for (int m = 0; m < M; ++m) {
@@ -299,6 +295,7 @@ void dots(const Work<T>& work, std::span<const Run> runs, Start start, const T* 
           thirds[m * N + n] += row_sums[m] * column_sums;
         }
       }
+      ahead.ask(), ahead.ask();
     }
   }
 #pragma GCC unroll 16
@@ -319,23 +316,25 @@ void dots(const Work<T>& work, std::span<const Run> runs, Start start, const T* 
 
 /// As many columns as there are, up to N.
 template <int M, int N, class T>
-void dots_of_columns(const Work<T>& work, std::int64_t columns, std::span<const Run> runs, Start start, const T* a, const T* b, T* c) {
+void dots_of_columns(const Work<T>& work, std::int64_t columns, std::span<const Run> runs, Start start, const T* a, const T* b, T* c,
+                     Ahead<T>& ahead) {
   if (columns >= N) {
-    return work.size.conjugate_a != work.size.conjugate_b ? dots<M, N, true>(work, runs, start, a, b, c)
-                                                          : dots<M, N, false>(work, runs, start, a, b, c);
+    return work.size.conjugate_a != work.size.conjugate_b ? dots<M, N, true>(work, runs, start, a, b, c, ahead)
+                                                          : dots<M, N, false>(work, runs, start, a, b, c, ahead);
   }
-  if constexpr (N > 1) dots_of_columns<M, N - 1>(work, columns, runs, start, a, b, c);
+  if constexpr (N > 1) dots_of_columns<M, N - 1>(work, columns, runs, start, a, b, c, ahead);
 }
 
 /// All columns of M rows, or of those that there are.
 template <int M, class T>
-void dots_of_rows(const Work<T>& work, std::int64_t rows, std::span<const Run> runs, Start start, const T* a, const T* b, T* c) {
+void dots_of_rows(const Work<T>& work, std::int64_t rows, std::span<const Run> runs, Start start, const T* a, const T* b, T* c,
+                  Ahead<T>& ahead) {
   if (rows < M) {
-    if constexpr (M > 1) dots_of_rows<M - 1>(work, rows, runs, start, a, b, c);
+    if constexpr (M > 1) dots_of_rows<M - 1>(work, rows, runs, start, a, b, c, ahead);
     return;
   }
   for (std::int64_t column = 0; column < work.size.n; column += kDotColumns)
-    dots_of_columns<M, kDotColumns>(work, work.size.n - column, runs, start, a, b + 2 * column * work.size.b_n, c + 2 * column);
+    dots_of_columns<M, kDotColumns>(work, work.size.n - column, runs, start, a, b + 2 * column * work.size.b_n, c + 2 * column, ahead);
 }
 
 /// As add_up, where what is summed lies side by side.
@@ -344,31 +343,34 @@ void add_up_dots(const Work<T>& work, std::int64_t first, std::int64_t end, cons
   const StridedProduct& size = work.size;
   const std::int64_t fitting = kDotBytes / static_cast<std::int64_t>(2 * sizeof(T)) / (size.m + size.n);
   const std::int64_t most = std::max<std::int64_t>(1, fitting / kLanes<T>) * kLanes<T>;  // so that runs go on at the beginning of a vector
-  std::vector<Run> runs;
+  std::vector<Run> runs, next;                                                           // the next ones are fetched while these are summed
   std::int64_t held = 0;
   Start start = Start::zero;
-  const auto finish = [&] {
-    for (const Run& run : runs) {
-      if (held < most) break;
-      fetch(a + 2 * (run.a + first * size.a_m), 2 * size.a_m, end - first, 2 * run.count);
-      fetch(b + 2 * run.b, 2 * size.b_n, size.n, 2 * run.count);
+  const auto sum_runs = [&] {
+    if (!runs.empty()) {
+      Ahead<T> ahead;
+      for (const Run& run : next) {
+        ahead.add(a + 2 * (run.a + first * size.a_m), 2 * size.a_m, end - first, 2 * run.count);
+        ahead.add(b + 2 * run.b, 2 * size.b_n, size.n, 2 * run.count);
+      }
+      for (std::int64_t row = first; row < end; row += kDotRows)
+        dots_of_rows<kDotRows>(work, end - row, runs, start, a + 2 * row * size.a_m, b, c + 2 * row * size.c_m, ahead);
+      start = Start::given;
     }
-    for (std::int64_t row = first; row < end; row += kDotRows)
-      dots_of_rows<kDotRows>(work, end - row, runs, start, a + 2 * row * size.a_m, b, c + 2 * row * size.c_m);
-    runs.clear();
+    runs = std::exchange(next, {});
     held = 0;
-    start = Start::given;
   };
   for (std::int64_t index = 0; index < work.adding.count(); ++index) {
     const ProductLoop at = work.adding[index];
     for (std::int64_t k = 0; k < size.k;) {
       const std::int64_t count = std::min(most - held, size.k - k);
-      runs.push_back({at.a + k, at.b + k, count});
+      next.push_back({at.a + k, at.b + k, count});
       k += count, held += count;
-      if (held == most) finish();
+      if (held == most) sum_runs();
     }
   }
-  if (held > 0) finish();
+  sum_runs();
+  sum_runs();
 }
 
 }  // namespace
