@@ -83,7 +83,20 @@ Parameter whole_parameter(const Shape& shape, Init init, Numbers numbers) {
 Tensor NamedPiece::in(const Tensor& flat) const { return elements(flat, offset, size, piece.numbers); }
 
 void ParameterList::zero_gradients() const {
-  if (gradients_.defined()) set_zero(gradients_);
+  start_gradients();
+  complete_gradients();
+}
+
+void ParameterList::start_gradients() const {
+  for (const Entry& entry : entries_) {
+    if (entry.value.node()) entry.value.node()->blank = true;
+  }
+}
+
+void ParameterList::complete_gradients() const {
+  for (const Entry& entry : entries_) {
+    if (entry.value.node()) complete_gradient(*entry.value.node());
+  }
 }
 
 void ParameterList::round_values() const {

@@ -128,6 +128,10 @@ class ParameterList {
   /// All named pieces in the order of the reference's state dict: visiting order, and Piece::place.
   const std::vector<NamedPiece>& pieces() const { return pieces_; }
   void zero_gradients() const;
+  /// The same without a pass over memory: the first gradient that a parameter gets overwrites what is there, and complete_gradients()
+  /// writes zeros where none came. Between the two gradients() is to be read only of parameters that are final.
+  void start_gradients() const;
+  void complete_gradients() const;
 
  private:
   friend class Materializer;

@@ -124,9 +124,10 @@ Result train(const Case& work, const Mesh& mesh, const Options& options) {
   pass.recompute = options.recompute;
   pass.precision = options.precision;
   const auto compute = [&] {
-    parameters.zero_gradients();
+    parameters.start_gradients();
     const LossTotals totals = loss.totals({&fields, 1});
     backward(loss.share(model(fields, model->prepare(), pass), fields, totals), reducer.on_final());
+    parameters.complete_gradients();
     reducer.finish();
     optimizer.apply(norm());
   };

@@ -112,11 +112,12 @@ class Training {
  private:
   void step(std::int64_t number) {
     const Activity activity("step");
-    parameters_.zero_gradients();
+    parameters_.start_gradients();
     const LossTotals totals = loss_.totals({&fields_.label, 1});
     Pass pass;
     pass.mode = Mode::train, pass.tokens = work_.tokens;
     backward(loss_.share(model_(fields_, model_->prepare(), pass), fields_.label, totals), reducer_.on_final());
+    parameters_.complete_gradients();
     reducer_.finish();
     optimizer_.update(number + 1, std::vector{1e-4}, norm_());
   }

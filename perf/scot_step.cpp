@@ -119,9 +119,10 @@ Result training(const Options& options) {
   pass.mode = Mode::train;
   pass.precision = options.computing.precision;
   const auto compute = [&] {
-    parameters.zero_gradients();
+    parameters.start_gradients();
     const LossTotals totals = loss.totals(std::vector{fields.label});
     backward(loss.share(model(fields, model->prepare(), pass), fields.label, totals));
+    parameters.complete_gradients();
     optimizer.apply(norm());
   };
   std::int64_t number = 0;

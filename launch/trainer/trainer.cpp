@@ -145,7 +145,7 @@ Tensor Trainer::share_of(const MicroBatch& batch, const LossTotals& totals, cons
 }
 
 void Trainer::gradients_of(const GlobalBatch& batch, const Tensor& numbers) {
-  parameters_.zero_gradients();
+  parameters_.start_gradients();
   const LossTotals totals = timer_.measure("loss totals", [&] { return totals_of(batch); });
   set_zero(numbers);
   const Tensor loss = view::slice(numbers, 0, 0, 1), norm = view::slice(numbers, 0, 1, 2);
@@ -157,6 +157,7 @@ void Trainer::gradients_of(const GlobalBatch& batch, const Tensor& numbers) {
     if constexpr (kCheckTapes) require_same_tape(mesh_, share);
     timer_.measure("backward", [&] { backward(share, last ? reducer_.on_final() : OnFinal{}); });
   }
+  parameters_.complete_gradients();
   timer_.measure("gradient sums", [&] { reducer_.finish(); });
   copy_into(norm, timer_.measure("gradient norm", [&] { return global_norm_(); }));
   timer_.measure("loss sum", [&] { mesh_.world().all_reduce(loss, ReduceOp::sum); });

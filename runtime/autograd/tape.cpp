@@ -119,7 +119,9 @@ class BackwardRun {
     for (std::size_t i = 0; i < inputs.size(); ++i) {
       if (!inputs[i]) continue;
       arrive(inputs[i], std::exchange(results[i], {}));
-      if (on_final && inputs[i]->leaf && --uses_[inputs[i].get()] == 0) on_final(*inputs[i]);
+      if (!on_final || !inputs[i]->leaf || --uses_[inputs[i].get()] > 0) continue;
+      complete_gradient(*inputs[i]);
+      on_final(*inputs[i]);
     }
   }
 
@@ -143,8 +145,8 @@ class BackwardRun {
   bool adds_to(const Node& node) const { return node.leaf && !collects_; }
 
   static GradientPlace place_in(Node& leaf, const Shape& shape, Device device) {
-    const bool is_first = !leaf.gradient.defined();
-    if (is_first) leaf.gradient = empty(shape, leaf.dtype, device);
+    const bool is_first = std::exchange(leaf.blank, false) || !leaf.gradient.defined();
+    if (!leaf.gradient.defined()) leaf.gradient = empty(shape, leaf.dtype, device);
     return {.to = leaf.gradient, .adds = !is_first};
   }
 
@@ -228,6 +230,10 @@ Tensor leaf(const Tensor& value, Tensor gradient) {
   node->dtype = value.dtype();
   node->gradient = std::move(gradient);
   return value.with_node(std::move(node));
+}
+
+void complete_gradient(Node& leaf) {
+  if (std::exchange(leaf.blank, false)) set_zero(leaf.gradient);
 }
 
 Tensor gradient_of(const Tensor& leaf) { return leaf.node() ? leaf.node()->gradient : Tensor{}; }

@@ -1,7 +1,8 @@
 /// The tape: what was computed, in order, with what it takes to run it backward.
 ///
 /// Conventions (docs/gradients.md): the objective is the sum of the ranks' loss shares; the gradient of a complex tensor is
-/// dL/dRe + i dL/dIm; a leaf's gradient is added to, never overwritten; nodes run backward in descending record number.
+/// dL/dRe + i dL/dIm; a leaf's gradient is added to, and overwritten only where it is blank; nodes run backward in descending record
+/// number.
 #pragma once
 
 #include <cstdint>
@@ -56,12 +57,15 @@ struct Node {
   bool leaf = false;
   DType dtype = DType::f32;  // leaves only: of their gradient, whatever type its addends come in
   Tensor gradient;           // leaves only: what backward adds to
+  bool blank = false;        // leaves only: the numbers in `gradient` count for nothing; the first gradient to come overwrites them
 
   ~Node();  // releases long chains without recursion
 };
 
 /// Makes `value` a leaf whose gradient is added into `gradient` (same shape and type, zeroed by the caller; allocated if undefined).
 Tensor leaf(const Tensor& value, Tensor gradient = {});
+/// Writes zeros where a leaf's gradient is blank still.
+void complete_gradient(Node& leaf);
 /// The gradient collected by a leaf; undefined if none has arrived.
 Tensor gradient_of(const Tensor& leaf);
 

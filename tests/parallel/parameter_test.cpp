@@ -6,6 +6,9 @@
 
 #include "runtime/autograd/tape.h"
 #include "runtime/error.h"
+#include "runtime/ops/elementwise.h"
+#include "runtime/ops/reduce.h"
+#include "runtime/tensor/copy.h"
 #include "runtime/tensor/create.h"
 
 namespace trident {
@@ -170,6 +173,28 @@ TEST(Parameter, GradientsArriveInTheFlatBuffer) {
   }
   parameters.zero_gradients();
   EXPECT_EQ(to_host<float>(parameters.pieces()[3].gradient), std::vector<float>(7, 0.0F));
+}
+
+TEST(Parameter, GradientsThatAreStartedAreThoseThatAreZeroedFirst) {
+  Toy toy;
+  const ParameterList parameters = materialize(toy.visit(), DType::f64, Use::training, RandomKey(1));
+  const auto found = [&](bool zeroed) {
+    copy_into(parameters.gradients(), full(parameters.gradients().shape(), 100.0, DType::f64));  // of the step before, and no table's
+    if (zeroed) {
+      parameters.zero_gradients();
+    } else {
+      parameters.start_gradients();
+    }
+    for (int part = 0; part < 2; ++part) backward(sum(toy.weight.value * toy.weight.value) + sum(affine(toy.qkv.value, 3.0)));
+    parameters.complete_gradients();
+    std::vector<std::vector<double>> gradients;
+    for (const NamedPiece& piece : parameters.pieces()) gradients.push_back(to_host<double>(piece.gradient));
+    return gradients;
+  };
+  const auto expected = found(true);
+  EXPECT_EQ(found(false), expected);
+  EXPECT_EQ(expected[1], std::vector<double>(4, 6.0));
+  EXPECT_EQ(expected[3], std::vector<double>(7, 0.0));
 }
 
 TEST(Parameter, FrozenOnesAreNotLeavesAndLieLast) {

@@ -1,6 +1,7 @@
 #include "runtime/autograd/tape.h"
 
 #include <functional>
+#include <limits>
 
 #include "runtime/device/allocator.h"
 #include "runtime/error.h"
@@ -169,6 +170,31 @@ TEST(Tape, TheFirstGradientOfALeafWithoutMemoryOverwritesWhatItGets) {
   EXPECT_TRUE(second.adds);
   EXPECT_EQ(first.to, gradient_of(x).bytes());
   EXPECT_EQ(to_number(gradient_of(x)), 8.0);
+}
+
+TEST(Tape, TheFirstGradientOverwritesABlankOneWhicheverWayItComes) {
+  const double what_was_there = std::numeric_limits<double>::quiet_NaN();
+  const Tensor placed = leaf(number(1), number(what_was_there)), returned = leaf(number(2), number(what_was_there)),
+               unused = leaf(number(3), number(what_was_there));
+  for (const Tensor& x : {placed, returned, unused}) x.node()->blank = true;
+  backward(scaled(placed, 3.0) + affine(returned, 5.0));
+  backward(scaled(placed, 3.0) + affine(returned, 5.0));
+  EXPECT_EQ(to_number(gradient_of(placed)), 6.0);
+  EXPECT_EQ(to_number(gradient_of(returned)), 10.0);
+  EXPECT_TRUE(unused.node()->blank);
+  complete_gradient(*unused.node());
+  complete_gradient(*placed.node());
+  EXPECT_EQ(to_number(gradient_of(unused)), 0.0);
+  EXPECT_EQ(to_number(gradient_of(placed)), 6.0);
+}
+
+TEST(Tape, ABlankGradientIsZeroWhenItIsFinal) {
+  const Tensor x = leaf(number(1), number(100)), y = leaf(number(2));
+  x.node()->blank = true;
+  const Tensor z = record("drops", number(1), {x, y}, [](const Tensor& dy, Wanted) { return std::vector{Tensor{}, dy}; });
+  std::vector<double> values;
+  backward(z, [&](const Node& node) { values.push_back(to_number(node.gradient)); });
+  EXPECT_EQ(values, (std::vector<double>{0.0, 1.0}));
 }
 
 TEST(Tape, AClosureOfAnotherNumberTypeThanTheLeafsReturnsItsGradient) {
