@@ -19,7 +19,6 @@ namespace trident {
 namespace {
 
 constexpr std::int64_t kBiasHidden = 512;
-constexpr double kBiasBound = 16.0;
 constexpr double kInitialScale = 10.0;
 
 // Places in the reference's state dict, where biases stand between the weights.
@@ -63,40 +62,31 @@ float log_spaced(std::int64_t steps, std::int64_t window) {
   return std::copysign(magnitude / 3.0F, scaled);
 }
 
-RelativePositions made_positions(std::int64_t window, Device device) {
-  const std::int64_t side = 2 * window - 1, tokens = window * window;
+Tensor made_offsets(std::int64_t window, Device device) {
   std::vector<float> coordinates;
-  coordinates.reserve(static_cast<std::size_t>(2 * side * side));
-  for (std::int64_t y = 1 - window; y < window; ++y) {
-    for (std::int64_t x = 1 - window; x < window; ++x) {
+  // From the query to the key they go up; the reference counts from the key to the query.
+  for (std::int64_t y = window - 1; y > -window; --y) {
+    for (std::int64_t x = window - 1; x > -window; --x) {
       coordinates.push_back(log_spaced(y, window));
       coordinates.push_back(log_spaced(x, window));
     }
   }
-  std::vector<std::int64_t> index;
-  index.reserve(static_cast<std::size_t>(tokens * tokens));
-  for (std::int64_t query = 0; query < tokens; ++query) {
-    for (std::int64_t key = 0; key < tokens; ++key) {
-      const std::int64_t dy = query / window - key / window + window - 1, dx = query % window - key % window + window - 1;
-      index.push_back(dy * side + dx);
-    }
-  }
-  RelativePositions result{empty({side * side, 2}, DType::f64, device), empty({tokens, tokens}, DType::i64, device)};
-  copy_into(result.coordinates, from_values<float>({side * side, 2}, coordinates));
-  copy_into(result.index, from_values<std::int64_t>({tokens, tokens}, index));
-  return result;
+  const Shape shape{(2 * window - 1) * (2 * window - 1), 2};
+  const Tensor offsets = empty(shape, DType::f64, device);
+  copy_into(offsets, from_values<float>(shape, coordinates));
+  return offsets;
 }
 
 }  // namespace
 
-RelativePositions relative_positions(std::int64_t window, Device device) {
-  if (device.kind == Device::Kind::cpu) return made_positions(window, device);
+Tensor log_spaced_offsets(std::int64_t window, Device device) {
+  if (device.kind == Device::Kind::cpu) return made_offsets(window, device);
   static std::mutex mutex;
-  static auto& made = *new std::map<std::pair<std::int64_t, Device>, RelativePositions>;  // on a GPU they are brought there once
+  static auto& made = *new std::map<std::pair<std::int64_t, Device>, Tensor>;  // on a GPU they are brought there once
   const std::lock_guard lock(mutex);
-  RelativePositions& positions = made[{window, device}];
-  if (!positions.index.defined()) positions = made_positions(window, device);
-  return positions;
+  Tensor& offsets = made[{window, device}];
+  if (!offsets.defined()) offsets = made_offsets(window, device);
+  return offsets;
 }
 
 WindowAttention::WindowAttention(std::int64_t width, std::int64_t heads, WindowSettings windows, Bias bias, double dropout,
@@ -116,15 +106,10 @@ WindowAttention::WindowAttention(std::int64_t width, std::int64_t heads, WindowS
   bias_up_.weight.prepared = bias_up_.bias->prepared = bias_down_.weight.prepared = true;
 }
 
-Tensor WindowAttention::bias_table(const Tensor& offsets, Heads heads) const {
-  // In f64, and without the half of the bound that all biases share (softmax does not see it): rounded near 8, f32 biases would be the
-  // largest error of the whole model.
-  const auto wide = [](const Tensor& x) { return cast(x, DType::f64); };
-  const std::vector<std::int64_t> counts = part_sizes(width_ / head_size_, mesh_.size(Axis::tensor));
+PositionBiasMlp WindowAttention::bias_mlp(Heads heads) const {
   const Tensor& own = bias_down_.weight.value;
-  const Tensor down = heads == Heads::own ? own : all_gather(mesh_, Axis::tensor, own, counts);
-  const Tensor table = mlp(offsets, wide(bias_up_.weight.value), wide(bias_up_.bias->value), wide(down), {}, Activation::relu);
-  return cast(affine(sigmoid(table), kBiasBound, -kBiasBound / 2.0), dtype());
+  const std::vector<std::int64_t> counts = part_sizes(width_ / head_size_, mesh_.size(Axis::tensor));
+  return {bias_up_.weight.value, bias_up_.bias->value, heads == Heads::own ? own : all_gather(mesh_, Axis::tensor, own, counts)};
 }
 
 Tensor WindowAttention::attend(const Tensor& tokens, const WindowLevel& level, const WindowPart& part, const Tensor& position_bias,
@@ -141,8 +126,8 @@ Tensor WindowAttention::attend(const Tensor& tokens, const WindowLevel& level, c
                                  .key = pass.key.fold("attention"),
                                  .first_sample = pass.first_sample,
                                  .first_head = heads_.first};
-  return window_attention(reshape(qkv, {tokens.size(0), tokens.size(1), tokens.size(2), 3, heads_.size(), head_size_}),
-                          reshape(logit_scale_.value, {heads_.size()}), position_bias, grid, dropout);
+  return window_attention(reshape(qkv, {tokens.size(0), tokens.size(1), tokens.size(2), 3, heads_.size(), head_size_}), logit_scale_.value,
+                          position_bias, grid, dropout);
 }
 
 Tensor WindowAttention::operator()(const Tensor& tokens, const WindowLevel& level, const Tensor& position_bias, const Pass& pass) const {

@@ -3,6 +3,7 @@
 
 #include "models/layers/linear.h"
 #include "parallel/domain.h"
+#include "runtime/ops/position_bias.h"
 
 namespace trident {
 
@@ -11,12 +12,9 @@ struct WindowSettings {
   std::int64_t shift = 0;   // tokens
 };
 
-/// Of every pair of tokens in a window: where they stand to each other.
-struct RelativePositions {
-  Tensor coordinates;  // f64 ((2 window - 1)^2, 2): log-spaced offsets
-  Tensor index;        // i64 (window^2, window^2): row of `coordinates` for query and key
-};
-RelativePositions relative_positions(std::int64_t window, Device device);
+/// f64 ((2 window - 1)^2, 2): of every offset from a query to a key of a window, in the order of window_attention(), where the query stands
+/// to the key, log-spaced.
+Tensor log_spaced_offsets(std::int64_t window, Device device);
 
 enum class Heads { own, all };
 
@@ -30,13 +28,12 @@ class WindowAttention {
   const WindowSettings& windows() const { return windows_; }
   DType dtype() const { return qkv_weight_.value.dtype(); }
   Device device() const { return qkv_weight_.value.device(); }
-  /// (offsets, heads) for log-spaced offsets (offsets, 2), up to a constant that softmax does not see: depends on the parameters alone.
-  /// relative_bias() makes of all offsets' the biases of all pairs of tokens. All heads: collective over the tensor axis.
-  Tensor bias_table(const Tensor& offsets, Heads heads = Heads::own) const;
+  /// What position_biases() computes the layer's biases of. All heads: collective over the tensor axis.
+  PositionBiasMlp bias_mlp(Heads heads = Heads::own) const;
   Range own_heads() const { return heads_; }
-  /// tokens (batch, y, x, width) that this rank owns of the level. Whole windows come together, each on one rank; zeros fill up the last
-  /// ones and take part as keys, as in the reference. Returns the rank's addend for its own tokens: the sum over the tensor axis is the
-  /// layer's output.
+  /// tokens (batch, y, x, width) that this rank owns of the level; position_bias (own heads, offsets). Whole windows come together, each on
+  /// one rank; zeros fill up the last ones and take part as keys, as in the reference. Returns the rank's addend for its own tokens: the
+  /// sum over the tensor axis is the layer's output.
   Tensor operator()(const Tensor& tokens, const WindowLevel& level, const Tensor& position_bias, const Pass& pass) const;
   /// Multiply-adds counted twice, for one sample on a grid of rows x columns.
   double flops(std::int64_t rows, std::int64_t columns) const;

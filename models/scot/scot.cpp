@@ -9,7 +9,6 @@
 #include "parallel/exchange.h"
 #include "runtime/autograd/tape.h"
 #include "runtime/error.h"
-#include "runtime/ops/attention.h"
 #include "runtime/ops/elementwise.h"
 #include "runtime/ops/fft.h"
 #include "runtime/ops/shape.h"
@@ -140,33 +139,34 @@ Prepared Scot::prepare() const {
   });
   Prepared prepared(count);
   for (const auto& [window, blocks] : blocks_of) {
-    const RelativePositions positions = relative_positions(window, blocks.front()->attention.device());
-    const std::vector<Tensor> tables = bias_tables(blocks, positions.coordinates);
-    for (std::size_t i = 0; i < blocks.size(); ++i) prepared[blocks[i]->number] = relative_bias(tables[i], positions.index);
+    const std::vector<Tensor> biases = biases_of(blocks, log_spaced_offsets(window, blocks.front()->attention.device()));
+    for (std::size_t i = 0; i < blocks.size(); ++i) prepared[blocks[i]->number] = biases[i];
   }
   return prepared;
 }
 
-std::vector<Tensor> Scot::bias_tables(const std::vector<const ScotBlock*>& blocks, const Tensor& offsets) const {
-  std::vector<Tensor> tables;
-  if (!Recording::is_on() || mesh_.world().size() == 1) {  // without gradients they are computed once, by each rank alone
-    for (const ScotBlock* block : blocks) tables.push_back(block->attention.bias_table(offsets));
-    return tables;
-  }
+std::vector<Tensor> Scot::biases_of(const std::vector<const ScotBlock*>& blocks, const Tensor& offsets) const {
+  const auto mlps = [&](Heads heads) {
+    std::vector<PositionBiasMlp> result;
+    for (const ScotBlock* block : blocks) result.push_back(block->attention.bias_mlp(heads));
+    return result;
+  };
+  // Without gradients they are computed once, by each rank alone; so they are on a GPU, for which they are less work than an exchange.
+  if (!Recording::is_on() || mesh_.world().size() == 1 || offsets.is_cuda()) return position_biases(offsets, mlps(Heads::own));
   // Each rank computes some offsets of all heads, because the hidden layer, most of the work, is the same for all heads.
   const std::vector<std::int64_t> counts = part_sizes(offsets.size(0), mesh_.world().size());
   const Range own = part_of(offsets.size(0), mesh_.world().size(), mesh_.world().rank());
-  for (const ScotBlock* block : blocks)
-    tables.push_back(block->attention.bias_table(view::slice(offsets, 0, own.first, own.last), Heads::all));
-  const Tensor all = all_gather(mesh_, AxisSet::all(), concatenate(tables, 1), counts);  // side by side, in one exchange
+  const std::vector<Tensor> parts = position_biases(view::slice(offsets, 0, own.first, own.last), mlps(Heads::all));
+  const Tensor side_by_side = permute(concatenate(parts, 0), {1, 0});  // for one exchange
+  const Tensor all = permute(all_gather(mesh_, AxisSet::all(), side_by_side, counts), {1, 0});
+  std::vector<Tensor> biases;
   std::int64_t first = 0;
   for (std::size_t i = 0; i < blocks.size(); ++i) {
     const Range heads = blocks[i]->attention.own_heads();
-    const std::int64_t next = first + tables[i].size(1);
-    tables[i] = slice(all, 1, first + heads.first, first + heads.last);
-    first = next;
+    biases.push_back(slice(all, 0, first + heads.first, first + heads.last));
+    first += parts[i].size(0);
   }
-  return tables;
+  return biases;
 }
 
 Rectangle Scot::rectangle(std::int64_t ny, std::int64_t nx) const {

@@ -107,8 +107,8 @@ class Scot final : public ModelInterface {
   /// Fields of which this rank holds its part, with another number of points per side.
   Tensor resampled(const Tensor& fields, std::int64_t points, std::int64_t new_points) const;
   std::vector<GridBox> planes_in_parts(std::int64_t planes, std::int64_t points) const;
-  /// Of each block (offsets, own heads).
-  std::vector<Tensor> bias_tables(const std::vector<const ScotBlock*>& blocks, const Tensor& offsets) const;
+  /// Of each block (own heads, offsets).
+  std::vector<Tensor> biases_of(const std::vector<const ScotBlock*>& blocks, const Tensor& offsets) const;
   std::vector<ScotLevel> levels_of(std::int64_t batch, const Tensor& time, const Pass& pass) const;
   CarriedSum embed(const Tensor& input, const ScotLevel& level) const;
   std::vector<Tensor> encode(CarriedSum tokens, const std::vector<ScotLevel>& levels, const Prepared& prepared) const;

@@ -99,8 +99,7 @@ void time_attention(const Level& level, double limit) {
     size.grid = {.window = window, .roll = 8, .mask_shift = 8, .global_rows = level.side, .global_columns = level.side};
   const Tensor qkv = numbers({level.batch, level.side, level.side, 3 * width}, dtype_of<T>),
                dy = numbers({level.batch, level.side, level.side, width}, dtype_of<T>);
-  const Tensor scale = numbers({level.heads}, dtype_of<W>),
-               bias = numbers({level.heads, window * window, window * window}, dtype_of<W>, 4.0);
+  const Tensor scale = numbers({level.heads}, dtype_of<W>), bias = numbers({level.heads, size.offsets()}, dtype_of<W>, 4.0);
   const Tensor y = empty_like(dy), log_sums = empty({level.heads * size.tasks_per_head() * size.tokens()}, dtype_of<W>, kGpu);
   const Tensor dqkv = empty_like(qkv), dscale = empty_like(scale), dbias = empty_like(bias);
   const WindowAttentionInputs<T> in{qkv.data<T>(), scale.data<W>(), bias.data<W>()};
@@ -110,7 +109,7 @@ void time_attention(const Level& level, double limit) {
          2 * products, limit, "flops");
   report(name + " backward", seconds_of([&] {
            window_attention_backward<T>(gpu(), size, in, {y.data<T>(), log_sums.data<W>()}, dy.data<T>(),
-                                        {dqkv.data<T>(), dscale.data<W>(), dbias.data<W>()});
+                                        {dqkv.data<T>(), {dscale.data<W>()}, {dbias.data<W>()}});
          }),
          5 * products, limit, "flops");
 }

@@ -251,6 +251,21 @@ Tensor record(const char* name, const Tensor& output, const std::vector<Tensor>&
   return output.with_node(std::move(node));
 }
 
+std::vector<Tensor> record_all(const char* name, std::vector<Tensor> outputs, const std::vector<Tensor>& inputs, BackwardOfAll backward) {
+  // The operation's node has an output without numbers, which every output's node has as input: it comes after all of them in the backward.
+  const auto none = [] { return empty({0}, DType::f32); };
+  const auto arrived = std::make_shared<std::vector<Tensor>>(outputs.size());
+  const Tensor all = record(name, none(), inputs,
+                            [arrived, backward = std::move(backward)](const Tensor&, Wanted wanted) { return backward(*arrived, wanted); });
+  for (std::size_t i = 0; i < outputs.size(); ++i) {
+    outputs[i] = record(name, outputs[i], {all}, [arrived, none, i](const Tensor& dy, Wanted) {
+      (*arrived)[i] = dy;
+      return std::vector{none()};
+    });
+  }
+  return outputs;
+}
+
 Recording::Recording(bool on) : before_(std::exchange(recording, on)) {}
 Recording::~Recording() { recording = before_; }
 bool Recording::is_on() { return recording; }

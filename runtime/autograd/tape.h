@@ -73,6 +73,14 @@ Tensor gradient_of(const Tensor& leaf);
 /// `backward` must not hold `output` itself as recorded (a cycle): capture it before this call.
 [[nodiscard]] Tensor record(const char* name, const Tensor& output, const std::vector<Tensor>& inputs, Backward backward);
 
+/// Given the gradients of a node's outputs, undefined where none has arrived, returns those of its inputs as `Backward` does.
+using BackwardOfAll = std::function<std::vector<Tensor>(const std::vector<Tensor>& dys, Wanted wanted)>;
+
+/// record() for an operation with several outputs, which are handed out in their order. `backward` runs once, when the gradients of all of
+/// them are there.
+[[nodiscard]] std::vector<Tensor> record_all(const char* name, std::vector<Tensor> outputs, const std::vector<Tensor>& inputs,
+                                             BackwardOfAll backward);
+
 /// Switches recording for the current thread while it lives.
 class Recording {
  public:

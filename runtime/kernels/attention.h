@@ -2,6 +2,7 @@
 #pragma once
 
 #include "runtime/kernels/dispatch.h"
+#include "runtime/kernels/into.h"
 #include "runtime/kernels/wide.h"
 #include "runtime/ops/attention.h"
 
@@ -16,20 +17,24 @@ struct WindowAttentionSize {
   constexpr std::int64_t windows_x() const { return nx / grid.window; }
   constexpr std::int64_t tasks_per_head() const { return batch * windows_y() * windows_x(); }
   constexpr std::int64_t tokens() const { return grid.window * grid.window; }  // of a window
+
+  /// Rows and columns by which a key can stand behind its query: (2 window - 1)^2. That of a pair is number
+  /// token_offset(key) + token_offset(tokens() - 1 - query).
+  constexpr std::int64_t offsets() const { return (2 * grid.window - 1) * (2 * grid.window - 1); }
+  constexpr std::int64_t token_offset(std::int64_t token) const { return token / grid.window * (grid.window - 1) + token; }
 };
 
 template <class T>
 struct WindowAttentionInputs {
   const T* qkv;                  // (batch, ny, nx, 3, heads, head size)
   const Wide<T>* logit_scale;    // (heads,)
-  const Wide<T>* position_bias;  // (heads, tokens, tokens)
+  const Wide<T>* position_bias;  // (heads, offsets)
 };
-/// Where gradients go; all but qkv may be null where not wanted.
+/// Where gradients go; all but that of qkv may be wanted by nobody.
 template <class T>
 struct WindowAttentionGradients {
   T* qkv;
-  Wide<T>* logit_scale;
-  Wide<T>* position_bias;
+  Into<Wide<T>> logit_scale, position_bias;
 };
 /// What the forward leaves to the backward on a CUDA device. The CPU leaves nothing: its backward repeats the forward.
 template <class T>

@@ -107,10 +107,12 @@ double backward_block(const WindowAttentionSize& size, const WindowTask& task, s
                                  {work.dscores, step});
   softmax_backward(keys, step, work.inverse_sum, drops ? work.kept : nullptr, work.scores, work.dscores);
   for (std::int64_t row = 0; row < rows && dbias != nullptr; ++row) {
-    T* target = dbias + (first + row) * tokens;
-    const T* source = work.dscores + row * step;
+    cpu::for_window_rows(size, first + row, [&](std::int64_t key, std::int64_t offset) {
+      T* target = dbias + offset;
+      const T* source = work.dscores + row * step + key;
 #pragma omp simd
-    for (std::int64_t j = 0; j < tokens; ++j) target[j] += source[j];
+      for (std::int64_t j = 0; j < size.grid.window; ++j) target[j] += source[j];
+    });
   }
   small_product_from<T, Layout::columns>({work.dv, width}, keys, width, kBlockRows, {work.scores, step}, {work.dy + first * width, width},
                                          {work.dv, width});
@@ -149,24 +151,32 @@ double backward_task(const WindowAttentionSize& size, const WindowAttentionInput
   return dscale;
 }
 
-/// Tasks [begin, end) of a thread out of all of them.
+/// Number `part` of as many parts of `count` things: [begin, end).
 struct Share {
   std::int64_t begin, end;
-  Share(std::int64_t tasks, std::int64_t thread, std::int64_t threads)
-      : begin(tasks * thread / threads), end(tasks * (thread + 1) / threads) {}
+  Share(std::int64_t count, std::int64_t part, std::int64_t parts) : begin(count * part / parts), end(count * (part + 1) / parts) {}
 };
 
-/// Adds the sums of threads that began in the middle of a head, in the order of threads.
+/// Parts of a head's tasks, whose gradients of position bias are added up one by one: enough for all threads, whatever their number, so
+/// that sums do not depend on it.
+std::int64_t parts_per_head(const WindowAttentionSize& size) {
+  constexpr std::int64_t kParts = 256;
+  const std::int64_t wanted = (kParts + size.heads - 1) / std::max<std::int64_t>(size.heads, 1);
+  return std::min(wanted, size.tasks_per_head());
+}
+
+/// The sums over the parts (heads, parts, offsets) into dbias (heads, offsets).
 template <class T>
-void add_partial_biases(const WindowAttentionSize& size, std::int64_t threads, const T* partial, T* dbias) {
-  const std::int64_t count = size.tokens() * size.tokens(), tasks = size.heads * size.tasks_per_head();
-  for (std::int64_t thread = 1; thread < threads; ++thread) {
-    const Share share(tasks, thread, threads);
-    if (share.begin == share.end || share.begin % size.tasks_per_head() == 0) continue;
-    T* target = dbias + share.begin / size.tasks_per_head() * count;
-    const T* source = partial + thread * count;
-#pragma omp parallel for simd schedule(static)
-    for (std::int64_t i = 0; i < count; ++i) target[i] += source[i];
+void add_parts(const WindowAttentionSize& size, std::int64_t parts, const T* partial, Into<T> dbias) {
+#pragma omp parallel for schedule(static)
+  for (std::int64_t head = 0; head < size.heads; ++head) {
+    T* sum = dbias.to + head * size.offsets();
+    if (dbias.sum == Sum::replaces) std::fill_n(sum, size.offsets(), T(0));
+    for (std::int64_t part = 0; part < parts; ++part) {
+      const T* source = partial + (head * parts + part) * size.offsets();
+#pragma omp simd
+      for (std::int64_t i = 0; i < size.offsets(); ++i) sum[i] += source[i];
+    }
   }
 }
 
@@ -189,38 +199,34 @@ void window_attention_forward(Cpu, const WindowAttentionSize& size, WindowAttent
 template <class T>
 void window_attention_backward(Cpu, const WindowAttentionSize& size, WindowAttentionInputs<T> in, WindowAttentionKept<T>, const T* dy,
                                WindowAttentionGradients<T> to) {
-  const std::int64_t tasks = size.heads * size.tasks_per_head(), per_head = size.tasks_per_head(),
-                     bias_numbers = size.tokens() * size.tokens();
-  const std::int64_t most_threads = omp_get_max_threads();
-  const Block scratch(to.position_bias == nullptr ? 0 : static_cast<std::size_t>(most_threads * bias_numbers) * sizeof(T), {});
-  T* partial = static_cast<T*>(scratch.data());
+  const std::int64_t per_head = size.tasks_per_head(), parts = parts_per_head(size), all_parts = size.heads * parts;
+  const bool wants_bias = to.position_bias.to != nullptr;
+  const Block sums(wants_bias ? static_cast<std::size_t>(all_parts * size.offsets()) * sizeof(T) : 0, {});
+  T* partial = static_cast<T*>(sums.data());
   const std::int64_t numbers = WindowWorkspace<T>::numbers_of(size, true);
-  const Block memory(static_cast<std::size_t>(most_threads * numbers) * sizeof(T), {});
-  std::vector<double> dscale(static_cast<std::size_t>(tasks));
-  std::int64_t threads = 1;
-  if (to.position_bias != nullptr && tasks == 0) std::fill_n(to.position_bias, size.heads * bias_numbers, T(0));
-#pragma omp parallel if (tasks > 0)
+  const Block memory(static_cast<std::size_t>(omp_get_max_threads() * numbers) * sizeof(T), {});
+  std::vector<double> dscale(static_cast<std::size_t>(size.heads * per_head));
+#pragma omp parallel if (all_parts > 0)
   {
-#pragma omp single
-    threads = omp_get_num_threads();
-    const Share share(tasks, omp_get_thread_num(), threads);
+    const Share share(all_parts, omp_get_thread_num(), omp_get_num_threads());
     WindowWorkspace<T> work(size, true, static_cast<T*>(memory.data()) + omp_get_thread_num() * numbers);
-    T* dbias = nullptr;
-    for (std::int64_t index = share.begin; index < share.end; ++index) {
-      const WindowTask task(size, index);
-      if (to.position_bias != nullptr && (index == share.begin || index % per_head == 0)) {
-        // The thread that begins a head owns its sum; one that begins in the middle of a head adds up beside it.
-        dbias = index % per_head == 0 ? to.position_bias + task.head * bias_numbers : partial + omp_get_thread_num() * bias_numbers;
-        std::fill_n(dbias, bias_numbers, T(0));
+    for (std::int64_t part = share.begin; part < share.end; ++part) {
+      T* dbias = wants_bias ? partial + part * size.offsets() : nullptr;
+      if (wants_bias) std::fill_n(dbias, size.offsets(), T(0));
+      const std::int64_t first = part / parts * per_head;
+      const Share tasks(per_head, part % parts, parts);
+      for (std::int64_t index = first + tasks.begin; index < first + tasks.end; ++index) {
+        dscale[static_cast<std::size_t>(index)] = backward_task(size, in, WindowTask(size, index), dy, work, dbias, to.qkv);
       }
-      dscale[static_cast<std::size_t>(index)] = backward_task(size, in, task, dy, work, dbias, to.qkv);
     }
   }
-  if (to.position_bias != nullptr) add_partial_biases(size, threads, partial, to.position_bias);
-  for (std::int64_t head = 0; head < size.heads && to.logit_scale != nullptr; ++head) {
+  if (wants_bias) add_parts(size, parts, partial, to.position_bias);
+  for (std::int64_t head = 0; head < size.heads && to.logit_scale.to != nullptr; ++head) {
     double sum = 0.0;
     for (std::int64_t i = head * per_head; i < (head + 1) * per_head; ++i) sum += dscale[static_cast<std::size_t>(i)];
-    to.logit_scale[head] = in.logit_scale[head] <= static_cast<T>(std::log(100.0)) ? static_cast<T>(sum) : T(0);
+    if (in.logit_scale[head] > static_cast<T>(std::log(100.0))) sum = 0.0;
+    T& target = to.logit_scale.to[head];
+    target = static_cast<T>(to.logit_scale.sum == Sum::adds ? static_cast<double>(target) + sum : sum);
   }
 }
 

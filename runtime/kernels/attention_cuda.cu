@@ -1,5 +1,7 @@
 #include "runtime/kernels/attention.h"
 
+#include <limits>
+
 #include "runtime/kernels/cuda/attention_simt.h"
 #include "runtime/kernels/cuda/attention_tensor_backward.h"
 #include "runtime/kernels/cuda/attention_tensor_forward.h"
@@ -40,7 +42,8 @@ void with_head_and_dropout(const WindowAttentionSize& size, Launch&& launch) {
 /// Whether tensor cores do it; else ordinary arithmetic.
 template <class T>
 bool uses_tensor_cores(const WindowAttentionSize& size) {
-  return std::is_same_v<T, bf16> && size.tokens() <= tensor::kMostTokens && size.head_size <= tensor::kLargestHead;
+  return std::is_same_v<T, bf16> && size.tokens() <= tensor::kMostTokens && size.head_size <= tensor::kLargestHead &&
+         size.batch * size.ny * size.nx <= std::numeric_limits<int>::max();
 }
 
 /// Whether 8 numbers at a time can be copied from vectors of head_size numbers at these places.
@@ -52,24 +55,14 @@ void tensor_forward(Cuda device, const WindowAttentionSize& size, WindowAttentio
                   static_cast<unsigned>(size.heads));
   const tensor::Forward at{in, y, log_sums, copies_vectors(size.head_size, in.qkv, y)};
   with_head_and_dropout(size, [&](auto d, auto drops) {
-    launch_kernel(tensor::forward_kernel<d(), drops()>, grid, rows, tensor::ForwardShared<d()>::bytes(padded, rows), device, size, at);
+    launch_kernel(tensor::forward_kernel<d(), drops()>, grid, rows, tensor::ForwardShared<d()>::bytes(padded, rows, size.offsets()), device,
+                  size, at);
   });
 }
 
 template <class T>
 unsigned tiles_of(const WindowAttentionSize& size) {
   return static_cast<unsigned>(divided_up<std::int64_t>(size.tokens(), simt::kTileRows<Compute<T>>));
-}
-
-template <class T>
-void simt_backward(Cuda device, const WindowAttentionSize& size, const simt::Backward<T>& at, std::int64_t parts, std::int64_t tiles) {
-  with_head<kLargestHead>(size, [&](auto d) {
-    const auto heads = static_cast<unsigned>(size.heads), rows = static_cast<unsigned>(tiles);
-    constexpr std::size_t kShared = sizeof(simt::BackwardShared<Compute<T>, d()>);
-    launch_kernel(simt::query_kernel<T, d()>, dim3(rows, static_cast<unsigned>(parts), heads), simt::kThreads, kShared, device, size, at);
-    launch_kernel(simt::key_kernel<T, d()>, dim3(static_cast<unsigned>(size.tasks_per_head()), rows, heads), simt::kThreads, kShared,
-                  device, size, at);
-  });
 }
 
 constexpr int kAlongThreads = 256, kAlongLanes = 4;
@@ -91,6 +84,94 @@ __global__ void __launch_bounds__(kAlongThreads) along_kernel(WindowAttentionSiz
   }
 }
 
+constexpr int kOffsetThreads = 256;
+
+/// The sums of pairs (heads, tokens, tokens) by offset: a warp adds up those of an offset.
+template <class C>
+__global__ void __launch_bounds__(kOffsetThreads) offset_sums_kernel(WindowAttentionSize size, const C* pairs, Into<C> into) {
+  const int window = static_cast<int>(size.grid.window), side = 2 * window - 1, lane = static_cast<int>(threadIdx.x) % kWarp;
+  for (std::int64_t item = grid_thread() / kWarp; item < size.heads * size.offsets(); item += grid_threads() / kWarp) {
+    const int offset = static_cast<int>(item % size.offsets()), down = offset / side - window + 1, right = offset % side - window + 1;
+    const int columns = window - abs(right), count = (window - abs(down)) * columns;
+    const C* from = pairs + item / size.offsets() * size.tokens() * size.tokens();
+    C sum = 0;
+    for (int i = lane; i < count; i += kWarp) {
+      const int row = max(0, -down) + i / columns, column = max(0, -right) + i % columns;
+      sum += from[(row * window + column) * size.tokens() + (row + down) * window + column + right];
+    }
+    sum = warp_sum(sum);
+    if (lane == 0) into.to[item] = into.sum == Sum::adds ? into.to[item] + sum : sum;
+  }
+}
+
+/// The sums of parts (parts, heads) of the scales' gradients.
+template <class C>
+void add_scale_parts(Cuda device, const WindowAttentionSize& size, std::int64_t parts, const double* scale_parts, Into<C> into) {
+  if (into.to != nullptr) add_parts(device, {.parts = parts, .count = size.heads, .sum = into.sum}, scale_parts, into.to);
+}
+
+void tensor_backward(Cuda device, const WindowAttentionSize& size, WindowAttentionInputs<bf16> in, WindowAttentionKept<bf16> kept,
+                     const bf16* dy, WindowAttentionGradients<bf16> to) {
+  const std::int64_t parts = attention_parts(size), biases = size.heads * size.offsets();
+  const bool wants_bias = to.position_bias.to != nullptr;
+  const Block bias_memory = workspace(device, wants_bias ? static_cast<std::size_t>(parts * biases) * sizeof(float) : 0);
+  const Block scale_memory = workspace(device, static_cast<std::size_t>(parts * size.heads) * sizeof(double));
+  auto* bias_parts = wants_bias ? static_cast<float*>(bias_memory.data()) : nullptr;
+  auto* scale_parts = static_cast<double*>(scale_memory.data());
+  const tensor::Backward at{
+      in,     kept.y,     kept.log_sums, dy,
+      to.qkv, bias_parts, scale_parts,   copies_vectors(size.head_size, in.qkv, dy) && copies_vectors(size.head_size, to.qkv, kept.y)};
+  const int padded = tensor::padded_tokens(size.tokens());
+  with_head_and_dropout(size, [&](auto d, auto drops) {
+    launch_kernel(tensor::backward_kernel<d(), drops()>, dim3(static_cast<unsigned>(parts), static_cast<unsigned>(size.heads)), padded,
+                  tensor::BackwardShared<d()>::bytes(padded, size.offsets()), device, size, at);
+  });
+  if (wants_bias) {
+    add_parts(device, {.parts = parts, .count = biases, .sum = to.position_bias.sum}, static_cast<const float*>(bias_parts),
+              to.position_bias.to);
+  }
+  add_scale_parts(device, size, parts, scale_parts, to.logit_scale);
+}
+
+template <class T>
+void simt_backward(Cuda device, const WindowAttentionSize& size, WindowAttentionInputs<T> in, WindowAttentionKept<T> kept, const T* dy,
+                   WindowAttentionGradients<T> to) {
+  using C = Compute<T>;
+  const std::int64_t tasks = size.heads * size.tasks_per_head(), parts = attention_parts(size), tiles = tiles_of<T>(size);
+  const std::int64_t pairs = size.heads * size.tokens() * size.tokens();
+  const bool wants_bias = to.position_bias.to != nullptr;
+  const Block along_memory = workspace(device, static_cast<std::size_t>(tasks * size.tokens()) * sizeof(C));
+  const Block bias_memory = workspace(device, wants_bias ? static_cast<std::size_t>((parts + 1) * pairs) * sizeof(C) : 0);
+  const Block scale_memory = workspace(device, static_cast<std::size_t>(parts * tiles * size.heads) * sizeof(double));
+  auto *along = static_cast<C*>(along_memory.data()), *bias_parts = wants_bias ? static_cast<C*>(bias_memory.data()) : nullptr;
+  auto* scale_parts = static_cast<double*>(scale_memory.data());
+  launch_kernel(along_kernel<T>, strided_grid(tasks * size.tokens() * kAlongLanes, kAlongThreads), kAlongThreads, 0, device, size, kept.y,
+                dy, along);
+  const simt::Backward<T> at{in,     kept.log_sums, along,       dy,
+                             to.qkv, bias_parts,    scale_parts, simt::loads_vectors(size.head_size, in.qkv, dy)};
+  with_head<kLargestHead>(size, [&](auto d) {
+    const auto heads = static_cast<unsigned>(size.heads), rows = static_cast<unsigned>(tiles);
+    constexpr std::size_t kShared = sizeof(simt::BackwardShared<C, d()>);
+    launch_kernel(simt::query_kernel<T, d()>, dim3(rows, static_cast<unsigned>(parts), heads), simt::kThreads, kShared, device, size, at);
+    launch_kernel(simt::key_kernel<T, d()>, dim3(static_cast<unsigned>(size.tasks_per_head()), rows, heads), simt::kThreads, kShared,
+                  device, size, at);
+  });
+  if (wants_bias) {
+    C* sums = bias_parts + parts * pairs;
+    add_parts(device, {.parts = parts, .count = pairs}, static_cast<const C*>(bias_parts), sums);
+    launch_kernel(offset_sums_kernel<C>, strided_grid(size.heads * size.offsets() * kWarp, kOffsetThreads), kOffsetThreads, 0, device, size,
+                  static_cast<const C*>(sums), to.position_bias);
+  }
+  add_scale_parts(device, size, parts * tiles, scale_parts, to.logit_scale);
+}
+
+/// Without windows nothing is added up: gradients are 0.
+template <class C>
+void set_zero(Cuda device, std::int64_t count, Into<C> into) {
+  if (into.to != nullptr && into.sum == Sum::replaces)
+    add_parts(device, {.parts = 0, .count = count}, static_cast<const C*>(nullptr), into.to);
+}
+
 }  // namespace
 
 template <class T>
@@ -109,41 +190,16 @@ void window_attention_forward(Cuda device, const WindowAttentionSize& size, Wind
 template <class T>
 void window_attention_backward(Cuda device, const WindowAttentionSize& size, WindowAttentionInputs<T> in, WindowAttentionKept<T> kept,
                                const T* dy, WindowAttentionGradients<T> to) {
-  using C = Compute<T>;
   require_supported(size);
-  const std::int64_t tasks = size.heads * size.tasks_per_head(), parts = tasks == 0 ? 0 : attention_parts(size);
-  const bool on_tensor_cores = uses_tensor_cores<T>(size);
-  const std::int64_t tiles = on_tensor_cores ? 1 : tiles_of<T>(size);  // of queries, which add up the scale's gradient
-  const std::int64_t biases = size.heads * size.tokens() * size.tokens();
-  const Block along_memory = workspace(device, static_cast<std::size_t>(tasks * size.tokens()) * sizeof(C));
-  const Block bias_memory = workspace(device, to.position_bias == nullptr ? 0 : static_cast<std::size_t>(parts * biases) * sizeof(C));
-  const Block scale_memory = workspace(device, static_cast<std::size_t>(parts * tiles * size.heads) * sizeof(double));
-  auto *along = static_cast<C*>(along_memory.data()),
-       *bias_parts = to.position_bias == nullptr ? nullptr : static_cast<C*>(bias_memory.data());
-  auto* scale_parts = static_cast<double*>(scale_memory.data());
-  launch_kernel(along_kernel<T>, strided_grid(tasks * size.tokens() * kAlongLanes, kAlongThreads), kAlongThreads, 0, device, size, kept.y,
-                dy, along);
+  if (size.tasks_per_head() == 0) {
+    set_zero(device, size.heads, to.logit_scale);
+    set_zero(device, size.heads * size.offsets(), to.position_bias);
+    return;
+  }
   if constexpr (std::is_same_v<T, bf16>) {
-    if (on_tensor_cores) {
-      const tensor::Backward at{
-          in,     kept.log_sums, along,       dy,
-          to.qkv, bias_parts,    scale_parts, copies_vectors(size.head_size, in.qkv, dy) && copies_vectors(size.head_size, to.qkv, dy)};
-      const int padded = tensor::padded_tokens(size.tokens());
-      with_head_and_dropout(size, [&](auto d, auto drops) {
-        launch_kernel(tensor::backward_kernel<d(), drops()>, dim3(static_cast<unsigned>(parts), static_cast<unsigned>(size.heads)), padded,
-                      tensor::BackwardShared<d()>::bytes(padded), device, size, at);
-      });
-    }
+    if (uses_tensor_cores<T>(size)) return tensor_backward(device, size, in, kept, dy, to);
   }
-  if (!on_tensor_cores) {
-    const simt::Backward<T> at{in,     kept.log_sums, along,       dy,
-                               to.qkv, bias_parts,    scale_parts, simt::loads_vectors(size.head_size, in.qkv, dy)};
-    simt_backward(device, size, at, parts, tiles);
-  }
-  if (to.position_bias != nullptr)
-    add_parts(device, {.parts = parts, .count = biases}, static_cast<const C*>(bias_parts), to.position_bias);
-  if (to.logit_scale != nullptr)
-    add_parts(device, {.parts = parts * tiles, .count = size.heads}, static_cast<const double*>(scale_parts), to.logit_scale);
+  simt_backward(device, size, in, kept, dy, to);
 }
 
 #define TRIDENT_ATTENTION(T)                                                                                                               \

@@ -35,6 +35,13 @@ inline int region(std::int64_t position, std::int64_t extent, const WindowGrid& 
   return position < extent - grid.window ? 0 : position < extent - grid.mask_shift ? 1 : 2;
 }
 
+/// Calls visit(first key, its offset) for each row of keys in a window: offsets grow by 1 from key to key.
+template <class Visit>
+void for_window_rows(const WindowAttentionSize& size, std::int64_t query, Visit&& visit) {
+  const std::int64_t of_query = size.token_offset(size.tokens() - 1 - query);
+  for (std::int64_t key = 0; key < size.tokens(); key += size.grid.window) visit(key, size.token_offset(key) + of_query);
+}
+
 template <class T>
 T scale_of(T logit_scale) {
   return std::exp(std::min(logit_scale, static_cast<T>(std::log(100.0))));
@@ -54,7 +61,8 @@ class WindowWorkspace {
     scores = take(block), block_out = take(kBlockRows * width_), inverse_sum = take(kBlockRows);
     kept = take(size.dropout.probability > 0.0 ? block : 0);
     q_norm = take(keys_), k_norm = take(keys_);
-    if (tokens_ != keys_) padded_bias_ = take(keys_ * keys_);
+    bias_ = take(keys_ * keys_);
+    std::fill_n(bias_, keys_ * keys_, static_cast<T>(kPaddedScore));
     if (!backward) return;
     q = take(panel), k = take(panel), dy = take(panel), dk = take(panel), dv = take(panel);
     v_transposed = take(transposed), dscores = take(block);
@@ -76,7 +84,7 @@ class WindowWorkspace {
                                                             region(grid.first_column + column, grid.global_columns, grid));
       masked_ = masked_ || region_[static_cast<std::size_t>(i)] != region_[0];
     }
-    if (task.head != head_) enter_head(task.head, scale_of(in.logit_scale[task.head]), in.position_bias + task.head * tokens_ * tokens_);
+    if (task.head != head_) enter_head(task.head, scale_of(in.logit_scale[task.head]), in.position_bias + task.head * size_.offsets());
   }
 
   std::int64_t token(std::int64_t i) const { return token_[static_cast<std::size_t>(i)]; }
@@ -127,8 +135,7 @@ class WindowWorkspace {
 
   std::int64_t numbers(bool backward) const {
     const std::int64_t panel = keys_ * width_, transposed = width_ * step_, block = kBlockRows * step_;
-    const std::int64_t forward =
-        panel + 2 * transposed + 2 * block + kBlockRows * (width_ + 1) + 2 * keys_ + (tokens_ != keys_ ? keys_ * keys_ : 0);
+    const std::int64_t forward = panel + 2 * transposed + 2 * block + kBlockRows * (width_ + 1) + 2 * keys_ + keys_ * keys_;
     return round_up(forward + (backward ? 5 * panel + transposed + block : 0), 16);
   }
   T* take(std::int64_t count) {
@@ -140,11 +147,11 @@ class WindowWorkspace {
   void enter_head(std::int64_t head, T scale, const T* bias) {
     head_ = head;
     scale_ = scale;
-    bias_ = bias;
-    if (padded_bias_ == nullptr) return;
-    std::fill_n(padded_bias_, keys_ * keys_, static_cast<T>(kPaddedScore));
-    for (std::int64_t query = 0; query < tokens_; ++query) std::copy_n(bias + query * tokens_, tokens_, padded_bias_ + query * keys_);
-    bias_ = padded_bias_;
+    for (std::int64_t query = 0; query < tokens_; ++query) {
+      for_window_rows(size_, query, [&](std::int64_t key, std::int64_t offset) {
+        std::copy_n(bias + offset, size_.grid.window, bias_ + query * keys_ + key);
+      });
+    }
   }
 
   /// row = scale row + bias; returns the maximum by lanes.
@@ -192,9 +199,8 @@ class WindowWorkspace {
   std::vector<T> region_;
   bool masked_ = false;
   std::int64_t head_ = -1;
-  T scale_ = 0;               // of head_
-  const T* bias_ = nullptr;   // (keys, keys) of head_
-  T* padded_bias_ = nullptr;  // memory for it where the given one is not padded
+  T scale_ = 0;        // of head_
+  T* bias_ = nullptr;  // (keys, keys) of head_
 };
 
 /// Copies the vectors of a window's tokens, the first of which lies at source(0), to `rows` (keys, width) and to `transposed` (width,

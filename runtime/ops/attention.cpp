@@ -2,10 +2,8 @@
 
 #include <type_traits>
 
-#include "runtime/autograd/tape.h"
 #include "runtime/kernels/attention.h"
-#include "runtime/kernels/gather.h"
-#include "runtime/kernels/relative_bias.h"
+#include "runtime/ops/into.h"
 #include "runtime/tensor/copy.h"
 #include "runtime/tensor/create.h"
 
@@ -38,12 +36,12 @@ void check_mask(const Tensor& qkv, const WindowGrid& grid) {
 }
 
 void check_parameters(const Tensor& qkv, const Tensor& logit_scale, const Tensor& position_bias, const WindowGrid& grid) {
-  const std::int64_t heads = qkv.size(4), tokens = grid.window * grid.window;
-  if (logit_scale.shape() != Shape{heads}) {
+  const std::int64_t heads = qkv.size(4), side = 2 * grid.window - 1;
+  if (logit_scale.numel() != heads) {
     throw ShapeError(concat("window_attention: ", heads, " heads need as many logit scales, got ", to_string(logit_scale.shape())));
   }
-  if (position_bias.shape() != Shape{heads, tokens, tokens}) {
-    throw ShapeError(concat("window_attention: position bias must be ", to_string(Shape{heads, tokens, tokens}), ", got ",
+  if (position_bias.shape() != Shape{heads, side * side}) {
+    throw ShapeError(concat("window_attention: position bias must be ", to_string(Shape{heads, side * side}), ", got ",
                             to_string(position_bias.shape())));
   }
   if (logit_scale.dtype() != wide(qkv.dtype()) || position_bias.dtype() != wide(qkv.dtype())) {
@@ -72,15 +70,15 @@ struct Kept {
 };
 
 std::vector<Tensor> backward_of(const WindowAttentionSize& size, const Operands& in, const Kept& kept, const Tensor& dy, Wanted wanted) {
-  std::vector<Tensor> result{empty_like(in.qkv), wanted[1] ? empty_like(in.logit_scale) : Tensor{},
-                             wanted[2] ? empty_like(in.position_bias) : Tensor{}};
+  const auto place = [&](std::size_t input, const Tensor& x) { return wanted.place(input, x.shape(), x.dtype(), x.device()); };
+  const Tensor dqkv = empty_like(in.qkv);
+  const GradientPlace dscale = place(1, in.logit_scale), dbias = place(2, in.position_bias);
   launch_activations("window_attention", dy, [&](auto device, auto number) {
     using T = decltype(number);
     window_attention_backward<T>(device, size, in.as<T>(), {data_or_null<T>(kept.y), data_or_null<Wide<T>>(kept.log_sums)}, dy.data<T>(),
-                                 {result[0].data<T>(), data_or_null<Wide<T>>(result[1]), data_or_null<Wide<T>>(result[2])});
+                                 {dqkv.data<T>(), into<Wide<T>>(dscale), into<Wide<T>>(dbias)});
   });
-  if (!wanted[0]) result[0] = Tensor{};
-  return result;
+  return {wanted[0] ? dqkv : Tensor{}, dscale.result, dbias.result};
 }
 
 }  // namespace
@@ -100,41 +98,14 @@ Tensor window_attention(const Tensor& qkv, const Tensor& logit_scale, const Tens
                                  .dropout = dropout};
   const Tensor y = empty({size.batch, size.ny, size.nx, size.heads * size.head_size}, qkv.dtype(), qkv.device());
   Kept kept;
-  if (qkv.is_cuda()) kept = {y, empty({size.heads * size.tasks_per_head(), size.tokens()}, in.logit_scale.dtype(), qkv.device())};
+  if (qkv.is_cuda() && Recording::is_on())
+    kept = {y, empty({size.heads * size.tasks_per_head(), size.tokens()}, in.logit_scale.dtype(), qkv.device())};
   launch_activations("window_attention", qkv, [&](auto device, auto number) {
     using T = decltype(number);
     window_attention_forward<T>(device, size, in.as<T>(), y.data<T>(), data_or_null<Wide<T>>(kept.log_sums));
   });
   return record("window_attention", y, {qkv, logit_scale, position_bias},
                 [size, in, kept](const Tensor& dy, Wanted wanted) { return backward_of(size, in, kept, packed(dy), wanted); });
-}
-
-Tensor relative_bias(const Tensor& table, const Tensor& index) {
-  if (table.rank() != 2) throw ShapeError(concat("relative_bias: the table must be (positions, heads), got ", to_string(table.shape())));
-  const Tensor from = packed(table), at = packed(index);
-  const RelativeBiasSize size{.positions = from.size(0), .heads = from.size(1), .pairs = at.numel()};
-  Shape shape{size.heads};
-  for (const std::int64_t extent : at.shape()) shape.push_back(extent);
-  const Tensor y = empty(shape, from.dtype(), from.device());
-  launch("relative_bias", from, [&](auto device, auto number) {
-    using T = decltype(number);
-    if constexpr (std::is_same_v<decltype(device), Cpu>) {  // indices on a GPU are not waited for
-      const std::int64_t outside = first_outside(device, {size.positions, size.heads, size.pairs}, at.data<std::int64_t>());
-      if (outside >= 0) {
-        throw ShapeError(concat("relative_bias: index ", at.data<std::int64_t>()[outside], " of pair ", outside, " is outside of the ",
-                                size.positions, " positions"));
-      }
-    }
-    relative_bias(device, size, from.data<T>(), at.data<std::int64_t>(), y.data<T>());
-  });
-  return record("relative_bias", y, {table}, [size, at](const Tensor& gradient, Wanted) {
-    const Tensor dy = packed(gradient), dtable = empty({size.positions, size.heads}, dy.dtype(), dy.device());
-    launch("relative_bias", dy, [&](auto device, auto number) {
-      using T = decltype(number);
-      relative_bias_gradient(device, size, dy.data<T>(), at.data<std::int64_t>(), dtable.data<T>());
-    });
-    return std::vector{dtable};
-  });
 }
 
 }  // namespace trident

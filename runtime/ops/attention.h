@@ -27,15 +27,12 @@ struct AttentionDropout {
 
 /// softmax(cosine(q, k) * exp(min(logit_scale, ln 100)) + position_bias + mask) v in every window, never holding the scores of all
 /// windows at once; the backward recomputes them.
-/// qkv: (batch, ny, nx, 3, heads, head size), ny and nx multiples of the window; logit_scale: (heads,);
-/// position_bias: (heads, window^2, window^2), query before key; these two are f32 where qkv is bf16. Returns (batch, ny, nx, heads * head
-/// size), rolled back. q and k are divided by max(norm, 1e-12). Mask: -200 between regions (the reference adds its -100 twice). Source: Liu
-/// et al. 2022, "Swin Transformer V2"; transformers 4.35 Swinv2SelfAttention.
+/// qkv: (batch, ny, nx, 3, heads, head size), ny and nx multiples of the window; logit_scale: a number for each head, in any shape;
+/// position_bias: (heads, (2 window - 1)^2) for the offsets (dy, dx) from a query to a key, dy and then dx from 1 - window up; these two
+/// are f32 where qkv is bf16. Returns (batch, ny, nx, heads * head size), rolled back. q and k are divided by max(norm, 1e-12). Mask: -200
+/// between regions (the reference adds its -100 twice). Source: Liu et al. 2022, "Swin Transformer V2"; transformers 4.35
+/// Swinv2SelfAttention.
 Tensor window_attention(const Tensor& qkv, const Tensor& logit_scale, const Tensor& position_bias, const WindowGrid& grid,
                         const AttentionDropout& dropout = {});
-
-/// The position bias of every pair of tokens from one number per relative position: table (positions, heads) at index (i64, any shape)
-/// -> (heads, index shape...). Throws ShapeError for an index past the table.
-Tensor relative_bias(const Tensor& table, const Tensor& index);
 
 }  // namespace trident

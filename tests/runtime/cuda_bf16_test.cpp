@@ -203,7 +203,7 @@ std::vector<Case> product_cases() {
           {"recompute",
            {{{5, 6}}, {{6, 6}, kWeight}},
            [](const Inputs& in) { return recompute([x = in[0], w = in[1]] { return gelu(linear(x, w)); }); }},
-          {"window_attention", {{{1, 8, 8, 3, 2, 16}}, {{2}, kWide}, {{2, 16, 16}, kWide}}, [](const Inputs& in) {
+          {"window_attention", {{{2, 8, 8, 3, 2, 16}}, {{2}, kWide}, {{2, 49}, kWide}}, [](const Inputs& in) {
              return window_attention(in[0], in[1], in[2], {.window = 4, .roll = 2, .mask_shift = 2, .global_rows = 8, .global_columns = 8});
            }}};
 }

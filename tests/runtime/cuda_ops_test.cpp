@@ -17,6 +17,7 @@
 #include "runtime/ops/group_norm.h"
 #include "runtime/ops/layer_norm.h"
 #include "runtime/ops/matmul.h"
+#include "runtime/ops/position_bias.h"
 #include "runtime/ops/reduce.h"
 #include "runtime/ops/shape.h"
 #include "runtime/ops/windows.h"
@@ -264,12 +265,13 @@ std::vector<OperationCase> product_cases() {
              return contract({in[0], "bim"}, {in[1], "iom"}, "bom");
            }},
           {"window_attention",
-           {{1, 8, 8, 3, 2, 16}, {2}, {2, 16, 16}},
+           {{1, 8, 8, 3, 2, 16}, {2}, {2, 49}},
            [](const Inputs& in) {
              return window_attention(in[0], in[1], in[2], {.window = 4, .roll = 2, .mask_shift = 2, .global_rows = 8, .global_columns = 8});
            }},
-          {"relative_bias", {{5, 3}}, [](const Inputs& in) {
-             return relative_bias(in[0], index_on(in[0], {2, 4}, {0, 4, 2, 2, 1, 0, 4, 3}));
+          {"position_biases", {{9, 2}, {9}, {3, 9}, {9, 2}, {9}, {2, 9}}, [](const Inputs& in) {
+             const Tensor offsets = to_device(random_tensor({25, 2}, 1), in[0].device());
+             return concatenate(position_biases(offsets, {{in[0], in[1], in[2]}, {in[3], in[4], in[5]}}), 0);
            }}};
 }
 

@@ -243,6 +243,35 @@ TEST(Tape, AnInputThatIsGivenTwiceCollectsBothGradients) {
   }
 }
 
+/// 2 x and 3 x, of one operation. `times`: how often it ran backward.
+std::vector<Tensor> twice_and_thrice(const Tensor& x, int* times) {
+  return record_all("twice_and_thrice", {affine(x.detached(), 2.0), affine(x.detached(), 3.0)}, {x},
+                    [times](const std::vector<Tensor>& dys, Wanted) {
+                      ++*times;
+                      Tensor dx = zeros({1}, DType::f64);
+                      for (std::size_t i = 0; i < 2; ++i)
+                        if (dys[i].defined()) dx = dx + affine(dys[i], i == 0 ? 2.0 : 3.0);
+                      return std::vector{dx};
+                    });
+}
+
+TEST(Tape, AnOperationOfSeveralOutputsRunsBackwardOnceWithAllTheirGradients) {
+  const Tensor x = leaf(number(1));
+  int times = 0;
+  const std::vector<Tensor> y = twice_and_thrice(x, &times);
+  backward(affine(y[0], 10.0) + y[1] + affine(y[0], 100.0));
+  EXPECT_EQ(times, 1);
+  EXPECT_EQ(to_number(gradient_of(x)), 223.0);
+}
+
+TEST(Tape, AnOutputThatNobodyUsesHasNoGradient) {
+  const Tensor x = leaf(number(1));
+  int times = 0;
+  backward(twice_and_thrice(x, &times)[1]);
+  EXPECT_EQ(times, 1);
+  EXPECT_EQ(to_number(gradient_of(x)), 3.0);
+}
+
 TEST(Tape, ATapeRunsBackwardOnce) {
   const Tensor x = leaf(number(1));
   const Tensor y = affine(affine(x, 2.0), 3.0);

@@ -18,11 +18,11 @@ template <class C>
 inline constexpr int kTileRows = kDown* kRows<C>;
 inline constexpr int kPad = 4;  // numbers between the rows of a tile: fewer conflicts of banks, vectors stay aligned
 
-/// A tile of tokens of a window: their places in the grid, their regions, and 1 / max(norm, floor) of their vectors.
+/// A tile of tokens of a window: their places in the grid, their regions and offsets, and 1 / max(norm, floor) of their vectors.
 template <class C, int Count>
 struct TileTokens {
   std::int64_t place[Count];
-  int region[Count];
+  int region[Count], offset[Count];
   C inverse_norm[Count];
 };
 
@@ -63,6 +63,7 @@ __device__ __forceinline__ void find_tokens(const WindowAttentionSize& size, con
     const bool exists = first + i < static_cast<int>(size.tokens());
     tokens.place[i] = exists ? task.token(size, first + i) : -1;
     tokens.region[i] = masked && exists ? task.region(size, first + i) : 0;
+    tokens.offset[i] = exists ? static_cast<int>(size.token_offset(first + i)) : 0;
   }
 }
 
@@ -145,7 +146,7 @@ __global__ void __launch_bounds__(kThreads) forward_kernel(WindowAttentionSize s
   const std::int64_t stride = 3 * size.heads * size.head_size;
   const T *q = at.in.qkv + task.head * size.head_size, *k = q + size.heads * size.head_size, *v = k + size.heads * size.head_size;
   const C scale = logit_factor(at.in.logit_scale[task.head]);
-  const C* bias = at.in.position_bias + task.head * tokens * tokens;
+  const C* bias = position_bias_of(size, at.in.position_bias, task.head);
   const DropoutFactor<C> factor(size, task);
 
   find_tokens(size, task, first_row, masked, shared.queries);
@@ -176,8 +177,8 @@ __global__ void __launch_bounds__(kThreads) forward_kernel(WindowAttentionSize s
       for (int j = 0; j < N; ++j) {
         const int column = across * N + j, key = first + column;
         if (query < tokens && key < tokens) {
-          score[i][j] =
-              score[i][j] * shared.queries.inverse_norm[row] * shared.keys.inverse_norm[column] * scale + bias[query * tokens + key];
+          score[i][j] = score[i][j] * shared.queries.inverse_norm[row] * shared.keys.inverse_norm[column] * scale +
+                        bias[shared.keys.offset[column] - shared.queries.offset[row]];
           if (shared.queries.region[row] != shared.keys.region[column]) score[i][j] += static_cast<C>(kMaskValue);
         } else {
           score[i][j] = static_cast<C>(kNoScore);
@@ -224,7 +225,7 @@ struct Backward {
   const Wide<T>*log_sums, *along;  // (tasks, tokens): of the forward; <y, dy> of each query
   const T* dy;
   T* dqkv;
-  Wide<T>* bias_parts;  // (parts, heads, tokens, tokens); null: not wanted
+  Wide<T>* bias_parts;  // (parts, heads, tokens, tokens), of each pair; null: not wanted
   double* scale_parts;  // (parts, tiles of queries, heads)
   bool vectors;
 };
@@ -255,7 +256,7 @@ __device__ __forceinline__ double backward_tile(const WindowAttentionSize& size,
   const std::int64_t width = size.heads * size.head_size;
   const T *q = at.in.qkv + task.head * size.head_size, *k = q + width, *v = k + width, *dy = at.dy + task.head * size.head_size;
   const C scale = logit_factor(at.in.logit_scale[task.head]);
-  const C* bias = at.in.position_bias + task.head * tokens * tokens;
+  const C* bias = position_bias_of(size, at.in.position_bias, task.head);
   const C *log_sums = at.log_sums + task_index * tokens, *along = at.along + task_index * tokens;
   const DropoutFactor<C> factor(size, task);
   C* const nowhere = nullptr;
@@ -294,7 +295,8 @@ __device__ __forceinline__ double backward_tile(const WindowAttentionSize& size,
           p[i][j] = slope[i][j] = C(0);
           continue;
         }
-        C score = p[i][j] * shared.rows.inverse_norm[row] * shared.columns.inverse_norm[column] * scale + bias[query * tokens + key];
+        const int behind = (shared.columns.offset[column] - shared.rows.offset[row]) * (kKeys ? -1 : 1);
+        C score = p[i][j] * shared.rows.inverse_norm[row] * shared.columns.inverse_norm[column] * scale + bias[behind];
         if (shared.rows.region[row] != shared.columns.region[column]) score += static_cast<C>(kMaskValue);
         const C probability = exp(score - log_sums[query]);
         const C kept = factor(query, key);

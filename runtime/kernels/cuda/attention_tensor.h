@@ -2,10 +2,12 @@
 /// window's keys and values stay in shared memory as they came: norms, scale and bias are applied to the f32 scores, which live in
 /// registers alone.
 ///
-/// Per window and head of L (256 tokens, 64 numbers) forward: 16.8 MFLOP, 128 KB of q, k, v and y, 256 KB of position bias (from the
-/// second-level cache), 65,536 exponentials. At 989 TFLOP/s the products take 2.2 us of a multiprocessor, its exponentials (16 a cycle) 2.3
-/// us: expected is a third of the tensor peak. Backward 42 MFLOP (five products, scores recomputed once), 2.5 times the time. Included by
-/// attention_cuda.cu alone.
+/// Position biases lie in shared memory by offset, 4 KB a head, in place of one for each of 65,536 pairs: neighbouring lanes have
+/// neighbouring keys and queries, so what they read lies in 14 neighbouring words.
+///
+/// Per window and head of L (256 tokens, 64 numbers) forward: 16.8 MFLOP, 128 KB of q, k, v and y, 65,536 exponentials. At 989 TFLOP/s the
+/// products take 2.2 us of a multiprocessor, its exponentials (16 a cycle) 2.3 us: expected is a third of the tensor peak. Backward 42
+/// MFLOP (five products, scores recomputed once), 2.5 times the time. Included by attention_cuda.cu alone.
 #pragma once
 
 #include "runtime/kernels/cuda/attention_window.h"
@@ -19,13 +21,17 @@ inline constexpr int kMostWarps = kMostTokens / kWarpRows;
 template <int D>
 inline constexpr int kStep = D + 8;  // numbers between rows in shared memory: 16 bytes more, so that loads of matrices meet no bank twice
 
-__device__ __forceinline__ float exp_approximate(float x) {
+/// Scores are logarithms of base 2, because that is the base that a GPU exponentiates: what they are made of is multiplied by this.
+inline constexpr float kLog2OfE = 1.44269504F, kLogOf2 = 0.693147181F;
+inline constexpr float kMask = static_cast<float>(kMaskValue) * kLog2OfE;
+
+__device__ __forceinline__ float exp2_approximate(float x) {
 #ifdef __CUDACC__
   float result;
-  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(x * 1.44269504F));
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(x));
   return result;
 #else
-  return __expf(x);
+  return exp2f(x);
 #endif
 }
 
@@ -75,13 +81,13 @@ __device__ __forceinline__ void load_right(unsigned (&b)[2][2], const bf16* m, i
 /// Starts copying the vectors of the window's tokens [first, first + count) to rows of shared memory; zeros where there is no token or
 /// channel. Without `vectors` the numbers come one by one. The caller commits.
 template <int D>
-__device__ __forceinline__ void start_rows(const bf16* from, std::int64_t stride, int head_size, bool vectors, int tokens,
-                                           const std::int64_t* place, int first, int count, bf16* rows) {
+__device__ __forceinline__ void start_rows(const bf16* from, std::int64_t stride, int head_size, bool vectors, int tokens, const int* place,
+                                           int first, int count, bf16* rows) {
   constexpr int kPieces = D / 8;
   for (int item = static_cast<int>(threadIdx.x); item < count * kPieces; item += static_cast<int>(blockDim.x)) {
     const int row = item / kPieces, channel = item % kPieces * 8;
     const bool exists = first + row < tokens;
-    const bf16* source = exists ? from + place[first + row] * stride + channel : from;
+    const bf16* source = exists ? from + std::int64_t{place[first + row]} * stride + channel : from;
     bf16* target = rows + row * kStep<D> + channel;
     if (vectors) {
       copy_async<16>(target, channel < head_size ? source : from, exists && channel < head_size);
@@ -91,9 +97,11 @@ __device__ __forceinline__ void start_rows(const bf16* from, std::int64_t stride
   }
 }
 
-/// 1 / max(norm, floor) of `count` rows of shared memory.
+__device__ __forceinline__ float inverse_norm(float squares) { return 1.0F / max(sqrtf(squares), static_cast<float>(kNormFloor)); }
+
+/// 1 / max(norm, floor) of `count` rows of shared memory, `step` places apart.
 template <int D>
-__device__ __forceinline__ void find_inverse_norms(const bf16* rows, int count, float* inverse_norm) {
+__device__ __forceinline__ void find_inverse_norms(const bf16* rows, int count, float* inverse_norms, int step) {
   for (int row = static_cast<int>(threadIdx.x); row < count; row += static_cast<int>(blockDim.x)) {
     float squares = 0;
 #pragma unroll
@@ -102,21 +110,21 @@ __device__ __forceinline__ void find_inverse_norms(const bf16* rows, int count, 
 #pragma unroll
       for (int i = 0; i < 8; ++i) squares += compute(values[i]) * compute(values[i]);
     }
-    inverse_norm[row] = 1.0F / max(sqrtf(squares), static_cast<float>(kNormFloor));
+    inverse_norms[row * step] = inverse_norm(squares);
   }
 }
 
 /// Copies a warp's rows of shared memory [first, first + kWarpRows) to where the tokens lie.
 template <int D>
-__device__ __forceinline__ void store_rows(const bf16* rows, int first, int tokens, const std::int64_t* place, bf16* to,
-                                           std::int64_t stride, int head_size, bool vectors) {
+__device__ __forceinline__ void store_rows(const bf16* rows, int first, int tokens, const int* place, bf16* to, std::int64_t stride,
+                                           int head_size, bool vectors) {
   constexpr int kPieces = D / 8;
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
   for (int item = lane; item < kWarpRows * kPieces; item += kWarp) {
     const int row = item / kPieces, channel = item % kPieces * 8;
     if (first + row >= tokens || channel >= head_size) continue;
     const bf16* source = rows + row * kStep<D> + channel;
-    bf16* target = to + place[first + row] * stride + channel;
+    bf16* target = to + std::int64_t{place[first + row]} * stride + channel;
     if (vectors) {
       store<8>(target, load<8>(source));
     } else {
@@ -126,13 +134,25 @@ __device__ __forceinline__ void store_rows(const bf16* rows, int first, int toke
 }
 
 /// The places and regions of all tokens of a window.
-__device__ __forceinline__ void find_tokens(const WindowAttentionSize& size, const WindowTask& task, bool masked, int padded,
-                                            std::int64_t* place, unsigned char* region) {
+__device__ __forceinline__ void find_tokens(const WindowAttentionSize& size, const WindowTask& task, bool masked, int padded, int* place,
+                                            unsigned char* region) {
   for (int i = static_cast<int>(threadIdx.x); i < padded; i += static_cast<int>(blockDim.x)) {
     const bool exists = i < static_cast<int>(size.tokens());
-    place[i] = exists ? task.token(size, i) : 0;
+    place[i] = exists ? static_cast<int>(task.token(size, i)) : 0;
     region[i] = masked && exists ? static_cast<unsigned char>(task.region(size, i)) : static_cast<unsigned char>(0);
   }
+}
+
+/// A token's offset; 0 for those that fill up a tile.
+__device__ __forceinline__ int offset_of(const WindowAttentionSize& size, int token) {
+  return token < static_cast<int>(size.tokens()) ? static_cast<int>(size.token_offset(token)) : 0;
+}
+
+/// Copies a head's position biases to shared memory, as logarithms of base 2.
+__device__ __forceinline__ void load_biases(const WindowAttentionSize& size, const float* position_bias, std::int64_t head, float* bias) {
+  const int count = static_cast<int>(size.offsets());
+  for (int i = static_cast<int>(threadIdx.x); i < count; i += static_cast<int>(blockDim.x))
+    bias[i] = position_bias[head * count + i] * kLog2OfE;
 }
 
 /// Tokens of a window in whole tiles of kWarpRows.

@@ -10,10 +10,11 @@ namespace trident::cuda::tensor {
 
 struct Backward {
   WindowAttentionInputs<bf16> in;
-  const float *log_sums, *along;  // (tasks, tokens): of the forward; <y, dy> of each query
+  const bf16* y;          // of the forward
+  const float* log_sums;  // (tasks, tokens): of the forward
   const bf16* dy;
   bf16* dqkv;
-  float* bias_parts;    // (parts, heads, tokens, tokens); null: not wanted
+  float* bias_parts;    // (parts, heads, offsets); null: not wanted
   double* scale_parts;  // (parts, heads)
   bool vectors;
 };
@@ -21,44 +22,53 @@ struct Backward {
 inline constexpr int kChunk = 64;              // queries whose gradients are computed at a time
 inline constexpr int kSlopeStep = kChunk + 8;  // numbers between the keys of the scores' gradients
 
+/// What probabilities and their gradients need to know of a query.
+struct alignas(16) Query {
+  float inverse_norm, log_sum, along;  // the second of base 2; <y, dy>
+  int offset;
+};
+
 /// What a block has in shared memory, in this order.
 template <int D>
 struct BackwardShared {
-  bf16 *k, *v, *q, *dy, *slopes;                           // (padded, step) twice, (2, kChunk, step) twice, (padded, kSlopeStep)
-  std::int64_t* place;                                     // (padded,)
-  double* cosines;                                         // (kMostWarps,)
-  DropoutFactor<float>* dropout;                           // of the window; here it takes no registers while gradients fill them
-  float *inverse_k, *inverse_q, *log_sums, *along, *dots;  // (padded,), (kChunk,) three times, (2, kChunk)
-  unsigned char* region;                                   // (padded,)
+  bf16 *k, *v, *q, *dy, *slopes;           // (padded, step) twice, (2, kChunk, step) twice, (padded, kSlopeStep)
+  Query* queries;                          // (padded,)
+  double* cosines;                         // (kMostWarps,)
+  DropoutFactor<float>* dropout;           // of the window; here it takes no registers while gradients fill them
+  float *inverse_k, *dots, *bias, *dbias;  // (padded,), (2, kChunk), (offsets,), (warps, offsets)
+  int* place;                              // (padded,)
+  unsigned char* region;                   // (padded,)
 
-  __device__ BackwardShared(std::byte* memory, int padded) {
+  __device__ BackwardShared(std::byte* memory, int padded, int offsets) {
     k = reinterpret_cast<bf16*>(memory), v = k + padded * kStep<D>;
     q = v + padded * kStep<D>, dy = q + 2 * kChunk * kStep<D>, slopes = dy + 2 * kChunk * kStep<D>;
-    place = reinterpret_cast<std::int64_t*>(slopes + padded * kSlopeStep);
-    cosines = reinterpret_cast<double*>(place + padded);
+    queries = reinterpret_cast<Query*>(slopes + padded * kSlopeStep);
+    cosines = reinterpret_cast<double*>(queries + padded);
     dropout = reinterpret_cast<DropoutFactor<float>*>(cosines + kMostWarps);
     inverse_k = reinterpret_cast<float*>(dropout + 1);
-    inverse_q = inverse_k + padded, log_sums = inverse_q + kChunk, along = log_sums + kChunk, dots = along + kChunk;
-    region = reinterpret_cast<unsigned char*>(dots + 2 * kChunk);
+    dots = inverse_k + padded, bias = dots + 2 * kChunk, dbias = bias + offsets;
+    place = reinterpret_cast<int*>(dbias + padded / kWarpRows * offsets);
+    region = reinterpret_cast<unsigned char*>(place + padded);
   }
   /// One of the two places of chunks. (Computed: an array of pointers that is indexed would lie in local memory.)
-  __device__ __forceinline__ bf16* queries(int buffer) const { return q + buffer * kChunk * kStep<D>; }
-  __device__ __forceinline__ bf16* outputs(int buffer) const { return dy + buffer * kChunk * kStep<D>; }
-  static std::size_t bytes(int padded) {
+  __device__ __forceinline__ bf16* chunk_of_q(int buffer) const { return q + buffer * kChunk * kStep<D>; }
+  __device__ __forceinline__ bf16* chunk_of_dy(int buffer) const { return dy + buffer * kChunk * kStep<D>; }
+  static std::size_t bytes(int padded, std::int64_t offsets) {
     return static_cast<std::size_t>((2 * padded + 4 * kChunk) * kStep<D> + padded * kSlopeStep) * sizeof(bf16) +
-           static_cast<std::size_t>(padded) * (sizeof(std::int64_t) + sizeof(float) + 1) + kMostWarps * sizeof(double) +
-           sizeof(DropoutFactor<float>) + 5 * kChunk * sizeof(float);
+           static_cast<std::size_t>(padded) * (sizeof(Query) + sizeof(float) + sizeof(int) + 1) + kMostWarps * sizeof(double) +
+           sizeof(DropoutFactor<float>) +
+           (2 * kChunk + static_cast<std::size_t>(1 + padded / kWarpRows) * static_cast<std::size_t>(offsets)) * sizeof(float);
   }
 };
 
 /// What does not change within a window.
 struct WindowState {
   int tokens, head_size;
-  bool masked;
+  bool masked, wants_bias;
+  bool rows_of_eight;  // tokens from a multiple of 8 on, 8 of them, have neighbouring offsets
   float scale;
-  const float* bias;
-  float* bias_part;  // null: not wanted
-  bool is_first;     // of its part: begins the sums
+  const float* bias;  // of the offset 0
+  float* dbias;       // the same of this warp's sums
 };
 
 /// Gradients of 32 keys and values, as accumulators.
@@ -80,6 +90,70 @@ __device__ __forceinline__ unsigned kept_pairs(const DropoutFactor<float>& facto
   return kept;
 }
 
+/// A number of each lane that goes to an offset.
+struct AtOffset {
+  float value;
+  int offset;
+};
+
+/// The sums of a piece of 8 keys by 8 queries by offset: lane l has key l / 4 and queries l % 4 * 2 and the one behind, `offset` that of
+/// the first. Only lanes for which is_first() get one. Lanes 9 apart have the same offset.
+__device__ __forceinline__ AtOffset sum_diagonals(float first, float second, int offset) {
+  const int lane = static_cast<int>(threadIdx.x) % kWarp, key = lane / 4, pair = lane % 4;
+  const float next = __shfl_sync(kAllLanes, second, (lane + 4) % kWarp), before = __shfl_sync(kAllLanes, second, (lane + 27) % kWarp);
+  float sum = first;
+  if (key < 7) sum += next;
+  if (key == 1 && pair > 0) sum += before;
+  const float one = __shfl_sync(kAllLanes, sum, (lane + 9) % kWarp);
+  if (pair < 3 && key < 6) sum += one;
+  const float two = __shfl_sync(kAllLanes, sum, (lane + 18) % kWarp);
+  if (pair < 2 && key < 4) sum += two;
+  if (lane == kWarp - 1) return {next, offset - 8};  // the last query and the first key, alone on their diagonal
+  return {sum, offset};
+}
+__device__ __forceinline__ bool is_first() {
+  const int lane = static_cast<int>(threadIdx.x) % kWarp;
+  return lane % 4 == 0 || lane < 8 || lane == kWarp - 1;
+}
+
+/// Adds the gradients of 16 keys by 16 queries (accumulators of two tiles of 8 queries) to the warp's sums by offset. No two lanes add to
+/// one place at a time, so that the order is always the same.
+__device__ __forceinline__ void add_to_biases(const WindowState& window, const float (&gradient)[2][4], const int (&key_offset)[2],
+                                              const int (&query_offset)[2][2], const bool (&exists)[2][2][2]) {
+  float* sums = window.dbias;
+  if (window.rows_of_eight) {
+    // Both diagonal pieces have the same offsets, the other two none in common.
+    const AtOffset below = sum_diagonals(gradient[0][2], gradient[0][3], key_offset[1] - query_offset[0][0]),
+                   above = sum_diagonals(gradient[1][0], gradient[1][1], key_offset[0] - query_offset[1][0]),
+                   along =
+                       sum_diagonals(gradient[0][0] + gradient[1][2], gradient[0][1] + gradient[1][3], key_offset[0] - query_offset[0][0]);
+    if (is_first()) {
+      const float of_below = sums[below.offset] + below.value, of_above = sums[above.offset] + above.value;
+      sums[below.offset] = of_below, sums[above.offset] = of_above;
+    }
+    __syncwarp();
+    if (is_first()) sums[along.offset] += along.value;
+    __syncwarp();
+    return;
+  }
+  // Different keys of one query have different offsets.
+#pragma unroll
+  for (int n = 0; n < 2; ++n) {
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+#pragma unroll
+      for (int i = 0; i < 2; ++i) {
+#pragma unroll
+        for (int pair = 0; pair < 4; ++pair) {
+          if (static_cast<int>(threadIdx.x) % 4 == pair && exists[half][n][i])
+            sums[key_offset[half] - query_offset[n][i]] += gradient[n][half * 2 + i];
+          __syncwarp();
+        }
+      }
+    }
+  }
+}
+
 /// Turns raw products of keys and queries, and of values and dy, into what v and k are to be multiplied with; leaves the scores' gradients
 /// (times the keys' inverse norms) in shared memory. Rows of the tiles are keys from `warp_key` on, columns the queries [chunk + sub, +
 /// 16); `kept` is of dropout.
@@ -89,10 +163,14 @@ __device__ __forceinline__ void differentiate(const BackwardShared<D>& shared, c
   const int lane = static_cast<int>(threadIdx.x) % kWarp, tokens = window.tokens;
 #pragma unroll
   for (int tile = 0; tile < 2; ++tile) {
+    float gradients[2][4];
+    int key_offset[2], query_offset[2][2];
+    bool exists[2][2][2];
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
       const int key = warp_key + tile * 16 + half * 8 + lane / 4;
-      const float inverse_k = shared.inverse_k[key], by_key = inverse_k * window.scale;
+      const float inverse_k = shared.inverse_k[key], by_key = inverse_k * window.scale * kLog2OfE;
+      key_offset[half] = shared.queries[key].offset;
 #pragma unroll
       for (int n = 0; n < 2; ++n) {
         const int local = sub + n * 8 + lane % 4 * 2;
@@ -100,26 +178,24 @@ __device__ __forceinline__ void differentiate(const BackwardShared<D>& shared, c
 #pragma unroll
         for (int i = 0; i < 2; ++i) {
           const int query = chunk + local + i;
+          const Query of_query = shared.queries[query];
           float &probability = p[tile][n][half * 2 + i], &gradient = slope[tile][n][half * 2 + i];
-          const bool exists = key < tokens && query < tokens;
-          const int pair = exists ? query * tokens + key : 0;
-          float score = probability * by_key * shared.inverse_q[local + i] + window.bias[pair];
-          if (window.masked && exists && shared.region[key] != shared.region[query]) score += static_cast<float>(kMaskValue);
-          const float whole = exists ? exp_approximate(score - shared.log_sums[local + i]) : 0.0F;
+          query_offset[n][i] = of_query.offset;
+          exists[half][n][i] = key < tokens && query < tokens;
+          float score = probability * (by_key * of_query.inverse_norm) + window.bias[key_offset[half] - of_query.offset];
+          if (window.masked && shared.region[key] != shared.region[query]) score += kMask;
+          const float whole = exists[half][n][i] ? exp2_approximate(score - of_query.log_sum) : 0.0F;
           const bool drops = kDrops && (kept >> (tile * 8 + half * 4 + n * 2 + i) & 1U) == 0;
           const float drop = !kDrops ? 1.0F : drops ? 0.0F : shared.dropout->kept;
           probability = whole * drop;
-          gradient = whole * (gradient * drop - shared.along[local + i]);
-          if (window.bias_part != nullptr && exists) {
-            float& target = window.bias_part[pair];
-            target = window.is_first ? gradient : target + gradient;
-          }
-          weighted[i] = gradient * inverse_k;
-          gradient *= shared.inverse_q[local + i];
+          gradients[n][half * 2 + i] = whole * (gradient * drop - of_query.along);
+          weighted[i] = gradients[n][half * 2 + i] * inverse_k;
+          gradient = gradients[n][half * 2 + i] * of_query.inverse_norm;
         }
         *reinterpret_cast<unsigned*>(shared.slopes + key * kSlopeStep + local) = pack_bf16(weighted[0], weighted[1]);
       }
     }
+    if (window.wants_bias) add_to_biases(window, gradients, key_offset, query_offset, exists);
   }
 }
 
@@ -128,7 +204,7 @@ template <int D, bool kDrops>
 __device__ __forceinline__ void add_queries(const BackwardShared<D>& shared, const WindowState& window, int warp_key, int chunk, int sub,
                                             int buffer, KeyGradients<D>& gradients) {
   const unsigned kept = kDrops ? kept_pairs(*shared.dropout, warp_key, chunk + sub) : 0U;
-  const bf16 *q = shared.queries(buffer), *dy = shared.outputs(buffer);
+  const bf16 *q = shared.chunk_of_q(buffer), *dy = shared.chunk_of_dy(buffer);
   float p[2][2][4] = {}, slope[2][2][4] = {};
 #pragma unroll
   for (int c = 0; c < D / 16; ++c) {
@@ -186,7 +262,7 @@ __device__ __forceinline__ double write_queries(const BackwardShared<D>& shared,
     const int row = (round + (Groups == 1 ? warp : warp % kTiles)) * 16;
     const bool works = row < kChunk && chunk + row < window.tokens;
     float gradient[kChannels / 8][4] = {}, dot[2] = {};
-    const bf16* q = shared.queries(buffer);
+    const bf16* q = shared.chunk_of_q(buffer);
     if (works) {
       for (int key = 0; key < padded; key += 16) {
         unsigned slope[4];
@@ -202,7 +278,7 @@ __device__ __forceinline__ double write_queries(const BackwardShared<D>& shared,
 #pragma unroll
       for (int i = 0; i < kChannels / 8 * 4; ++i) {
         const int local = row + i % 4 / 2 * 8 + lane / 4, channel = first_channel + i / 4 * 8 + lane % 4 * 2 + i % 2;
-        dot[i % 4 / 2] += gradient[i / 4][i % 4] * compute(q[local * kStep<D> + channel]) * shared.inverse_q[local];
+        dot[i % 4 / 2] += gradient[i / 4][i % 4] * compute(q[local * kStep<D> + channel]) * shared.queries[chunk + local].inverse_norm;
       }
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
@@ -219,8 +295,9 @@ __device__ __forceinline__ double write_queries(const BackwardShared<D>& shared,
       float whole = shared.dots[local];
       if constexpr (Groups == 2) whole += shared.dots[kChunk + local];
       if (group == 0 && lane % 4 == 0) cosines += static_cast<double>(whole);
-      const float inverse = shared.inverse_q[local], projected = inverse < static_cast<float>(1.0 / kNormFloor) ? whole * inverse : 0.0F;
-      bf16* target = dq + shared.place[query] * 3 * width;
+      const float inverse = shared.queries[query].inverse_norm,
+                  projected = inverse < static_cast<float>(1.0 / kNormFloor) ? whole * inverse : 0.0F;
+      bf16* target = dq + std::int64_t{shared.place[query]} * 3 * width;
 #pragma unroll
       for (int n = 0; n < kChannels / 8; ++n) {
         const int channel = first_channel + n * 8 + lane % 4 * 2;
@@ -280,6 +357,38 @@ __device__ __forceinline__ void write_keys(const BackwardShared<D>& shared, cons
   store_rows<D>(shared.v + warp_key * kStep<D>, warp_key, window.tokens, shared.place, dk + width, 3 * width, window.head_size, vectors);
 }
 
+/// Reads a token's vectors of q, k, y and dy, and writes what is needed of them: norms and <y, dy>.
+template <int D>
+__device__ __forceinline__ void describe_token(const WindowAttentionSize& size, const Backward& at, std::int64_t head, int token,
+                                               const float* log_sums, const BackwardShared<D>& shared) {
+  Query query{.inverse_norm = 0.0F, .log_sum = 0.0F, .along = 0.0F, .offset = offset_of(size, token)};
+  float k_squares = 0;
+  if (token < static_cast<int>(size.tokens())) {
+    const std::int64_t width = size.heads * size.head_size, place = shared.place[token], channel = head * size.head_size;
+    const bf16 *q = at.in.qkv + place * 3 * width + channel, *k = q + width, *y = at.y + place * width + channel,
+               *dy = at.dy + place * width + channel;
+    float q_squares = 0;
+    const auto add = [&](bf16 of_q, bf16 of_k, bf16 of_y, bf16 of_dy) {
+      q_squares += compute(of_q) * compute(of_q), k_squares += compute(of_k) * compute(of_k), query.along += compute(of_y) * compute(of_dy);
+    };
+    if (at.vectors) {
+#pragma unroll
+      for (int c = 0; c < D; c += 8) {
+        if (c >= size.head_size) break;
+        const auto some_q = load<8>(q + c), some_k = load<8>(k + c), some_y = load<8>(y + c), some_dy = load<8>(dy + c);
+#pragma unroll
+        for (int i = 0; i < 8; ++i) add(some_q[i], some_k[i], some_y[i], some_dy[i]);
+      }
+    } else {
+      for (int c = 0; c < size.head_size; ++c) add(q[c], k[c], y[c], dy[c]);
+    }
+    query.inverse_norm = inverse_norm(q_squares);
+    query.log_sum = log_sums[token] * kLog2OfE;
+  }
+  shared.queries[token] = query;
+  shared.inverse_k[token] = inverse_norm(k_squares);
+}
+
 /// One window of a head. Returns this thread's part of sum(dscores * cosines).
 template <int D, bool kDrops>
 __device__ __forceinline__ double backward_window(const WindowAttentionSize& size, const Backward& at, std::int64_t task_index,
@@ -289,8 +398,8 @@ __device__ __forceinline__ double backward_window(const WindowAttentionSize& siz
   const std::int64_t width = size.heads * size.head_size, head = task.head * size.head_size;
   const bf16 *q = at.in.qkv + head, *k = q + width, *v = k + width, *dy = at.dy + head;
   const auto start_chunk = [&](int chunk, int buffer) {
-    start_rows<D>(q, 3 * width, window.head_size, at.vectors, tokens, shared.place, chunk, kChunk, shared.queries(buffer));
-    start_rows<D>(dy, width, window.head_size, at.vectors, tokens, shared.place, chunk, kChunk, shared.outputs(buffer));
+    start_rows<D>(q, 3 * width, window.head_size, at.vectors, tokens, shared.place, chunk, kChunk, shared.chunk_of_q(buffer));
+    start_rows<D>(dy, width, window.head_size, at.vectors, tokens, shared.place, chunk, kChunk, shared.chunk_of_dy(buffer));
     commit_copies();
   };
   __syncthreads();  // the window before has been used
@@ -300,6 +409,7 @@ __device__ __forceinline__ double backward_window(const WindowAttentionSize& siz
   start_rows<D>(k, 3 * width, window.head_size, at.vectors, tokens, shared.place, 0, padded, shared.k);
   start_rows<D>(v, 3 * width, window.head_size, at.vectors, tokens, shared.place, 0, padded, shared.v);
   start_chunk(0, 0);
+  describe_token<D>(size, at, task.head, static_cast<int>(threadIdx.x), at.log_sums + task_index * tokens, shared);
   KeyGradients<D> gradients = {};
   double cosines = 0;
   for (int chunk = 0, buffer = 0; chunk < tokens; chunk += kChunk, buffer = 1 - buffer) {
@@ -309,14 +419,6 @@ __device__ __forceinline__ double backward_window(const WindowAttentionSize& siz
     } else {
       wait_copies<0>();
     }
-    for (int i = static_cast<int>(threadIdx.x); i < kChunk; i += padded) {
-      const bool exists = chunk + i < tokens;
-      shared.log_sums[i] = exists ? at.log_sums[task_index * tokens + chunk + i] : 0.0F;
-      shared.along[i] = exists ? at.along[task_index * tokens + chunk + i] : 0.0F;
-    }
-    __syncthreads();
-    if (chunk == 0) find_inverse_norms<D>(shared.k, padded, shared.inverse_k);
-    find_inverse_norms<D>(shared.queries(buffer), kChunk, shared.inverse_q);
     __syncthreads();
     for (int sub = 0; sub < kChunk && chunk + sub < tokens; sub += 16) {
       add_queries<D, kDrops>(shared, window, warp_key, chunk, sub, buffer, gradients);
@@ -337,28 +439,38 @@ __device__ __forceinline__ double backward_window(const WindowAttentionSize& siz
 /// Block (part, head); kWarpRows keys a warp.
 template <int D, bool kDrops>
 __global__ void __launch_bounds__(kMostTokens, 1) backward_kernel(WindowAttentionSize size, Backward at) {
-  const std::int64_t tasks = size.tasks_per_head(), part = blockIdx.x, parts = gridDim.x, head = blockIdx.y,
-                     pairs = size.tokens() * size.tokens();
-  const BackwardShared<D> shared(dynamic_shared<std::byte>(), static_cast<int>(blockDim.x));
+  const std::int64_t tasks = size.tasks_per_head(), part = blockIdx.x, parts = gridDim.x, head = blockIdx.y;
+  const int offsets = static_cast<int>(size.offsets()), warp = static_cast<int>(threadIdx.x) / kWarp,
+            warps = static_cast<int>(blockDim.x) / kWarp;
+  const BackwardShared<D> shared(dynamic_shared<std::byte>(), static_cast<int>(blockDim.x), offsets);
   const float logit_scale = at.in.logit_scale[head];
   WindowState window{.tokens = static_cast<int>(size.tokens()),
                      .head_size = static_cast<int>(size.head_size),
                      .masked = false,
+                     .wants_bias = at.bias_parts != nullptr,
+                     .rows_of_eight = size.grid.window % 8 == 0,
                      .scale = logit_factor(logit_scale),
-                     .bias = at.in.position_bias + head * pairs,
-                     .bias_part = at.bias_parts == nullptr ? nullptr : at.bias_parts + (part * size.heads + head) * pairs,
-                     .is_first = true};
+                     .bias = shared.bias + offsets / 2,
+                     .dbias = shared.dbias + warp * offsets + offsets / 2};
+  load_biases(size, at.in.position_bias, head, shared.bias);
+  for (int i = static_cast<int>(threadIdx.x); i < warps * offsets; i += static_cast<int>(blockDim.x)) shared.dbias[i] = 0.0F;
   double cosines = 0;
   for (std::int64_t i = tasks * part / parts; i < tasks * (part + 1) / parts; ++i) {
     window.masked = WindowTask(size, head * tasks + i).is_masked(size);
     cosines += backward_window<D, kDrops>(size, at, head * tasks + i, shared, window);
-    window.is_first = false;
   }
   cosines = warp_sum(cosines);
-  if (threadIdx.x % kWarp == 0) shared.cosines[threadIdx.x / kWarp] = cosines;
+  if (threadIdx.x % kWarp == 0) shared.cosines[warp] = cosines;
   __syncthreads();
+  if (window.wants_bias) {
+    for (int i = static_cast<int>(threadIdx.x); i < offsets; i += static_cast<int>(blockDim.x)) {
+      float sum = shared.dbias[i];
+      for (int other = 1; other < warps; ++other) sum += shared.dbias[other * offsets + i];
+      at.bias_parts[(part * size.heads + head) * offsets + i] = sum;
+    }
+  }
   if (threadIdx.x != 0) return;
-  for (int warp = 1; warp < static_cast<int>(blockDim.x) / kWarp; ++warp) cosines += shared.cosines[warp];
+  for (int other = 1; other < warps; ++other) cosines += shared.cosines[other];
   at.scale_parts[part * size.heads + head] =
       static_cast<double>(logit_scale) <= kLargestLogit ? cosines * static_cast<double>(window.scale) : 0.0;
 }

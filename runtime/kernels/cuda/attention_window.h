@@ -78,6 +78,12 @@ __device__ __forceinline__ C logit_factor(C logit_scale) {
   return exp(min(logit_scale, static_cast<C>(kLargestLogit)));
 }
 
+/// A head's position biases, of the offset 0 on: what belongs to a pair is where the offset of its key lies behind that of its query.
+template <class C>
+__device__ __forceinline__ const C* position_bias_of(const WindowAttentionSize& size, const C* position_bias, std::int64_t head) {
+  return position_bias + head * size.offsets() + size.offsets() / 2;
+}
+
 /// Parts in which a head's gradients of position bias and logit scale are added up: blocks of the backward that a device has at once,
 /// shared out over the heads. A constant, so that the same sizes give the same bits on every device.
 inline std::int64_t attention_parts(const WindowAttentionSize& size) {

@@ -4,10 +4,9 @@
 
 #include <cmath>
 
-#include "runtime/ops/attention.h"
+#include "runtime/ops/position_bias.h"
 #include "runtime/ops/shape.h"
 #include "runtime/tensor/create.h"
-#include "runtime/tensor/view.h"
 #include "tests/models/support.h"
 #include "tests/support/gradcheck.h"
 #include "tests/support/random_tensor.h"
@@ -32,20 +31,22 @@ TEST(WindowAttention, ListsNamesInTheOrderOfTheReferenceAndNoKeyBias) {
                                              "self.value.bias", "output.dense.weight", "output.dense.bias"}));
 }
 
-TEST(WindowAttention, RelativePositionsAreLogSpacedAndIndexedByOffset) {
-  const RelativePositions positions = relative_positions(2, {});
+TEST(WindowAttention, OffsetsAreLogSpacedAndBeginWithTheLastQueryAndTheFirstKey) {
   const double far = std::log2(9.0) / 3.0;  // one step of one: 8 after scaling
-  EXPECT_TENSOR_NEAR(view::slice(positions.coordinates, 0, 0, 2), from_values<double>({2, 2}, std::vector{-far, -far, -far, 0.0}), 1e-7);
-  const std::vector<std::int64_t> index = to_host<std::int64_t>(positions.index);
-  EXPECT_EQ(index, (std::vector<std::int64_t>{4, 3, 1, 0, 5, 4, 2, 1, 7, 6, 4, 3, 8, 7, 5, 4}));
+  const std::vector<double> offsets = to_host<double>(log_spaced_offsets(2, {}));
+  ASSERT_EQ(offsets.size(), 18U);
+  const auto expect = [&](std::size_t offset, double y, double x) {
+    EXPECT_NEAR(offsets[2 * offset], y, 1e-7) << offset;
+    EXPECT_NEAR(offsets[2 * offset + 1], x, 1e-7) << offset;
+  };
+  expect(0, far, far), expect(1, far, 0.0), expect(3, 0.0, far), expect(4, 0.0, 0.0), expect(8, -far, -far);
 }
 
 TEST(WindowAttention, WindowsDoNotSeeEachOtherUnlessShifted) {
   for (const std::int64_t shift : {0, 1}) {
     WindowAttention attention(2, 1, {.window = 2, .shift = shift}, Bias::zero, 0.0, 0.5, Mesh());
     give_values(attention);
-    const RelativePositions positions = relative_positions(2, {});
-    const Tensor bias = relative_bias(attention.bias_table(positions.coordinates), positions.index);
+    const Tensor bias = position_biases(log_spaced_offsets(2, {}), {attention.bias_mlp()})[0];
     const WindowLevel level = level_alone(1, {.rows = 4, .columns = 4, .window = 2, .shift = shift});
     Tensor x = random_tensor({1, 4, 4, 2}, 1);
     const Tensor before = attention(x, level, bias, pass_of(DType::f64));
@@ -64,7 +65,7 @@ TEST(WindowAttention, GradientIsRightOnAPaddedShiftedGrid) {
   give_values(attention);
   const WindowLevel level = level_alone(1, {.rows = 3, .columns = 3, .window = 2, .shift = 1});
   EXPECT_TRUE(gradcheck([&](const std::vector<Tensor>& v) { return attention(v[0], level, v[1], pass_of(DType::f64)); },
-                        {random_tensor({1, 3, 3, 4}, 1), random_tensor({2, 4, 4}, 2)}, {.tolerance = 1e-6}));
+                        {random_tensor({1, 3, 3, 4}, 1), random_tensor({2, 9}, 2)}, {.tolerance = 1e-6}));
 }
 
 }  // namespace
