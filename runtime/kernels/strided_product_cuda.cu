@@ -106,14 +106,17 @@ __global__ void __launch_bounds__(kThreads)
     }
     __syncthreads();
   }
-  Complex<T>* to = cut.parts == 1 ? c + apart.c : partial + task * size.m * size.n;
-  const std::int64_t row_step = cut.parts == 1 ? size.c_m : size.n;
+  const bool ends = cut.parts == 1, adds = ends && size.add;
+  Complex<T>* to = ends ? c + apart.c : partial + task * size.m * size.n;
+  const std::int64_t row_step = ends ? size.c_m : size.n, column_step = ends ? size.c_n : 1;
 #pragma unroll
   for (int i = 0; i < kEach; ++i) {
 #pragma unroll
     for (int j = 0; j < kEach; ++j) {
       const std::int64_t own_row = row + y + i * kSide, own_column = column + x + j * kSide;
-      if (own_row < size.m && own_column < size.n) to[own_row * row_step + own_column] = sums[i][j];
+      if (own_row >= size.m || own_column >= size.n) continue;
+      Complex<T>& number = to[own_row * row_step + own_column * column_step];
+      number = adds ? number + sums[i][j] : sums[i][j];
     }
   }
 }
@@ -125,7 +128,8 @@ __global__ void __launch_bounds__(kThreads) add_parts_kernel(StridedProduct size
   if (matrix >= cut.matrices) return;
   Complex<T> sum{};
   for (std::int64_t part = 0; part < cut.parts; ++part) sum = sum + partial[(matrix * cut.parts + part) * numbers + place];
-  c[place_of(size, false, matrix).c + place / size.n * size.c_m + place % size.n] = sum;
+  Complex<T>& number = c[place_of(size, false, matrix).c + place / size.n * size.c_m + place % size.n * size.c_n];
+  number = size.add ? number + sum : sum;
 }
 
 template <int kEach, class T>

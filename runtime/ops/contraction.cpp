@@ -271,12 +271,33 @@ struct Layout {
   std::size_t loops() const { return batch.size() + rows.size() + columns.size() + summed.size(); }
 };
 
-Operand strided(const Operand& a, const Operand& b, const Roles& roles, const Layout& layout, Conjugate conjugate_a,
-                Conjugate conjugate_b) {
+/// Where a product of any strides goes, if the device and the layout allow it.
+struct Destination {
+  Operand to;
+  bool adds;
+};
+
+/// The step through a chunk in memory, if there is one.
+std::optional<std::int64_t> step_in(const Operand& x, const Chunk& chunk) {
+  const Tensor all = ordered(x, chunk.labels);
+  return joint_stride(all, 0, all.rank());
+}
+
+/// Whether a GPU's kernel can write the result of `layout` as `to` lies.
+bool fits(const Operand& to, const Layout& layout) {
+  const auto has_step = [&](const Chunk& chunk) { return step_in(to, chunk).has_value(); };
+  return to.tensor.defined() && to.tensor.is_cuda() && has_step(layout.m) && has_step(layout.n) &&
+         std::ranges::all_of(layout.batch, has_step) && std::ranges::all_of(layout.rows, has_step) &&
+         std::ranges::all_of(layout.columns, has_step);
+}
+
+/// Without a tensor where the result was put in `destination`.
+Operand strided(const Operand& a, const Operand& b, const Roles& roles, const Layout& layout, Conjugate conjugate_a, Conjugate conjugate_b,
+                const Destination& destination) {
   if (layout.loops() > StridedProduct::kMostLoops) {  // copies have none
     const std::string of_a = roles.batch + roles.rows + roles.summed, of_b = roles.batch + roles.summed + roles.columns;
     const Operand left{packed(ordered(a, of_a)), of_a}, right{packed(ordered(b, of_b)), of_b};
-    return strided(left, right, roles, Layout(left, right, roles), conjugate_a, conjugate_b);
+    return strided(left, right, roles, Layout(left, right, roles), conjugate_a, conjugate_b, destination);
   }
   std::string labels = labels_where(roles.batch + roles.rows + roles.columns,
                                     [&](char label) { return extent_of(contains(a.labels, label) ? a : b, label) == 1; });
@@ -285,8 +306,10 @@ Operand strided(const Operand& a, const Operand& b, const Roles& roles, const La
   }
   labels += layout.m.labels + layout.n.labels;
   const bool sums_nothing = extent_of(a, roles.summed) == 0;
-  const Tensor c = (sums_nothing ? zeros : empty)(shape_of(a, b, labels), a.tensor.dtype(), a.tensor.device());
-  if (sums_nothing || c.numel() == 0) return {c, labels};
+  const bool puts = !sums_nothing && fits(destination.to, layout);
+  const Operand c =
+      puts ? destination.to : Operand{(sums_nothing ? zeros : empty)(shape_of(a, b, labels), a.tensor.dtype(), a.tensor.device()), labels};
+  if (sums_nothing || c.tensor.numel() == 0) return c;
   StridedProduct size{.m = layout.m.extent,
                       .n = layout.n.extent,
                       .k = layout.k.extent,
@@ -294,33 +317,33 @@ Operand strided(const Operand& a, const Operand& b, const Roles& roles, const La
                       .a_k = layout.k.a,
                       .b_k = layout.k.b,
                       .b_n = layout.n.b,
-                      .c_m = layout.n.extent,
+                      .c_m = *step_in(c, layout.m),
+                      .c_n = *step_in(c, layout.n),
                       .conjugate_a = conjugate_a == Conjugate::yes,
-                      .conjugate_b = conjugate_b == Conjugate::yes};
+                      .conjugate_b = conjugate_b == Conjugate::yes,
+                      .add = puts && destination.adds};
   std::size_t loop = layout.loops();
-  std::int64_t step = size.m * size.n;
   for (const Chunk& chunk : layout.summed) size.loops[--loop] = {chunk.extent, chunk.a, chunk.b, 0};
   for (const auto* chunks : {&layout.rows, &layout.columns, &layout.batch}) {
-    for (auto chunk = chunks->rbegin(); chunk != chunks->rend(); ++chunk) {
-      size.loops[--loop] = {chunk->extent, chunk->a, chunk->b, step};
-      step *= chunk->extent;
-    }
+    for (auto chunk = chunks->rbegin(); chunk != chunks->rend(); ++chunk)
+      size.loops[--loop] = {chunk->extent, chunk->a, chunk->b, *step_in(c, *chunk)};
   }
-  launch_numbers("contract", c, [&](auto device, auto type) {
+  launch_numbers("contract", c.tensor, [&](auto device, auto type) {
     using Z = decltype(type);
-    if constexpr (!std::is_floating_point_v<Z>) strided_product(device, size, a.tensor.data<Z>(), b.tensor.data<Z>(), c.data<Z>());
+    if constexpr (!std::is_floating_point_v<Z>) strided_product(device, size, a.tensor.data<Z>(), b.tensor.data<Z>(), c.tensor.data<Z>());
   });
-  return {c, labels};
+  return puts ? Operand{} : c;
 }
 
 /// Matrices of any strides; the modes of both, if there are any, are a loop around them. Of two ways that are as good, the one after which
 /// `innermost` lies side by side.
-Operand product(const Operand& a, const Operand& b, const Roles& roles, Conjugate conjugate_b, char innermost) {
+Operand product(const Operand& a, const Operand& b, const Roles& roles, Conjugate conjugate_b, char innermost,
+                const Destination& destination) {
   const Roles turned{.batch = roles.batch, .summed = roles.summed, .rows = roles.columns, .columns = roles.rows};
   const Layout other(b, a, turned), straight(a, b, roles);
   if (other.worth > straight.worth || (other.worth == straight.worth && contains(other.n.labels, innermost)))
-    return strided(b, a, turned, other, conjugate_b, Conjugate::no);
-  return strided(a, b, roles, straight, Conjugate::no, conjugate_b);
+    return strided(b, a, turned, other, conjugate_b, Conjugate::no, destination);
+  return strided(a, b, roles, straight, Conjugate::no, conjugate_b, destination);
 }
 
 /// Whether x's modes lie side by side in memory.
@@ -352,7 +375,8 @@ Tensor contracted(const Operand& a, const Operand& b, const std::string& result,
     const Tensor c = batched(a, b, result, roles, conjugate_b, target);
     return target ? Tensor{} : ordered({c, roles.rows + roles.columns + roles.batch}, result);
   }
-  return ordered(product(a, b, roles, conjugate_b, innermost), result);
+  const Operand c = product(a, b, roles, conjugate_b, innermost, {{place.to, result}, place.adds});
+  return c.tensor.defined() ? ordered(c, result) : Tensor{};
 }
 
 /// The gradient of `x`, whose result with `other` has `gradient`; none where it was put in `place`.
