@@ -7,6 +7,7 @@
 #include "runtime/kernels/layer_norm.h"
 #include "runtime/ops/elementwise.h"
 #include "runtime/ops/into.h"
+#include "runtime/ops/shape.h"
 #include "runtime/tensor/copy.h"
 #include "runtime/tensor/create.h"
 
@@ -33,7 +34,6 @@ void require_of_samples(const Tensor& x, const char* name, const Tensor& numbers
   if (numbers.numel() != samples) {
     throw ShapeError(concat("layer_norm: ", samples, " samples take a ", name, " each, got ", to_string(numbers.shape())));
   }
-  if (numbers.node()) throw ShapeError(concat("layer_norm: the ", name, " is on the tape, and gets no gradient here; detach it"));
   require_type("layer_norm", x, name, numbers, wide(x.dtype()));
 }
 
@@ -197,6 +197,24 @@ BatchStatistics statistics_of(const Tensor& x, const SumOverBatch& sum) {
   return result;
 }
 
+bool is_recorded(const Tensor& x) { return x.defined() && x.node() != nullptr; }
+
+/// Zeros with the slopes along times and factors that the normalised rows of x have. No training asks for them, so the kernels have none.
+Tensor slopes_of_samples(const Tensor& x, const NormAffine& affine, double eps) {
+  const std::int64_t width = x.size(-1);
+  Shape of_samples = x.shape();
+  for (int dim = 1; dim < x.rank(); ++dim) of_samples[dim] = 1;
+  const Tensor ones = full({width}, 1.0, x.dtype(), x.device()), zero = zeros({width}, x.dtype(), x.device());
+  const Tensor plain = layer_norm(x.detached(), {ones, zero}, eps);
+  const auto applied = [&](const Tensor& scale, const Tensor& shift) {
+    return plain * reshape(scale.detached(), {width}) + reshape(shift.detached(), {width});
+  };
+  Tensor y = applied(affine.scale, affine.shift);
+  if (affine.time.defined()) y = y + reshape(affine.time, of_samples) * applied(affine.scale_slope, affine.shift_slope);
+  if (affine.factor.defined()) y = y * reshape(affine.factor, of_samples);
+  return y - y.detached();
+}
+
 /// `rest`: where to put what rounding takes of the sum; undefined if that is not wanted.
 Tensor normalised_rows(const Tensor& x, const NormAffine& affine, double eps, const CarriedSum& residual,
                        const std::optional<SampleRows>& part, const Tensor& rest) {
@@ -212,8 +230,13 @@ Tensor normalised_rows(const Tensor& x, const NormAffine& affine, double eps, co
     layer_norm(device, extents, eps, in.data<T>(), numbers_of<W>(numbers), addend, y.data<T>(), mean.data<W>(), rstd.data<W>());
   });
   const SavedRows saved{extents, in, numbers, mean, rstd};
-  return record("layer_norm", y, {x, residual.value, affine.scale, affine.shift, affine.scale_slope, affine.shift_slope},
-                [saved](const Tensor& dy, Wanted wanted) { return layer_norm_backward(saved, dy, wanted); });
+  const Tensor result = record("layer_norm", y, {x, residual.value, affine.scale, affine.shift, affine.scale_slope, affine.shift_slope},
+                               [saved](const Tensor& dy, Wanted wanted) { return layer_norm_backward(saved, dy, wanted); });
+  if (!is_recorded(affine.time) && !is_recorded(affine.factor)) return result;
+  if (part || x.dtype() == DType::bf16) {
+    throw ShapeError("layer_norm: in bf16 and of parts of the rows times and factors get no gradient; detach them");
+  }
+  return result + slopes_of_samples(x, affine, eps);
 }
 
 }  // namespace

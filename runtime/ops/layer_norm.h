@@ -24,8 +24,8 @@ CarriedSum carried(const Tensor& x, DType dtype);
 
 /// What normalised rows are multiplied by, scale, and what is added to them, shift: (d,), for all samples or at time 0. Then slopes say
 /// what time (batch,) adds to them in a sample, (d,) or (d, 1): scale + time * scale_slope (conditional layer norm). `factor`: (batch, 1),
-/// what both are multiplied by last (drop-path). All f32 where x is bf16; times and factors get no gradient, and the four others are four
-/// tensors.
+/// what both are multiplied by last (drop-path). All f32 where x is bf16. Scale, shift and slopes are four tensors; times and factors get
+/// gradients too, except in bf16 and with a part of the rows.
 struct NormAffine {
   Tensor scale, shift;
   Tensor scale_slope{}, shift_slope{}, time{};

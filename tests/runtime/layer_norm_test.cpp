@@ -171,7 +171,8 @@ TEST(LayerNorm, WhatDoesNotFitIsNamed) {
   EXPECT_THROW(layer_norm(x, {zeros({4}, DType::f64), zeros({4}, DType::f64)}, 1e-5), ShapeError);
   EXPECT_THROW(layer_norm(x, {right, right, of_samples, right, of_samples}, 1e-5), ShapeError);
   EXPECT_THROW(layer_norm(x, {right, right, right, right, zeros({3}, DType::f32)}, 1e-5), ShapeError);
-  EXPECT_THROW(layer_norm(x, {right, right, right, right, leaf(of_samples)}, 1e-5), ShapeError);
+  const SampleRows all{.samples = 2, .rows_per_sample = 3};
+  EXPECT_THROW(layer_norm(reshape(x, {6, 4}), {right, right, right, right, leaf(of_samples)}, 1e-5, {}, all), ShapeError);
   EXPECT_THROW(layer_norm(x, {.scale = right, .shift = right, .factor = zeros({3, 1}, DType::f32)}, 1e-5), ShapeError);
 }
 
