@@ -63,7 +63,7 @@ double tensor_limit() {
   const Tensor a = numbers({kSide, kSide}, DType::bf16), b = numbers({kSide, kSide}, DType::bf16),
                c = empty({kSide, kSide}, DType::bf16, kGpu);
   const Products size{.count = 1, .m = kSide, .n = kSide, .k = kSide, .transpose_b = true, .stride_c = kSide * kSide};
-  return 2.0 * kSide * kSide * kSide / seconds_of([&] { multiply(gpu(), size, a.data<bf16>(), b.data<bf16>(), c.data<bf16>()); });
+  return 2.0 * kSide * kSide * kSide / seconds_of([&] { multiply<bf16>(gpu(), size, a.data<bf16>(), b.data<bf16>(), {c.data<bf16>()}); });
 }
 
 /// Bytes a second, read and written, of a copy of 1 GiB within the device.
