@@ -4,7 +4,7 @@
 /// scale. Included by attention_cuda.cu alone.
 #pragma once
 
-#include "runtime/kernels/cuda/attention_tensor.h"
+#include "runtime/kernels/cuda/attention_tensor_bias.h"
 
 namespace trident::cuda::tensor {
 
@@ -65,7 +65,7 @@ struct BackwardShared {
 struct WindowState {
   int tokens, head_size;
   bool masked, wants_bias;
-  bool rows_of_eight;  // tokens from a multiple of 8 on, 8 of them, have neighbouring offsets
+  bool rows_of_eight;  // see add_to_biases()
   float scale;
   const float* bias;  // of the offset 0
   float* dbias;       // the same of this warp's sums
@@ -88,70 +88,6 @@ __device__ __forceinline__ unsigned kept_pairs(const DropoutFactor<float>& facto
     kept |= static_cast<unsigned>(factor.keeps(query, key)) << pair;
   }
   return kept;
-}
-
-/// A number of each lane that goes to an offset.
-struct AtOffset {
-  float value;
-  int offset;
-};
-
-/// The sums of a piece of 8 keys by 8 queries by offset: lane l has key l / 4 and queries l % 4 * 2 and the one behind, `offset` that of
-/// the first. Only lanes for which is_first() get one. Lanes 9 apart have the same offset.
-__device__ __forceinline__ AtOffset sum_diagonals(float first, float second, int offset) {
-  const int lane = static_cast<int>(threadIdx.x) % kWarp, key = lane / 4, pair = lane % 4;
-  const float next = __shfl_sync(kAllLanes, second, (lane + 4) % kWarp), before = __shfl_sync(kAllLanes, second, (lane + 27) % kWarp);
-  float sum = first;
-  if (key < 7) sum += next;
-  if (key == 1 && pair > 0) sum += before;
-  const float one = __shfl_sync(kAllLanes, sum, (lane + 9) % kWarp);
-  if (pair < 3 && key < 6) sum += one;
-  const float two = __shfl_sync(kAllLanes, sum, (lane + 18) % kWarp);
-  if (pair < 2 && key < 4) sum += two;
-  if (lane == kWarp - 1) return {next, offset - 8};  // the last query and the first key, alone on their diagonal
-  return {sum, offset};
-}
-__device__ __forceinline__ bool is_first() {
-  const int lane = static_cast<int>(threadIdx.x) % kWarp;
-  return lane % 4 == 0 || lane < 8 || lane == kWarp - 1;
-}
-
-/// Adds the gradients of 16 keys by 16 queries (accumulators of two tiles of 8 queries) to the warp's sums by offset. No two lanes add to
-/// one place at a time, so that the order is always the same.
-__device__ __forceinline__ void add_to_biases(const WindowState& window, const float (&gradient)[2][4], const int (&key_offset)[2],
-                                              const int (&query_offset)[2][2], const bool (&exists)[2][2][2]) {
-  float* sums = window.dbias;
-  if (window.rows_of_eight) {
-    // Both diagonal pieces have the same offsets, the other two none in common.
-    const AtOffset below = sum_diagonals(gradient[0][2], gradient[0][3], key_offset[1] - query_offset[0][0]),
-                   above = sum_diagonals(gradient[1][0], gradient[1][1], key_offset[0] - query_offset[1][0]),
-                   along =
-                       sum_diagonals(gradient[0][0] + gradient[1][2], gradient[0][1] + gradient[1][3], key_offset[0] - query_offset[0][0]);
-    if (is_first()) {
-      const float of_below = sums[below.offset] + below.value, of_above = sums[above.offset] + above.value;
-      sums[below.offset] = of_below, sums[above.offset] = of_above;
-    }
-    __syncwarp();
-    if (is_first()) sums[along.offset] += along.value;
-    __syncwarp();
-    return;
-  }
-  // Different keys of one query have different offsets.
-#pragma unroll
-  for (int n = 0; n < 2; ++n) {
-#pragma unroll
-    for (int half = 0; half < 2; ++half) {
-#pragma unroll
-      for (int i = 0; i < 2; ++i) {
-#pragma unroll
-        for (int pair = 0; pair < 4; ++pair) {
-          if (static_cast<int>(threadIdx.x) % 4 == pair && exists[half][n][i])
-            sums[key_offset[half] - query_offset[n][i]] += gradient[n][half * 2 + i];
-          __syncwarp();
-        }
-      }
-    }
-  }
 }
 
 /// Turns raw products of keys and queries, and of values and dy, into what v and k are to be multiplied with; leaves the scores' gradients
@@ -195,7 +131,7 @@ __device__ __forceinline__ void differentiate(const BackwardShared<D>& shared, c
         *reinterpret_cast<unsigned*>(shared.slopes + key * kSlopeStep + local) = pack_bf16(weighted[0], weighted[1]);
       }
     }
-    if (window.wants_bias) add_to_biases(window, gradients, key_offset, query_offset, exists);
+    if (window.wants_bias) add_to_biases(window.dbias, window.rows_of_eight, gradients, key_offset, query_offset, exists);
   }
 }
 
