@@ -49,7 +49,7 @@ struct Gradients {
   Gradients(const Operands& in, const Tensor& dy, Wanted wanted) : x(wanted[0] ? empty_like(in.x) : Tensor{}) {
     const auto place = [&](std::size_t input, const Shape& shape) {
       if (dy.is_cuda()) return wanted.place(input, shape, wide(dy.dtype()), dy.device());
-      const Tensor own = wanted[input] ? empty(shape, dy.dtype()) : Tensor{};
+      const Tensor own = wanted[input] ? empty(shape, dy.dtype(), dy.device()) : Tensor{};
       return GradientPlace{.to = own, .adds = false, .result = own};
     };
     weight = place(1, in.weight.shape());

@@ -58,7 +58,7 @@ TEST(PlanProcess, WhatDoesNotFitIsAnErrorWithAWayOut) {
     EXPECT_EQ(finished.status, 1) << finished.output;
     return finished.output;
   };
-  EXPECT_THAT(refused("--devices 1 --memory 5MiB training.activation_checkpointing=false"),
+  EXPECT_THAT(refused("--devices 1 --memory 4MiB training.activation_checkpointing=false"),
               HasSubstr("with training.gradient_accumulation_steps="));
   EXPECT_THAT(refused("--devices 1 --memory 100kB"), HasSubstr("is no amount of memory"));
   EXPECT_THAT(refused("--devices 2 --memory 100KB"), HasSubstr("take more devices, or a smaller training.global_batch_size"));
