@@ -32,7 +32,6 @@ class SafetensorsReader {
   /// UTF-8, JSON, duplicate names, unknown types, shapes that overflow or do not fit their bytes, overlaps, holes, another file length.
   explicit SafetensorsReader(const std::filesystem::path& path);
 
-  const std::filesystem::path& path() const { return path_; }
   /// In the order of their bytes.
   const std::vector<SafetensorsEntry>& entries() const { return entries_; }
   const std::map<std::string, std::string>& metadata() const { return metadata_; }
