@@ -37,7 +37,7 @@ struct FourierTransform {
   Conjugates conjugates = Conjugates::ignored;
   double scale = 1.0;
   ModeOrder order = ModeOrder::last;  // `first`: on the CPU
-  Sum sum = Sum::replaces;            // `adds`, to a field: on a GPU
+  Sum sum = Sum::replaces;            // `adds`: to a field
 };
 
 /// X[k] = scale weight[k] sum over the points x[n] e^{-2 pi i k n / period}, axis by axis; weight: 2 for modes counted twice.

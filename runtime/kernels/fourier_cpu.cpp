@@ -30,7 +30,8 @@ constexpr std::int64_t kChunkBytes = 1 << 14;  // of points that are laid side b
 template <class T>
 class Groups {
  public:
-  Groups(const FourierTransform& transform, Direction direction) : direction_(direction), real_(transform.real), order_(transform.order) {
+  Groups(const FourierTransform& transform, Direction direction)
+      : direction_(direction), real_(transform.real), order_(transform.order), sum_(transform.sum) {
     plan_axes(transform);
     const std::int64_t numbers = real_ ? 1 : 2, kept = to_modes() ? last_.out : last_.in, points = to_modes() ? last_.in : last_.out;
     field_in_ = first_.in * (to_modes() ? numbers * points : 2 * kept);
@@ -115,14 +116,14 @@ class Groups {
     through_first(work);
     if (!real_) {
       through_last(work);
-      return cpu::from_lanes<T>(field_out_, work.here, x);
+      return cpu::from_lanes<T>(field_out_, work.here, x, sum_);
     }
     const std::int64_t row_in = last_.in * 2 * L, row_out = last_.out;
     for (std::int64_t row = 0; row < first_.out; row += chunk_rows_) {
       const std::int64_t rows = std::min(chunk_rows_, first_.out - row);
       cpu::through_axis<Direction::to_field, Points::real, T>(*last_.matrices, rows, {work.here + row * row_in, row_in, 2 * L},
                                                               {work.chunk, row_points_, L});
-      cpu::from_lanes<T>(rows * row_out, work.chunk, {x.data + row * row_out, x.step, x.count});
+      cpu::from_lanes<T>(rows * row_out, work.chunk, {x.data + row * row_out, x.step, x.count}, sum_);
     }
   }
 
@@ -148,6 +149,7 @@ class Groups {
   Direction direction_;
   bool real_;  // the field is
   ModeOrder order_;
+  Sum sum_;                                       // of fields that come out
   Step first_, last_;                             // a field of one axis has no first step
   std::int64_t field_in_ = 0, field_out_ = 0;     // numbers of a field
   std::int64_t row_points_ = 0, chunk_rows_ = 0;  // numbers of a row of points in all lanes; rows that are laid out together
@@ -173,6 +175,7 @@ void run_apart(const FourierTransform& transform, Direction direction, const T* 
   outer.real = false;
   inner.order = ModeOrder::last;
   outer.scale = 1.0;
+  outer.sum = Sum::replaces;
   const Block between(static_cast<std::size_t>(2 * inner.count * modes) * sizeof(T), Device{});
   T* middle = static_cast<T*>(between.data());
   if (direction == Direction::to_modes) {
@@ -196,7 +199,7 @@ void run(const FourierTransform& transform, Direction direction, const T* x, T* 
   }
   if (entries_out == 0) return;
   if (sums_nothing) {
-    std::fill_n(y, entries_out * (!to_modes && transform.real ? 1 : 2), T(0));
+    if (transform.sum == Sum::replaces) std::fill_n(y, entries_out * (!to_modes && transform.real ? 1 : 2), T(0));
     return;
   }
   if (entries_in == 0) return;

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "runtime/kernels/into.h"
 #include "runtime/kernels/vector.h"
 
 namespace trident::cpu {
@@ -39,9 +40,9 @@ inline void to_lanes(std::int64_t numbers, Fields<const T> fields, T* vectors) {
   }
 }
 
-/// And back.
+/// And back, where they replace what the fields hold or are added to it.
 template <class T>
-inline void from_lanes(std::int64_t numbers, const T* vectors, Fields<T> fields) {
+inline void from_lanes(std::int64_t numbers, const T* vectors, Fields<T> fields, Sum sum = Sum::replaces) {
   constexpr int L = kLanes<T>;
   for (std::int64_t first = 0; first < numbers; first += L) {
     const std::int64_t count = std::min<std::int64_t>(L, numbers - first);
@@ -52,11 +53,17 @@ inline void from_lanes(std::int64_t numbers, const T* vectors, Fields<T> fields)
     transpose<T>(square);
     T* to = fields.data + first;
     if (count == L && fields.count == L) {
+      if (sum == Sum::adds) {
+#pragma GCC unroll 16
+        for (int field = 0; field < L; ++field) square[field] += load(to + field * fields.step);
+      }
 #pragma GCC unroll 16
       for (int field = 0; field < L; ++field) store(to + field * fields.step, square[field]);
     } else {
       for (int field = 0; field < L; ++field) {
-        if (field < fields.count) store_some(to + field * fields.step, square[field], count);
+        if (field >= fields.count) continue;
+        T* const place = to + field * fields.step;
+        store_some<T>(place, sum == Sum::adds ? square[field] + load_some(place, count) : square[field], count);
       }
     }
   }

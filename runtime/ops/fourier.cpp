@@ -102,7 +102,6 @@ Tensor fourier_modes(const Tensor& x, const std::vector<FourierAxis>& axes, doub
   const DType type = real_of(x.dtype());
   const auto backward = [transform, type, shape = x.shape(), dtype = x.dtype()](const Tensor& dy, Wanted wanted) {
     // Each mode stands for itself: what is not stored has no gradient.
-    if (!dy.is_cuda()) return std::vector{transformed(dy, transform, Direction::to_field, type)};
     const GradientPlace place = wanted.place(0, shape, dtype, dy.device());
     transformed(dy, transform, Direction::to_field, type, place);
     return std::vector{place.result};
