@@ -103,6 +103,11 @@ bool FnoBlocks::skip_adds_bias(const Call& call) const {
   return !complex_ && norms_per_block_ == 0 && !fno_skips_.empty() && fno_skips_[call.index].real.adds_bias() && call.extents.empty();
 }
 
+/// The convolution's bias if the skip adds it.
+Tensor FnoBlocks::bias_of_skip(const Call& call, const Tensor& x) const {
+  return skip_adds_bias(call) ? convs_[call.index].bias_in(x.dtype()) : Tensor{};
+}
+
 /// Without its bias if the skip adds that.
 Parts FnoBlocks::convolve(const Call& call, const Parts& x) const {
   const Tensor field = joined(stabilized_ ? activate_parts(x, NonLinearity::tanh) : x);
@@ -122,19 +127,18 @@ Parts FnoBlocks::with_skip(const Call& call, const Parts& x, const Parts& branch
   if (fno_skips_.empty()) return activate_parts(branch, activation);
   const RealOrComplex<SkipConnection>& skip = fno_skips_[call.index];
   if (!complex_ && call.extents.empty()) {
-    const Tensor bias = skip_adds_bias(call) ? convs_[call.index].bias_in(x[0].dtype()) : Tensor{};
-    return {skip.real.add_to(branch[0], x[0], call.place, activation, bias)};
+    return {skip.real.add_to(branch[0], x[0], call.place, activation, bias_of_skip(call, x[0]))};
   }
   return activate_parts(sum_of(branch, resampled(skip(x, call.place), call.extents)), activation);
 }
 
-/// activation(mlp(x) + skip(skipped)), where there is a skip. Only a real MLP takes another input than values.
+/// activation(mlp(x) + skip(skipped)), where there is a skip. Only a real MLP takes a map before it.
 Parts FnoBlocks::through_mlp(const Call& call, const Parts& x, const Parts& skipped, std::optional<NonLinearity> activation,
-                             MixInput input) const {
+                             const std::optional<Mix>& before) const {
   const RealOrComplex<ChannelMlp>& mlp = channel_mlps_[call.index];
   if (channel_mlp_skips_.empty()) {
     if (complex_) return activate_parts(mlp(x, call.place, call.pass), activation);
-    return {mlp.real(x[0], call.place, call.pass, {.activation = activation}, input)};
+    return {mlp.real(x[0], call.place, call.pass, {.activation = activation}, before)};
   }
   const RealOrComplex<SkipConnection>& skip = channel_mlp_skips_[call.index];
   if (complex_)
@@ -142,18 +146,24 @@ Parts FnoBlocks::through_mlp(const Call& call, const Parts& x, const Parts& skip
   const Ending ending = call.extents.empty()
                             ? skip.real.ending(skipped[0], call.place, activation)
                             : Ending{.addend = resample(skip.real(skipped[0], call.place), call.extents), .activation = activation};
-  return {mlp.real(x[0], call.place, call.pass, ending, input)};
+  return {mlp.real(x[0], call.place, call.pass, ending, before)};
 }
 
 Parts FnoBlocks::post_activated(const Call& call, const Parts& x) const {
   const auto after_sum = active_in_last_ ? std::optional(non_linearity_) : call.unless_last;
   const bool has_mlp = !channel_mlps_.empty();
-  const bool waits = has_mlp && !complex_ && after_sum == NonLinearity::gelu && gelu_waits(x[0], x[0].size(1));
-  Parts y = with_skip(call, x, normalise(call, 0, convolve(call, x)), waits ? std::nullopt : after_sum);
-  if (!whole_) return y;
   const bool activate_last = norms_per_block_ > 0 || !has_mlp;
-  if (has_mlp)
-    y = through_mlp(call, y, x, activate_last ? std::nullopt : call.unless_last, waits ? MixInput::before_gelu : MixInput::values);
+  const auto ending = activate_last ? std::nullopt : call.unless_last;
+  const Parts branch = normalise(call, 0, convolve(call, x));
+  Parts y;
+  if (has_mlp && !complex_ && after_sum == NonLinearity::gelu && !fno_skips_.empty() && fno_skips_[call.index].real.is_map() &&
+      call.extents.empty()) {
+    y = through_mlp(call, x, x, ending, fno_skips_[call.index].real.map_before_gelu(branch[0], bias_of_skip(call, x[0])));
+  } else {
+    y = with_skip(call, x, branch, after_sum);
+    if (!whole_) return y;
+    if (has_mlp) y = through_mlp(call, y, x, ending);
+  }
   return activate_last ? activate_parts(normalise(call, 1, y), call.unless_last) : y;
 }
 

@@ -46,8 +46,9 @@ class FnoBlocks {
 
   Parts with_skip(const Call& call, const Parts& x, const Parts& branch, std::optional<NonLinearity> activation) const;
   Parts through_mlp(const Call& call, const Parts& x, const Parts& skipped, std::optional<NonLinearity> activation,
-                    MixInput input = MixInput::values) const;
+                    const std::optional<Mix>& before = {}) const;
   bool skip_adds_bias(const Call& call) const;
+  Tensor bias_of_skip(const Call& call, const Tensor& x) const;
   Parts convolve(const Call& call, const Parts& x) const;
   Parts normalise(const Call& call, std::size_t which, const Parts& x) const;
   Parts post_activated(const Call& call, const Parts& x) const;

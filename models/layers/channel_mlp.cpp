@@ -32,22 +32,17 @@ Init torch_init(std::int64_t fan_in) {
   return Init::uniform(-bound, bound);
 }
 
-Tensor mix_channels(const Tensor& x, const Tensor& weight, const Tensor& bias, const Ending& ending, MixInput input) {
+Tensor mix_channels(const Tensor& x, const Tensor& weight, const Tensor& bias, const Ending& ending) {
   const bool gelu = ending.activation == NonLinearity::gelu;
-  const Tensor y = channel_mix(x, weight, {.bias = bias, .addend = ending.addend, .gate = ending.gate, .gelu = gelu}, input);
+  const Tensor y = channel_mix(x, weight, {.bias = bias, .addend = ending.addend, .gate = ending.gate, .gelu = gelu});
   return gelu ? y : activate(y, ending.activation);
-}
-
-bool gelu_waits(const Tensor& x, std::int64_t channels) {
-  constexpr std::int64_t kLargeBytes = std::int64_t{4} << 20;
-  return !x.is_cuda() && x.size(1) > 0 && x.num_bytes() / x.size(1) * channels >= kLargeBytes;
 }
 
 PointwiseLinear::PointwiseLinear(std::int64_t in, std::int64_t out)
     : weight(whole_parameter({out, in, 1}, torch_init(in))), bias(whole_parameter({out}, torch_init(in))) {}
 
-Tensor PointwiseLinear::operator()(const Tensor& x, const Ending& ending, MixInput input) const {
-  return mix_channels(x, weight.in(x.dtype()), bias.in(x.dtype()), ending, input);
+Tensor PointwiseLinear::operator()(const Tensor& x, const Ending& ending) const {
+  return mix_channels(x, weight.in(x.dtype()), bias.in(x.dtype()), ending);
 }
 
 PointwiseLinear::PointwiseLinear(std::int64_t in, std::int64_t out, SplitAlong along, Range own, const Mesh& mesh)
@@ -68,28 +63,28 @@ ChannelMlp::ChannelMlp(std::int64_t in, std::int64_t hidden, std::int64_t out, N
   }
 }
 
-Tensor ChannelMlp::operator()(const Tensor& x, const FieldPlace& place, const Pass& pass, const Ending& ending, MixInput input) const {
+Tensor ChannelMlp::operator()(const Tensor& x, const FieldPlace& place, const Pass& pass, const Ending& ending,
+                              const std::optional<Mix>& before) const {
   const bool drops = dropout > 0.0 && pass.mode == Mode::train;
-  const bool waits = non_linearity == NonLinearity::gelu && !drops && gelu_waits(x, fcs.front().weight.shape[0]);
-  const Ending between{.activation = waits ? std::nullopt : std::optional(non_linearity)};
-  const MixInput of_second = waits ? MixInput::before_gelu : MixInput::values;
+  if (non_linearity == NonLinearity::gelu && !drops && !is_shared_out()) {
+    std::vector<Mix> maps;
+    if (before) maps.push_back(*before);
+    for (const PointwiseLinear& fc : fcs) maps.push_back({fc.weight.in(x.dtype()), {.bias = fc.bias.in(x.dtype()), .gelu = true}});
+    MixEnding& last = maps.back().ending;
+    last.addend = ending.addend, last.gate = ending.gate, last.gelu = ending.activation == NonLinearity::gelu;
+    const Tensor y = channel_mixes(x, maps);
+    return last.gelu ? y : activate(y, ending.activation);
+  }
+  Tensor y = before ? channel_mix(x, before->weight, before->ending) : x;
   if (is_shared_out()) {
-    const Tensor hidden = fcs.front()(x, between, input);
-    const Tensor addend =
-        mix_channels(hidden, fcs.back().weight.in(x.dtype()), added_once(mesh, fcs.back().bias.in(x.dtype())), {}, of_second);
+    const Tensor hidden = fcs.front()(y, {.activation = non_linearity});
+    const Tensor addend = mix_channels(hidden, fcs.back().weight.in(x.dtype()), added_once(mesh, fcs.back().bias.in(x.dtype())), {});
     return ended(all_reduce_sum(mesh, Axis::tensor, addend), ending);
   }
-  Tensor y = x;
   for (std::size_t i = 0; i < fcs.size(); ++i) {
     const bool last = i + 1 == fcs.size();
-    const MixInput given = i == 0 ? input : of_second;
-    if (!last) {
-      y = fcs[i](y, between, given);
-    } else if (!drops) {
-      return fcs[i](y, ending, given);
-    } else {
-      y = fcs[i](y, {}, given);
-    }
+    if (last && !drops) return fcs[i](y, ending);
+    y = fcs[i](y, {.activation = last ? std::nullopt : std::optional(non_linearity)});
     y = drop_elements(y, dropout, pass.fold(i), "channel mlp", place);
   }
   return ended(y, ending);

@@ -29,7 +29,7 @@ struct PointwiseLinear {
   /// The same layer shared out over the tensor axis: this rank holds the rows `own` of the weight and of the bias, or the columns `own` of
   /// the weight and the whole bias.
   PointwiseLinear(std::int64_t in, std::int64_t out, SplitAlong along, Range own, const Mesh& mesh);
-  Tensor operator()(const Tensor& x, const Ending& ending = {}, MixInput input = MixInput::values) const;
+  Tensor operator()(const Tensor& x, const Ending& ending = {}) const;
 
   static void visit(auto& self, auto& v) { v("weight", self.weight), v("bias", self.bias); }
 };
@@ -44,8 +44,9 @@ struct ChannelMlp {
 
   /// Two layers; one if `hidden` is 0.
   ChannelMlp(std::int64_t in, std::int64_t hidden, std::int64_t out, NonLinearity non_linearity, const Mesh& mesh, double dropout = 0.0);
+  /// `before`: a map with a GELU that comes first.
   Tensor operator()(const Tensor& x, const FieldPlace& place, const Pass& pass, const Ending& ending = {},
-                    MixInput input = MixInput::values) const;
+                    const std::optional<Mix>& before = {}) const;
   double flops() const;  // of one point
 
   static void visit(auto& self, auto& v) { v("fcs", self.fcs); }
@@ -61,10 +62,6 @@ Shape per_channel(int rank, std::int64_t channels);
 Init torch_init(std::int64_t fan_in);
 
 /// activation(weight x + bias + gate addend), fused as far as the activation allows.
-Tensor mix_channels(const Tensor& x, const Tensor& weight, const Tensor& bias, const Ending& ending, MixInput input = MixInput::values);
-
-/// Whether the GELU that follows a map of x to so many channels waits for the layer that takes it: where its numbers do not stay in the
-/// cache, keeping its result and its slope costs about the time of computing them again, and twice the memory. Never on a GPU.
-bool gelu_waits(const Tensor& x, std::int64_t channels);
+Tensor mix_channels(const Tensor& x, const Tensor& weight, const Tensor& bias, const Ending& ending);
 
 }  // namespace trident

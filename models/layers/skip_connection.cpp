@@ -80,6 +80,10 @@ Tensor SkipConnection::add_to(const Tensor& branch, const Tensor& x, const Field
   return activate(branch + (*this)(x, place), activation);
 }
 
+Mix SkipConnection::map_before_gelu(const Tensor& branch, const Tensor& bias) const {
+  return {weight_->in(branch.dtype()), {.bias = bias, .addend = branch, .gelu = true}};
+}
+
 Ending SkipConnection::ending(const Tensor& x, const FieldPlace& place, std::optional<NonLinearity> activation) const {
   if (kind_ == SkipKind::soft_gating) return {.addend = x, .gate = weight_->in(x.dtype()), .activation = activation};
   return {.addend = (*this)(x, place), .activation = activation};

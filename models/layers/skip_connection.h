@@ -20,7 +20,10 @@ class SkipConnection {
   /// x: (batch, channel, space...), or this rank's part of it.
   Tensor operator()(const Tensor& x, const FieldPlace& place) const;
   /// Whether add_to() takes a bias along.
-  bool adds_bias() const { return kind_ == SkipKind::linear; }
+  bool adds_bias() const { return is_map(); }
+  bool is_map() const { return kind_ == SkipKind::linear; }
+  /// gelu(skip(x) + branch + bias) as a map of x, where it is one.
+  Mix map_before_gelu(const Tensor& branch, const Tensor& bias) const;
   /// activation(skip(x) + branch + bias); bias: one number for each channel, or undefined.
   Tensor add_to(const Tensor& branch, const Tensor& x, const FieldPlace& place, std::optional<NonLinearity> activation,
                 const Tensor& bias) const;

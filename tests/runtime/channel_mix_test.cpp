@@ -83,15 +83,74 @@ TEST(ChannelMix, WithoutAGateAgreesToo) {
   }
 }
 
-TEST(ChannelMix, TakesWhatAGeluIsGiven) {
+/// Three maps of x (5 channels) to 7, 3 and again 5 channels, the first with an addend, the last with x behind a gate; as one pass, or map
+/// by map.
+std::vector<Tensor> chain_operands(const Shape& field) {
+  const Shape between{field[0], 7, field[2], field[3]};
+  return {random_tensor(field, 1), random_tensor({7, 5}, 2), random_tensor({7}, 3), random_tensor(between, 4), random_tensor({3, 7}, 5),
+          random_tensor({3}, 6),   random_tensor({5, 3}, 7), random_tensor({5}, 8), random_tensor({5}, 9)};
+}
+std::vector<Mix> chain_of(const std::vector<Tensor>& in, bool end_in_gelu) {
+  return {{in[1], {.bias = in[2], .addend = in[3], .gelu = true}},
+          {in[4], {.bias = in[5], .gelu = true}},
+          {in[6], {.bias = in[7], .addend = in[0], .gate = in[8], .gelu = end_in_gelu}}};
+}
+Tensor map_by_map(const Tensor& x, const std::vector<Mix>& maps) {
+  Tensor y = x;
+  for (const Mix& map : maps) y = channel_mix(y, map.weight, map.ending);
+  return y;
+}
+
+TEST(ChannelMixes, AgreeWithOneMixAfterTheOther) {
   for (const Shape& field : kFields) {
-    const std::vector<Tensor> first = leaves(operands(field)), second = leaves(operands(field));
-    const auto ending = [](const std::vector<Tensor>& in) {
-      return MixEnding{.bias = in[2], .addend = in[3], .gate = in[4], .gelu = true};
-    };
-    const Tensor y = channel_mix(first[0], first[1], ending(first), MixInput::before_gelu);
-    expect_equal_gradients(y, first, channel_mix(gelu(second[0]), second[1], ending(second)), second);
+    for (const bool end_in_gelu : {false, true}) {
+      const std::vector<Tensor> first = leaves(chain_operands(field)), second = leaves(chain_operands(field));
+      expect_equal_gradients(channel_mixes(first[0], chain_of(first, end_in_gelu)), first,
+                             map_by_map(second[0], chain_of(second, end_in_gelu)), second);
+    }
   }
+}
+
+TEST(ChannelMixes, AddTheirGradientToThoseOfOtherReaders) {
+  for (const Shape& field : kFields) {
+    for (const bool adds_x : {false, true}) {
+      const auto run = [&](const std::vector<Tensor>& in, auto&& mixes) {
+        std::vector<Mix> maps = chain_of(in, false);
+        if (!adds_x) maps.back().ending = {.bias = in[7]};
+        return mixes(in[0], maps) * in[0];
+      };
+      std::vector<Tensor> first = leaves(chain_operands(field)), second = leaves(chain_operands(field));
+      const Tensor y = run(first, channel_mixes), expected = run(second, map_by_map);
+      if (!adds_x) first.pop_back(), second.pop_back();
+      expect_equal_gradients(y, first, expected, second);
+    }
+  }
+}
+
+TEST(ChannelMixes, TakeAnotherAddendThanX) {
+  const std::vector<Tensor> first = leaves(chain_operands(kFields[0])), second = leaves(chain_operands(kFields[0]));
+  const auto maps = [](const std::vector<Tensor>& in) {
+    std::vector<Mix> result = chain_of(in, true);
+    result.back().ending.addend = in[0] * in[0];
+    return result;
+  };
+  expect_equal_gradients(channel_mixes(first[0], maps(first)), first, map_by_map(second[0], maps(second)), second);
+}
+
+TEST(ChannelMixes, WithoutATapeGiveTheSame) {
+  const std::vector<Tensor> in = chain_operands(kFields[1]), recorded = leaves(in);
+  EXPECT_TENSOR_NEAR(channel_mixes(in[0], chain_of(in, true)), channel_mixes(recorded[0], chain_of(recorded, true)).detached(), 0);
+}
+
+TEST(ChannelMixes, Gradients) {
+  const std::vector<Tensor> in{random_tensor({2, 3, 4}, 1), random_tensor({2, 3, 1}, 2), random_tensor({2}, 3),
+                               random_tensor({2, 2, 4}, 4), random_tensor({3, 2}, 5),    random_tensor({3}, 6)};
+  EXPECT_TRUE(gradcheck_on_every_device(
+      [](const auto& x) {
+        return channel_mixes(x[0],
+                             {{x[1], {.bias = x[2], .addend = x[3], .gelu = true}}, {x[4], {.addend = x[0], .gate = x[5], .gelu = true}}});
+      },
+      in));
 }
 
 TEST(ChannelMix, AddsItsGradientToThoseOfOtherReaders) {
@@ -105,42 +164,48 @@ TEST(ChannelMix, AddsItsGradientToThoseOfOtherReaders) {
   }
 }
 
-/// Gradients of a mix in f32 beside those in f64, of as many channels as are mixed by transposed blocks, and fields as large as are stored
-/// past the caches.
-void expect_f32_like_f64(const Shape& field, std::int64_t out, MixInput input) {
+/// Gradients of a mix, and of two, in f32 beside those in f64, of as many channels as are mixed by transposed blocks, and fields as large
+/// as are stored past the caches.
+void expect_f32_like_f64(const Shape& field, std::int64_t out) {
   const std::int64_t in = field[1];
   const Shape result{field[0], out, field[2], field[3]};
-  const std::vector<Tensor> values{random_tensor(field, 1), random_tensor({out, in}, 2), random_tensor({out}, 3), random_tensor(result, 4),
-                                   random_tensor({out}, 5)};
-  const Tensor dy = random_tensor(result, 6);
+  const std::vector<Tensor> values{random_tensor(field, 1),  random_tensor({out, in}, 2), random_tensor({out}, 3),
+                                   random_tensor(result, 4), random_tensor({out}, 5),     random_tensor({out, out}, 6)};
+  const Tensor dy = random_tensor(result, 7);
   std::vector<std::vector<Tensor>> found;
   for (const DType dtype : {DType::f32, DType::f64}) {
     std::vector<Tensor> at;
     for (const Tensor& value : values) at.push_back(leaf(cast(value, dtype)));
-    const Tensor y = channel_mix(at[0], at[1], {.bias = at[2], .addend = at[3], .gate = at[4], .gelu = true}, input);
-    const Tensor plain = channel_mix(at[0], at[1], {.bias = at[2]}, input);
-    found.push_back(gradients(y + plain, cast(dy, dtype), at));
-    found.back().push_back(y.detached());
-    found.back().push_back(plain.detached());
+    const MixEnding ending{.bias = at[2], .addend = at[3], .gate = at[4], .gelu = true}, plain{.bias = at[2]},
+        inner{.bias = at[2], .addend = at[3], .gelu = true};
+    const std::vector<Tensor> y{channel_mix(at[0], at[1], ending), channel_mix(at[0], at[1], plain),
+                                channel_mixes(at[0], {{at[1], inner}, {at[5], ending}}),
+                                channel_mixes(at[0], {{at[1], inner}, {at[5], plain}})};
+    found.push_back(gradients(y[0] + y[1] + y[2] + y[3], cast(dy, dtype), at));
+    for (const Tensor& each : y) found.back().push_back(each.detached());
   }
   for (std::size_t i = 0; i < found[0].size(); ++i) EXPECT_TENSOR_NEAR(cast(found[0][i], DType::f64), found[1][i], 3e-3);
 }
 
 TEST(ChannelMix, OfF32AgreesWithF64) {
-  expect_f32_like_f64({2, 33, 16, 32}, 13, MixInput::values);
-  expect_f32_like_f64({2, 64, 8, 33}, 40, MixInput::before_gelu);
-  expect_f32_like_f64({2, 48, 128, 96}, 50, MixInput::before_gelu);
+  expect_f32_like_f64({2, 33, 16, 32}, 13);
+  expect_f32_like_f64({2, 64, 8, 33}, 40);
+  expect_f32_like_f64({2, 48, 128, 96}, 50);
 }
 
 TEST(ChannelMix, DoesNotDependOnThreads) {
-  const std::vector<Tensor> in = leaves(operands({3, 5, 64, 128}));
+  const std::vector<Tensor> in = leaves(operands({3, 5, 64, 128})), chained = leaves(chain_operands({3, 5, 64, 128}));
   const auto run = [&](int threads) {
     const int before = omp_get_max_threads();
     omp_set_num_threads(threads);
-    const Tensor y = channel_mix(in[0], in[1], {.bias = in[2], .addend = in[3], .gate = in[4], .gelu = true}, MixInput::before_gelu);
-    std::vector<Tensor> result = gradients(y, random_tensor(y.shape(), 6), in);
+    const Tensor y = channel_mix(in[0], in[1], {.bias = in[2], .addend = in[3], .gate = in[4], .gelu = true});
+    const Tensor z = channel_mixes(chained[0], chain_of(chained, true));
+    std::vector<Tensor> result = gradients(y, random_tensor(y.shape(), 6), in),
+                        of_chain = gradients(z, random_tensor(z.shape(), 6), chained);
     omp_set_num_threads(before);
+    result.insert(result.end(), of_chain.begin(), of_chain.end());
     result.push_back(y.detached());
+    result.push_back(z.detached());
     return result;
   };
   const std::vector<Tensor> alone = run(1), together = run(3);
@@ -176,6 +241,9 @@ TEST(ChannelMix, NamesWhatDoesNotFit) {
   EXPECT_THROW(channel_mix(x, zeros({5, 3}, DType::f32), {.bias = zeros({4}, DType::f32)}), ShapeError);
   EXPECT_THROW(channel_mix(x, zeros({5, 3}, DType::f32), {.addend = zeros({2, 5, 3}, DType::f32)}), ShapeError);
   EXPECT_THROW(channel_mix(x, zeros({5, 3}, DType::f32), {.gate = zeros({5}, DType::f32)}), ShapeError);
+  const Mix to_five{zeros({5, 3}, DType::f32), {.gelu = true}}, without_gelu{zeros({5, 3}, DType::f32), {}};
+  EXPECT_THROW(channel_mixes(x, {to_five, to_five}), ShapeError);
+  EXPECT_THROW(channel_mixes(x, {without_gelu, {zeros({2, 5}, DType::f32), {}}}), ShapeError);
 }
 
 }  // namespace
