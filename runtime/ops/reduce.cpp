@@ -32,7 +32,8 @@ Tensor sum_neighbours(const Tensor& x, int first, int last) {
 /// y: the sums of x.
 Tensor recorded_sum(const Tensor& x, const Tensor& y) {
   return record("sum", y, {x}, [shape = x.shape(), dtype = x.dtype()](const Tensor& dy, Wanted) {
-    const Tensor dx = view::broadcast_to(dy, shape);
+    // The sum of a tensor without dimensions has one.
+    const Tensor dx = view::broadcast_to(shape.rank() == 0 ? view::reshape(packed(dy), shape) : dy, shape);
     return std::vector{is_complex(dtype) ? dx : cast(dx, dtype)};
   });
 }

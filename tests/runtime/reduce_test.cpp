@@ -73,6 +73,8 @@ TEST(Reduce, GradientsOfSumsAndMeans) {
   EXPECT_TRUE(gradcheck_on_every_device([](const auto& in) { return sum(in[0]); }, {x}));
   EXPECT_TRUE(gradcheck_on_every_device([](const auto& in) { return sum(in[0], {0, 2}); }, {x}));
   EXPECT_TRUE(gradcheck_on_every_device([](const auto& in) { return mean(in[0], {1}) * sum(in[0], {1}); }, {x}));
+  const Tensor number = random_tensor({}, 2);
+  EXPECT_TRUE(gradcheck_on_every_device([](const auto& in) { return sum(in[0]); }, {number}));
 }
 
 TEST(Reduce, EmptySumsAreZero) {
