@@ -1,7 +1,6 @@
 #include "runtime/autograd/tape.h"
 
 #include <functional>
-#include <limits>
 
 #include "runtime/device/allocator.h"
 #include "runtime/error.h"
@@ -9,7 +8,6 @@
 #include "runtime/ops/reduce.h"
 #include "runtime/ops/shape.h"
 #include "runtime/tensor/create.h"
-#include "tests/support/gradcheck.h"
 #include "tests/support/random_tensor.h"
 #include "tests/support/tensor_near.h"
 
@@ -133,116 +131,6 @@ TEST(Tape, MoreThanSixtyFourInputs) {
   for (int i = 0; i < 100; ++i) EXPECT_EQ(gradient_of(parts[static_cast<std::size_t>(i)]).defined(), i % 2 == 1) << i;
 }
 
-/// What a closure was told, without holding the memory.
-struct Told {
-  const void* to = nullptr;
-  bool adds = false, returns = false;
-};
-
-/// factor x, whose closure says where the tape let it put the gradient.
-Tensor scaled(const Tensor& x, double factor, Told* told = nullptr, DType writes = DType::f64) {
-  return record("scaled", affine(x.detached(), factor), {x}, [factor, told, writes](const Tensor& dy, Wanted wanted) {
-    const GradientPlace place = wanted.place(0, dy.shape(), writes, dy.device());
-    if (place.to.defined()) put(place, affine(dy, factor));
-    if (told != nullptr) *told = {place.to.defined() ? place.to.bytes() : nullptr, place.adds, place.result.defined()};
-    return std::vector{place.result};
-  });
-}
-
-TEST(Tape, AClosurePutsItsGradientWhereTheLeafCollectsIt) {
-  const Tensor memory = full({2}, 100.0, DType::f64), x = leaf(random_tensor({2}, 1), memory);
-  Told first, second;
-  backward(sum(scaled(x, 3.0, &second) + scaled(x, 5.0, &first)));
-  for (const Told& told : {first, second}) {
-    EXPECT_EQ(told.to, memory.bytes());
-    EXPECT_TRUE(told.adds);
-    EXPECT_FALSE(told.returns);
-  }
-  EXPECT_TENSOR_NEAR(memory, full({2}, 108.0, DType::f64), 0);
-}
-
-TEST(Tape, TheFirstGradientOfALeafWithoutMemoryOverwritesWhatItGets) {
-  const Tensor x = leaf(number(1));
-  Told first, second;
-  const Tensor early = scaled(x, 3.0, &second);
-  backward(early + scaled(x, 5.0, &first));
-  EXPECT_FALSE(first.adds);
-  EXPECT_TRUE(second.adds);
-  EXPECT_EQ(first.to, gradient_of(x).bytes());
-  EXPECT_EQ(to_number(gradient_of(x)), 8.0);
-}
-
-TEST(Tape, TheFirstGradientOverwritesABlankOneWhicheverWayItComes) {
-  const double what_was_there = std::numeric_limits<double>::quiet_NaN();
-  const Tensor placed = leaf(number(1), number(what_was_there)), returned = leaf(number(2), number(what_was_there)),
-               unused = leaf(number(3), number(what_was_there));
-  for (const Tensor& x : {placed, returned, unused}) x.node()->blank = true;
-  backward(scaled(placed, 3.0) + affine(returned, 5.0));
-  backward(scaled(placed, 3.0) + affine(returned, 5.0));
-  EXPECT_EQ(to_number(gradient_of(placed)), 6.0);
-  EXPECT_EQ(to_number(gradient_of(returned)), 10.0);
-  EXPECT_TRUE(unused.node()->blank);
-  complete_gradient(*unused.node());
-  complete_gradient(*placed.node());
-  EXPECT_EQ(to_number(gradient_of(unused)), 0.0);
-  EXPECT_EQ(to_number(gradient_of(placed)), 6.0);
-}
-
-TEST(Tape, ABlankGradientIsZeroWhenItIsFinal) {
-  const Tensor x = leaf(number(1), number(100)), y = leaf(number(2));
-  x.node()->blank = true;
-  const Tensor z = record("drops", number(1), {x, y}, [](const Tensor& dy, Wanted) { return std::vector{Tensor{}, dy}; });
-  std::vector<double> values;
-  backward(z, [&](const Node& node) { values.push_back(to_number(node.gradient)); });
-  EXPECT_EQ(values, (std::vector<double>{0.0, 1.0}));
-}
-
-TEST(Tape, AClosureOfAnotherNumberTypeThanTheLeafsReturnsItsGradient) {
-  const Tensor x = leaf(full({2}, 1.0, DType::f32));
-  Told told;
-  backward(sum(scaled(x, 3.0, &told)));
-  EXPECT_TRUE(told.returns);
-  EXPECT_TENSOR_NEAR(gradient_of(x), full({2}, 3.0, DType::f32), 0);
-}
-
-TEST(Tape, AClosureAddsToTheGradientThatItsInputHasGotFromLaterUses) {
-  const Tensor x = leaf(number(1)), h = affine(x, 1.0);
-  Told first, second;
-  const Tensor early = scaled(h, 3.0, &second);
-  backward(early + scaled(h, 5.0, &first));
-  EXPECT_FALSE(first.adds);
-  EXPECT_TRUE(first.returns);
-  EXPECT_TRUE(second.adds);
-  EXPECT_FALSE(second.returns);
-  EXPECT_EQ(second.to, first.to);
-  EXPECT_EQ(to_number(gradient_of(x)), 8.0);
-}
-
-TEST(Tape, AClosureNeverAddsToMemoryThatAnotherGradientLiesIn) {
-  // `add` hands one tensor to both operands, so what h has got is what the closure reads as well.
-  const Tensor x = leaf(number(1)), h = affine(x, 1.0);
-  Told told;
-  backward(affine(scaled(h, 3.0, &told) + h, 2.0));
-  EXPECT_TRUE(told.adds);
-  EXPECT_EQ(to_number(gradient_of(x)), 8.0);
-}
-
-TEST(Tape, AnInputThatIsGivenTwiceCollectsBothGradients) {
-  for (const bool is_leaf : {true, false}) {
-    const Tensor x = leaf(number(1)), h = is_leaf ? x : affine(x, 1.0);
-    backward(record("twice", number(1), {h, h}, [](const Tensor& dy, Wanted wanted) {
-      std::vector<Tensor> results;
-      for (std::size_t i = 0; i < 2; ++i) {
-        const GradientPlace place = wanted.place(i, {1}, DType::f64, {});
-        put(place, affine(dy, i == 0 ? 3.0 : 5.0));
-        results.push_back(place.result);
-      }
-      return results;
-    }));
-    EXPECT_EQ(to_number(gradient_of(x)), 8.0);
-  }
-}
-
 /// 2 x and 3 x, of one operation. `times`: how often it ran backward.
 std::vector<Tensor> twice_and_thrice(const Tensor& x, int* times) {
   return record_all("twice_and_thrice", {affine(x.detached(), 2.0), affine(x.detached(), 3.0)}, {x},
@@ -340,117 +228,10 @@ TEST(Gradients, StopAtTheirInputsAndTouchNoLeaf) {
   EXPECT_FALSE(gradient_of(weight).defined());
 }
 
-TEST(Gradients, CollectApartFromTheLeafsOwn) {
-  const Tensor x = leaf(number(1), number(100)), weight = leaf(number(1), number(100));
-  Told first, second, not_wanted{.to = &x};
-  const Tensor early = scaled(x, 3.0, &second), late = scaled(x, 5.0, &first);
-  const std::vector<Tensor> found = gradients(early + late + scaled(weight, 2.0, &not_wanted), number(1), {x});
-  EXPECT_FALSE(first.adds);
-  EXPECT_TRUE(second.adds);
-  EXPECT_EQ(not_wanted.to, nullptr);
-  EXPECT_EQ(to_number(found[0]), 8.0);
-  EXPECT_EQ(to_number(gradient_of(x)), 100.0);
-  EXPECT_EQ(to_number(gradient_of(weight)), 100.0);
-}
-
 TEST(Gradients, AreUndefinedWhereNothingArrives) {
   const Tensor x = leaf(number(2)), other = leaf(number(3));
   EXPECT_FALSE(gradients(affine(x, 2.0), number(1), {other})[0].defined());
   EXPECT_FALSE(gradients(number(1), number(1), {x})[0].defined());
-}
-
-struct Network {
-  Tensor input = leaf(random_tensor({4, 6}, 1)), shared = leaf(random_tensor({6}, 2)), own = leaf(random_tensor({4, 1}, 3));
-
-  Tensor block(const Tensor& x) const { return gelu(x * shared + own) * sigmoid(shared * own); }
-
-  /// Two blocks that share parameters, each using them more than once; `wrap` decides how a block runs.
-  Tensor loss(const std::function<Tensor(const std::function<Tensor()>&)>& wrap) const {
-    const Tensor h = wrap([this] { return block(input); });
-    const Tensor z = wrap([this, h, &wrap] {
-      const Tensor inner = wrap([this, h] { return block(h); });
-      return inner * h + block(inner);
-    });
-    return sum(z * shared);
-  }
-};
-
-TEST(Recompute, GivesTheGradientsOfThePlainRunBitForBit) {
-  const Network plain, again, nested;
-  backward(plain.loss([](const std::function<Tensor()>& block) { return block(); }));
-  bool inside = false;
-  backward(again.loss([&](const std::function<Tensor()>& block) {  // the outer blocks only
-    if (inside) return block();
-    inside = true;
-    const Tensor y = recompute(block);
-    inside = false;
-    return y;
-  }));
-  const std::function<Tensor(const std::function<Tensor()>&)> wrap = [](const std::function<Tensor()>& block) { return recompute(block); };
-  backward(nested.loss(wrap));
-  for (const Network* network : {&again, &nested}) {
-    EXPECT_TENSOR_NEAR(gradient_of(network->input), gradient_of(plain.input), 0);
-    EXPECT_TENSOR_NEAR(gradient_of(network->shared), gradient_of(plain.shared), 0);
-    EXPECT_TENSOR_NEAR(gradient_of(network->own), gradient_of(plain.own), 0);
-  }
-}
-
-TEST(Recompute, PassesTheGradientCheck) {
-  EXPECT_TRUE(testing::gradcheck_on_every_device(
-      [](const std::vector<Tensor>& in) {
-        const Tensor h = recompute([in] { return gelu(in[0] * in[1]); });
-        return recompute([in, h] { return h * in[1] + in[0]; });
-      },
-      {random_tensor({2, 3}, 1), random_tensor({3}, 2)}));
-}
-
-TEST(Recompute, LeavesAreFinalOnceInTheOrderOfThePlainRun) {
-  const auto finals_of = [](const Network& network, const Tensor& loss) {
-    std::vector<int> finals;
-    backward(loss, [&](const Node& node) {
-      finals.push_back(&node == network.input.node().get() ? 0 : &node == network.shared.node().get() ? 1 : 2);
-    });
-    return finals;
-  };
-  const Network plain, again;
-  const std::vector<int> expected = finals_of(plain, plain.loss([](const std::function<Tensor()>& block) { return block(); }));
-  EXPECT_EQ(expected.size(), 3U);
-  const std::function<Tensor(const std::function<Tensor()>&)> wrap = [](const std::function<Tensor()>& block) { return recompute(block); };
-  EXPECT_EQ(finals_of(again, again.loss(wrap)), expected);
-}
-
-TEST(Recompute, KeepsNoIntermediateValues) {
-  const Tensor x = leaf(random_tensor({1 << 16}, 1));
-  const auto block = [](Tensor y) {
-    for (int i = 0; i < 8; ++i) y = sigmoid(y);
-    return y;
-  };
-  const std::int64_t before = memory_counters({}).in_use_bytes;
-  const Tensor y = recompute([=] { return block(x); });
-  EXPECT_EQ(memory_counters({}).in_use_bytes - before, y.num_bytes());
-  EXPECT_EQ(memory_counters({}).in_use_bytes - before, x.num_bytes());
-}
-
-TEST(Recompute, ABlockThatDependsOnNothingIsNotRecorded) {
-  EXPECT_EQ(recompute([] { return number(1) + number(2); }).node(), nullptr);
-}
-
-TEST(Recompute, ABlockMayReturnWhatItWasGiven) {
-  const Tensor x = leaf(number(3));
-  int calls = 0;
-  backward(affine(recompute([x] { return x; }), 2.0), [&](const Node&) { ++calls; });
-  EXPECT_EQ(to_number(gradient_of(x)), 2.0);
-  EXPECT_EQ(calls, 1);
-}
-
-TEST(Recompute, ManyBlocksInAChain) {
-  // Nodes of later blocks come to lie where nodes of earlier ones were.
-  const Tensor x = leaf(number(1)), weight = leaf(number(1));
-  Tensor y = x;
-  for (int i = 0; i < 2000; ++i) y = recompute([y, weight] { return affine(y, 1.0) * weight; });
-  backward(y);
-  EXPECT_EQ(to_number(gradient_of(x)), 1.0);
-  EXPECT_EQ(to_number(gradient_of(weight)), 2000.0);
 }
 
 }  // namespace
