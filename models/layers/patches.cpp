@@ -70,7 +70,9 @@ PatchMerging::PatchMerging(std::int64_t width, Conditioning conditioning, double
 
 Tensor PatchMerging::operator()(const Tensor& tokens, const WindowLevel& level, const WindowLevel& below, const Tensor& time) const {
   const Tensor cells = exchange(mesh, level.pairs, tokens);
-  return exchange(mesh, below.descend, norm(reduction(merge_cells(cells)), time));
+  // A rank whose tokens begin no cell has cells of no samples, and so no times.
+  const Tensor times = time.defined() ? slice(time, 0, 0, cells.size(0)) : time;
+  return exchange(mesh, below.descend, norm(reduction(merge_cells(cells)), times));
 }
 
 PatchUnmerging::PatchUnmerging(std::int64_t width, Conditioning conditioning, double deviation, const Mesh& mesh)

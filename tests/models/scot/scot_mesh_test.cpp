@@ -134,6 +134,17 @@ TEST(ScotMesh, EveryMeshTrainsLikeOneRank) {
   });
 }
 
+TEST(ScotMesh, RanksWhoseTokensBeginNoCellTrainLikeOneRank) {
+  // Of 4 tokens a side the last rank has one, which is the second of its cell.
+  MeshCase uneven = mesh_cases().front();
+  uneven.name = "windows of 3 on 4 tokens", uneven.config.image_size = 8, uneven.config.window_size = 3;
+  for (const MeshSizes& sizes : meshes_of(world()->size())) {
+    if (!fits(uneven, sizes)) continue;
+    SCOPED_TRACE(testing::name_of(sizes));
+    expect_same(train_steps(uneven, Mesh(world(), sizes)), alone(uneven), {.all = 1e-11, .each = 1e-10});
+  }
+}
+
 TEST(ScotMesh, TwoRunsInSinglePrecisionAreTheSameBitsAndAgreeWithOneRank) {
   const StepsOptions options{.dtype = DType::f32, .steps = 1};
   on_every_mesh(
