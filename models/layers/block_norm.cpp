@@ -61,7 +61,9 @@ Tensor BlockNorm::operator()(const Tensor& x, const FieldPlace& place, const Ten
   const std::int64_t batch = x.size(0), channels = x.size(1);
   if (const auto* group = std::get_if<Group>(&norm_)) return normalised(x, place, group->groups, group->weight.value, group->bias.value);
   if (const auto* whole = std::get_if<Batch>(&norm_)) {
-    return reshape(whole->norm(reshape(x, {batch, channels, 1, -1}), mode), x.shape());
+    std::int64_t points = 1;  // told, because a batch may be empty
+    for (int dim = 2; dim < x.rank(); ++dim) points *= x.size(dim);
+    return reshape(whole->norm(reshape(x, {batch, channels, 1, points}), mode), x.shape());
   }
   if (const auto* adaptive = std::get_if<Adaptive>(&norm_)) {
     const Affine &up = adaptive->up, &down = adaptive->down;

@@ -72,11 +72,11 @@ std::vector<Case> cases() {
   };
 }
 
-/// All meshes of as many ranks but those with data ranks without samples.
+/// All meshes of as many ranks. Of four data ranks one has no sample, as in the last batch of an epoch.
 std::vector<MeshSizes> meshes() {
   std::vector<MeshSizes> all;
   const int ranks = world()->size();
-  for (int data = 1; data <= std::min<int>(ranks, kBatch); ++data) {
+  for (int data = 1; data <= std::min<int>(ranks, kBatch + 1); ++data) {
     for (int y = 1; y <= ranks; ++y) {
       for (int x = 1; x <= ranks; ++x) {
         if (ranks % (data * y * x) == 0) all.push_back({data, y, x, ranks / (data * y * x)});
