@@ -151,7 +151,7 @@ Command evaluate_command() {
             auto options = std::make_shared<EvaluateOptions>();
             arguments.add("--model", options->model, "model directory", Presence::required);
             arguments.add("--data", options->data, "run file with data.validation and evaluation", Presence::required);
-            arguments.add("--output", options->output, "also save inputs, labels and predictions (.safetensors)");
+            arguments.add("--output", options->output, "also save inputs, labels and predictions (.safetensors or HDF5)");
             arguments.flag("--overwrite", options->overwrite, "replace an existing output");
             arguments.add("key=value", options->overrides, "overrides of the run file");
             return [options](CommandContext& context) { evaluate(*options, context); };

@@ -95,7 +95,12 @@ Box box_of(const FieldPiece& piece, const Shape& shape, int num_dims, bool pairs
 FieldFileReader::FieldFileReader(const std::string& path) : path_(path) {
   if (is_hdf5_name(path)) {
     const auto file = std::make_shared<const Hdf5File>(Hdf5File::open(path));
-    for (const char* name : {"input", "output", "time", "pixel_mask"}) {
+    std::vector<std::string> names{"input", "output", "time", "pixel_mask"};
+    if (!file->contains("output")) {
+      const std::vector<std::string> all = file->variables();  // an evaluation's fields have the frames in their names
+      if (std::ranges::any_of(all, [](const std::string& name) { return name.ends_with("/label"); })) names = all;
+    }
+    for (const std::string& name : names) {
       if (!file->contains(name)) continue;
       const Hdf5Dataset dataset = file->dataset(name);
       fields_.push_back({name, dataset.dtype() == DType::i64 ? DType::boolean : dataset.dtype(), dataset.shape()});

@@ -183,7 +183,9 @@ std::uint64_t Hdf5File::reserve_dataset(const std::string& name, const Shape& sh
   H5Pset_alloc_time(creation.get(), H5D_ALLOC_TIME_EARLY);
   H5Pset_fill_time(creation.get(), H5D_FILL_TIME_NEVER);
   const hid_t type = dtype == DType::f32 ? H5T_IEEE_F32LE : H5T_IEEE_F64LE;
-  const Hdf5Id id(H5Dcreate2(object_->id.get(), name.c_str(), type, space.get(), H5P_DEFAULT, creation.get(), H5P_DEFAULT), H5Dclose);
+  const Hdf5Id links(H5Pcreate(H5P_LINK_CREATE), H5Pclose);
+  H5Pset_create_intermediate_group(links.get(), 1);
+  const Hdf5Id id(H5Dcreate2(object_->id.get(), name.c_str(), type, space.get(), links.get(), creation.get(), H5P_DEFAULT), H5Dclose);
   if (!id.valid()) fail_hdf5(path_, concat("variable \"", name, "\" cannot be created"));
   const haddr_t offset = H5Dget_offset(id.get());
   if (offset == HADDR_UNDEF) fail_hdf5(path_, concat("variable \"", name, "\" gets no place"));

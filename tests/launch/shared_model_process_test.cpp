@@ -94,6 +94,9 @@ TEST_F(OnAMesh, KeptFieldsOfAnEvaluationAreThoseOfOneRank) {
     for (const char* name : {"0/input", "0-12/label", "0-12/2"})
       EXPECT_LT(distance("shared.safetensors", "alone.safetensors", name), 1e-6) << name;
   }
+  const Finished done = run_shell(evaluate + quoted("alone.h5"));
+  ASSERT_EQ(done.status, 0) << done.output;
+  for (const char* name : {"0/input", "0-12/label", "0-12/2"}) EXPECT_EQ(distance("alone.h5", "alone.safetensors", name), 0.0) << name;
 }
 
 /// Multi-grid patches are shared out where other models share rectangles.
