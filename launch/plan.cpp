@@ -101,7 +101,10 @@ PlannedRun planned_run(const PlanOptions& options, const CommandContext& context
 
 void plan(const PlanOptions& options, const CommandContext& context) {
   if (context.session.world()->rank() != 0) return;
-  if (options.devices < 1) throw ConfigError(concat("--devices: ", options.devices, " is below 1; give the number of GPUs or CPU ranks"));
+  constexpr int kMostDevices = 1 << 20;
+  if (options.devices < 1 || options.devices > kMostDevices) {
+    throw ConfigError(concat("--devices: expected 1 to ", kMostDevices, " GPUs or CPU ranks, found ", options.devices));
+  }
   const PlannedRun planned = planned_run(options, context);
   const Machine machine = assumed_machine(options.machine, planned.run.config, options.devices);
   const Plan found = plan_meshes(planned, options.devices, machine);

@@ -21,6 +21,8 @@
 namespace trident {
 namespace {
 
+constexpr std::int64_t kMostSteps = 10'000;  // of one roll-out: as many snapshots as a data set's samples may have
+
 std::string described(const Tensor& x) { return x.defined() ? concat(name_of(x.dtype()), " ", to_string(x.shape())) : "missing"; }
 
 void require_finite(const char* what, const Tensor& x) {
@@ -225,7 +227,9 @@ Shape answer_shape(const Model& model, const PredictionRequest& request) {
     throw ShapeError(
         concat("prediction: pixel_mask is ", described(mask), "; expected bool (", x.size(0), ", ", out, "), one for each channel"));
   }
-  if (request.steps && *request.steps < 1) throw ShapeError(concat("prediction: steps is ", *request.steps, "; expected at least 1"));
+  if (request.steps && (*request.steps < 1 || *request.steps > kMostSteps)) {
+    throw ShapeError(concat("prediction: steps is ", *request.steps, "; expected 1 to ", kMostSteps));
+  }
   Shape shape{x.size(0)};
   if (request.steps) shape.push_back(*request.steps);
   shape.push_back(out);
