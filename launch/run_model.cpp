@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "checkpoint/model_directory.h"
+#include "launch/data/own_data.h"
 #include "models/fno/fno_config.h"
 
 namespace trident {
@@ -132,6 +133,17 @@ void check_fields(const RunFile& run, const ConfigValue& config, const Problem& 
 }
 
 }  // namespace
+/// Where the number of axes is not given but the model's, shapes must leave no doubt about it.
+void require_certain_axes(const RunFile& run, const Dataset& dataset) {
+  for (std::size_t index = 0; index < run.config.data.train.size(); ++index) {
+    const DataEntry& entry = run.config.data.train[index];
+    const std::string key = concat("data.train[", index, "]");
+    const ConfigValue* given = find_path(run.document, key + ".space_axes");
+    if (entry.problem || (given != nullptr && !given->is_null())) continue;
+    if (const auto doubt = doubt_about_axes(entry, dataset.members()[index].problem)) throw run.error(key, *doubt);
+  }
+}
+
 
 void follow_model(const ConfigValue& model, DataConfig& data) {
   const ConfigValue* from = model.find("from");
@@ -181,6 +193,7 @@ ModelChoice choose_model(const RunFile& run, const Dataset& dataset) {
   check_time(run, choice, dataset);
   check_fields(run, choice.config, problem);
   return choice;
+  require_certain_axes(run, dataset);
 }
 
 LossDescription loss_of_run(const Model& model, const TrainingConfig& config) {

@@ -100,6 +100,12 @@ std::string axes_of(const DataFile& file, const std::string& variable, const Dat
   if (*entry.time_axis < 0 || *entry.time_axis >= leading) {
     throw ConfigError(concat("time_axis: ", *entry.time_axis, " is not before the space axes of variable \"", variable,
                              "\" with the shape ", to_string(shape), "; give 0 to ", leading - 1));
+/// The first of a variable's chunk files, or the one file.
+DataFile file_of(const DataEntry& entry, const std::string& variable) {
+  const bool is_folder = std::filesystem::is_directory(entry.path);
+  return DataFile::open(is_folder ? chunk_files(entry.path, variable, entry.chunk_order).front() : entry.path);
+}
+
   }
   return axes.insert(static_cast<std::size_t>(*entry.time_axis), 1, 't');
 }
@@ -127,6 +133,25 @@ void check_own_data(const DataEntry& entry) {
     throw ConfigError(concat("time_scale: ", *entry.time_scale, " is not above 0; give frames"));
   if (entry.space_axes && (*entry.space_axes < 1 || *entry.space_axes > 3)) {
     throw ConfigError(concat("space_axes: ", *entry.space_axes, " axes of space; give 1 (x), 2 (y, x) or 3 (z, y, x)"));
+std::optional<std::string> doubt_about_axes(const DataEntry& entry, const Problem& problem) {
+  const auto named = static_cast<std::int64_t>(std::max(problem.input.size(), problem.output.size()));
+  for (const Variable& variable : problem.variables) {
+    const Shape shape = file_of(entry, variable.name).array(variable.name).shape();
+    const auto extent = [&](char axis) { return shape[static_cast<int>(variable.axes.find(axis))]; };
+    if (variable.axes.find('c') == std::string::npos || extent('c') <= named) continue;
+    bool is_cube = true;
+    for (int axis = 0; axis < problem.space_axes; ++axis) {
+      is_cube = is_cube && extent(space_letter(problem.space_axes, axis)) == extent('c');
+    }
+    if (!is_cube) continue;
+    return concat("variable \"", variable.name, "\" has the shape ", to_string(shape), ": ", extent('c'), " channels, of which ", named,
+                  named == 1 ? " is" : " are", " named, or fields with ", problem.space_axes + 1, " axes of space for a model with ",
+                  problem.space_axes, "; give space_axes: ", problem.space_axes,
+                  " if they are channels, or take a model of as many axes as the fields have");
+  }
+  return std::nullopt;
+}
+
   }
   group_sizes_of(entry);
 }
@@ -158,8 +183,7 @@ Problem own_problem(const DataEntry& entry) {
   const std::string output = entry.output.value_or(*entry.input);
   int frames = 1;
   const auto add = [&](const std::string& name) {
-    const DataFile file =
-        DataFile::open(std::filesystem::is_directory(entry.path) ? chunk_files(entry.path, name, entry.chunk_order).front() : entry.path);
+    const DataFile file = file_of(entry, name);
     const Variable& variable = problem.variables.emplace_back(name, axes_of(file, name, entry));
     if (variable.axes.find('t') != std::string::npos) frames = static_cast<int>(file.array(name).shape()[*entry.time_axis]);
   };
