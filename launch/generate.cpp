@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <iostream>
 #include <memory>
 #include <optional>
@@ -33,7 +34,10 @@ std::string known_problems() {
 GenerateOptions complete(const GenerateArguments& given) {
   GenerateOptions options = given.options;
   const bool is_flow = !is_pair_set(options.problem), is_burgers = options.problem == kBurgersSet, is_darcy = options.problem == kDarcySet;
-  if (is_flow) find_flow_set(options.problem);
+  const std::vector<std::string> flows = flow_set_names();
+  if (is_flow && std::ranges::find(flows, options.problem) == flows.end()) {
+    throw ConfigError(concat("generate: problem \"", options.problem, "\" has no solver; there are ", known_problems()));
+  }
   if (is_burgers) options.viscosity = kBurgersViscosity;
   const auto take = [&](const char* option, const auto& value, bool fits, const char* owners, auto& target) {
     if (!value) return;

@@ -228,6 +228,8 @@ TEST_F(OwnFields, GeneratorsRefuseOptionsOfOtherProblems) {
   };
   EXPECT_THAT(refusal("Burgers1D --coefficient log-normal"),
               HasSubstr("--coefficient means nothing for Burgers1D, only for Darcy; leave it out"));
+  EXPECT_THAT(refusal("Foo"), HasSubstr("problem \"Foo\" has no solver; there are NS-Sines, "));
+  EXPECT_THAT(refusal("Foo"), HasSubstr("Darcy, Burgers1D"));
   EXPECT_THAT(refusal("Darcy --viscosity 0.1"), HasSubstr("--viscosity means nothing for Darcy, only for NS-* and Burgers1D"));
   EXPECT_THAT(refusal("NS-Sines --coefficient two-phase"), HasSubstr("only for Darcy"));
   EXPECT_THAT(refusal("Burgers1D --velocity-std 1"), HasSubstr("only for NS-*"));
