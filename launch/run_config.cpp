@@ -17,6 +17,7 @@ namespace fs = std::filesystem;
 
 constexpr const char* kCommandLine = "command line";  // where overrides come from
 constexpr std::size_t kLongestRunFile = std::size_t{4} << 20;
+constexpr int kMostSteps = 10'000;  // of a roll-out
 
 std::string read_text(const std::string& path) {
   if (fs::is_directory(path)) throw ConfigError(concat(path, ": is a folder; a run file is expected"));
@@ -50,6 +51,18 @@ void resolve_paths(RunFile& run, const fs::path& folder) {
       path = resolved(run, key, path, folder);
     }
   }
+}
+
+/// No setting of a run is infinite.
+void require_finite(const RunFile& run, const ConfigValue& value, const std::string& path) {
+  for (const auto& [key, child] : value.kind() == ConfigValue::Kind::map ? value.entries() : std::vector<ConfigValue::Entry>{}) {
+    require_finite(run, child, path.empty() ? key : concat(path, ".", key));
+  }
+  for (std::size_t index = 0; value.kind() == ConfigValue::Kind::list && index < value.elements().size(); ++index) {
+    require_finite(run, value.elements()[index], concat(path, "[", index, "]"));
+  }
+  if (value.kind() != ConfigValue::Kind::number || std::isfinite(value.as_number())) return;
+  throw run.error(path, concat("expected a finite number, found ", value.described()));
 }
 
 /// Throws unless `holds`; the value found stands in the message as it was written.
@@ -88,7 +101,7 @@ void check_optimizer(const RunFile& run) {
                                   std::pair{"training.learning_rate_embedding_recovery", training.learning_rate_embedding_recovery},
                                   std::pair{"training.learning_rate_time_embedding", training.learning_rate_time_embedding},
                                   std::pair{"training.weight_decay", std::optional(training.weight_decay)}}) {
-    if (rate) require(run, *rate >= 0.0 && std::isfinite(*rate), key, *rate, "a finite number that is not negative");
+    if (rate) require(run, *rate >= 0.0, key, *rate, "a number that is not negative");
   }
   for (int index = 0; index < 2; ++index) {
     const double beta = training.betas[static_cast<std::size_t>(index)];
@@ -176,6 +189,7 @@ RunFile read_run(const std::string& path, const std::vector<std::string>& overri
   for (const std::string& text : overrides) apply_override(run.document, text);
   run.config = read_config<RunConfig>(run.document);
   if (run.config.model.kind() != ConfigValue::Kind::map) throw run.error("model", "expected a map of keys");
+  require_finite(run, run.document, "");
   resolve_paths(run, fs::absolute(path).parent_path());
   check_training(run);
   check_optimizer(run);
@@ -223,6 +237,7 @@ std::vector<double> step_frames(const RunFile& run, std::size_t index) {
   if (wanted.ar_steps.kind() != ConfigValue::Kind::list) {
     const int steps = read_config<int>(wanted.ar_steps, key + ".ar_steps");
     if (steps < 1) throw run.error(key + ".ar_steps", concat("expected at least 1 step, found ", steps));
+    if (steps > kMostSteps) throw run.error(key + ".ar_steps", concat("expected at most ", kMostSteps, " steps, found ", steps));
     if (wanted.every_step && frames % steps != 0) {
       throw run.error(key + ".ar_steps", concat("every_step compares with frames of the data, but ", frames, " frames do not divide into ",
                                                 steps, " equal steps; give a list of frames instead"));

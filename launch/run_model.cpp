@@ -10,6 +10,7 @@ namespace trident {
 namespace {
 
 constexpr const char* kSlices = "channel_slice_list_normalized_loss";
+constexpr const char* kPeriodic = "training.loss_options.periodic";
 
 std::string names_of(const std::vector<Channel>& channels) {
   std::string names;
@@ -47,7 +48,7 @@ ChannelKeys channel_keys(const std::string& type) {
 /// The type of the model in a directory: config.json of the reference of scOT has none.
 std::string type_of(const ConfigValue& config) {
   const ConfigValue* type = config.find("type");
-  return type == nullptr ? "scot" : type->as_string();
+  return type == nullptr ? "scot" : read_config<std::string>(*type, "model.type");
 }
 
 /// The number that the run file gives for `key` must be the data's.
@@ -83,10 +84,10 @@ NormLoss norm_loss_of(const TrainingConfig& config, int axes) {
     loss.measure = *options.measure;
   }
   if (options.periodic.kind() != ConfigValue::Kind::list) {
-    loss.periodic.assign(static_cast<std::size_t>(axes), options.periodic.as_bool());
+    loss.periodic.assign(static_cast<std::size_t>(axes), read_config<bool>(options.periodic, kPeriodic));
   } else {
     require_axes("periodic", options.periodic.elements().size(), axes);
-    for (const ConfigValue& periodic : options.periodic.elements()) loss.periodic.push_back(periodic.as_bool());
+    for (const ConfigValue& periodic : options.periodic.elements()) loss.periodic.push_back(read_config<bool>(periodic, kPeriodic));
   }
   return loss;
 }
@@ -132,7 +133,6 @@ void check_fields(const RunFile& run, const ConfigValue& config, const Problem& 
   }
 }
 
-}  // namespace
 /// Where the number of axes is not given but the model's, shapes must leave no doubt about it.
 void require_certain_axes(const RunFile& run, const Dataset& dataset) {
   for (std::size_t index = 0; index < run.config.data.train.size(); ++index) {
@@ -144,6 +144,7 @@ void require_certain_axes(const RunFile& run, const Dataset& dataset) {
   }
 }
 
+}  // namespace
 
 void follow_model(const ConfigValue& model, DataConfig& data) {
   const ConfigValue* from = model.find("from");
@@ -192,8 +193,8 @@ ModelChoice choose_model(const RunFile& run, const Dataset& dataset) {
   }
   check_time(run, choice, dataset);
   check_fields(run, choice.config, problem);
-  return choice;
   require_certain_axes(run, dataset);
+  return choice;
 }
 
 LossDescription loss_of_run(const Model& model, const TrainingConfig& config) {

@@ -54,7 +54,7 @@ std::string type_of(const ConfigValue& config) {
   if (type == nullptr) {
     throw config_error(config, "type", concat("is missing; it says which model the other keys describe; ", allowed_types()));
   }
-  return type->as_string();
+  return read_config<std::string>(*type, "type");
 }
 
 const ModelType& model_type(const ConfigValue& config) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cmath>
 #include <numeric>
 
 namespace trident {
@@ -98,7 +99,7 @@ std::string ConfigValue::described() const {
     case Kind::integer:
       return is_beyond_ ? std::to_string(static_cast<std::uint64_t>(integer_)) : std::to_string(integer_);
     case Kind::number:
-      return to_json(*this);
+      return std::isfinite(number_) ? to_json(*this) : concat(number_);  // JSON has no word for it
     case Kind::string:
       return string_.size() <= 80 ? concat('"', string_, '"') : concat('"', string_.substr(0, 80), "...\"");
     case Kind::list:
@@ -111,11 +112,12 @@ std::string ConfigValue::described() const {
 
 namespace {
 
-/// One step of a path: a key, or an index in brackets.
+/// One step of a path: a key, or an index in brackets; empty where there is neither.
 std::string_view next_part(std::string_view& path) {
   const bool index = path.starts_with('[');
   const std::size_t end = index ? path.find(']') : path.find_first_of(".[");
-  const std::string_view part = index ? path.substr(1, end - 1) : path.substr(0, end);
+  const bool is_open = index && end == std::string_view::npos;
+  const std::string_view part = is_open ? std::string_view() : index ? path.substr(1, end - 1) : path.substr(0, end);
   path.remove_prefix(end == std::string_view::npos ? path.size() : end + (index || path[end] == '.' ? 1 : 0));
   if (index && path.starts_with('.')) path.remove_prefix(1);
   return part;
@@ -195,6 +197,7 @@ void set_path(ConfigValue& document, std::string_view path, ConfigValue value) {
   ConfigValue* target = &document;
   for (std::string_view rest = path; !rest.empty();) {
     const std::string_view part = next_part(rest);
+    if (part.empty()) throw located_error(value, path, "this is no path to a key; write it as in data.train[0].path");
     if (target->kind() == ConfigValue::Kind::list) {
       std::size_t index = target->elements().size();
       std::from_chars(part.data(), part.data() + part.size(), index);

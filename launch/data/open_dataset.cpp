@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <cmath>
 #include <limits>
 
 #include "launch/data/dataset.h"
@@ -45,8 +44,8 @@ Problem table_problem(const DataEntry& entry) {
 /// What needs no file.
 void check_entry(const DataConfig& config, const DataEntry& entry, Split default_split) {
   if (entry.path.empty()) throw ConfigError("path: is missing; name a file, or a folder of chunk files");
-  if (entry.weight && !(*entry.weight > 0.0 && std::isfinite(*entry.weight)))
-    throw ConfigError(concat("weight: ", *entry.weight, " is no finite number above 0; leave the entry out instead"));
+  if (entry.weight && !(*entry.weight > 0.0))
+    throw ConfigError(concat("weight: ", *entry.weight, " is not above 0; leave the entry out instead"));
   if (entry.resolution && *entry.resolution < 2) throw ConfigError(concat("resolution: ", *entry.resolution, " points; give 2 or more"));
   if (entry.trajectories && ((*entry.trajectories)[0] < 0 || (*entry.trajectories)[1] <= (*entry.trajectories)[0])) {
     throw ConfigError(

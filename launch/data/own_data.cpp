@@ -1,7 +1,6 @@
 #include "launch/data/own_data.h"
 
 #include <algorithm>
-#include <cmath>
 #include <filesystem>
 
 #include "launch/data/data_file.h"
@@ -13,9 +12,6 @@ namespace trident {
 namespace {
 
 void check_constants(const char* key, const std::vector<double>& values, std::size_t channels) {
-  if (!std::ranges::all_of(values, [](double value) { return std::isfinite(value); })) {
-    throw ConfigError(concat(key, ": holds a number that is not finite; leave it out, or measure the channel"));
-  }
   if (values.empty() || values.size() == channels) return;
   throw ConfigError(concat(key, ": has ", values.size(), " numbers for ", channels, " channels; give one for each channel"));
 }
@@ -100,14 +96,14 @@ std::string axes_of(const DataFile& file, const std::string& variable, const Dat
   if (*entry.time_axis < 0 || *entry.time_axis >= leading) {
     throw ConfigError(concat("time_axis: ", *entry.time_axis, " is not before the space axes of variable \"", variable,
                              "\" with the shape ", to_string(shape), "; give 0 to ", leading - 1));
+  }
+  return axes.insert(static_cast<std::size_t>(*entry.time_axis), 1, 't');
+}
+
 /// The first of a variable's chunk files, or the one file.
 DataFile file_of(const DataEntry& entry, const std::string& variable) {
   const bool is_folder = std::filesystem::is_directory(entry.path);
   return DataFile::open(is_folder ? chunk_files(entry.path, variable, entry.chunk_order).front() : entry.path);
-}
-
-  }
-  return axes.insert(static_cast<std::size_t>(*entry.time_axis), 1, 't');
 }
 
 bool any_axes_have(const Problem& problem, char axis) {
@@ -133,6 +129,10 @@ void check_own_data(const DataEntry& entry) {
     throw ConfigError(concat("time_scale: ", *entry.time_scale, " is not above 0; give frames"));
   if (entry.space_axes && (*entry.space_axes < 1 || *entry.space_axes > 3)) {
     throw ConfigError(concat("space_axes: ", *entry.space_axes, " axes of space; give 1 (x), 2 (y, x) or 3 (z, y, x)"));
+  }
+  group_sizes_of(entry);
+}
+
 std::optional<std::string> doubt_about_axes(const DataEntry& entry, const Problem& problem) {
   const auto named = static_cast<std::int64_t>(std::max(problem.input.size(), problem.output.size()));
   for (const Variable& variable : problem.variables) {
@@ -150,10 +150,6 @@ std::optional<std::string> doubt_about_axes(const DataEntry& entry, const Proble
                   " if they are channels, or take a model of as many axes as the fields have");
   }
   return std::nullopt;
-}
-
-  }
-  group_sizes_of(entry);
 }
 
 Problem announced_own_problem(const DataEntry& entry) {

@@ -13,6 +13,8 @@ namespace {
 
 using Kind = ConfigValue::Kind;
 
+constexpr int kMostPoints = 1 << 20;  // per side: no field has more
+
 /// By transformers' names, all but `laplace`.
 const std::map<std::string, NonLinearity> kActivations{{"gelu", NonLinearity::gelu},
                                                        {"gelu_10", NonLinearity::gelu_to_10},
@@ -72,6 +74,7 @@ class Checker {
 
   void check_sizes() const {
     at_least("image_size", c_.image_size, 1);
+    at_most("image_size", c_.image_size, kMostPoints);
     at_least("patch_size", c_.patch_size, 1);
     at_least("num_channels", c_.num_channels, 1);
     at_least("num_out_channels", c_.num_out_channels, 1);

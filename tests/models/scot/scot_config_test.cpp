@@ -46,6 +46,7 @@ TEST(ScotConfig, NamesKeyValueLineAndWhatIsAllowed) {
 
 TEST(ScotConfig, RefusesSizesThatOnlyOverflow) {
   expect_parts(error_of("embed_dim: 2147483647"), {"model.embed_dim", "makes level 0 2147483647 wide"});
+  expect_parts(error_of("image_size: 1000000000"), {"model.image_size", "at most 1048576"});
   expect_parts(error_of("mlp_ratio: 1e300"), {"model.mlp_ratio", "is more than 16777216"});
   expect_parts(error_of("depths: [1, 1000000000]"), {"model.depths[1]", "at most 1000"});
   expect_parts(error_of("initializer_range: .inf"), {"model.initializer_range"});
