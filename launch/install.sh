@@ -5,7 +5,7 @@ set -euo pipefail
 
 packages=(
   g++ cmake ninja-build pkg-config ccache jq gnuplot-nox
-  libopenmpi-dev openmpi-bin libdnnl-dev libopenblas-openmp-dev libfftw3-dev
+  libopenmpi-dev openmpi-bin libdnnl-dev libfftw3-dev
   libhdf5-dev libyaml-cpp-dev libcli11-dev nlohmann-json3-dev libspdlog-dev libfmt-dev libxxhash-dev zlib1g-dev
   libgrpc++-dev libprotobuf-dev protobuf-compiler protobuf-compiler-grpc prometheus-cpp-dev
 )

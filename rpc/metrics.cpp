@@ -82,7 +82,7 @@ class EngineMetrics final : public prometheus::Collectable {
 };
 
 /// Answers everything but a scrape, before the library does: its own refusals are formatted by printf on a small stack, of which printf
-/// needs more than is left once any library has registered a conversion (libquadmath, through OpenBLAS). They would end the process.
+/// needs more than is left once any library has registered a conversion (as libquadmath does). They would end the process.
 int answer_others(mg_connection* connection) {
   const mg_request_info& request = *mg_get_request_info(connection);
   const bool known = request.local_uri == std::string_view("/metrics");

@@ -30,16 +30,6 @@ if(NOT FFTW_FOUND OR NOT FFTWF_FOUND)
   trident_missing("FFTW" libfftw3-dev)
 endif()
 
-# f64 matrix products: oneDNN has none.
-find_library(OPENBLAS_LIBRARY openblas PATH_SUFFIXES openblas-openmp)
-find_path(OPENBLAS_INCLUDE cblas.h PATH_SUFFIXES openblas-openmp openblas)
-if(NOT OPENBLAS_LIBRARY OR NOT OPENBLAS_INCLUDE)
-  trident_missing("OpenBLAS" libopenblas-openmp-dev)
-endif()
-add_library(trident_blas INTERFACE IMPORTED GLOBAL)
-target_include_directories(trident_blas INTERFACE ${OPENBLAS_INCLUDE})
-target_link_libraries(trident_blas INTERFACE ${OPENBLAS_LIBRARY})
-
 find_package(nlohmann_json QUIET)
 if(NOT nlohmann_json_FOUND)
   trident_missing("nlohmann-json" nlohmann-json3-dev)

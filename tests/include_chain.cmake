@@ -1,7 +1,7 @@
 # Fails if a folder includes what is right of it in the chain, or a header shows a vendor's header to more than the one file that wraps it.
 # Usage: cmake -D ROOT=repository -P include_chain.cmake
 set(chain runtime parallel models checkpoint rpc launch)
-set(vendor "mpi\\.h|nccl\\.h|cuda[a-z_]*\\.h|grpcpp/[^>]*|nlohmann/[^>]*|hdf5\\.h|dnnl[^>]*|yaml-cpp/[^>]*|fftw3\\.h|cblas\\.h")
+set(vendor "mpi\\.h|nccl\\.h|cuda[a-z_]*\\.h|grpcpp/[^>]*|nlohmann/[^>]*|hdf5\\.h|dnnl[^>]*|yaml-cpp/[^>]*|fftw3\\.h")
 
 set(files)
 foreach(folder ${chain})

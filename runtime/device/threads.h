@@ -3,7 +3,7 @@
 
 namespace trident {
 
-/// Threads that kernels and the libraries below them (oneDNN, OpenBLAS, FFTW) use.
+/// Threads that kernels and the libraries below them (oneDNN, FFTW) use.
 int num_threads();
 /// Throws ConfigError if `threads` is below 1.
 void set_num_threads(int threads);

@@ -1,4 +1,4 @@
-/// One matrix product on the CPU by the fastest library: oneDNN in f32, OpenBLAS in f64 (oneDNN has no f64).
+/// One matrix product on the CPU: by oneDNN in f32, by our own tiles in f64, which oneDNN does not have.
 #pragma once
 
 #include <cstdint>

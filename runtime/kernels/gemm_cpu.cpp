@@ -1,4 +1,3 @@
-#include <cblas.h>
 #include <dnnl.h>
 
 #include <algorithm>
@@ -10,13 +9,11 @@
 namespace trident::cpu {
 namespace {
 
-/// The libraries do not agree on what an empty sum does to c, so it never reaches them.
-template <class T>
-bool is_empty_sum(const Gemm& size, T* c) {
-  if (size.m == 0 || size.n == 0) return true;
-  if (size.k > 0) return false;
-  for (std::int64_t row = 0; row < size.m && size.beta == 0.0; ++row) std::fill_n(c + row * size.ldc, size.n, T(0));
-  return true;
+/// c = beta c: an empty sum, of which oneDNN does not say what it does.
+void scale(const Gemm& size, float* c) {
+  for (std::int64_t row = 0; row < size.m; ++row, c += size.ldc) {
+    for (std::int64_t i = 0; i < size.n; ++i) c[i] = size.beta == 0.0 ? 0.0F : static_cast<float>(size.beta) * c[i];
+  }
 }
 
 /// Few rows against a large transposed matrix: oneDNN would repack all of that matrix for them, but takes it as it is when it comes first.
@@ -38,7 +35,8 @@ void turned_gemm(const Gemm& size, const float* a, const float* b, float* c) {
 }  // namespace
 
 void gemm(const Gemm& size, const float* a, const float* b, float* c) {
-  if (is_empty_sum(size, c)) return;
+  if (size.m == 0 || size.n == 0) return;
+  if (size.k == 0) return scale(size, c);
   if (is_faster_turned(size)) return turned_gemm(size, a, b, c);
   const auto status = dnnl_sgemm(size.transpose_a ? 'T' : 'N', size.transpose_b ? 'T' : 'N', size.m, size.n, size.k, 1.0F, a, size.lda, b,
                                  size.ldb, static_cast<float>(size.beta), c, size.ldc);
@@ -46,13 +44,6 @@ void gemm(const Gemm& size, const float* a, const float* b, float* c) {
     throw DeviceError(concat("matmul: oneDNN refused a product of (", size.m, ", ", size.k, ") and (", size.k, ", ", size.n,
                              ") with status ", static_cast<int>(status), "; is there memory left?"));
   }
-}
-
-void gemm(const Gemm& size, const double* a, const double* b, double* c) {
-  if (is_empty_sum(size, c)) return;
-  cblas_dgemm(CblasRowMajor, size.transpose_a ? CblasTrans : CblasNoTrans, size.transpose_b ? CblasTrans : CblasNoTrans,
-              static_cast<blasint>(size.m), static_cast<blasint>(size.n), static_cast<blasint>(size.k), 1.0, a,
-              static_cast<blasint>(size.lda), b, static_cast<blasint>(size.ldb), size.beta, c, static_cast<blasint>(size.ldc));
 }
 
 }  // namespace trident::cpu
