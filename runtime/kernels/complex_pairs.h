@@ -1,4 +1,4 @@
-/// Registers of complex numbers as pairs (re, im), and products of them by three real ones.
+/// Registers of complex numbers as pairs (re, im).
 #pragma once
 
 #include <immintrin.h>
@@ -70,50 +70,13 @@ template <class T>
   return alternating<T>(x + exchanged_pairs<T>(x), exchanged_pairs<T>(y) + y);
 }
 
-/// re - im of every pair, as sums_of_pairs.
+/// Bits of the signs of even and odd lanes, for with_signs.
 template <class T>
-[[gnu::always_inline]] inline Vector<T> differences_of_pairs(Vector<T> x, Vector<T> y) {
-  return alternating<T>(x - exchanged_pairs<T>(x), exchanged_pairs<T>(y) - y);
+[[gnu::always_inline]] inline Places<T> signs_of_pairs(bool even, bool odd) {
+  constexpr auto kMinus = std::numeric_limits<typename PlacesOf<T>::Number>::min();
+  Places<T> signs{};
+  for (int lane = 0; lane < kLanes<T>; ++lane) signs[lane] = ((lane & 1) == 0 ? even : odd) ? kMinus : 0;
+  return signs;
 }
-
-/// Complex products a b by three real ones: of sums of p = re(a) re(b), q = im(a) im(b) and r = (re(a) + im(a)) (re(b) + im(b)) it is
-/// (p - q, r - p - q). With re(b) - im(b) in r, conj(a) b is (p + q, p - q - r).
-template <class T>
-class ThreeProducts {
- public:
-  ThreeProducts(bool conjugate_a, bool conjugate_b) {
-    const bool inner = conjugate_a != conjugate_b;  // a conj(b) = conj(conj(a) b)
-    const Number minus = std::numeric_limits<Number>::min(), outer = conjugate_b ? minus : 0, turned = inner ? 0 : minus;
-    of_b_ = Places<T>{} + (inner ? minus : 0);
-    r_ = of_b_ ^ outer;
-    own_ = pairs_of(0, minus ^ outer);
-    other_ = pairs_of(turned, turned ^ outer);
-    of_re_ = pairs_of(0, turned);
-    of_im_ = pairs_of(turned ^ outer, minus ^ outer);
-  }
-  /// As sums_of_pairs, but what r needs of b.
-  [[gnu::always_inline]] Vector<T> sums_of_b(Vector<T> x, Vector<T> y) const {
-    return alternating<T>(x + with_signs<T>(exchanged_pairs<T>(x), of_b_), exchanged_pairs<T>(y) + with_signs<T>(y, of_b_));
-  }
-  /// The products, as pairs (re, im), where `pairs` holds (p, q), and r is in the odd lanes of `third`.
-  [[gnu::always_inline]] Vector<T> products(Vector<T> pairs, Vector<T> third) const {
-    const Vector<T> r = alternating<T>(Vector<T>{}, with_signs<T>(third, r_));
-    return (with_signs<T>(pairs, own_) + with_signs<T>(exchanged_pairs<T>(pairs), other_)) + r;
-  }
-  /// Vectors whose lanes add up to a product's parts, where those of `pairs` do to (p, q) and those of `third` to r.
-  [[gnu::always_inline]] Vector<T> re(Vector<T> pairs) const { return with_signs<T>(pairs, of_re_); }
-  [[gnu::always_inline]] Vector<T> im(Vector<T> pairs, Vector<T> third) const {
-    return with_signs<T>(pairs, of_im_) + with_signs<T>(third, r_);
-  }
-
- private:
-  using Number = typename PlacesOf<T>::Number;
-  static Places<T> pairs_of(Number even, Number odd) {
-    Places<T> pairs;
-    for (int lane = 0; lane < kLanes<T>; ++lane) pairs[lane] = (lane & 1) == 0 ? even : odd;
-    return pairs;
-  }
-  Places<T> of_b_, r_, own_, other_, of_re_, of_im_;  // bits of signs to turn over
-};
 
 }  // namespace trident::cpu

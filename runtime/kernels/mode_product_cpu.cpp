@@ -31,14 +31,6 @@ Vector<T> imaginary_parts(Vector<T> x) {
   for (int lane = 0; lane < kLanes<T>; ++lane) order[lane] = lane | 1;
   return __builtin_shuffle(x, order);
 }
-enum class Negative { none, even, odd };
-template <class T>
-cpu::Places<T> signs_of(Negative lanes) {
-  Vector<T> x;
-  for (int lane = 0; lane < kLanes<T>; ++lane) x[lane] = lanes == ((lane & 1) == 0 ? Negative::even : Negative::odd) ? T(-0.0) : T(0.0);
-  return reinterpret_cast<cpu::Places<T>>(x);
-}
-
 /// Where a tile of matrices begins.
 template <class T>
 struct Corner {
@@ -51,8 +43,8 @@ template <class T>
 struct Signs {
   cpu::Places<T> imaginary, result;
   explicit Signs(const ModeProduct& size)
-      : imaginary(signs_of<T>(size.conjugate_a != size.conjugate_b ? Negative::odd : Negative::even)),
-        result(signs_of<T>(size.conjugate_b ? Negative::odd : Negative::none)) {}
+      : imaginary(cpu::signs_of_pairs<T>(size.conjugate_a == size.conjugate_b, size.conjugate_a != size.conjugate_b)),
+        result(cpu::signs_of_pairs<T>(false, size.conjugate_b)) {}
 };
 
 /// M by N numbers of c at `count` modes, a vector or what is left of one: `depth` products, added to what c has or not.

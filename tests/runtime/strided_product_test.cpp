@@ -121,6 +121,7 @@ TEST(StridedProduct, IsTheDefinitionForDotsOfEveryNumberOfRowsAndColumns) {
 TEST(StridedProduct, IsTheDefinitionForSumsOfSeveralBlocks) {
   expect_definition_in_both(by_rows(11, 21, 400));
   expect_definition_in_both(by_sums(7, 9, 400, false));
+  expect_definition_in_both(by_sums(35, 40, 300, true));  // too many rows and columns for dots
   expect_definition_in_both(by_sums(3, 9, 9000, true));
 }
 
@@ -128,6 +129,12 @@ TEST(StridedProduct, IsTheDefinitionForSeveralBlocksOfColumns) {
   expect_definition_in_both(by_rows(9, 2500, 20));
   expect_definition_in_both(by_sums(9, 2500, 20, false));
   expect_definition_in_both(by_sums(2, 2100, 208, false));  // the last block is narrow, but not wider
+}
+
+TEST(StridedProduct, IsTheDefinitionForSeveralBlocksOfRows) { expect_definition_in_both(by_rows(300, 19, 140)); }
+
+TEST(StridedProduct, IsTheDefinitionWhereNothingLiesSideBySide) {
+  expect_definition_in_both({.m = 5, .n = 19, .k = 11, .a_m = 36, .a_k = 3, .b_k = 40, .b_n = 2, .c_m = 19});
 }
 
 TEST(StridedProduct, LeavesWhatLiesBetweenRowsAlone) {
@@ -146,7 +153,8 @@ TEST(StridedProduct, GoesThroughLoopsAndAddsUpThoseWithoutStepOfC) {
 }
 
 TEST(StridedProduct, IsTheSameBitForBitWithAnyNumberOfThreads) {
-  for (const StridedProduct& size : {by_rows(70, 90, 80), by_sums(70, 90, 80, false), by_sums(40, 50, 2000, true)}) {
+  for (const StridedProduct& size :
+       {by_rows(70, 90, 80), by_sums(70, 90, 80, false), by_sums(40, 50, 2000, true), by_sums(20, 50, 2000, true)}) {
     std::vector<std::vector<std::complex<float>>> results;
     for (const int threads : {1, 2, 3}) {
       Operands<float> in(size);
