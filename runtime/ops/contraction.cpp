@@ -9,6 +9,7 @@
 #include "runtime/kernels/mode_product.h"
 #include "runtime/kernels/strided_product.h"
 #include "runtime/ops/complex.h"
+#include "runtime/ops/contraction_layout.h"
 #include "runtime/ops/contraction_order.h"
 #include "runtime/ops/elementwise.h"
 #include "runtime/tensor/copy.h"
@@ -18,35 +19,11 @@
 namespace trident {
 namespace {
 
-constexpr std::size_t kVectorBytes = 64;
-constexpr double kPacking = 10.0;  // products that take as long as copying a number
-
-bool contains(const std::string& labels, char label) { return labels.find(label) != std::string::npos; }
-
 template <class Keep>
 std::string labels_where(const std::string& labels, Keep&& keep) {
   std::string kept;
   std::copy_if(labels.begin(), labels.end(), std::back_inserter(kept), keep);
   return kept;
-}
-
-std::int64_t extent_of(const Operand& x, char label) { return x.tensor.size(static_cast<int>(x.labels.find(label))); }
-
-std::int64_t extent_of(const Operand& x, const std::string& labels) {
-  std::int64_t extent = 1;
-  for (const char label : labels) extent *= extent_of(x, label);
-  return extent;
-}
-
-/// The dimensions in the order of `labels`, which are those of x and perhaps more: of extent 1.
-Tensor ordered(const Operand& x, const std::string& labels) {
-  Shape shape, strides;
-  for (const char label : labels) {
-    const auto dim = x.labels.find(label);
-    shape.push_back(dim == std::string::npos ? 1 : x.tensor.size(static_cast<int>(dim)));
-    strides.push_back(dim == std::string::npos ? 0 : x.tensor.strides()[static_cast<int>(dim)]);
-  }
-  return Tensor(x.tensor.storage(), x.tensor.offset(), shape, strides, x.tensor.dtype());
 }
 
 /// Dimensions of three groups as three steps through memory.
@@ -94,50 +71,12 @@ Grouped grouped(const Operand& x, const std::array<std::string, 3>& groups, bool
   return {Tensor(all.storage(), all.offset(), shape, {strides[0], strides[1], strides[2]}, all.dtype())};
 }
 
-/// What the letters of a product of two mean.
-struct Roles {
-  std::string batch;    // in both and in the result
-  std::string summed;   // in both alone
-  std::string rows;     // in a and the result
-  std::string columns;  // in b and the result
-};
-
-Roles roles_of(const Operand& a, const Operand& b, const std::string& result) {
-  const auto describe = [&] {
-    return concat("contract: ", a.labels, to_string(a.tensor.shape()), ", ", b.labels, to_string(b.tensor.shape()), " -> ", result);
-  };
-  for (const Operand* x : {&a, &b}) {
-    if (static_cast<int>(x->labels.size()) != x->tensor.rank() || !is_complex(x->tensor.dtype()) || x->tensor.dtype() != a.tensor.dtype()) {
-      throw ShapeError(concat(describe(), ": a letter for each dimension of complex tensors of one type is needed"));
-    }
-  }
-  Roles roles;
-  for (const char label : result) {
-    const bool in_a = contains(a.labels, label), in_b = contains(b.labels, label);
-    if (!in_a && !in_b) throw ShapeError(concat(describe(), ": '", label, "' is in neither tensor"));
-    (in_a && in_b ? roles.batch : in_a ? roles.rows : roles.columns) += label;
-  }
-  for (const char label : a.labels) {
-    if (!contains(b.labels, label)) {
-      if (!contains(result, label)) throw ShapeError(concat(describe(), ": '", label, "' is summed but not in both"));
-      continue;
-    }
-    if (extent_of(a, label) != extent_of(b, label)) throw ShapeError(concat(describe(), ": the extents of '", label, "' differ"));
-    if (!contains(result, label)) roles.summed += label;
-  }
-  for (const char label : b.labels) {
-    if (!contains(a.labels, label) && !contains(result, label))
-      throw ShapeError(concat(describe(), ": '", label, "' is summed but not in both"));
-  }
-  return roles;
-}
-
 enum class Conjugate { no, yes };
 
 /// The result's shape in the order of `labels`.
 Shape shape_of(const Operand& a, const Operand& b, const std::string& labels) {
   Shape shape;
-  for (const char label : labels) shape.push_back(contains(a.labels, label) ? extent_of(a, label) : extent_of(b, label));
+  for (const char label : labels) shape.push_back(has_label(a.labels, label) ? extent_of(a, label) : extent_of(b, label));
   return shape;
 }
 
@@ -190,87 +129,6 @@ Tensor batched(const Operand& a, const Operand& b, const std::string& result, co
   return to->tensor;
 }
 
-/// Dimensions that every tensor that has them steps through as through one.
-struct Chunk {
-  std::string labels;
-  std::int64_t extent = 1;
-  std::int64_t a = 0, b = 0;  // strides
-};
-
-std::int64_t stride_of(const Operand& x, char label) {
-  const auto dim = x.labels.find(label);
-  return dim == std::string::npos ? 0 : x.tensor.strides()[static_cast<int>(dim)];
-}
-
-/// The dimensions `labels`, as few chunks as there can be, in the order of memory of `lead`; those of extent 1 lie outside.
-std::vector<Chunk> chunks_of(std::string labels, const Operand& a, const Operand& b, const Operand& lead) {
-  std::erase_if(labels, [&](char label) { return extent_of(lead, label) == 1; });
-  std::ranges::stable_sort(labels, [&](char first, char second) { return stride_of(lead, first) > stride_of(lead, second); });
-  std::vector<Chunk> chunks;
-  for (const char label : labels) {
-    const std::int64_t extent = extent_of(lead, label), step_a = stride_of(a, label), step_b = stride_of(b, label);
-    Chunk* before = chunks.empty() ? nullptr : &chunks.back();
-    if (before == nullptr || before->a != extent * step_a || before->b != extent * step_b) {
-      chunks.push_back({std::string(1, label), extent, step_a, step_b});
-    } else {
-      *before = {before->labels + label, before->extent * extent, step_a, step_b};
-    }
-  }
-  return chunks;
-}
-
-/// The chunk at `place`, taken out; one of extent 1 if there is none.
-Chunk taken(std::vector<Chunk>& chunks, std::ptrdiff_t place) {
-  if (chunks.empty()) return {};
-  const Chunk chunk = chunks[static_cast<std::size_t>(place)];
-  chunks.erase(chunks.begin() + place);
-  return chunk;
-}
-
-/// What vectors run along: a chunk of b's own dimensions.
-struct Columns {
-  std::ptrdiff_t chunk = 0;
-  double worth = 0.0;  // estimated share of the arithmetic's speed
-};
-
-/// The best of b's `chunks` where each number of b is used `uses` times.
-Columns best_columns(const std::vector<Chunk>& chunks, const Operand& b, double uses) {
-  const auto step = static_cast<std::int64_t>(kVectorBytes / size_of(b.tensor.dtype()));
-  Columns best;
-  for (std::size_t i = 0; i < chunks.size(); ++i) {
-    const std::int64_t extent = chunks[i].extent, vectors = (extent + step - 1) / step;
-    double worth = static_cast<double>(extent) / static_cast<double>(vectors * step);
-    if (vectors == 1) worth *= 0.6;                           // too few sums at once
-    if (chunks[i].b != 1) worth *= uses / (uses + kPacking);  // columns that lie apart are copied first
-    if (worth > best.worth) best = {static_cast<std::ptrdiff_t>(i), worth};
-  }
-  return best;
-}
-
-/// How a product is cut: vectors run along b's dimensions.
-struct Layout {
-  std::vector<Chunk> batch, rows, columns, summed;  // loops, in the end
-  Chunk m, n, k;
-  double worth = 0.0;
-
-  Layout(const Operand& a, const Operand& b, const Roles& roles)
-      : batch(chunks_of(roles.batch, a, b, a)),
-        rows(chunks_of(roles.rows, a, b, a)),
-        columns(chunks_of(roles.columns, a, b, b)),
-        summed(chunks_of(roles.summed, a, b, b)) {
-    const auto largest = [](const std::vector<Chunk>& chunks) {
-      return std::ranges::max_element(chunks, {}, &Chunk::extent) - chunks.begin();
-    };
-    const Columns best = best_columns(columns, b, static_cast<double>(extent_of(a, roles.rows)));
-    worth = best.worth;
-    m = taken(rows, largest(rows));
-    n = taken(columns, best.chunk);
-    const auto beside = std::ranges::find_if(summed, [](const Chunk& chunk) { return chunk.b == 1; });
-    k = taken(summed, beside == summed.end() ? largest(summed) : beside - summed.begin());
-  }
-  std::size_t loops() const { return batch.size() + rows.size() + columns.size() + summed.size(); }
-};
-
 /// Where a product of any strides goes, if the device and the layout allow it.
 struct Destination {
   Operand to;
@@ -284,7 +142,7 @@ std::optional<std::int64_t> step_in(const Operand& x, const Chunk& chunk) {
 }
 
 /// Whether a GPU's kernel can write the result of `layout` as `to` lies.
-bool fits(const Operand& to, const Layout& layout) {
+bool fits(const Operand& to, const ProductLayout& layout) {
   const auto has_step = [&](const Chunk& chunk) { return step_in(to, chunk).has_value(); };
   return to.tensor.defined() && to.tensor.is_cuda() && has_step(layout.m) && has_step(layout.n) &&
          std::ranges::all_of(layout.batch, has_step) && std::ranges::all_of(layout.rows, has_step) &&
@@ -292,15 +150,15 @@ bool fits(const Operand& to, const Layout& layout) {
 }
 
 /// Without a tensor where the result was put in `destination`.
-Operand strided(const Operand& a, const Operand& b, const Roles& roles, const Layout& layout, Conjugate conjugate_a, Conjugate conjugate_b,
-                const Destination& destination) {
+Operand strided(const Operand& a, const Operand& b, const Roles& roles, const ProductLayout& layout, Conjugate conjugate_a,
+                Conjugate conjugate_b, const Destination& destination) {
   if (layout.loops() > StridedProduct::kMostLoops) {  // copies have none
     const std::string of_a = roles.batch + roles.rows + roles.summed, of_b = roles.batch + roles.summed + roles.columns;
     const Operand left{packed(ordered(a, of_a)), of_a}, right{packed(ordered(b, of_b)), of_b};
-    return strided(left, right, roles, Layout(left, right, roles), conjugate_a, conjugate_b, destination);
+    return strided(left, right, roles, ProductLayout(left, right, roles), conjugate_a, conjugate_b, destination);
   }
   std::string labels = labels_where(roles.batch + roles.rows + roles.columns,
-                                    [&](char label) { return extent_of(contains(a.labels, label) ? a : b, label) == 1; });
+                                    [&](char label) { return extent_of(has_label(a.labels, label) ? a : b, label) == 1; });
   for (const auto* chunks : {&layout.batch, &layout.columns, &layout.rows}) {
     for (const Chunk& chunk : *chunks) labels += chunk.labels;
   }
@@ -340,8 +198,8 @@ Operand strided(const Operand& a, const Operand& b, const Roles& roles, const La
 Operand product(const Operand& a, const Operand& b, const Roles& roles, Conjugate conjugate_b, char innermost,
                 const Destination& destination) {
   const Roles turned{.batch = roles.batch, .summed = roles.summed, .rows = roles.columns, .columns = roles.rows};
-  const Layout other(b, a, turned), straight(a, b, roles);
-  if (other.worth > straight.worth || (other.worth == straight.worth && contains(other.n.labels, innermost)))
+  const ProductLayout other(b, a, turned), straight(a, b, roles);
+  if (other.worth > straight.worth || (other.worth == straight.worth && has_label(other.n.labels, innermost)))
     return strided(b, a, turned, other, conjugate_b, Conjugate::no, destination);
   return strided(a, b, roles, straight, Conjugate::no, conjugate_b, destination);
 }
@@ -394,7 +252,7 @@ Operand follow(const std::vector<Operand>& operands, const ContractionOrder& ord
   const Operand a = follow(operands, order, first, ""), b = follow(operands, order, set & ~first, "");
   std::string labels = result;
   if (result.empty()) {
-    labels = labels_where(a.labels + labels_where(b.labels, [&](char label) { return !contains(a.labels, label); }),
+    labels = labels_where(a.labels + labels_where(b.labels, [&](char label) { return !has_label(a.labels, label); }),
                           [&](char label) { return order.keeps(set, label); });
   }
   return {contract(a, b, labels), labels};
