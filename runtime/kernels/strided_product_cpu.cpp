@@ -22,6 +22,7 @@ using cpu::Start;
 
 constexpr std::int64_t kWorthThreads = 1 << 18;                                 // multiplications
 constexpr std::int64_t kMostRows = 128, kMostColumns = 1024, kMostDepth = 128;  // of a block
+constexpr std::int64_t kShortSum = 4, kManyBytes = 8 << 20;                     // of a product that is stored past the cache
 constexpr std::int64_t kDotBytes = 320 << 10;  // of a's rows and b's columns that stay in the cache between dots, beside the next ones
 constexpr std::int64_t kFewSides = 32;         // rows or columns, for which dots cost less than to pack
 
@@ -54,10 +55,10 @@ class Loops {
   std::int64_t count_ = 1;
 };
 
-/// Packed blocks of a and b.
+/// Packed blocks of a and b, and c of a step that is stored past the cache.
 template <class T>
 struct Panels {
-  T *a, *b;
+  T *a, *b, *c;
   const T* whole = nullptr;  // where all that a panel holds of a was packed from, if it is all that is summed
 };
 
@@ -170,29 +171,37 @@ void add_up_dots(const StridedProduct& size, const Loops& adding, std::int64_t f
 template <class T>
 void strided_product(Cpu, const StridedProduct& size, const std::complex<T>* a, const std::complex<T>* b, std::complex<T>* c) {
   const Loops apart(size, false), adding(size, true);
-  const std::int64_t total = size.m * size.n * size.k * adding.count() * apart.count();
+  const std::int64_t of_step = size.m * size.n, total = of_step * size.k * adding.count() * apart.count();
   const std::int64_t threads = total > kWorthThreads ? omp_get_max_threads() : 1;
   const bool dots = sums_dots<T>(size);
   // Where there are few steps, their rows are shared out; no sum is.
   const std::int64_t wide = dots ? size.n : kMostColumns, across = (size.n + wide - 1) / wide, steps = apart.count() * across;
   const std::int64_t wanted = steps >= 4 * threads ? 1 : std::clamp<std::int64_t>(size.m / (kPairs<T> / 2), 1, threads);
   const std::int64_t rows = std::min(kMostRows, (size.m + wanted - 1) / wanted), parts = (size.m + rows - 1) / rows;
-  const std::int64_t of_a = (rows + kPairs<T>)*std::min(kMostDepth, size.k) * kPackedStep<1, T>,
-                     of_b = std::min(kMostDepth, size.k) * kPackedStep<2, T>;
+  // Much is written and little computed: lines that are only written need not be read before.
+  const bool streams = !dots && size.k * adding.count() <= kShortSum && steps * parts == apart.count() && size.c_m == size.n &&
+                       of_step % kPairs<T> == 0 && of_step * apart.count() * static_cast<std::int64_t>(sizeof *c) >= kManyBytes;
+  const std::int64_t depth = std::min(kMostDepth, size.k), of_a = (rows + kPairs<T> - 1) / kPairs<T> * depth * kPackedStep<1, T>,
+                     of_b = depth * kPackedStep<2, T>, of_c = streams ? 2 * of_step : 0;
   share_out_prepared(steps * parts, threads, [&] {
-    return [&, memory = Block(static_cast<std::size_t>(of_a + of_b) * sizeof(T), {})](std::int64_t first_task, std::int64_t last_task) {
-      Panels<T> panels{static_cast<T*>(memory.data()) + of_b, static_cast<T*>(memory.data())};
-      for (std::int64_t task = first_task; task < last_task; ++task) {
-        const ProductLoop at = apart[task / parts / across];
-        const std::int64_t row = task % parts * rows, column = task / parts % across * wide;
-        const Piece piece{row, std::min(size.m, row + rows), column, std::min(size.n, column + wide)};
-        const T *left = reinterpret_cast<const T*>(a + at.a), *right = reinterpret_cast<const T*>(b + at.b),
-                *next = reinterpret_cast<const T*>(b + apart[(task + 1) / parts / across % apart.count()].b);
-        T* to = reinterpret_cast<T*>(c + at.c);
-        dots ? add_up_dots(size, adding, piece.first, piece.end, left, right, to)
-             : add_up(size, adding, piece, left, right, next, to, panels);
-      }
-    };
+    return
+        [&, memory = Block(static_cast<std::size_t>(of_a + of_b + of_c) * sizeof(T), {})](std::int64_t first_task, std::int64_t last_task) {
+          T* const start = static_cast<T*>(memory.data());
+          Panels<T> panels{start, start + of_a, start + of_a + of_b};
+          for (std::int64_t task = first_task; task < last_task; ++task) {
+            const ProductLoop at = apart[task / parts / across];
+            const std::int64_t row = task % parts * rows, column = task / parts % across * wide;
+            const Piece piece{row, std::min(size.m, row + rows), column, std::min(size.n, column + wide)};
+            const T *left = reinterpret_cast<const T*>(a + at.a), *right = reinterpret_cast<const T*>(b + at.b),
+                    *next = reinterpret_cast<const T*>(b + apart[(task + 1) / parts / across % apart.count()].b);
+            T* to = reinterpret_cast<T*>(c + at.c);
+            const bool past = streams && reinterpret_cast<std::uintptr_t>(to) % cpu::kVectorBytes == 0;
+            dots ? add_up_dots(size, adding, piece.first, piece.end, left, right, to)
+                 : add_up(size, adding, piece, left, right, next, past ? panels.c : to, panels);
+            for (std::int64_t i = 0; past && i < 2 * of_step; i += cpu::kLanes<T>) cpu::stream(to + i, cpu::load(panels.c + i));
+          }
+          if (streams) cpu::finish_streaming();
+        };
   });
 }
 

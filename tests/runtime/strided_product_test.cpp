@@ -137,6 +137,12 @@ TEST(StridedProduct, IsTheDefinitionWhereNothingLiesSideBySide) {
   expect_definition_in_both({.m = 5, .n = 19, .k = 11, .a_m = 36, .a_k = 3, .b_k = 40, .b_n = 2, .c_m = 19});
 }
 
+TEST(StridedProduct, IsTheDefinitionForShortSumsThatGiveMuch) {
+  StridedProduct size = by_rows(24, 32, 2);
+  size.loops[0] = {1400, 48, 64, 768};
+  expect_definition_in_both(size);
+}
+
 TEST(StridedProduct, LeavesWhatLiesBetweenRowsAlone) {
   StridedProduct size = by_rows(5, 11, 3);
   size.a_m = 7, size.b_k = 19, size.c_m = 14;
