@@ -136,13 +136,12 @@ SpectralConv::SpectralConv(const SpectralConvConfig& config, const Mesh& mesh)
 
 Tensor SpectralConv::operator()(const Tensor& x, const std::vector<std::int64_t>& output_extents,
                                 const std::vector<std::int64_t>& extents) const {
-  const Tensor y = without_bias(x, output_extents, extents);
-  if (!bias_) return y;
-  return y + (config_.complex_data ? complex(bias_->value, zeros_like(bias_->value)) : bias_in(x.dtype()));
+  if (!bias_ || !config_.complex_data) return with_bias(x, output_extents, extents, bias_in(x.dtype()));
+  return without_bias(x, output_extents, extents) + complex(bias_->value, zeros_like(bias_->value));
 }
 
-Tensor SpectralConv::without_bias(const Tensor& x, const std::vector<std::int64_t>& output_extents,
-                                  const std::vector<std::int64_t>& extents) const {
+Tensor SpectralConv::with_bias(const Tensor& x, const std::vector<std::int64_t>& output_extents, const std::vector<std::int64_t>& extents,
+                               const Tensor& bias) const {
   const int dims = static_cast<int>(config_.n_modes.size());
   if (x.rank() != dims + 2 || x.size(1) != config_.in_channels || is_complex(x.dtype()) != config_.complex_data) {
     throw ShapeError(concat("spectral convolution: ", name_of(x.dtype()), " ", to_string(x.shape()), " is not (batch, ",
@@ -173,7 +172,7 @@ Tensor SpectralConv::without_bias(const Tensor& x, const std::vector<std::int64_
   out.shares = in.shares;
   const Range channels = weight_.own_channels();
   const Tensor own = domain_.mesh().size(Axis::tensor) == 1 ? x : slice(x, 1, channels.first, channels.last);
-  return out.to_field(summed_over_channels(in.to_modes(own, 1.0 / points, weight_.order()), of_weight), x.dtype());
+  return out.to_field(summed_over_channels(in.to_modes(own, 1.0 / points, weight_.order()), of_weight), x.dtype(), bias);
 }
 
 /// The weight's product, complete on every rank of the tensor axis.

@@ -47,7 +47,9 @@ class SpectralConv {
   Tensor operator()(const Tensor& x, const std::vector<std::int64_t>& output_extents = {},
                     const std::vector<std::int64_t>& extents = {}) const;
   /// The same for those who add the bias (out, 1, ...; undefined if there is none) along with something else.
-  Tensor without_bias(const Tensor& x, const std::vector<std::int64_t>& output_extents, const std::vector<std::int64_t>& extents) const;
+  Tensor without_bias(const Tensor& x, const std::vector<std::int64_t>& output_extents, const std::vector<std::int64_t>& extents) const {
+    return with_bias(x, output_extents, extents, {});
+  }
   Tensor bias_in(DType dtype) const { return bias_ ? bias_->in(dtype) : Tensor{}; }
 
   /// Of the products with the weight, for a batch of fields that keep so many modes of each dimension.
@@ -59,6 +61,8 @@ class SpectralConv {
   }
 
  private:
+  Tensor with_bias(const Tensor& x, const std::vector<std::int64_t>& output_extents, const std::vector<std::int64_t>& extents,
+                   const Tensor& bias) const;
   Tensor summed_over_channels(const Tensor& x, const std::vector<Range>& kept) const;
 
   SpectralConvConfig config_;

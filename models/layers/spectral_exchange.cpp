@@ -2,6 +2,7 @@
 
 #include "models/layers/field_place.h"
 #include "parallel/collectives.h"
+#include "runtime/ops/elementwise.h"
 #include "runtime/ops/shape.h"
 
 namespace trident {
@@ -116,8 +117,9 @@ Tensor SpectralExchange::to_modes(const Tensor& x, double scale, ModeOrder order
   return fourier_modes(moved(mesh, to_columns(samples), along_x, rows(), own_modes()), other_axes(), 1.0, order);
 }
 
-Tensor SpectralExchange::to_field(const Tensor& modes, DType real_type) const {
-  if (domain.ranks() == 1) return fourier_field(modes, axes, numbers, real_type);
+Tensor SpectralExchange::to_field(const Tensor& modes, DType real_type, const Tensor& bias) const {
+  if (domain.ranks() == 1) return fourier_field(modes, axes, numbers, real_type, bias);
+  if (bias.defined()) return to_field(modes, real_type) + bias;
   if (way(modes.size(0) * modes.size(1)) == SpectralWay::partial_sums) {
     const Tensor all = first_last(all_gather(domain.mesh(), kDomain, last_first(modes), sizes_of(shares)));
     return fourier_field(all, local_axes(), numbers, real_type);

@@ -34,8 +34,9 @@ struct SpectralExchange {
 
   /// x (batch, channel, space of this rank) -> (batch, channel, modes, own modes of the last axis), in memory in `order` if it can be had.
   Tensor to_modes(const Tensor& x, double scale, ModeOrder order) const;
-  /// (batch, channel, modes, own modes) -> (batch, channel, space of this rank), with numbers of `real_type` if the field is real.
-  Tensor to_field(const Tensor& modes, DType real_type) const;
+  /// (batch, channel, modes, own modes) -> (batch, channel, space of this rank), with numbers of `real_type` if the field is real;
+  /// plus bias, (channel, 1, ...) if there is one.
+  Tensor to_field(const Tensor& modes, DType real_type, const Tensor& bias = {}) const;
 
  private:
   Rectangle own_rectangle() const;

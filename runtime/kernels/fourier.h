@@ -45,9 +45,16 @@ template <class T>
 void fourier_modes(Cpu, const FourierTransform&, const T* x, T* modes);
 template <class T>
 void fourier_modes(Cuda, const FourierTransform&, const T* x, Wide<T>* modes);
-/// x[n] = scale sum over the modes weight[k] X[k] e^{2 pi i k n / period}; the real part of it for a real field.
+/// What is added to all points of a field: field i takes the number i % channels. It goes in with mode 0.
 template <class T>
-void fourier_field(Cpu, const FourierTransform&, const T* modes, T* x);
+struct FieldBias {
+  const T* numbers = nullptr;  // null for none
+  std::int64_t channels = 1;
+};
+/// x[n] = scale sum over the modes weight[k] X[k] e^{2 pi i k n / period}; the real part of it for a real field. A bias is for real fields
+/// over one or two axes, both transformed with mode 0, unscaled.
+template <class T>
+void fourier_field(Cpu, const FourierTransform&, const T* modes, T* x, const FieldBias<T>& bias = {});
 template <class T>
 void fourier_field(Cuda, const FourierTransform&, const Wide<T>* modes, T* x);
 

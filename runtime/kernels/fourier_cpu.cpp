@@ -43,7 +43,7 @@ class Groups {
     buffer_ = std::max(first_.in, first_.out) * (real_ ? kept : std::max(kept, points)) * 2 * L;
   }
 
-  void run(std::int64_t count, const T* x, T* y) const {
+  void run(std::int64_t count, const T* x, T* y, const FieldBias<T>& bias) const {
     const std::int64_t tasks = (count + L - 1) / L, scratch = 2 * buffer_ + chunk_;
     const bool worth = tasks > 1 && count * (field_in_ + field_out_) > 1 << 15;
     share_out_prepared(tasks, worth ? omp_get_max_threads() : 1, [&] {
@@ -57,7 +57,7 @@ class Groups {
           if (to_modes()) {
             fields_to_modes({x + begin * field_in_, field_in_, fields}, {y + begin * first, step, fields}, work);
           } else {
-            modes_to_fields({x + begin * first, step, fields}, {y + begin * field_out_, field_out_, fields}, work);
+            modes_to_fields({x + begin * first, step, fields}, {y + begin * field_out_, field_out_, fields}, work, begin, bias);
           }
         }
       };
@@ -71,6 +71,7 @@ class Groups {
   struct Step {
     std::int64_t in = 1, out = 1;
     const AxisMatrices<T>* matrices = nullptr;
+    std::int64_t mode_zero = 0;  // its place
   };
   /// Memory of one thread: a group's numbers before and after a step, and rows of points.
   struct Scratch {
@@ -87,7 +88,7 @@ class Groups {
     const auto planned = [&](const FourierAxis& axis, bool last) {
       if (axis.period == 0) return Step{axis.points, axis.points, nullptr};
       const auto& matrices = cpu::axis_matrices<T>({axis, direction_, last && real_, transform.conjugates, std::exchange(scale, 1.0)});
-      return to_modes() ? Step{axis.points, axis.modes, &matrices} : Step{axis.modes, axis.points, &matrices};
+      return to_modes() ? Step{axis.points, axis.modes, &matrices} : Step{axis.modes, axis.points, &matrices, -axis.first_mode};
     };
     if (transform.axes.size() == 2) first_ = planned(transform.axes.front(), false);
     last_ = planned(transform.axes.back(), true);
@@ -111,8 +112,13 @@ class Groups {
                                : cpu::from_lanes<T>(field_out_, work.here, modes);
   }
 
-  void modes_to_fields(const cpu::Fields<const T>& modes, const cpu::Fields<T>& x, Scratch& work) const {
+  void modes_to_fields(const cpu::Fields<const T>& modes, const cpu::Fields<T>& x, Scratch& work, std::int64_t begin,
+                       const FieldBias<T>& bias) const {
     order_ == ModeOrder::first ? cpu::modes_to_lanes<T>(field_in_ / 2, modes, work.here) : cpu::to_lanes<T>(field_in_, modes, work.here);
+    if (bias.numbers != nullptr) {
+      T* const mean = work.here + (first_.mode_zero * last_.in + last_.mode_zero) * 2 * L;
+      for (std::int64_t lane = 0; lane < x.count; ++lane) mean[lane] += bias.numbers[(begin + lane) % bias.channels];
+    }
     through_first(work);
     if (!real_) {
       through_last(work);
@@ -160,7 +166,7 @@ class Groups {
 std::int64_t modes_of(const FourierAxis& axis) { return axis.period == 0 ? axis.points : axis.modes; }
 
 template <class T>
-void run(const FourierTransform& transform, Direction direction, const T* x, T* y);
+void run(const FourierTransform& transform, Direction direction, const T* x, T* y, const FieldBias<T>& bias = {});
 
 /// Over more than two axes: the first one by itself, last on the way to the modes, and the others as if there were more fields.
 template <class T>
@@ -188,7 +194,7 @@ void run_apart(const FourierTransform& transform, Direction direction, const T* 
 }
 
 template <class T>
-void run(const FourierTransform& transform, Direction direction, const T* x, T* y) {
+void run(const FourierTransform& transform, Direction direction, const T* x, T* y, const FieldBias<T>& bias) {
   const bool to_modes = direction == Direction::to_modes;
   std::int64_t entries_in = transform.count, entries_out = transform.count;
   bool sums_nothing = false;
@@ -204,7 +210,7 @@ void run(const FourierTransform& transform, Direction direction, const T* x, T* 
   }
   if (entries_in == 0) return;
   if (transform.axes.size() > 2) return run_apart(transform, direction, x, y);
-  Groups<T>(transform, direction).run(transform.count, x, y);
+  Groups<T>(transform, direction).run(transform.count, x, y, bias);
 }
 
 }  // namespace
@@ -215,13 +221,13 @@ void fourier_modes(Cpu, const FourierTransform& transform, const T* x, T* modes)
 }
 
 template <class T>
-void fourier_field(Cpu, const FourierTransform& transform, const T* modes, T* x) {
-  run(transform, Direction::to_field, modes, x);
+void fourier_field(Cpu, const FourierTransform& transform, const T* modes, T* x, const FieldBias<T>& bias) {
+  run(transform, Direction::to_field, modes, x, bias);
 }
 
 template void fourier_modes(Cpu, const FourierTransform&, const float*, float*);
 template void fourier_modes(Cpu, const FourierTransform&, const double*, double*);
-template void fourier_field(Cpu, const FourierTransform&, const float*, float*);
-template void fourier_field(Cpu, const FourierTransform&, const double*, double*);
+template void fourier_field(Cpu, const FourierTransform&, const float*, float*, const FieldBias<float>&);
+template void fourier_field(Cpu, const FourierTransform&, const double*, double*, const FieldBias<double>&);
 
 }  // namespace trident

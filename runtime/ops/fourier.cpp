@@ -1,6 +1,11 @@
 #include "runtime/ops/fourier.h"
 
+#include <algorithm>
+#include <type_traits>
+
 #include "runtime/autograd/tape.h"
+#include "runtime/ops/elementwise.h"
+#include "runtime/ops/reduce.h"
 #include "runtime/tensor/copy.h"
 #include "runtime/tensor/create.h"
 #include "runtime/tensor/view.h"
@@ -62,7 +67,8 @@ Tensor empty_modes(const Shape& shape, std::size_t axes, ModeOrder order, DType 
 }
 
 /// `real_type`: of the field's numbers or of their parts. Of modes that go in the order is found out. A field may go to `place`.
-Tensor transformed(const Tensor& x, FourierTransform transform, Direction direction, DType real_type, const GradientPlace& place = {}) {
+Tensor transformed(const Tensor& x, FourierTransform transform, Direction direction, DType real_type, const GradientPlace& place = {},
+                   const Tensor& bias = {}) {
   const char* op = direction == Direction::to_modes ? "fourier_modes" : "fourier_field";
   const std::vector<FourierAxis>& axes = transform.axes;
   if (direction == Direction::to_field) transform.order = order_of(x, axes.size());
@@ -86,10 +92,32 @@ Tensor transformed(const Tensor& x, FourierTransform transform, Direction direct
     if (direction == Direction::to_modes) {
       fourier_modes<T>(device, transform, parts<T>(in), parts<W>(y));
     } else {
-      fourier_field<T>(device, transform, parts<W>(in), parts<T>(y));
+      if constexpr (std::is_same_v<decltype(device), Cpu>) {
+        const FieldBias<T> added = bias.defined() ? FieldBias<T>{bias.data<T>(), bias.numel()} : FieldBias<T>{};
+        fourier_field<T>(device, transform, parts<W>(in), parts<T>(y), added);
+      } else {
+        fourier_field<T>(device, transform, parts<W>(in), parts<T>(y));
+      }
     }
   });
   return y;
+}
+
+/// Whether a bias goes in with mode 0, which costs nothing; it must be there then.
+bool takes_bias(const Tensor& modes, const FourierTransform& transform) {
+  const bool has_mean = std::ranges::all_of(
+      transform.axes, [](const FourierAxis& axis) { return axis.period > 0 && axis.first_mode <= 0 && axis.first_mode + axis.modes > 0; });
+  return !modes.is_cuda() && transform.real && transform.axes.size() <= 2 && has_mean;
+}
+
+/// The gradient of a bias from that of the modes: mode 0 has the sum over the points of each field.
+Tensor bias_gradient(const Tensor& dmodes, const std::vector<FourierAxis>& axes, const Shape& shape) {
+  const int lead = dmodes.rank() - static_cast<int>(axes.size());
+  Tensor means = dmodes;
+  for (std::size_t i = 0; i < axes.size(); ++i)
+    means = view::slice(means, lead + static_cast<int>(i), -axes[i].first_mode, -axes[i].first_mode + 1);
+  const Tensor numbers = packed(view::slice(view::as_real(packed(means)), means.rank(), 0, 1));
+  return view::reshape(sum(view::reshape(numbers, {numbers.numel() / numel(shape), numel(shape)}), {0}), shape);
 }
 
 }  // namespace
@@ -109,7 +137,8 @@ Tensor fourier_modes(const Tensor& x, const std::vector<FourierAxis>& axes, doub
   return record("fourier_modes", transformed(x, transform, Direction::to_modes, type), {x}, backward);
 }
 
-Tensor fourier_field(const Tensor& modes, const std::vector<FourierAxis>& axes, FieldNumbers numbers, std::optional<DType> real_type) {
+Tensor fourier_field(const Tensor& modes, const std::vector<FourierAxis>& axes, FieldNumbers numbers, std::optional<DType> real_type,
+                     const Tensor& bias) {
   if (!is_complex(modes.dtype())) refuse("fourier_field", modes, "modes must be complex");
   check("fourier_field", modes, axes, [](const FourierAxis& axis) { return axis.modes; });
   FourierTransform transform{.count = 0, .axes = axes, .real = numbers == FieldNumbers::real, .conjugates = Conjugates::counted};
@@ -117,8 +146,13 @@ Tensor fourier_field(const Tensor& modes, const std::vector<FourierAxis>& axes, 
   if (transform.real && axes.back().period == 0) refuse("fourier_field", modes, "the last axis of a real field must be transformed");
   const DType type = real_type && transform.real ? *real_type : real_of(modes.dtype());
   if (wide(type) != real_of(modes.dtype())) refuse("fourier_field", modes, concat("makes no field of ", name_of(type)));
-  return record("fourier_field", transformed(modes, transform, Direction::to_field, type), {modes},
-                [transform, type](const Tensor& dy, Wanted) { return std::vector{transformed(dy, transform, Direction::to_modes, type)}; });
+  if (bias.defined() && !takes_bias(modes, transform)) return fourier_field(modes, axes, numbers, real_type) + bias;
+  const Tensor added = bias.defined() ? packed(bias).detached() : Tensor{};
+  return record("fourier_field", transformed(modes, transform, Direction::to_field, type, {}, added), {modes, bias},
+                [transform, type, shape = added.defined() ? added.shape() : Shape{}](const Tensor& dy, Wanted wanted) {
+                  const Tensor dmodes = transformed(dy, transform, Direction::to_modes, type);
+                  return std::vector{dmodes, wanted[1] ? bias_gradient(dmodes, transform.axes, shape) : Tensor{}};
+                });
 }
 
 }  // namespace trident

@@ -19,6 +19,8 @@ Tensor fourier_modes(const Tensor& x, const std::vector<FourierAxis>& axes, doub
 /// x[n] = sum of X[k] e^{2 pi i k n / period} at the points that are here. A real field is that whose negative frequencies in the last
 /// axis, which are not stored, are the conjugates of the others: imaginary parts that it cannot have are dropped. Modes may lie in either
 /// order. Returns (..., points...), with numbers of the modes' precision, or for a real field of `real_type`.
-Tensor fourier_field(const Tensor& modes, const std::vector<FourierAxis>& axes, FieldNumbers numbers, std::optional<DType> real_type = {});
+/// bias, if there is one: (channel, 1, ...) of the field's numbers, added to all points of the fields (..., channel, points...).
+Tensor fourier_field(const Tensor& modes, const std::vector<FourierAxis>& axes, FieldNumbers numbers, std::optional<DType> real_type = {},
+                     const Tensor& bias = {});
 
 }  // namespace trident

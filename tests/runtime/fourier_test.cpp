@@ -148,6 +148,30 @@ TEST(Fourier, GradientsOfAFieldThatIsReadTwiceMeet) {
   }
 }
 
+/// With mode 0 at hand or not, and over more axes than take a bias along with it.
+TEST(Fourier, ABiasIsAddedToAllPointsOfAChannel) {
+  for (const std::vector<FourierAxis>& axes : {std::vector{whole(12, -3, 7), whole(10, 0, 6)},
+                                               {whole(12, -3, 7), {10, 4, 3, 0, 6}},
+                                               {whole(9, 0, 3)},
+                                               {whole(12, 1, 4), whole(10, 0, 6)},
+                                               {whole(4, -2, 3), whole(6, -1, 3), whole(8, 0, 3)}}) {
+    Shape shape{3, 7}, points{3, 7}, per_channel{7};  // more fields than one vector has, and a rest
+    for (const FourierAxis& axis : axes) shape.push_back(axis.modes), points.push_back(axis.points), per_channel.push_back(1);
+    for (const ModeOrder order : {ModeOrder::last, ModeOrder::first}) {
+      const Tensor all = fourier_modes(random_tensor(points, 1), axes, 0.1, order);
+      const std::vector<Tensor> first{leaf(all), leaf(random_tensor(per_channel, 2))},
+          second{leaf(all), leaf(random_tensor(per_channel, 2))};
+      const Tensor y = fourier_field(first[0], axes, FieldNumbers::real, {}, first[1]),
+                   expected = fourier_field(second[0], axes, FieldNumbers::real) + second[1];
+      EXPECT_TENSOR_NEAR(y.detached(), expected.detached(), 1e-13);
+      const Tensor dy = random_tensor(points, 3);
+      const std::vector<Tensor> found = gradients(y, dy, first), wanted = gradients(expected, dy, second);
+      EXPECT_TENSOR_NEAR(packed(found[0]), packed(wanted[0]), 0);
+      EXPECT_TENSOR_NEAR(found[1], wanted[1], 1e-12);
+    }
+  }
+}
+
 TEST(Fourier, ModesMayLieInEitherOrder) {
   for (const std::vector<FourierAxis>& axes :
        {std::vector{whole(12, -3, 7), whole(10, 0, 6)}, {whole(4, -2, 3), whole(6, -1, 3), whole(8, 0, 3)}}) {
