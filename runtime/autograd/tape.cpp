@@ -75,6 +75,16 @@ class BackwardRun {
     return adds_to(node) ? place_in(node, shape, device) : GradientPlace{};
   }
 
+  /// The same for the bias of a node whose gradient has one part.
+  GradientPlace place_of_bias(Node& node, const Shape& shape, DType dtype, Device device) {
+    if (node.bias < 0 || node.uses != 1) return {};
+    Node* bias = node.inputs[static_cast<std::size_t>(node.bias)].get();
+    if (bias == nullptr || !adds_to(*bias)) return {};
+    const GradientPlace place = meeting_place(*bias, shape, dtype, device);
+    node.bias_is_done = place.to.defined();
+    return place;
+  }
+
  private:
   void run(const std::shared_ptr<Node>& node, const OnFinal& on_final) {
     const Tensor dy = std::move(gradients_[node.get()]);
@@ -186,7 +196,10 @@ void put(const GradientPlace& place, const Tensor& gradient) {
   add_into(place.to, gradient.dtype() == dtype ? gradient : copy_of(gradient, dtype));
 }
 
-bool Wanted::operator[](std::size_t input) const { return run_->wants(node_->inputs[input].get()); }
+bool Wanted::operator[](std::size_t input) const {
+  const bool done = node_->bias_is_done && input == static_cast<std::size_t>(node_->bias);
+  return !done && run_->wants(node_->inputs[input].get());
+}
 
 bool Wanted::is_given_once(std::size_t input) const { return std::ranges::count(node_->inputs, node_->inputs[input]) == 1; }
 
@@ -203,6 +216,10 @@ GradientPlace Wanted::place(std::size_t input, const Shape& shape, DType dtype, 
 GradientPlace Wanted::place_in_leaf(std::size_t input, const Shape& shape, Device device) const {
   if (!(*this)[input] || !is_given_once(input)) return {};
   return run_->place_in_leaf(*node_->inputs[input], shape, device);
+}
+
+GradientPlace Wanted::place_of_bias(std::size_t input, const Shape& shape, DType dtype, Device device) const {
+  return (*this)[input] ? run_->place_of_bias(*node_->inputs[input], shape, dtype, device) : GradientPlace{};
 }
 
 Node::~Node() {
@@ -246,9 +263,17 @@ Tensor record(const char* name, const Tensor& output, const std::vector<Tensor>&
   node->name = name;
   node->number = next_number++;
   node->inputs.reserve(inputs.size());
-  for (const Tensor& input : inputs) node->inputs.push_back(input.node());
+  for (const Tensor& input : inputs) {
+    node->inputs.push_back(input.node());
+    if (input.node() && input.node()->bias >= 0) ++input.node()->uses;
+  }
   node->backward = std::move(backward);
   return output.with_node(std::move(node));
+}
+
+Tensor with_bias(const Tensor& y, int bias) {
+  if (y.node()) y.node()->bias = bias;
+  return y;
 }
 
 std::vector<Tensor> record_all(const char* name, std::vector<Tensor> outputs, const std::vector<Tensor>& inputs, BackwardOfAll backward) {

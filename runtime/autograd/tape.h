@@ -35,6 +35,9 @@ class Wanted {
   GradientPlace place(std::size_t input, const Shape& shape, DType dtype, Device device) const;
   /// The same where the input is a leaf, in the leaf's type; else nothing, and the closure returns a gradient.
   GradientPlace place_in_leaf(std::size_t input, const Shape& shape, Device device) const;
+  /// For the closure that computes all of an input's gradient: where the gradient of a bias in that input goes (with_bias), the sum over
+  /// the rows. Nowhere if there is none, or if that is not for the closure to say. One that asks must write there.
+  GradientPlace place_of_bias(std::size_t input, const Shape& shape, DType dtype, Device device) const;
 
  private:
   bool is_given_once(std::size_t input) const;  // else it depends on the closure which of its gradients is written first
@@ -54,6 +57,9 @@ struct Node {
   std::vector<std::shared_ptr<Node>> inputs;  // null where no gradient flows
   Backward backward;
   std::function<Tensor()> block;  // set instead of `backward`: run again, and the tape of that run goes backward in the node's place
+  int bias = -1;                  // with_bias: the input that is added to every row
+  int uses = 0;                   // with_bias: how often the output is an input
+  bool bias_is_done = false;      // the bias's gradient was computed with the output's
   bool leaf = false;
   DType dtype = DType::f32;  // leaves only: of their gradient, whatever type its addends come in
   Tensor gradient;           // leaves only: what backward adds to
@@ -72,6 +78,10 @@ Tensor gradient_of(const Tensor& leaf);
 /// Puts `output` on the tape. Returns it unrecorded if recording is off or no input has a gradient.
 /// `backward` must not hold `output` itself as recorded (a cycle): capture it before this call.
 [[nodiscard]] Tensor record(const char* name, const Tensor& output, const std::vector<Tensor>& inputs, Backward backward);
+
+/// Says that y, as recorded, has its input number `bias` added to every row: to every one of its last axis. The bias's gradient can then be
+/// computed with y's by the operation that y goes into, which spares a pass over it.
+[[nodiscard]] Tensor with_bias(const Tensor& y, int bias);
 
 /// Given the gradients of a node's outputs, undefined where none has arrived, returns those of its inputs as `Backward` does.
 using BackwardOfAll = std::function<std::vector<Tensor>(const std::vector<Tensor>& dys, Wanted wanted)>;

@@ -44,14 +44,16 @@ template <class T>
 void layer_norm(Cuda, const NormRows&, double eps, const T* x, const NormNumbers<Wide<T>>&, const NormResidual<T>&, T* y, Wide<T>* mean,
                 Wide<T>* rstd);
 
-/// Where the gradients of NormNumbers go.
+/// Where the gradients of NormNumbers go, and that of a bias (width,) in x: the sum over the rows of dx.
 template <class W>
 struct NormSums {
-  Into<W> scale{}, shift{}, scale_slope{}, shift_slope{};
+  Into<W> scale{}, shift{}, scale_slope{}, shift_slope{}, bias{};
 
-  bool any() const { return scale.to != nullptr || shift.to != nullptr || scale_slope.to != nullptr || shift_slope.to != nullptr; }
+  bool any() const {
+    return scale.to != nullptr || shift.to != nullptr || scale_slope.to != nullptr || shift_slope.to != nullptr || bias.to != nullptr;
+  }
 };
-/// What the gradient reads and writes. dx is null where it is not wanted.
+/// What the gradient reads and writes. dx is null where it is not wanted; then neither is the bias's gradient.
 template <class T>
 struct NormGradient {
   const T *x, *dy;

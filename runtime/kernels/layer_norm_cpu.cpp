@@ -58,9 +58,12 @@ class SampleAffine {
   std::vector<T> numbers_;
 };
 
-/// One row of dx, if it is wanted, and with kAdds its addition to the sums over rows, in one walk over x and dy.
+/// Sums over rows: for scale, for shift and for a bias in x.
+constexpr std::int64_t kSums = 3;
+
+/// One row of dx, if it is wanted, and with kAdds its addition to the sums (kSums, width), in one walk over x and dy.
 template <bool kAdds, class T>
-void row_gradient(std::int64_t width, const NormGradient<T>& g, std::int64_t row, const T* scale, T* scale_sum, T* shift_sum) {
+void row_gradient(std::int64_t width, const NormGradient<T>& g, std::int64_t row, const T* scale, T* sums) {
   const T *x = g.x + row * width, *dy = g.dy + row * width;
   const T mean = g.mean[row], rstd = g.rstd[row];
   T total = 0, along = 0;  // of the gradient of the normalised row; of its product with that row
@@ -70,34 +73,37 @@ void row_gradient(std::int64_t width, const NormGradient<T>& g, std::int64_t row
     total += slope;
     along += slope * normalised;
     if constexpr (kAdds) {
-      scale_sum[i] += dy[i] * normalised;
-      shift_sum[i] += dy[i];
+      sums[i] += dy[i] * normalised;
+      sums[width + i] += dy[i];
     }
   }
   if (g.dx == nullptr) return;
   const T offset = total / static_cast<T>(width), factor = along * rstd / static_cast<T>(width);
   T* dx = g.dx + row * width;
 #pragma omp simd
-  for (std::int64_t i = 0; i < width; ++i) dx[i] = rstd * (dy[i] * scale[i] - offset - (x[i] - mean) * factor);
+  for (std::int64_t i = 0; i < width; ++i) {
+    dx[i] = rstd * (dy[i] * scale[i] - offset - (x[i] - mean) * factor);
+    if constexpr (kAdds) sums[2 * width + i] += dx[i];
+  }
 }
 
-/// What the blocks' sums (samples, blocks, 2, width) come to for the affine part's numbers, added in order.
+/// What the blocks' sums (samples, blocks, kSums, width) come to for the affine part's numbers and the bias, added in order.
 template <class T>
 void add_blocks(const NormRows& extents, const NormNumbers<T>& affine, const T* blocks_sums, const NormSums<T>& to) {
   constexpr std::int64_t kColumns = 16;
   const std::int64_t width = extents.width, blocks = blocks_of(extents), pieces = (width + kColumns - 1) / kColumns;
 #pragma omp parallel for schedule(static) if (extents.samples * blocks * width > kGrain)
-  for (std::int64_t task = 0; task < 2 * pieces; ++task) {
+  for (std::int64_t task = 0; task < kSums * pieces; ++task) {
     const std::int64_t which = task / pieces, column = task % pieces * kColumns, columns = std::min(kColumns, width - column);
     double values[kColumns] = {}, slopes[kColumns] = {};
     for (std::int64_t sample = 0; sample < extents.samples; ++sample) {
       double sums[kColumns] = {};
       for (std::int64_t block = 0; block < blocks; ++block) {
-        const T* source = blocks_sums + ((sample * blocks + block) * 2 + which) * width + column;
+        const T* source = blocks_sums + ((sample * blocks + block) * kSums + which) * width + column;
 #pragma omp simd
         for (std::int64_t i = 0; i < columns; ++i) sums[i] += static_cast<double>(source[i]);
       }
-      const double factor = affine.factor == nullptr ? 1.0 : static_cast<double>(affine.factor[sample]);
+      const double factor = affine.factor == nullptr || which == 2 ? 1.0 : static_cast<double>(affine.factor[sample]);
       const double time = affine.time == nullptr ? 0.0 : static_cast<double>(affine.time[sample]);
       for (std::int64_t i = 0; i < columns; ++i) {
         values[i] += factor * sums[i];
@@ -109,8 +115,8 @@ void add_blocks(const NormRows& extents, const NormNumbers<T>& affine, const T* 
       for (std::int64_t i = 0; i < columns; ++i)
         target.to[column + i] = (target.sum == Sum::adds ? target.to[column + i] : T(0)) + static_cast<T>(found[i]);
     };
-    store(values, which == 0 ? to.scale : to.shift);
-    store(slopes, which == 0 ? to.scale_slope : to.shift_slope);
+    store(values, which == 0 ? to.scale : which == 1 ? to.shift : to.bias);
+    if (which < 2) store(slopes, which == 0 ? to.scale_slope : to.shift_slope);
   }
 }
 
@@ -146,7 +152,7 @@ template <class T>
 void layer_norm_gradient(Cpu, const NormRows& extents, const NormGradient<T>& gradient) {
   const std::int64_t width = extents.width, blocks = blocks_of(extents);
   const bool adds = gradient.sums.any();
-  const Block memory(adds ? static_cast<std::size_t>(extents.samples * blocks * 2 * width) * sizeof(T) : 0, Device{});
+  const Block memory(adds ? static_cast<std::size_t>(extents.samples * blocks * kSums * width) * sizeof(T) : 0, Device{});
   T* sums = static_cast<T*>(memory.data());
 #pragma omp parallel if (extents.count * width > kGrain)
   {
@@ -156,13 +162,13 @@ void layer_norm_gradient(Cpu, const NormRows& extents, const NormGradient<T>& gr
       const std::int64_t sample = task / blocks, begin = extents.begin_of(sample), end = extents.begin_of(sample + 1);
       const std::int64_t first = std::min(end, begin + task % blocks * kBlockRows), last = std::min(end, first + kBlockRows);
       own.go_to(sample);
-      T *scale_sum = adds ? sums + task * 2 * width : nullptr, *shift_sum = adds ? scale_sum + width : nullptr;
-      if (adds) std::fill(scale_sum, scale_sum + 2 * width, T(0));
+      T* own_sums = adds ? sums + task * kSums * width : nullptr;
+      if (adds) std::fill(own_sums, own_sums + kSums * width, T(0));
       for (std::int64_t row = first; row < last; ++row) {
         if (adds) {
-          row_gradient<true>(width, gradient, row, own.scale(), scale_sum, shift_sum);
+          row_gradient<true>(width, gradient, row, own.scale(), own_sums);
         } else {
-          row_gradient<false, T>(width, gradient, row, own.scale(), nullptr, nullptr);
+          row_gradient<false, T>(width, gradient, row, own.scale(), nullptr);
         }
       }
     }

@@ -182,25 +182,31 @@ struct BlockRows {
   }
 };
 
-/// What the rows' sums go to, and where those of a block are kept until then: of scale and shift, and with time of their slopes.
+constexpr int kSums = 3;  // over rows: for scale, for shift and for a bias in x
+
+/// What the rows' sums go to, and where those of a block are kept until then: kSums, and with time those for the slopes of the first two.
 template <class C>
 struct NormTotals {
   JointSums<C> joint;
   NormSums<C> to;
 
-  /// `at(i)`: this block's sums over its rows for scale, then those for shift.
+  /// `at(i)`: this block's sums (kSums, width) over its rows.
   template <class At>
   __device__ __forceinline__ void add(const SampleAffine<C>& affine, std::int64_t width, At at) const {
     const unsigned part = blockIdx.y * gridDim.x + blockIdx.x;
     C* own = joint.part(0, part);
-    for (std::int64_t i = threadIdx.x; i < 2 * width; i += kThreads) {
-      const C sum = affine.factor * at(i);
+    for (std::int64_t i = threadIdx.x; i < kSums * width; i += kThreads) {
+      const C sum = i < 2 * width ? affine.factor * at(i) : at(i);
       own[i] = sum;
-      if (affine.of.time != nullptr) own[2 * width + i] = affine.time * sum;
+      if (i < 2 * width && affine.of.time != nullptr) own[kSums * width + i] = affine.time * sum;
     }
     add_up(joint, 0, part, [&](std::int64_t i, C sum) {
       const std::int64_t which = i / width;
-      const Into<C>& into = which == 0 ? to.scale : which == 1 ? to.shift : which == 2 ? to.scale_slope : to.shift_slope;
+      const Into<C>& into = which == 0   ? to.scale
+                            : which == 1 ? to.shift
+                            : which == 2 ? to.bias
+                            : which == 3 ? to.scale_slope
+                                         : to.shift_slope;
       if (into.to == nullptr) return;
       C& target = into.to[i % width];
       target = into.sum == Sum::adds ? target + sum : sum;
@@ -210,14 +216,14 @@ struct NormTotals {
 
 /// dx of a block's rows; with kAdds also the sums over rows.
 template <class T, int N, int P, bool kAdds>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, P <= 3 ? 2 : 1)
     gradient_kernel(NormRows size, int lanes, std::int64_t block_rows, NormGradient<T> g, NormTotals<Wide<T>> totals) {
   using C = Wide<T>;
   const int lane = static_cast<int>(threadIdx.x) % lanes, group = static_cast<int>(threadIdx.x) / lanes, groups = kThreads / lanes;
   const BlockRows rows(size, block_rows);
   const SampleAffine<C> affine(g.affine, rows.sample);
   constexpr int kKept = kAdds ? P : 0;
-  C scale_sum[kKept > 0 ? kKept * N : 1] = {}, shift_sum[kKept > 0 ? kKept * N : 1] = {};
+  C sums[kSums][kKept > 0 ? kKept * N : 1] = {};
   for (std::int64_t base = rows.first; base < rows.last; base += groups) {
     const bool counts = base + group < rows.last;
     const std::int64_t row = counts ? base + group : rows.last - 1;
@@ -233,8 +239,8 @@ __global__ void __launch_bounds__(kThreads)
         total += gained;
         along += gained * normalised;
         if constexpr (kAdds) {
-          scale_sum[piece * N + i] += d * normalised;
-          shift_sum[piece * N + i] += d;
+          sums[0][piece * N + i] += d * normalised;
+          sums[1][piece * N + i] += d;
         }
       }
     });
@@ -247,26 +253,30 @@ __global__ void __launch_bounds__(kThreads)
       const auto scale = affine.template scale<N>(column);
       Vector<T, N> dx;
 #pragma unroll
-      for (int i = 0; i < N; ++i) dx[i] = stored<T>(rstd * (compute(slope[i]) * scale[i] - offset - (compute(value[i]) - mean) * factor));
+      for (int i = 0; i < N; ++i) {
+        const C gradient = rstd * (compute(slope[i]) * scale[i] - offset - (compute(value[i]) - mean) * factor);
+        dx[i] = stored<T>(gradient);
+        if constexpr (kAdds) sums[2][piece * N + i] += gradient;
+      }
       store<N>(g.dx + row * size.width + column, dx);
     });
   }
   if constexpr (kAdds) {
-    C* shared = dynamic_shared<C>();  // (2, width)
+    C* shared = dynamic_shared<C>();  // (kSums, width)
     for (int warp = 0; warp < kThreads / kWarp; ++warp) {
       if (static_cast<int>(threadIdx.x) / kWarp == warp) {
         for_each_vector<N, P>(kWarp * P * N, lane, lanes, [&](int piece, int column) {
 #pragma unroll
           for (int i = 0; i < N; ++i) {
-            C by_scale = scale_sum[piece * N + i], by_shift = shift_sum[piece * N + i];
-            for (int bit = lanes; bit < kWarp; bit *= 2) {  // lanes of other groups that hold the same column
-              by_scale += __shfl_xor_sync(kAllLanes, by_scale, bit);
-              by_shift += __shfl_xor_sync(kAllLanes, by_shift, bit);
+#pragma unroll
+            for (int which = 0; which < kSums; ++which) {
+              C sum = sums[which][piece * N + i];
+              for (int bit = lanes; bit < kWarp; bit *= 2)  // lanes of other groups that hold the same column
+                sum += __shfl_xor_sync(kAllLanes, sum, bit);
+              if (static_cast<int>(threadIdx.x) % kWarp >= lanes || column >= size.width) continue;
+              C& together = shared[which * size.width + column + i];
+              together = warp == 0 ? sum : together + sum;
             }
-            if (static_cast<int>(threadIdx.x) % kWarp >= lanes || column >= size.width) continue;
-            C *to_scale = shared + column + i, *to_shift = to_scale + size.width;
-            *to_scale = warp == 0 ? by_scale : *to_scale + by_scale;
-            *to_shift = warp == 0 ? by_shift : *to_shift + by_shift;
           }
         });
       }
@@ -283,11 +293,13 @@ __global__ void __launch_bounds__(kThreads)
   using C = Wide<T>;
   const BlockRows rows(size, block_rows);
   totals.add(SampleAffine<C>(g.affine, rows.sample), size.width, [&](std::int64_t i) {
-    const std::int64_t column = i % size.width;
+    const std::int64_t which = i / size.width, column = i % size.width;
     C sum = 0;
+    if (which == 2 && g.dx == nullptr) return sum;
     for (std::int64_t row = rows.first; row < rows.last; ++row) {
-      const C slope = compute(g.dy[row * size.width + column]);
-      sum += i < size.width ? slope * (compute(g.x[row * size.width + column]) - g.mean[row]) * g.rstd[row] : slope;
+      const std::int64_t place = row * size.width + column;
+      const C slope = compute(which == 2 ? g.dx[place] : g.dy[place]);
+      sum += which == 0 ? slope * (compute(g.x[place]) - g.mean[row]) * g.rstd[row] : slope;
     }
     return sum;
   });
@@ -350,12 +362,12 @@ void layer_norm_gradient(Cuda device, const NormRows& size, const NormGradient<T
     if constexpr (pieces() <= kMostPieces) {
       const std::int64_t block_rows = rows_per_block(size, kThreads / lanes), blocks = divided_up(size.rows, block_rows);
       const dim3 grid(static_cast<unsigned>(blocks), static_cast<unsigned>(size.samples));
-      const std::int64_t sums = adds ? (g.affine.time == nullptr ? 2 : 4) * size.width : 0;
+      const std::int64_t sums = adds ? (kSums + (g.affine.time == nullptr ? 0 : 2)) * size.width : 0;
       const JointMemory<C> memory(device, 1, blocks * size.samples, sums);
       const NormTotals<C> totals{memory.sums(), g.sums};
       if constexpr (pieces() > 0) {
         if (adds) {
-          launch_kernel(gradient_kernel<T, n(), pieces(), true>, grid, kThreads, static_cast<std::size_t>(2 * size.width) * sizeof(C),
+          launch_kernel(gradient_kernel<T, n(), pieces(), true>, grid, kThreads, static_cast<std::size_t>(kSums * size.width) * sizeof(C),
                         device, size, lanes, block_rows, g, totals);
           return;
         }

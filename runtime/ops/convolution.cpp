@@ -104,7 +104,7 @@ Tensor depthwise_conv(const Tensor& x, const Tensor& weight, const Tensor& bias,
     using T = decltype(number);
     depthwise_forward<T>(device, size, in.x.data<T>(), in.weight.data<T>(), data_or_null<T>(in.bias), y.data<T>());
   });
-  return record("depthwise_conv", y, {x, weight, bias}, [size, in](const Tensor& gradient, Wanted wanted) {
+  const auto backward = [size, in](const Tensor& gradient, Wanted wanted) {
     const Tensor dy = packed(gradient);
     const Gradients to(in, dy, wanted);
     launch_activations("depthwise_conv", dy, [&](auto device, auto number) {
@@ -114,7 +114,8 @@ Tensor depthwise_conv(const Tensor& x, const Tensor& weight, const Tensor& bias,
       depthwise_backward_weight<T>(device, size, in.x.data<T>(), dy.data<T>(), into<Wide<T>>(to.weight), into<Wide<T>>(to.bias));
     });
     return to.result();
-  });
+  };
+  return with_bias(record("depthwise_conv", y, {x, weight, bias}, backward), 2);
 }
 
 }  // namespace trident

@@ -106,10 +106,11 @@ std::vector<Tensor> layer_norm_backward(const SavedRows& saved, const Tensor& dy
     places[i] = wanted.place(i + 2, numbers[i].shape(), numbers[i].dtype(), numbers[i].device());
     found[i + 2] = places[i].result;
   }
+  const GradientPlace bias = wanted.place_of_bias(0, {saved.extents.width}, wide(saved.x.dtype()), saved.x.device());
   launch_activations("layer_norm", saved.x, [&](auto device, auto type) {
     using T = decltype(type);
     using W = Wide<T>;
-    const NormSums<W> to{into<W>(places[0]), into<W>(places[1]), into<W>(places[2]), into<W>(places[3])};
+    const NormSums<W> to{into<W>(places[0]), into<W>(places[1]), into<W>(places[2]), into<W>(places[3]), into<W>(bias)};
     if (!wanted[0] && !to.any()) return;
     layer_norm_gradient<T>(device, saved.extents,
                            {saved.x.data<T>(), from.data<T>(), numbers_of<W>(saved.affine), saved.mean.data<W>(), saved.rstd.data<W>(),

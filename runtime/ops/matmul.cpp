@@ -143,21 +143,20 @@ Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
     using T = decltype(number);
     linear_forward(device, size, input.data<T>(), w.data<T>(), data_or_null<T>(b), y.data<T>());
   });
-  return record("linear", y, {x, weight, bias},
-                [input = weight.node() ? input : Tensor{}, shape = x.shape(), w, size](const Tensor& gradient, Wanted wanted) {
-                  const Tensor dy = packed(gradient);
-                  const DType wide_type = wide(dy.dtype());
-                  const GradientPlace dx = wanted.place(0, shape, dy.dtype(), dy.device());
-                  const GradientPlace dweight = wanted.place(1, w.shape(), wide_type, dy.device());
-                  const GradientPlace dbias = wanted.place(2, {size.out}, wide_type, dy.device());
-                  launch_activations("linear", dy, [&](auto device, auto number) {
-                    using T = decltype(number);
-                    if (wanted[0]) linear_backward_input(device, size, dy.data<T>(), w.data<T>(), into<T>(dx));
-                    linear_backward_weight<T>(device, size, data_or_null<T>(input), dy.data<T>(), into<Wide<T>>(dweight),
-                                              into<Wide<T>>(dbias));
-                  });
-                  return std::vector{dx.result, dweight.result, dbias.result};
-                });
+  const auto backward = [input = weight.node() ? input : Tensor{}, shape = x.shape(), w, size](const Tensor& gradient, Wanted wanted) {
+    const Tensor dy = packed(gradient);
+    const DType wide_type = wide(dy.dtype());
+    const GradientPlace dx = wanted.place(0, shape, dy.dtype(), dy.device());
+    const GradientPlace dweight = wanted.place(1, w.shape(), wide_type, dy.device());
+    const GradientPlace dbias = wanted.place(2, {size.out}, wide_type, dy.device());
+    launch_activations("linear", dy, [&](auto device, auto number) {
+      using T = decltype(number);
+      if (wanted[0]) linear_backward_input(device, size, dy.data<T>(), w.data<T>(), into<T>(dx));
+      linear_backward_weight<T>(device, size, data_or_null<T>(input), dy.data<T>(), into<Wide<T>>(dweight), into<Wide<T>>(dbias));
+    });
+    return std::vector{dx.result, dweight.result, dbias.result};
+  };
+  return with_bias(record("linear", y, {x, weight, bias}, backward), 2);
 }
 
 namespace {
@@ -190,7 +189,7 @@ Tensor mlp(const Tensor& x, const Tensor& up, const Tensor& up_bias, const Tenso
     using T = decltype(number);
     mlp_forward<T>(device, size, input.data<T>(), weights_of<T>(w), {data_or_null<T>(before), data_or_null<T>(after)}, y.data<T>());
   });
-  return record("mlp", y, {x, up, up_bias, down, down_bias}, [input, w, before, after, size](const Tensor& gradient, Wanted wanted) {
+  const auto backward = [input, w, before, after, size](const Tensor& gradient, Wanted wanted) {
     const Tensor dy = packed(gradient);
     const auto place_of = [&](std::size_t input, const Shape& shape) {
       return wanted.place(input, shape, input == 0 ? dy.dtype() : wide(dy.dtype()), dy.device());
@@ -204,7 +203,8 @@ Tensor mlp(const Tensor& x, const Tensor& up, const Tensor& up_bias, const Tenso
                       {into<T>(dx), into<W>(up), into<W>(up_bias), into<W>(down), into<W>(down_bias)});
     });
     return std::vector{dx.result, up.result, up_bias.result, down.result, down_bias.result};
-  });
+  };
+  return with_bias(record("mlp", y, {x, up, up_bias, down, down_bias}, backward), 4);
 }
 
 }  // namespace trident

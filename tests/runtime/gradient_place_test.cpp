@@ -109,6 +109,55 @@ TEST(GradientPlace, AClosureNeverAddsToMemoryThatAnotherGradientLiesIn) {
   EXPECT_EQ(to_number(gradient_of(x)), 8.0);
 }
 
+/// x + bias, that says so, and notes whether it is asked for the bias's gradient.
+Tensor with_bias_noted(const Tensor& x, const Tensor& bias, bool* asked) {
+  const Tensor y = record("biased", x.detached() + bias.detached(), {x, bias}, [asked](const Tensor& dy, Wanted wanted) {
+    *asked = wanted[1];
+    const GradientPlace place = wanted.place(1, dy.shape(), dy.dtype(), dy.device());
+    if (place.to.defined()) put(place, dy);
+    return std::vector{dy, place.result};
+  });
+  return with_bias(y, 1);
+}
+
+/// 3 x, that gives a bias in x its gradient where it may.
+Tensor tripled(const Tensor& x) {
+  return record("tripled", affine(x.detached(), 3.0), {x}, [](const Tensor& dy, Wanted wanted) {
+    const Tensor dx = affine(dy, 3.0);
+    const GradientPlace place = wanted.place_of_bias(0, dy.shape(), dy.dtype(), dy.device());
+    if (place.to.defined()) put(place, dx);
+    return std::vector{dx};
+  });
+}
+
+TEST(GradientPlace, ABiasGetsItsGradientOnceFromWhereItsSumGoes) {
+  const Tensor x = leaf(number(1)), bias = leaf(number(2), number(10));
+  bool asked = true;
+  std::vector<const Node*> finals;
+  backward(tripled(with_bias_noted(x, bias, &asked)), [&](const Node& node) { finals.push_back(&node); });
+  EXPECT_FALSE(asked);
+  EXPECT_EQ(to_number(gradient_of(bias)), 13.0);
+  EXPECT_EQ(to_number(gradient_of(x)), 3.0);
+  EXPECT_EQ(finals, (std::vector<const Node*>{x.node().get(), bias.node().get()}));
+}
+
+TEST(GradientPlace, ASumThatGoesToTwoPlacesGivesItsBiasTheGradientItself) {
+  const Tensor x = leaf(number(1)), bias = leaf(number(2));
+  bool asked = false;
+  const Tensor y = with_bias_noted(x, bias, &asked);
+  backward(tripled(y) + tripled(y));
+  EXPECT_TRUE(asked);
+  EXPECT_EQ(to_number(gradient_of(bias)), 6.0);
+}
+
+TEST(GradientPlace, ABiasThatIsNoLeafGetsItsGradientFromItsOwnSum) {
+  const Tensor x = leaf(number(1)), under = leaf(number(2));
+  bool asked = false;
+  backward(tripled(with_bias_noted(x, affine(under, 2.0), &asked)));
+  EXPECT_TRUE(asked);
+  EXPECT_EQ(to_number(gradient_of(under)), 6.0);
+}
+
 TEST(GradientPlace, AnInputThatIsGivenTwiceCollectsBothGradients) {
   for (const bool is_leaf : {true, false}) {
     const Tensor x = leaf(number(1)), h = is_leaf ? x : affine(x, 1.0);

@@ -6,6 +6,7 @@
 #include "runtime/device/threads.h"
 #include "runtime/error.h"
 #include "runtime/ops/elementwise.h"
+#include "runtime/ops/matmul.h"
 #include "runtime/ops/reduce.h"
 #include "runtime/ops/shape.h"
 #include "runtime/tensor/copy.h"
@@ -126,6 +127,23 @@ TEST(LayerNorm, GradientsOfNumbersGoStraightIntoWhatLeavesCollect) {
   backward(run(leaves));
   const std::vector<Tensor> found = gradients(run(alone), full({}, 1.0, DType::f64), alone);
   for (std::size_t i = 0; i < 4; ++i) EXPECT_TENSOR_NEAR(gradient_of(leaves[i]), affine(found[i], 1.0, 2.0), 1e-14);
+}
+
+TEST(LayerNorm, GivesABiasInItsOperandItsGradient) {
+  const Tensor x = random_tensor({2, 90, 5}, 1), up = random_tensor({8, 5}, 2), down = random_tensor({6, 8}, 3);
+  const Tensor weight = random_tensor({6, 5}, 4), bias = random_tensor({6}, 5), weights = random_tensor({2, 90, 6}, 6);
+  const NormAffine numbers{.scale = random_tensor({6}, 7), .shift = random_tensor({6}, 8), .factor = random_tensor({2}, 9)};
+  const auto compare = [&](const auto& operand) {
+    const auto run = [&](const Tensor& in) { return sum(weights * layer_norm(operand(in), numbers, 1e-5)); };
+    const Tensor collects = leaf(bias, full({6}, 2.0, DType::f64)), alone = leaf(bias);
+    int finals = 0;
+    backward(run(collects), [&](const Node&) { ++finals; });
+    EXPECT_EQ(finals, 1);
+    const Tensor expected = gradients(run(alone), full({1}, 1.0, DType::f64), {alone})[0];  // which leave it to who adds the bias
+    EXPECT_TENSOR_NEAR(gradient_of(collects), affine(expected, 1.0, 2.0), 1e-13);
+  };
+  compare([&](const Tensor& in) { return linear(x, weight, in); });
+  compare([&](const Tensor& in) { return mlp(x, up, {}, down, in); });
 }
 
 TEST(LayerNorm, SinglePrecisionKeepsItsDigitsUnderALargeMean) {
