@@ -104,33 +104,17 @@ __global__ void __launch_bounds__(kOffsetThreads) offset_sums_kernel(WindowAtten
   }
 }
 
-/// The sums of parts (parts, heads) of the scales' gradients.
-template <class C>
-void add_scale_parts(Cuda device, const WindowAttentionSize& size, std::int64_t parts, const double* scale_parts, Into<C> into) {
-  if (into.to != nullptr) add_parts(device, {.parts = parts, .count = size.heads, .sum = into.sum}, scale_parts, into.to);
-}
-
 void tensor_backward(Cuda device, const WindowAttentionSize& size, WindowAttentionInputs<bf16> in, WindowAttentionKept<bf16> kept,
                      const bf16* dy, WindowAttentionGradients<bf16> to) {
-  const std::int64_t parts = attention_parts(size), biases = size.heads * size.offsets();
-  const bool wants_bias = to.position_bias.to != nullptr;
-  const Block bias_memory = workspace(device, wants_bias ? static_cast<std::size_t>(parts * biases) * sizeof(float) : 0);
-  const Block scale_memory = workspace(device, static_cast<std::size_t>(parts * size.heads) * sizeof(double));
-  auto* bias_parts = wants_bias ? static_cast<float*>(bias_memory.data()) : nullptr;
-  auto* scale_parts = static_cast<double*>(scale_memory.data());
-  const tensor::Backward at{
-      in,     kept.y,     kept.log_sums, dy,
-      to.qkv, bias_parts, scale_parts,   copies_vectors(size.head_size, in.qkv, dy) && copies_vectors(size.head_size, to.qkv, kept.y)};
+  const std::int64_t parts = attention_parts(size);
+  const JointMemory<float> memory(device, size.heads, parts, to.position_bias.to == nullptr ? 1 : 1 + size.offsets());
+  const bool vectors = copies_vectors(size.head_size, in.qkv, dy) && copies_vectors(size.head_size, to.qkv, kept.y);
+  const tensor::Backward at{in, kept.y, kept.log_sums, dy, to.qkv, to.logit_scale, to.position_bias, memory.sums(), vectors};
   const int padded = tensor::padded_tokens(size.tokens());
   with_head_and_dropout(size, [&](auto d, auto drops) {
     launch_kernel(tensor::backward_kernel<d(), drops()>, dim3(static_cast<unsigned>(parts), static_cast<unsigned>(size.heads)), padded,
                   tensor::BackwardShared<d()>::bytes(padded, size.offsets()), device, size, at);
   });
-  if (wants_bias) {
-    add_parts(device, {.parts = parts, .count = biases, .sum = to.position_bias.sum}, static_cast<const float*>(bias_parts),
-              to.position_bias.to);
-  }
-  add_scale_parts(device, size, parts, scale_parts, to.logit_scale);
 }
 
 template <class T>
@@ -162,7 +146,10 @@ void simt_backward(Cuda device, const WindowAttentionSize& size, WindowAttention
     launch_kernel(offset_sums_kernel<C>, strided_grid(size.heads * size.offsets() * kWarp, kOffsetThreads), kOffsetThreads, 0, device, size,
                   static_cast<const C*>(sums), to.position_bias);
   }
-  add_scale_parts(device, size, parts * tiles, scale_parts, to.logit_scale);
+  if (to.logit_scale.to != nullptr) {
+    add_parts(device, {.parts = parts * tiles, .count = size.heads, .sum = to.logit_scale.sum}, static_cast<const double*>(scale_parts),
+              to.logit_scale.to);
+  }
 }
 
 /// Without windows nothing is added up: gradients are 0.

@@ -1,10 +1,11 @@
 /// The backward of attention_tensor.h: a block walks over the windows of its part of a head. A warp has kWarpRows keys, whose gradients and
 /// those of their values it adds up in registers over all queries, 16 at a time; the gradients of kChunk queries at a time are a product of
 /// their scores' gradients, left in shared memory by all warps, and the keys. Nothing is added up across blocks but position bias and
-/// scale. Included by attention_cuda.cu alone.
+/// scale, by the blocks that come last. Included by attention_cuda.cu alone.
 #pragma once
 
 #include "runtime/kernels/cuda/attention_tensor_bias.h"
+#include "runtime/kernels/cuda/joint_sums.h"
 
 namespace trident::cuda::tensor {
 
@@ -14,8 +15,8 @@ struct Backward {
   const float* log_sums;  // (tasks, tokens): of the forward
   const bf16* dy;
   bf16* dqkv;
-  float* bias_parts;    // (parts, heads, offsets); null: not wanted
-  double* scale_parts;  // (parts, heads)
+  Into<float> scale, bias;  // (heads,), (heads, offsets)
+  JointSums<float> sums;    // of a head: of the scale, then of the biases if they are wanted
   bool vectors;
 };
 
@@ -383,7 +384,7 @@ __global__ void __launch_bounds__(kMostTokens, 1) backward_kernel(WindowAttentio
   WindowState window{.tokens = static_cast<int>(size.tokens()),
                      .head_size = static_cast<int>(size.head_size),
                      .masked = false,
-                     .wants_bias = at.bias_parts != nullptr,
+                     .wants_bias = at.bias.to != nullptr,
                      .rows_of_eight = size.grid.window % 8 == 0,
                      .scale = logit_factor(logit_scale),
                      .bias = shared.bias + offsets / 2,
@@ -398,17 +399,24 @@ __global__ void __launch_bounds__(kMostTokens, 1) backward_kernel(WindowAttentio
   cosines = warp_sum(cosines);
   if (threadIdx.x % kWarp == 0) shared.cosines[warp] = cosines;
   __syncthreads();
+  float* own = at.sums.part(head, static_cast<unsigned>(part));
   if (window.wants_bias) {
     for (int i = static_cast<int>(threadIdx.x); i < offsets; i += static_cast<int>(blockDim.x)) {
       float sum = shared.dbias[i];
       for (int other = 1; other < warps; ++other) sum += shared.dbias[other * offsets + i];
-      at.bias_parts[(part * size.heads + head) * offsets + i] = sum;
+      own[1 + i] = sum;
     }
   }
-  if (threadIdx.x != 0) return;
-  for (int other = 1; other < warps; ++other) cosines += shared.cosines[other];
-  at.scale_parts[part * size.heads + head] =
-      static_cast<double>(logit_scale) <= kLargestLogit ? cosines * static_cast<double>(window.scale) : 0.0;
+  if (threadIdx.x == 0) {
+    for (int other = 1; other < warps; ++other) cosines += shared.cosines[other];
+    own[0] = static_cast<double>(logit_scale) <= kLargestLogit ? static_cast<float>(cosines * static_cast<double>(window.scale)) : 0.0F;
+  }
+  add_up(at.sums, head, static_cast<unsigned>(part), [&](std::int64_t i, float sum) {
+    const Into<float>& into = i == 0 ? at.scale : at.bias;
+    if (into.to == nullptr) return;
+    float& target = i == 0 ? into.to[head] : into.to[head * offsets + i - 1];
+    target = into.sum == Sum::adds ? target + sum : sum;
+  });
 }
 
 }  // namespace trident::cuda::tensor
