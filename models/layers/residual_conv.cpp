@@ -56,7 +56,7 @@ Tensor ConvNextBlock::operator()(const Tensor& x, const WindowLevel& level, cons
   const Tensor mixed = norm(depthwise_conv(wide, conv_weight.in(numbers), conv_bias.in(numbers), level.padding), time);
   const Tensor addend =
       mlp(mixed, up.weight.in(numbers), up.bias_in(numbers), down.weight.in(numbers), added_once(mesh, down.bias_in(numbers)));
-  return x + all_reduce_sum(mesh, Axis::tensor, addend) * scale.in(numbers);
+  return add_scaled(x, all_reduce_sum(mesh, Axis::tensor, addend), scale.value);
 }
 
 double ConvNextBlock::flops(std::int64_t tokens) const {

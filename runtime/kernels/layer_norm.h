@@ -21,7 +21,8 @@ struct NormRows {
 };
 
 /// What a sample's normalised rows are multiplied by, factor (scale + time scale_slope), and what is added to them, factor (shift + time
-/// shift_slope): numbers (width,), and times and factors (samples,). Without slopes there is no time, and without factors they are 1.
+/// shift_slope): numbers (width,), and times and factors (samples,). Without slopes there is no time, and without factors they are 1; a
+/// shift that is null is 0.
 template <class W>
 struct NormNumbers {
   const W *scale, *shift;
@@ -36,7 +37,8 @@ struct NormResidual {
   const T *value = nullptr, *rest = nullptr;
   T* y_rest = nullptr;
 };
-/// y + y_rest = value + rest + scale (x - mean) rstd + shift; mean and rstd (count,) are kept for the gradient.
+/// y + y_rest = value + rest + scale (x - mean) rstd + shift; mean and rstd (count,) are kept for the gradient. Where they are null,
+/// nothing is normalised: they are 0 and 1 then, also to the gradient.
 template <class T>
 void layer_norm(Cpu, const NormRows&, double eps, const T* x, const NormNumbers<Wide<T>>&, const NormResidual<T>&, T* y, Wide<T>* mean,
                 Wide<T>* rstd);

@@ -35,7 +35,7 @@ template <class T>
 class SampleAffine {
  public:
   SampleAffine(const NormNumbers<T>& affine, std::int64_t width) : affine_(affine), width_(width) {
-    if (affine.time != nullptr || affine.factor != nullptr) numbers_.resize(static_cast<std::size_t>(2 * width));
+    if (affine.time != nullptr || affine.factor != nullptr || affine.shift == nullptr) numbers_.resize(static_cast<std::size_t>(2 * width));
   }
   void go_to(std::int64_t sample) {
     if (numbers_.empty() || sample == sample_) return;
@@ -50,7 +50,10 @@ class SampleAffine {
   void work_out(const T* values, const T* slopes, T* to) const {
     const T time = affine_.time == nullptr ? T(0) : affine_.time[sample_],
             factor = affine_.factor == nullptr ? T(1) : affine_.factor[sample_];
-    for (std::int64_t i = 0; i < width_; ++i) to[i] = (slopes == nullptr ? values[i] : time * slopes[i] + values[i]) * factor;
+    for (std::int64_t i = 0; i < width_; ++i) {
+      const T value = values == nullptr ? T(0) : values[i];
+      to[i] = (slopes == nullptr ? value : time * slopes[i] + value) * factor;
+    }
   }
 
   NormNumbers<T> affine_;
@@ -65,7 +68,8 @@ constexpr std::int64_t kSums = 3;
 template <bool kAdds, class T>
 void row_gradient(std::int64_t width, const NormGradient<T>& g, std::int64_t row, const T* scale, T* sums) {
   const T *x = g.x + row * width, *dy = g.dy + row * width;
-  const T mean = g.mean[row], rstd = g.rstd[row];
+  const bool normalises = g.mean != nullptr;
+  const T mean = normalises ? g.mean[row] : T(0), rstd = normalises ? g.rstd[row] : T(1);
   T total = 0, along = 0;  // of the gradient of the normalised row; of its product with that row
 #pragma omp simd reduction(+ : total, along)
   for (std::int64_t i = 0; i < width; ++i) {
@@ -78,7 +82,7 @@ void row_gradient(std::int64_t width, const NormGradient<T>& g, std::int64_t row
     }
   }
   if (g.dx == nullptr) return;
-  const T offset = total / static_cast<T>(width), factor = along * rstd / static_cast<T>(width);
+  const T offset = normalises ? total / static_cast<T>(width) : T(0), factor = normalises ? along * rstd / static_cast<T>(width) : T(0);
   T* dx = g.dx + row * width;
 #pragma omp simd
   for (std::int64_t i = 0; i < width; ++i) {
@@ -134,8 +138,8 @@ void layer_norm(Cpu, const NormRows& extents, double eps, const T* x, const Norm
       own.go_to(extents.sample_of(row));
       const T *in = x + row * width, *gain = own.scale(), *bias = own.shift();
       T* out = y + row * width;
-      statistics(width, eps, in, mean[row], rstd[row]);
-      const T center = mean[row], factor = rstd[row];
+      if (mean != nullptr) statistics(width, eps, in, mean[row], rstd[row]);
+      const T center = mean == nullptr ? T(0) : mean[row], factor = mean == nullptr ? T(1) : rstd[row];
       if (residual.value == nullptr) {
 #pragma omp simd
         for (std::int64_t i = 0; i < width; ++i) out[i] = (in[i] - center) * factor * gain[i] + bias[i];

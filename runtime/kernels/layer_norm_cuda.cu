@@ -88,7 +88,8 @@ struct SampleAffine {
  private:
   template <int N>
   __device__ __forceinline__ Vector<C, N> at(const C* values, const C* slopes, std::int64_t column) const {
-    auto result = load<N>(values + column);
+    Vector<C, N> result = {};
+    if (values != nullptr) result = load<N>(values + column);
     if (slopes != nullptr) {
       const auto slope = load<N>(slopes + column);
 #pragma unroll
@@ -119,20 +120,23 @@ __global__ void __launch_bounds__(kThreads) layer_norm_kernel(NormRows size, int
     const bool writes = first + group < size.count;
     const std::int64_t row = writes ? first + group : size.count - 1;
     const RowPart<T, N, P> x(at.x + row * size.width, size.width, lane, lanes);
-    C sum = 0;
-    for_each_vector<N, P>(size.width, lane, lanes, [&](int piece, std::int64_t column) {
-      const auto values = x.at(piece, column);
+    C mean = 0, rstd = 1;
+    if (at.mean != nullptr) {
+      C sum = 0;
+      for_each_vector<N, P>(size.width, lane, lanes, [&](int piece, std::int64_t column) {
+        const auto values = x.at(piece, column);
 #pragma unroll
-      for (int i = 0; i < N; ++i) sum += compute(values[i]);
-    });
-    const C mean = lanes_sum(sum, lanes) / static_cast<C>(size.width);
-    C squares = 0;  // of distances from the mean: a large mean costs no digits
-    for_each_vector<N, P>(size.width, lane, lanes, [&](int piece, std::int64_t column) {
-      const auto values = x.at(piece, column);
+        for (int i = 0; i < N; ++i) sum += compute(values[i]);
+      });
+      mean = lanes_sum(sum, lanes) / static_cast<C>(size.width);
+      C squares = 0;  // of distances from the mean: a large mean costs no digits
+      for_each_vector<N, P>(size.width, lane, lanes, [&](int piece, std::int64_t column) {
+        const auto values = x.at(piece, column);
 #pragma unroll
-      for (int i = 0; i < N; ++i) squares += (compute(values[i]) - mean) * (compute(values[i]) - mean);
-    });
-    const C rstd = C(1) / sqrt(lanes_sum(squares, lanes) / static_cast<C>(size.width) + eps);
+        for (int i = 0; i < N; ++i) squares += (compute(values[i]) - mean) * (compute(values[i]) - mean);
+      });
+      rstd = C(1) / sqrt(lanes_sum(squares, lanes) / static_cast<C>(size.width) + eps);
+    }
     if (!writes) continue;
     const SampleAffine<C> affine(at.affine, (size.first + row) / size.rows);
     for_each_vector<N, P>(size.width, lane, lanes, [&](int piece, std::int64_t column) {
@@ -153,7 +157,7 @@ __global__ void __launch_bounds__(kThreads) layer_norm_kernel(NormRows size, int
       store<N>(at.y + place, result);
       if (at.residual.y_rest != nullptr) store<N>(at.residual.y_rest + place, rest);
     });
-    if (lane == 0) {
+    if (lane == 0 && at.mean != nullptr) {
       at.mean[row] = mean;
       at.rstd[row] = rstd;
     }
@@ -183,6 +187,15 @@ struct BlockRows {
 };
 
 constexpr int kSums = 3;  // over rows: for scale, for shift and for a bias in x
+
+/// What a row was normalised by.
+template <class T>
+struct RowStatistics {
+  Wide<T> mean, rstd;
+
+  __device__ __forceinline__ RowStatistics(const NormGradient<T>& g, std::int64_t row)
+      : mean(g.mean == nullptr ? Wide<T>(0) : g.mean[row]), rstd(g.mean == nullptr ? Wide<T>(1) : g.rstd[row]) {}
+};
 
 /// What the rows' sums go to, and where those of a block are kept until then: kSums, and with time those for the slopes of the first two.
 template <class C>
@@ -228,7 +241,8 @@ __global__ void __launch_bounds__(kThreads, P <= 3 ? 2 : 1)
     const bool counts = base + group < rows.last;
     const std::int64_t row = counts ? base + group : rows.last - 1;
     const RowPart<T, N, P> x(g.x + row * size.width, size.width, lane, lanes), dy(g.dy + row * size.width, size.width, lane, lanes);
-    const C mean = g.mean[row], rstd = g.rstd[row];
+    const RowStatistics<T> of(g, row);
+    const C mean = of.mean, rstd = of.rstd;
     C total = 0, along = 0;  // of the gradient of the normalised row; of its product with that row
     for_each_vector<N, P>(size.width, lane, lanes, [&](int piece, std::int64_t column) {
       const auto value = x.at(piece, column), slope = dy.at(piece, column);
@@ -245,8 +259,9 @@ __global__ void __launch_bounds__(kThreads, P <= 3 ? 2 : 1)
       }
     });
     if (g.dx == nullptr) continue;
-    const C offset = lanes_sum(total, lanes) / static_cast<C>(size.width);
-    const C factor = lanes_sum(along, lanes) * rstd / static_cast<C>(size.width);
+    const bool normalises = g.mean != nullptr;
+    const C offset = normalises ? lanes_sum(total, lanes) / static_cast<C>(size.width) : C(0);
+    const C factor = normalises ? lanes_sum(along, lanes) * rstd / static_cast<C>(size.width) : C(0);
     if (!counts) continue;
     for_each_vector<N, P>(size.width, lane, lanes, [&](int piece, std::int64_t column) {
       const auto value = x.at(piece, column), slope = dy.at(piece, column);
@@ -299,7 +314,8 @@ __global__ void __launch_bounds__(kThreads)
     for (std::int64_t row = rows.first; row < rows.last; ++row) {
       const std::int64_t place = row * size.width + column;
       const C slope = compute(which == 2 ? g.dx[place] : g.dy[place]);
-      sum += which == 0 ? slope * (compute(g.x[place]) - g.mean[row]) * g.rstd[row] : slope;
+      const RowStatistics<T> of(g, row);
+      sum += which == 0 ? slope * (compute(g.x[place]) - of.mean) * of.rstd : slope;
     }
     return sum;
   });

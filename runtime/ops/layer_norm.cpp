@@ -43,7 +43,7 @@ NormRows rows_of(const Tensor& x, const NormAffine& affine, const Tensor& residu
   const bool plain = !affine.time.defined() && !affine.factor.defined();
   const std::int64_t samples = plain ? 1 : part ? part->samples : x.size(0);
   require_numbers(x, "scale", affine.scale);
-  require_numbers(x, "shift", affine.shift);
+  if (affine.shift.defined()) require_numbers(x, "shift", affine.shift);
   if (affine.time.defined()) {
     require_numbers(x, "scale_slope", affine.scale_slope);
     require_numbers(x, "shift_slope", affine.shift_slope);
@@ -76,7 +76,7 @@ NormAffine packed_numbers(const NormAffine& a) {
 
 template <class W>
 NormNumbers<W> numbers_of(const NormAffine& a) {
-  return {a.scale.data<W>(),       a.shift.data<W>(),        data_or_null<W>(a.scale_slope), data_or_null<W>(a.shift_slope),
+  return {a.scale.data<W>(),       data_or_null<W>(a.shift), data_or_null<W>(a.scale_slope), data_or_null<W>(a.shift_slope),
           data_or_null<W>(a.time), data_or_null<W>(a.factor)};
 }
 
@@ -113,8 +113,8 @@ std::vector<Tensor> layer_norm_backward(const SavedRows& saved, const Tensor& dy
     const NormSums<W> to{into<W>(places[0]), into<W>(places[1]), into<W>(places[2]), into<W>(places[3]), into<W>(bias)};
     if (!wanted[0] && !to.any()) return;
     layer_norm_gradient<T>(device, saved.extents,
-                           {saved.x.data<T>(), from.data<T>(), numbers_of<W>(saved.affine), saved.mean.data<W>(), saved.rstd.data<W>(),
-                            data_or_null<T>(found[0]), to});
+                           {saved.x.data<T>(), from.data<T>(), numbers_of<W>(saved.affine), data_or_null<W>(saved.mean),
+                            data_or_null<W>(saved.rstd), data_or_null<T>(found[0]), to});
   });
   return found;
 }
@@ -216,19 +216,21 @@ Tensor slopes_of_samples(const Tensor& x, const NormAffine& affine, double eps) 
   return y - y.detached();
 }
 
-/// `rest`: where to put what rounding takes of the sum; undefined if that is not wanted.
-Tensor normalised_rows(const Tensor& x, const NormAffine& affine, double eps, const CarriedSum& residual,
+/// `rest`: where to put what rounding takes of the sum; undefined if that is not wanted. Without `eps` rows are not normalised.
+Tensor normalised_rows(const Tensor& x, const NormAffine& affine, std::optional<double> eps, const CarriedSum& residual,
                        const std::optional<SampleRows>& part, const Tensor& rest) {
   const NormRows extents = rows_of(x, affine, residual.value, part);
   const Tensor in = packed(x).detached(), base = packed_if_any(residual.value), base_rest = packed_if_any(residual.rest);
   const NormAffine numbers = packed_numbers(affine);
   const Tensor y = empty_like(in);
-  const Tensor mean = empty({extents.count}, wide(x.dtype()), x.device()), rstd = empty_like(mean);
+  Tensor mean, rstd;
+  if (eps) mean = empty({extents.count}, wide(x.dtype()), x.device()), rstd = empty_like(mean);
   launch_activations("layer_norm", in, [&](auto device, auto type) {
     using T = decltype(type);
     using W = Wide<T>;
     const NormResidual<T> addend{data_or_null<T>(base), data_or_null<T>(base_rest), data_or_null<T>(rest)};
-    layer_norm(device, extents, eps, in.data<T>(), numbers_of<W>(numbers), addend, y.data<T>(), mean.data<W>(), rstd.data<W>());
+    layer_norm(device, extents, eps.value_or(0.0), in.data<T>(), numbers_of<W>(numbers), addend, y.data<T>(), data_or_null<W>(mean),
+               data_or_null<W>(rstd));
   });
   const SavedRows saved{extents, in, numbers, mean, rstd};
   const Tensor result = record("layer_norm", y, {x, residual.value, affine.scale, affine.shift, affine.scale_slope, affine.shift_slope},
@@ -237,7 +239,7 @@ Tensor normalised_rows(const Tensor& x, const NormAffine& affine, double eps, co
   if (part || x.dtype() == DType::bf16) {
     throw ShapeError("layer_norm: in bf16 and of parts of the rows times and factors get no gradient; detach them");
   }
-  return result + slopes_of_samples(x, affine, eps);
+  return result + slopes_of_samples(x, affine, *eps);
 }
 
 }  // namespace
@@ -257,6 +259,10 @@ CarriedSum add_layer_norm(const CarriedSum& residual, const Tensor& x, const Nor
                           const std::optional<SampleRows>& part) {
   const Tensor rest = x.dtype() == DType::bf16 ? empty(x.shape(), x.dtype(), x.device()) : Tensor{};
   return {normalised_rows(x, affine, eps, residual, part, rest), rest};
+}
+
+Tensor add_scaled(const Tensor& residual, const Tensor& x, const Tensor& scale) {
+  return normalised_rows(x, {.scale = scale, .shift = {}}, std::nullopt, {residual, {}}, {}, {});
 }
 
 Tensor batch_norm_train(const Tensor& x, const Tensor& weight, const Tensor& bias, double eps, BatchStatistics& statistics,

@@ -40,6 +40,9 @@ Tensor layer_norm(const Tensor& x, const NormAffine& affine, double eps, const T
 CarriedSum add_layer_norm(const CarriedSum& residual, const Tensor& x, const NormAffine& affine, double eps,
                           const std::optional<SampleRows>& part = {});
 
+/// residual + scale * x: what the norm does but for normalising. scale: (d,), f32 where x is bf16.
+Tensor add_scaled(const Tensor& residual, const Tensor& x, const Tensor& scale);
+
 /// Statistics of a batch, per channel; variance biased.
 struct BatchStatistics {
   Tensor mean, variance;  // (channel,)

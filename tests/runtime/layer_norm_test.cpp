@@ -146,6 +146,12 @@ TEST(LayerNorm, GivesABiasInItsOperandItsGradient) {
   compare([&](const Tensor& in) { return mlp(x, up, {}, down, in); });
 }
 
+TEST(LayerNorm, AScaledSumHasItsGradients) {
+  const std::vector<Tensor> in{random_tensor({2, 3, 5}, 1), random_tensor({2, 3, 5}, 2), random_tensor({5}, 3)};
+  EXPECT_TENSOR_NEAR(add_scaled(in[0], in[1], in[2]), in[0] + in[1] * in[2], 1e-15);
+  EXPECT_TRUE(gradcheck_on_every_device([](const auto& at) { return add_scaled(at[0], at[1], at[2]); }, in));
+}
+
 TEST(LayerNorm, SinglePrecisionKeepsItsDigitsUnderALargeMean) {
   const Tensor noise = random_tensor({64, 1536}, 1), scale = full({1536}, 1.0, DType::f64), shift = zeros({1536}, DType::f64);
   const Tensor single = cast(affine(noise, 1.0, 100.0), DType::f32);
