@@ -14,6 +14,7 @@
 #include "runtime/ops/shape.h"
 #include "runtime/tensor/copy.h"
 #include "runtime/tensor/create.h"
+#include "runtime/tensor/view.h"
 
 namespace trident {
 namespace {
@@ -126,8 +127,10 @@ Tensor WindowAttention::attend(const Tensor& tokens, const WindowLevel& level, c
                                  .key = pass.key.fold("attention"),
                                  .first_sample = pass.first_sample,
                                  .first_head = heads_.first};
-  return window_attention(reshape(qkv, {tokens.size(0), tokens.size(1), tokens.size(2), 3, heads_.size(), head_size_}), logit_scale_.value,
-                          position_bias, grid, dropout);
+  // In the product's own place on the tape, to which any shape's gradient is as good: so the attention finds the product's bias.
+  const Tensor thirds =
+      view::reshape(qkv.detached(), {tokens.size(0), tokens.size(1), tokens.size(2), 3, heads_.size(), head_size_}).with_node(qkv.node());
+  return window_attention(thirds, logit_scale_.value, position_bias, grid, dropout);
 }
 
 Tensor WindowAttention::operator()(const Tensor& tokens, const WindowLevel& level, const Tensor& position_bias, const Pass& pass) const {

@@ -35,6 +35,7 @@ template <class T>
 struct WindowAttentionGradients {
   T* qkv;
   Into<Wide<T>> logit_scale, position_bias;
+  Into<Wide<T>> qkv_bias{};  // (3, heads, head size): the sum of qkv's over all tokens; on a CUDA device alone
 };
 /// What the forward leaves to the backward on a CUDA device. The CPU leaves nothing: its backward repeats the forward.
 template <class T>

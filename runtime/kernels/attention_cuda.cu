@@ -107,11 +107,11 @@ __global__ void __launch_bounds__(kOffsetThreads) offset_sums_kernel(WindowAtten
 void tensor_backward(Cuda device, const WindowAttentionSize& size, WindowAttentionInputs<bf16> in, WindowAttentionKept<bf16> kept,
                      const bf16* dy, WindowAttentionGradients<bf16> to) {
   const std::int64_t parts = attention_parts(size);
-  const JointMemory<float> memory(device, size.heads, parts, to.position_bias.to == nullptr ? 1 : 1 + size.offsets());
   const bool vectors = copies_vectors(size.head_size, in.qkv, dy) && copies_vectors(size.head_size, to.qkv, kept.y);
-  const tensor::Backward at{in, kept.y, kept.log_sums, dy, to.qkv, to.logit_scale, to.position_bias, memory.sums(), vectors};
   const int padded = tensor::padded_tokens(size.tokens());
   with_head_and_dropout(size, [&](auto d, auto drops) {
+    const JointMemory<float> memory(device, size.heads, parts, 1 + size.offsets() + 3 * d());
+    const tensor::Backward at{in, kept.y, kept.log_sums, dy, to.qkv, to.logit_scale, to.position_bias, to.qkv_bias, memory.sums(), vectors};
     launch_kernel(tensor::backward_kernel<d(), drops()>, dim3(static_cast<unsigned>(parts), static_cast<unsigned>(size.heads)), padded,
                   tensor::BackwardShared<d()>::bytes(padded, size.offsets()), device, size, at);
   });
@@ -181,12 +181,15 @@ void window_attention_backward(Cuda device, const WindowAttentionSize& size, Win
   if (size.tasks_per_head() == 0) {
     set_zero(device, size.heads, to.logit_scale);
     set_zero(device, size.heads * size.offsets(), to.position_bias);
+    set_zero(device, 3 * size.heads * size.head_size, to.qkv_bias);
     return;
   }
   if constexpr (std::is_same_v<T, bf16>) {
     if (uses_tensor_cores<T>(size)) return tensor_backward(device, size, in, kept, dy, to);
   }
   simt_backward(device, size, in, kept, dy, to);
+  if (to.qkv_bias.to == nullptr) return;
+  column_sums<T>(device, size.batch * size.ny * size.nx, 3 * size.heads * size.head_size, to.qkv, to.qkv_bias.to, to.qkv_bias.sum);
 }
 
 #define TRIDENT_ATTENTION(T)                                                                                                               \

@@ -73,10 +73,13 @@ std::vector<Tensor> backward_of(const WindowAttentionSize& size, const Operands&
   const auto place = [&](std::size_t input, const Tensor& x) { return wanted.place(input, x.shape(), x.dtype(), x.device()); };
   const Tensor dqkv = empty_like(in.qkv);
   const GradientPlace dscale = place(1, in.logit_scale), dbias = place(2, in.position_bias);
+  // The CPU's product adds up its bias's gradient while it has what it adds up in its cache.
+  const GradientPlace dqkv_bias =
+      in.qkv.is_cuda() ? wanted.place_of_bias(0, {3 * size.heads * size.head_size}, in.logit_scale.dtype(), dy.device()) : GradientPlace{};
   launch_activations("window_attention", dy, [&](auto device, auto number) {
     using T = decltype(number);
     window_attention_backward<T>(device, size, in.as<T>(), {data_or_null<T>(kept.y), data_or_null<Wide<T>>(kept.log_sums)}, dy.data<T>(),
-                                 {dqkv.data<T>(), into<Wide<T>>(dscale), into<Wide<T>>(dbias)});
+                                 {dqkv.data<T>(), into<Wide<T>>(dscale), into<Wide<T>>(dbias), into<Wide<T>>(dqkv_bias)});
   });
   return {wanted[0] ? dqkv : Tensor{}, dscale.result, dbias.result};
 }

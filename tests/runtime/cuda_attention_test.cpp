@@ -4,6 +4,7 @@
 #include "runtime/kernels/attention.h"
 #include "runtime/kernels/position_bias.h"
 #include "runtime/ops/elementwise.h"
+#include "runtime/ops/reduce.h"
 #include "tests/runtime/cuda_kernels.h"
 
 namespace trident {
@@ -49,9 +50,11 @@ void compare(const WindowAttentionSize& size, std::uint64_t seed) {
   const Tensor gqkv = on_gpu<T>(qkv), gdy = on_gpu<T>(dy), gscale = on_gpu<W>(logit_scale), gbias = on_gpu<W>(position_bias);
   const Tensor gy = room<T>(y.shape()), log_sums = room<W>({size.heads * size.tasks_per_head() * size.tokens()});
   const Tensor gdqkv = room<T>(qkv.shape()), gdscale = room<W>(logit_scale.shape()), gdbias = room<W>(position_bias.shape());
+  const Tensor dqkv_bias = sum(dqkv, {0, 1, 2}), gdqkv_bias = room<W>(dqkv_bias.shape());
   const WindowAttentionInputs<T> gin{gat(gqkv), wide(gscale), wide(gbias)};
   window_attention_forward<T>(gpu(), size, gin, gat(gy), wide(log_sums));
-  window_attention_backward<T>(gpu(), size, gin, {gat(gy), wide(log_sums)}, gat(gdy), {gat(gdqkv), {wide(gdscale)}, {wide(gdbias)}});
+  window_attention_backward<T>(gpu(), size, gin, {gat(gy), wide(log_sums)}, gat(gdy),
+                               {gat(gdqkv), {wide(gdscale)}, {wide(gdbias)}, {wide(gdqkv_bias)}});
   EXPECT_TENSOR_NEAR(back(gy), y, kTolerance<T>);
   EXPECT_TENSOR_NEAR(back(gdqkv), dqkv, kGradientTolerance<T>);
   // A scale's gradient is a sum over windows of terms of both signs, about 1 each: bf16 is near beside that, not beside what is left.
@@ -59,11 +62,13 @@ void compare(const WindowAttentionSize& size, std::uint64_t seed) {
   const double tolerance = kGradientTolerance<T> * (sizeof(T) == 2 && norm > 0 ? std::max(1.0, windows / norm) : 1.0);
   EXPECT_TENSOR_NEAR(back(gdscale), dscale, tolerance);
   EXPECT_TENSOR_NEAR(back(gdbias), dbias, kGradientTolerance<T>);
+  EXPECT_TENSOR_NEAR(back(gdqkv_bias), dqkv_bias, kGradientTolerance<T>);
   // The same once more on top of it.
   window_attention_backward<T>(gpu(), size, gin, {gat(gy), wide(log_sums)}, gat(gdy),
-                               {gat(gdqkv), {wide(gdscale), Sum::adds}, {wide(gdbias), Sum::adds}});
+                               {gat(gdqkv), {wide(gdscale), Sum::adds}, {wide(gdbias), Sum::adds}, {wide(gdqkv_bias), Sum::adds}});
   EXPECT_TENSOR_NEAR(back(gdscale), twice(dscale), 2 * tolerance);
   EXPECT_TENSOR_NEAR(back(gdbias), twice(dbias), 2 * kGradientTolerance<T>);
+  EXPECT_TENSOR_NEAR(back(gdqkv_bias), twice(dqkv_bias), 2 * kGradientTolerance<T>);
   // What is not wanted changes nothing else.
   const Tensor again = room<T>(qkv.shape()), without = room<T>(y.shape());
   window_attention_forward<T>(gpu(), size, gin, gat(without), nullptr);

@@ -15,8 +15,8 @@ struct Backward {
   const float* log_sums;  // (tasks, tokens): of the forward
   const bf16* dy;
   bf16* dqkv;
-  Into<float> scale, bias;  // (heads,), (heads, offsets)
-  JointSums<float> sums;    // of a head: of the scale, then of the biases if they are wanted
+  Into<float> scale, bias, qkv_bias;  // (heads,), (heads, offsets)
+  JointSums<float> sums;              // of a head: of the scale, of the biases, and of the channels of q, k and v
   bool vectors;
 };
 
@@ -37,6 +37,7 @@ struct BackwardShared {
   double* cosines;                         // (kMostWarps,)
   DropoutFactor<float>* dropout;           // of the window; here it takes no registers while gradients fill them
   float *inverse_k, *dots, *bias, *dbias;  // (padded,), (2, kChunk), (offsets,), (warps, offsets)
+  float* channels;                         // (warps, 3, D): sums of the gradients of q, k and v over tokens
   int* place;                              // (padded,)
   unsigned char* region;                   // (padded,)
 
@@ -48,7 +49,8 @@ struct BackwardShared {
     dropout = reinterpret_cast<DropoutFactor<float>*>(cosines + kMostWarps);
     inverse_k = reinterpret_cast<float*>(dropout + 1);
     dots = inverse_k + padded, bias = dots + 2 * kChunk, dbias = bias + offsets;
-    place = reinterpret_cast<int*>(dbias + padded / kWarpRows * offsets);
+    channels = dbias + padded / kWarpRows * offsets;
+    place = reinterpret_cast<int*>(channels + padded / kWarpRows * 3 * D);
     region = reinterpret_cast<unsigned char*>(place + padded);
   }
   /// One of the two places of chunks. (Computed: an array of pointers that is indexed would lie in local memory.)
@@ -58,7 +60,8 @@ struct BackwardShared {
     return static_cast<std::size_t>((2 * padded + 4 * kChunk) * kStep<D> + padded * kSlopeStep) * sizeof(bf16) +
            static_cast<std::size_t>(padded) * (sizeof(Query) + sizeof(float) + sizeof(int) + 1) + kMostWarps * sizeof(double) +
            sizeof(DropoutFactor<float>) +
-           (2 * kChunk + static_cast<std::size_t>(1 + padded / kWarpRows) * static_cast<std::size_t>(offsets)) * sizeof(float);
+           (2 * kChunk + static_cast<std::size_t>(1 + padded / kWarpRows) * static_cast<std::size_t>(offsets)) * sizeof(float) +
+           static_cast<std::size_t>(padded / kWarpRows * 3 * D) * sizeof(float);
   }
 };
 
@@ -70,6 +73,7 @@ struct WindowState {
   float scale;
   const float* bias;  // of the offset 0
   float* dbias;       // the same of this warp's sums
+  float* channels;    // this warp's sums (3, D) of the gradients of q, k and v over tokens; null: not wanted
 };
 
 /// Gradients of 32 keys and values, as accumulators.
@@ -225,6 +229,7 @@ __device__ __forceinline__ double write_queries(const BackwardShared<D>& shared,
     }
     __syncthreads();
     if (!works) continue;
+    float inverse[2] = {}, projected[2] = {};
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
       const int local = row + half * 8 + lane / 4, query = chunk + local;
@@ -232,16 +237,24 @@ __device__ __forceinline__ double write_queries(const BackwardShared<D>& shared,
       float whole = shared.dots[local];
       if constexpr (Groups == 2) whole += shared.dots[kChunk + local];
       if (group == 0 && lane % 4 == 0) cosines += static_cast<double>(whole);
-      const float inverse = shared.queries[query].inverse_norm,
-                  projected = inverse < static_cast<float>(1.0 / kNormFloor) ? whole * inverse : 0.0F;
-      bf16* target = dq + std::int64_t{shared.place[query]} * 3 * width;
+      inverse[half] = shared.queries[query].inverse_norm;
+      projected[half] = inverse[half] < static_cast<float>(1.0 / kNormFloor) ? whole * inverse[half] : 0.0F;
+    }
 #pragma unroll
-      for (int n = 0; n < kChannels / 8; ++n) {
-        const int channel = first_channel + n * 8 + lane % 4 * 2;
+    for (int n = 0; n < kChannels / 8; ++n) {
+      const int channel = first_channel + n * 8 + lane % 4 * 2;
+      float sums[2] = {};
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        const int local = row + half * 8 + lane / 4, query = chunk + local;
+        if (query >= window.tokens) continue;
+        bf16* target = dq + std::int64_t{shared.place[query]} * 3 * width;
         float values[2];
 #pragma unroll
         for (int i = 0; i < 2; ++i) {
-          values[i] = (gradient[n][half * 2 + i] - compute(q[local * kStep<D> + channel + i]) * projected) * window.scale * inverse;
+          values[i] =
+              (gradient[n][half * 2 + i] - compute(q[local * kStep<D> + channel + i]) * projected[half]) * window.scale * inverse[half];
+          sums[i] += values[i];
         }
         if (vectors && channel < window.head_size) {
           *reinterpret_cast<unsigned*>(target + channel) = pack_bf16(values[0], values[1]);
@@ -251,6 +264,7 @@ __device__ __forceinline__ double write_queries(const BackwardShared<D>& shared,
           }
         }
       }
+      if (window.channels != nullptr) add_tokens(sums, window.channels + channel);
     }
   }
   return cosines;
@@ -290,6 +304,10 @@ __device__ __forceinline__ void write_keys(const BackwardShared<D>& shared, cons
     }
   }
   __syncwarp();
+  if (window.channels != nullptr) {
+    add_rows<D>(shared.k + warp_key * kStep<D>, window.channels + D);
+    add_rows<D>(shared.v + warp_key * kStep<D>, window.channels + 2 * D);
+  }
   store_rows<D>(shared.k + warp_key * kStep<D>, warp_key, window.tokens, shared.place, dk, 3 * width, window.head_size, vectors);
   store_rows<D>(shared.v + warp_key * kStep<D>, warp_key, window.tokens, shared.place, dk + width, 3 * width, window.head_size, vectors);
 }
@@ -388,9 +406,11 @@ __global__ void __launch_bounds__(kMostTokens, 1) backward_kernel(WindowAttentio
                      .rows_of_eight = size.grid.window % 8 == 0,
                      .scale = logit_factor(logit_scale),
                      .bias = shared.bias + offsets / 2,
-                     .dbias = shared.dbias + warp * offsets + offsets / 2};
+                     .dbias = shared.dbias + warp * offsets + offsets / 2,
+                     .channels = at.qkv_bias.to == nullptr ? nullptr : shared.channels + warp * 3 * D};
   load_biases(size, at.in.position_bias, head, shared.bias);
   for (int i = static_cast<int>(threadIdx.x); i < warps * offsets; i += static_cast<int>(blockDim.x)) shared.dbias[i] = 0.0F;
+  for (int i = static_cast<int>(threadIdx.x); i < warps * 3 * D; i += static_cast<int>(blockDim.x)) shared.channels[i] = 0.0F;
   double cosines = 0;
   for (std::int64_t i = tasks * part / parts; i < tasks * (part + 1) / parts; ++i) {
     window.masked = WindowTask(size, head * tasks + i).is_masked(size);
@@ -400,22 +420,27 @@ __global__ void __launch_bounds__(kMostTokens, 1) backward_kernel(WindowAttentio
   if (threadIdx.x % kWarp == 0) shared.cosines[warp] = cosines;
   __syncthreads();
   float* own = at.sums.part(head, static_cast<unsigned>(part));
-  if (window.wants_bias) {
-    for (int i = static_cast<int>(threadIdx.x); i < offsets; i += static_cast<int>(blockDim.x)) {
-      float sum = shared.dbias[i];
-      for (int other = 1; other < warps; ++other) sum += shared.dbias[other * offsets + i];
-      own[1 + i] = sum;
+  const auto sum_warps = [&](const float* of_warps, int count, float* to) {
+    for (int i = static_cast<int>(threadIdx.x); i < count; i += static_cast<int>(blockDim.x)) {
+      float sum = of_warps[i];
+      for (int other = 1; other < warps; ++other) sum += of_warps[other * count + i];
+      to[i] = sum;
     }
-  }
+  };
+  sum_warps(shared.dbias, offsets, own + 1);
+  sum_warps(shared.channels, 3 * D, own + 1 + offsets);
   if (threadIdx.x == 0) {
     for (int other = 1; other < warps; ++other) cosines += shared.cosines[other];
     own[0] = static_cast<double>(logit_scale) <= kLargestLogit ? static_cast<float>(cosines * static_cast<double>(window.scale)) : 0.0F;
   }
   add_up(at.sums, head, static_cast<unsigned>(part), [&](std::int64_t i, float sum) {
-    const Into<float>& into = i == 0 ? at.scale : at.bias;
-    if (into.to == nullptr) return;
-    float& target = i == 0 ? into.to[head] : into.to[head * offsets + i - 1];
-    target = into.sum == Sum::adds ? target + sum : sum;
+    const auto put = [sum](const Into<float>& into, std::int64_t place) {
+      if (into.to != nullptr) into.to[place] = into.sum == Sum::adds ? into.to[place] + sum : sum;
+    };
+    if (i == 0) return put(at.scale, head);
+    if (i <= offsets) return put(at.bias, head * offsets + i - 1);
+    const std::int64_t third = (i - 1 - offsets) / D, channel = (i - 1 - offsets) % D;
+    if (channel < size.head_size) put(at.qkv_bias, (third * size.heads + head) * size.head_size + channel);
   });
 }
 

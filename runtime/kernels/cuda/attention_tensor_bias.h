@@ -1,5 +1,5 @@
-/// Gradients of position biases in the backward of attention_tensor.h: a warp adds up in shared memory those of all pairs of tokens that
-/// stand alike.
+/// Gradients of biases in the backward of attention_tensor.h: a warp adds up in shared memory those of all pairs of tokens that stand
+/// alike, and for the bias of q, k and v those of all tokens.
 #pragma once
 
 #include "runtime/kernels/cuda/attention_tensor.h"
@@ -67,6 +67,29 @@ __device__ __forceinline__ void add_to_biases(float* sums, bool rows_of_eight, c
         }
       }
     }
+  }
+}
+
+/// Adds what each lane has of two neighbouring channels to sums: lanes 4 apart have different tokens.
+__device__ __forceinline__ void add_tokens(float (&of_lane)[2], float* sums) {
+#pragma unroll
+  for (int i = 0; i < 2; ++i) {
+    for (int bit = 4; bit < kWarp; bit *= 2) of_lane[i] += __shfl_xor_sync(kAllLanes, of_lane[i], bit);
+    if (static_cast<int>(threadIdx.x) % kWarp < 4) sums[i] += of_lane[i];
+  }
+}
+
+/// Adds a warp's rows of shared memory to sums (D,).
+template <int D>
+__device__ __forceinline__ void add_rows(const bf16* rows, float* sums) {
+  for (int channel = static_cast<int>(threadIdx.x) % kWarp * 2; channel < D; channel += 2 * kWarp) {
+    float sum[2] = {};
+#pragma unroll 4
+    for (int row = 0; row < kWarpRows; ++row) {
+      const auto pair = load<2>(rows + row * kStep<D> + channel);
+      sum[0] += compute(pair[0]), sum[1] += compute(pair[1]);
+    }
+    sums[channel] += sum[0], sums[channel + 1] += sum[1];
   }
 }
 
