@@ -81,9 +81,10 @@ inline void pack(const Unpacked<T>& x, std::int64_t depth, std::int64_t columns,
   }
 }
 
-/// c (H, numbers of columns) = start + a b, a packed as one vector for each step of the depth and b as V: numbers fill all but the last.
+/// c (H, numbers of columns) = start + a b, streamed where they fill their vectors and nothing is given; a packed as one vector for each
+/// step of the depth and b as V: numbers fill all but the last.
 template <int H, int V, bool kWhole, Start kStart, class T>
-inline void packed_tile(std::int64_t depth, const T* a, const T* b, std::int64_t numbers, Rows<T> c) {
+inline void packed_tile(std::int64_t depth, const T* a, const T* b, std::int64_t numbers, Rows<T> c, Storing storing) {
   constexpr int L = kLanes<T>;
   Vector<T> pairs[H][V], thirds[H];
 #pragma GCC unroll 8
@@ -112,22 +113,26 @@ inline void packed_tile(std::int64_t depth, const T* a, const T* b, std::int64_t
       const std::int64_t count = kWhole ? L : numbers - v * L;
       Vector<T> sum = alternating<T>(pq, r - pq) - exchanged_pairs<T>(pq);
       if (kStart == Start::given) sum += load_some(c.data + v * L, count);
-      store_some(c.data + v * L, sum, count);
+      if (kWhole && kStart == Start::zero && storing == Storing::streamed) {
+        stream(c.data + v * L, sum);
+      } else {
+        store_some(c.data + v * L, sum, count);
+      }
     }
   }
 }
 
 template <int H, int V, class T>
 inline void packed_tile_of_height(std::int64_t height, std::int64_t depth, const T* a, const T* b, std::int64_t numbers, Start start,
-                                  Rows<T> c) {
+                                  Rows<T> c, Storing storing) {
   if constexpr (H > kPairs<T>) {
     return;
   } else {
-    if (height != H) return packed_tile_of_height<H + 1, V>(height, depth, a, b, numbers, start, c);
+    if (height != H) return packed_tile_of_height<H + 1, V>(height, depth, a, b, numbers, start, c, storing);
     const bool whole = numbers == V * kLanes<T>;
     const auto tile = start == Start::zero ? (whole ? packed_tile<H, V, true, Start::zero, T> : packed_tile<H, V, false, Start::zero, T>)
                                            : (whole ? packed_tile<H, V, true, Start::given, T> : packed_tile<H, V, false, Start::given, T>);
-    tile(depth, a, b, numbers, c);
+    tile(depth, a, b, numbers, c, storing);
   }
 }
 

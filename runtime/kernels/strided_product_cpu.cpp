@@ -19,10 +19,12 @@ namespace {
 using cpu::kPackedStep;
 using cpu::kPairs;
 using cpu::Start;
+using cpu::Storing;
 
 constexpr std::int64_t kWorthThreads = 1 << 18;                                 // multiplications
 constexpr std::int64_t kMostRows = 128, kMostColumns = 1024, kMostDepth = 128;  // of a block
-constexpr std::int64_t kShortSum = 4, kManyBytes = 8 << 20;                     // of a product that is stored past the cache
+constexpr std::int64_t kManyBytes = 8 << 20;                                    // of c, which is stored past the cache
+constexpr std::int64_t kShortSum = 4;                                           // after which gathering costs less than it saves
 constexpr std::int64_t kDotBytes = 320 << 10;  // of a's rows and b's columns that stay in the cache between dots, beside the next ones
 constexpr std::int64_t kFewSides = 32;         // rows or columns, for which dots cost less than to pack
 
@@ -55,11 +57,25 @@ class Loops {
   std::int64_t count_ = 1;
 };
 
-/// Packed blocks of a and b, and c of a step that is stored past the cache.
+/// How c is stored: past the cache, where much is written once, as lines need not be read before then. Gathered: a step's numbers are put
+/// together first, since rows begin amid lines.
+enum class Output { cached, streamed, gathered };
+
+/// `whole`: all of a step is computed at once, and but once.
+template <class T>
+Output output_of(const StridedProduct& size, std::int64_t steps, bool whole) {
+  const std::int64_t numbers = size.m * size.n;
+  if (size.k > kMostDepth || numbers * steps * static_cast<std::int64_t>(2 * sizeof(T)) < kManyBytes) return Output::cached;
+  if (size.c_m % kPairs<T> == 0) return Output::streamed;
+  return whole && size.k <= kShortSum && size.c_m == size.n && numbers % kPairs<T> == 0 ? Output::gathered : Output::cached;
+}
+
+/// Packed blocks of a and b, and c where it is gathered.
 template <class T>
 struct Panels {
   T *a, *b, *c;
-  const T* whole = nullptr;  // where all that a panel holds of a was packed from, if it is all that is summed
+  Storing storing = Storing::cached;  // of c's whole vectors
+  const T* whole = nullptr;           // where all that a panel holds of a was packed from, if it is all that is summed
 };
 
 /// Rows and columns of c.
@@ -87,7 +103,7 @@ void all_tiles(std::int64_t rows, std::int64_t height, std::int64_t depth, std::
     const std::int64_t first = lines * row / rows, last = lines * std::min(rows, row + height) / rows;
     cpu::fetch(next + first * step, step, last - first, numbers);
     cpu::packed_tile_of_height<1, V>(std::min(height, rows - row), depth, panels.a + row / height * depth * kPackedStep<1, T>, panels.b,
-                                     2 * columns, start, cpu::Rows<T>{c.data + row * c.step, c.step});
+                                     2 * columns, start, cpu::Rows<T>{c.data + row * c.step, c.step}, panels.storing);
   }
 }
 
@@ -178,11 +194,9 @@ void strided_product(Cpu, const StridedProduct& size, const std::complex<T>* a, 
   const std::int64_t wide = dots ? size.n : kMostColumns, across = (size.n + wide - 1) / wide, steps = apart.count() * across;
   const std::int64_t wanted = steps >= 4 * threads ? 1 : std::clamp<std::int64_t>(size.m / (kPairs<T> / 2), 1, threads);
   const std::int64_t rows = std::min(kMostRows, (size.m + wanted - 1) / wanted), parts = (size.m + rows - 1) / rows;
-  // Much is written and little computed: lines that are only written need not be read before.
-  const bool streams = !dots && size.k * adding.count() <= kShortSum && steps * parts == apart.count() && size.c_m == size.n &&
-                       of_step % kPairs<T> == 0 && of_step * apart.count() * static_cast<std::int64_t>(sizeof *c) >= kManyBytes;
+  const Output output = dots || adding.count() > 1 ? Output::cached : output_of<T>(size, apart.count(), steps * parts == apart.count());
   const std::int64_t depth = std::min(kMostDepth, size.k), of_a = (rows + kPairs<T> - 1) / kPairs<T> * depth * kPackedStep<1, T>,
-                     of_b = depth * kPackedStep<2, T>, of_c = streams ? 2 * of_step : 0;
+                     of_b = depth * kPackedStep<2, T>, of_c = output == Output::gathered ? 2 * of_step : 0;
   share_out_prepared(steps * parts, threads, [&] {
     return
         [&, memory = Block(static_cast<std::size_t>(of_a + of_b + of_c) * sizeof(T), {})](std::int64_t first_task, std::int64_t last_task) {
@@ -195,12 +209,14 @@ void strided_product(Cpu, const StridedProduct& size, const std::complex<T>* a, 
             const T *left = reinterpret_cast<const T*>(a + at.a), *right = reinterpret_cast<const T*>(b + at.b),
                     *next = reinterpret_cast<const T*>(b + apart[(task + 1) / parts / across % apart.count()].b);
             T* to = reinterpret_cast<T*>(c + at.c);
-            const bool past = streams && reinterpret_cast<std::uintptr_t>(to) % cpu::kVectorBytes == 0;
+            const bool in_line = reinterpret_cast<std::uintptr_t>(to) % cpu::kVectorBytes == 0;
+            const bool gathers = in_line && output == Output::gathered;
+            panels.storing = in_line && output == Output::streamed ? Storing::streamed : Storing::cached;
             dots ? add_up_dots(size, adding, piece.first, piece.end, left, right, to)
-                 : add_up(size, adding, piece, left, right, next, past ? panels.c : to, panels);
-            for (std::int64_t i = 0; past && i < 2 * of_step; i += cpu::kLanes<T>) cpu::stream(to + i, cpu::load(panels.c + i));
+                 : add_up(size, adding, piece, left, right, next, gathers ? panels.c : to, panels);
+            for (std::int64_t i = 0; gathers && i < 2 * of_step; i += cpu::kLanes<T>) cpu::stream(to + i, cpu::load(panels.c + i));
           }
-          if (streams) cpu::finish_streaming();
+          if (output != Output::cached) cpu::finish_streaming();
         };
   });
 }

@@ -7,9 +7,6 @@
 
 namespace trident::cpu {
 
-/// How a tile's numbers are stored.
-enum class Storing { cached, streamed };
-
 /// What the sums of a strip begin with: a number for each row, and a row of an addend times its gate.
 template <class T>
 struct StripStart {

@@ -172,6 +172,9 @@ inline void stream(T* to, Vector<T> value) {
 }
 inline void finish_streaming() { _mm_sfence(); }
 
+/// How a tile's numbers are stored.
+enum class Storing { cached, streamed };
+
 /// x[i] lane j <-> x[j] lane i, by exchanging ever smaller blocks.
 template <class T, int kHalf = kLanes<T> / 2>
 inline void transpose(Vector<T> (&x)[kLanes<T>]) {

@@ -138,8 +138,11 @@ TEST(StridedProduct, IsTheDefinitionWhereNothingLiesSideBySide) {
 }
 
 TEST(StridedProduct, IsTheDefinitionForShortSumsThatGiveMuch) {
-  StridedProduct size = by_rows(24, 32, 2);
-  size.loops[0] = {1400, 48, 64, 768};
+  StridedProduct size = by_rows(24, 30, 2);
+  size.loops[0] = {1500, 48, 60, 720};
+  expect_definition_in_both(size);
+  size = by_rows(24, 30, 2);
+  size.c_m = 32, size.loops[0] = {1500, 48, 60, 768};  // rows that begin with lines
   expect_definition_in_both(size);
 }
 
