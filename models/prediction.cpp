@@ -274,11 +274,12 @@ Tensor predict_part(const Model& model, const Prepared& prepared, const Predicti
   roll_out(model, prepared, on_device(staged, computing.device), equal_steps(steps), pass, [&](std::size_t step, const Tensor& output) {
     check_together(agree, [&] {
       const HostCopy arriving(output);
-      if (!all_finite(output)) {
+      const Tensor& arrived = arriving.wait();
+      if (!all_finite(arrived)) {
         throw Error(
             concat("prediction: the model's output of step ", step + 1, " is not finite; is the input of the kind it was trained on?"));
       }
-      Tensor physical = conversion.output(arriving.wait(), part.input.dtype());
+      Tensor physical = conversion.output(arrived, part.input.dtype());
       if (start.kept.defined()) physical = where(start.mask, start.kept, physical);
       if (!answer.defined()) {
         Shape shape{physical.size(0), steps};
