@@ -12,6 +12,13 @@ namespace trident {
 
 namespace {
 
+/// Whether so many channels of x's points do not stay in the caches from one map to the next. Those of fewer are kept for the backward as
+/// the GELU's slopes, which takes less time than to compute it again.
+bool is_large(const Tensor& x, std::int64_t channels) {
+  constexpr std::int64_t kLargeBytes = std::int64_t{4} << 20;
+  return x.size(1) > 0 && x.num_bytes() / x.size(1) * channels >= kLargeBytes;
+}
+
 /// What follows a map that could not take it along.
 Tensor ended(const Tensor& y, const Ending& ending) {
   if (!ending.addend.defined()) return activate(y, ending.activation);
@@ -66,7 +73,7 @@ ChannelMlp::ChannelMlp(std::int64_t in, std::int64_t hidden, std::int64_t out, N
 Tensor ChannelMlp::operator()(const Tensor& x, const FieldPlace& place, const Pass& pass, const Ending& ending,
                               const std::optional<Mix>& before) const {
   const bool drops = dropout > 0.0 && pass.mode == Mode::train;
-  if (non_linearity == NonLinearity::gelu && !drops && !is_shared_out()) {
+  if (non_linearity == NonLinearity::gelu && !drops && !is_shared_out() && is_large(x, fcs.front().weight.shape[0])) {
     std::vector<Mix> maps;
     if (before) maps.push_back(*before);
     for (const PointwiseLinear& fc : fcs) maps.push_back({fc.weight.in(x.dtype()), {.bias = fc.bias.in(x.dtype()), .gelu = true}});

@@ -11,6 +11,7 @@
 #include "runtime/ops/complex.h"
 #include "runtime/ops/elementwise.h"
 #include "runtime/ops/reduce.h"
+#include "runtime/ops/shape.h"
 #include "runtime/tensor/copy.h"
 #include "runtime/tensor/create.h"
 #include "runtime/tensor/view.h"
@@ -98,6 +99,29 @@ TEST(Fno, TheLeadTimeOfASampleReachesItsOwnOutputAlone) {
   const std::vector<double> before = to_host<double>(first), after = to_host<double>(second);
   EXPECT_GT(std::abs(before[8] - after[8]), 1e-6);
   EXPECT_THROW(output_of(small, both, pass_of(DType::f64)), ShapeError);
+}
+
+/// Where they are large, all pointwise maps of a block are one pass.
+TEST(Fno, ALargeBatchGivesWhatItsSamplesGive) {
+  const testing::SmallModel small = make("n_modes: [4, 4], in_channels: 1, out_channels: 1");
+  const std::int64_t samples = 4;  // of which one's hidden numbers take 1 MiB
+  const Tensor x = random_tensor({samples, 1, 256, 256}, 1);
+  const auto run = [&](const std::vector<Tensor>& batches) {
+    small.parameters.zero_gradients();
+    std::vector<Tensor> outputs;
+    for (const Tensor& batch : batches) {
+      const Tensor y = output_of(small, batch, pass_of(DType::f64, Mode::train));
+      backward(affine(sum(y * y), 1.0 / static_cast<double>(x.numel())));
+      outputs.push_back(y.detached());
+    }
+    return std::pair{concatenate(outputs, 0), affine(small.parameters.gradients(), 1.0)};
+  };
+  std::vector<Tensor> apart;
+  for (std::int64_t i = 0; i < samples; ++i) apart.push_back(packed(view::slice(x, 0, i, i + 1)));
+  const auto [y, gradients] = run({x});
+  const auto [expected_y, expected] = run(apart);
+  EXPECT_TENSOR_NEAR(y, expected_y, 1e-12);
+  EXPECT_TENSOR_NEAR(gradients, expected, 1e-12);
 }
 
 TEST(Fno, OutputExtentsAreThoseOfTheOutput) {
