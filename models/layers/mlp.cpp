@@ -27,4 +27,13 @@ Tensor Mlp::operator()(const Tensor& x) const {
   return linear(activate(linear(x, up_weight, up.bias_in(numbers)), activation), down_weight, bias);
 }
 
+CarriedSum Mlp::operator()(const Tensor& x, const NormEnding& ending) const {
+  const DType numbers = x.dtype();
+  const Tensor up_weight = up.weight.in(numbers), down_weight = down.weight.in(numbers), bias = down.bias_in(numbers);
+  if (const auto fused = fused_activation(activation)) {
+    return mlp_norm(x, up_weight, up.bias_in(numbers), down_weight, bias, *fused, ending);
+  }
+  return linear_norm(activate(linear(x, up_weight, up.bias_in(numbers)), activation), down_weight, bias, ending);
+}
+
 }  // namespace trident

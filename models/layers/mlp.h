@@ -3,6 +3,7 @@
 
 #include "models/layers/linear.h"
 #include "models/layers/nonlinearity.h"
+#include "runtime/ops/layer_norm.h"
 
 namespace trident {
 
@@ -15,6 +16,8 @@ struct Mlp {
   Mlp(std::int64_t width, std::int64_t hidden, Range own, NonLinearity activation, double deviation, const Mesh& mesh);
   /// The rank's addend: the sum over the tensor axis is the layer's output.
   Tensor operator()(const Tensor& x) const;
+  /// The norm of the layer's output, where a rank has all columns.
+  CarriedSum operator()(const Tensor& x, const NormEnding& ending) const;
 
   static void visit(auto& self, auto& v) { v("intermediate.dense", self.up), v("output.dense", self.down); }
 };

@@ -19,6 +19,8 @@ class Norm {
 
   /// scale * (x - mean) / sqrt(var + eps) + shift over the last axis. x: (batch, ..., width); time: (batch,), read with conditioning only.
   Tensor operator()(const Tensor& x, const Tensor& time) const;
+  /// The same onto a sum, or onto none, for the product that x is.
+  NormEnding onto(const CarriedSum& sum, const Tensor& time) const { return {sum, affine_at(time), eps_}; }
   /// sum + factor * that. With `part` x is (rows, width).
   CarriedSum add_to(const CarriedSum& sum, const Tensor& x, const Tensor& time, const BranchFactor& factor,
                     const std::optional<SampleRows>& part) const;

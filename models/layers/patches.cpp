@@ -71,8 +71,8 @@ PatchMerging::PatchMerging(std::int64_t width, Conditioning conditioning, double
 Tensor PatchMerging::operator()(const Tensor& tokens, const WindowLevel& level, const WindowLevel& below, const Tensor& time) const {
   const Tensor cells = exchange(mesh, level.pairs, tokens);
   // A rank whose tokens begin no cell has cells of no samples, and so no times.
-  const Tensor times = time.defined() ? slice(time, 0, 0, cells.size(0)) : time;
-  return exchange(mesh, below.descend, norm(reduction(merge_cells(cells)), times));
+  const Tensor times = time.defined() ? slice(time, 0, 0, cells.size(0)) : time, merged = merge_cells(cells);
+  return exchange(mesh, below.descend, linear_norm(merged, reduction.weight.in(merged.dtype()), {}, norm.onto({}, times)).value);
 }
 
 PatchUnmerging::PatchUnmerging(std::int64_t width, Conditioning conditioning, double deviation, const Mesh& mesh)

@@ -22,6 +22,8 @@ class TokenStream {
   Tensor whole(const Tensor& kept) const;
   /// What this rank keeps of the sum of the ranks' addends (whole grids).
   Tensor sum(const Tensor& addend) const;
+  /// Whether sum() and whole() leave tokens as they are.
+  bool is_whole() const { return mesh_.size(Axis::tensor) == 1; }
   std::int64_t samples() const { return shape_[0]; }
   /// Which tokens it keeps; nothing if all.
   const std::optional<SampleRows>& part() const { return part_; }

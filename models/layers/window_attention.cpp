@@ -133,14 +133,14 @@ Tensor WindowAttention::attend(const Tensor& tokens, const WindowLevel& level, c
   return window_attention(thirds, logit_scale_.value, position_bias, grid, dropout);
 }
 
-Tensor WindowAttention::operator()(const Tensor& tokens, const WindowLevel& level, const Tensor& position_bias, const Pass& pass) const {
+Tensor WindowAttention::attended(const Tensor& tokens, const WindowLevel& level, const Tensor& position_bias, const Pass& pass) const {
   const std::vector<WindowPart>& parts = windows_.shift > 0 ? level.shifted : level.plain;
   std::vector<Exchange> coming, leaving;
   for (const WindowPart& part : parts) {
     if (!part.arriving.is_local()) coming.emplace_back(mesh_, part.arriving, tokens);
   }
-  Tensor attended;
-  const auto add = [&attended](const Tensor& home) { attended = attended.defined() ? attended + home : home; };
+  Tensor sum;
+  const auto add = [&sum](const Tensor& home) { sum = sum.defined() ? sum + home : home; };
   auto next = coming.begin();
   for (const WindowPart& part : parts) {
     const ExchangePlan home = part.arriving.transposed();
@@ -151,7 +151,18 @@ Tensor WindowAttention::operator()(const Tensor& tokens, const WindowLevel& leve
     }
   }
   for (Exchange& results : leaving) add(std::move(results).finish());
-  return linear(attended, output_.weight.in(tokens.dtype()), added_once(mesh_, output_.bias_in(tokens.dtype())));
+  return sum;
+}
+
+Tensor WindowAttention::operator()(const Tensor& tokens, const WindowLevel& level, const Tensor& position_bias, const Pass& pass) const {
+  return linear(attended(tokens, level, position_bias, pass), output_.weight.in(tokens.dtype()),
+                added_once(mesh_, output_.bias_in(tokens.dtype())));
+}
+
+CarriedSum WindowAttention::operator()(const Tensor& tokens, const WindowLevel& level, const Tensor& position_bias, const Pass& pass,
+                                       const NormEnding& ending) const {
+  return linear_norm(attended(tokens, level, position_bias, pass), output_.weight.in(tokens.dtype()), output_.bias_in(tokens.dtype()),
+                     ending);
 }
 
 double WindowAttention::flops(std::int64_t rows, std::int64_t columns) const {

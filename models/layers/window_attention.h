@@ -3,6 +3,7 @@
 
 #include "models/layers/linear.h"
 #include "parallel/domain.h"
+#include "runtime/ops/layer_norm.h"
 #include "runtime/ops/position_bias.h"
 
 namespace trident {
@@ -35,6 +36,9 @@ class WindowAttention {
   /// one rank; zeros fill up the last ones and take part as keys, as in the reference. Returns the rank's addend for its own tokens: the
   /// sum over the tensor axis is the layer's output.
   Tensor operator()(const Tensor& tokens, const WindowLevel& level, const Tensor& position_bias, const Pass& pass) const;
+  /// The norm of the layer's output, where a rank has all heads.
+  CarriedSum operator()(const Tensor& tokens, const WindowLevel& level, const Tensor& position_bias, const Pass& pass,
+                        const NormEnding& ending) const;
   /// Multiply-adds counted twice, for one sample on a grid of rows x columns.
   double flops(std::int64_t rows, std::int64_t columns) const;
 
@@ -49,7 +53,9 @@ class WindowAttention {
 
  private:
   std::int64_t padded(std::int64_t tokens) const { return (tokens + windows_.window - 1) / windows_.window * windows_.window; }
-  /// (batch, y, x, own features) of whole windows.
+  /// (batch, y, x, own features) of the own tokens.
+  Tensor attended(const Tensor& tokens, const WindowLevel& level, const Tensor& position_bias, const Pass& pass) const;
+  /// The same of whole windows.
   Tensor attend(const Tensor& tokens, const WindowLevel& level, const WindowPart& part, const Tensor& position_bias,
                 const Pass& pass) const;
 

@@ -83,11 +83,15 @@ ResidualBlock make_residual_block(const ScotConfig& c, int level, const Mesh& me
 CarriedSum ScotBlock::operator()(const CarriedSum& kept, const Tensor& whole, const TokenStream& stream, const ScotLevel& level,
                                  const Tensor& position_bias) const {
   const Pass own = level.pass.fold(number);
+  const Tensor tokens = whole.defined() ? whole : stream.whole(kept.value);
+  if (own.mode == Mode::eval && stream.is_whole()) {  // nothing stands between a branch's last product and its norm
+    const CarriedSum attended = attention(tokens, *level.tokens, position_bias, own, norm_before.onto(kept, level.time));
+    return mlp(attended.value, norm_after.onto(attended, level.time));
+  }
   const auto factor = [&](const char* site) { return drop_path_factor(stream.samples(), drop_path, own, site, kept.value.device()); };
   const auto branch = [&](const Tensor& addend, double dropout, const char* site) {
     return drop_elements(stream.sum(addend), dropout, own, site, *level.tokens, stream.part());
   };
-  const Tensor tokens = whole.defined() ? whole : stream.whole(kept.value);
   const Tensor context = branch(attention(tokens, *level.tokens, position_bias, own), attention_dropout, "attention output");
   const CarriedSum attended = norm_before.add_to(kept, context, level.time, factor("drop path before"), stream.part());
   const Tensor hidden = branch(mlp(stream.whole(attended.value)), hidden_dropout, "mlp");

@@ -2,7 +2,7 @@
 /// forward x, residual and y move (bf16, with residual: 6 bytes a number, 10 where the sum's rest is carried along), backward x, dy and dx.
 /// Sums over rows are added up in blocks of rows (registers, then lanes, then warps in order), and the blocks' by those who come last.
 #include "runtime/kernels/cuda/joint_sums.h"
-#include "runtime/kernels/layer_norm.h"
+#include "runtime/kernels/cuda/norm_ending.h"
 
 namespace trident {
 namespace {
@@ -65,42 +65,6 @@ struct RowPart {
   }
 };
 
-/// What one sample's rows are multiplied by, and what is added to them.
-template <class C>
-struct SampleAffine {
-  const NormNumbers<C>& of;
-  C time, factor;
-
-  __device__ __forceinline__ SampleAffine(const NormNumbers<C>& numbers, std::int64_t sample)
-      : of(numbers),
-        time(numbers.time == nullptr ? C(0) : numbers.time[sample]),
-        factor(numbers.factor == nullptr ? C(1) : numbers.factor[sample]) {}
-
-  template <int N>
-  __device__ __forceinline__ Vector<C, N> scale(std::int64_t column) const {
-    return at<N>(of.scale, of.scale_slope, column);
-  }
-  template <int N>
-  __device__ __forceinline__ Vector<C, N> shift(std::int64_t column) const {
-    return at<N>(of.shift, of.shift_slope, column);
-  }
-
- private:
-  template <int N>
-  __device__ __forceinline__ Vector<C, N> at(const C* values, const C* slopes, std::int64_t column) const {
-    Vector<C, N> result = {};
-    if (values != nullptr) result = load<N>(values + column);
-    if (slopes != nullptr) {
-      const auto slope = load<N>(slopes + column);
-#pragma unroll
-      for (int i = 0; i < N; ++i) result[i] = time * slope[i] + result[i];
-    }
-#pragma unroll
-    for (int i = 0; i < N; ++i) result[i] *= factor;
-    return result;
-  }
-};
-
 template <class T>
 struct NormOperands {
   const T* x;
@@ -141,21 +105,10 @@ __global__ void __launch_bounds__(kThreads) layer_norm_kernel(NormRows size, int
     const SampleAffine<C> affine(at.affine, (size.first + row) / size.rows);
     for_each_vector<N, P>(size.width, lane, lanes, [&](int piece, std::int64_t column) {
       const auto values = x.at(piece, column);
-      const std::int64_t place = row * size.width + column;
-      const auto scale = affine.template scale<N>(column), shift = affine.template shift<N>(column);
-      Vector<T, N> base, base_rest, result, rest;
-      if (at.residual.value != nullptr) base = load<N>(at.residual.value + place);
-      if (at.residual.rest != nullptr) base_rest = load<N>(at.residual.rest + place);
+      Vector<C, N> normalised;
 #pragma unroll
-      for (int i = 0; i < N; ++i) {
-        C sum = (compute(values[i]) - mean) * rstd * scale[i] + shift[i];
-        if (at.residual.rest != nullptr) sum += compute(base_rest[i]);
-        if (at.residual.value != nullptr) sum += compute(base[i]);
-        result[i] = stored<T>(sum);
-        rest[i] = stored<T>(sum - compute(result[i]));
-      }
-      store<N>(at.y + place, result);
-      if (at.residual.y_rest != nullptr) store<N>(at.residual.y_rest + place, rest);
+      for (int i = 0; i < N; ++i) normalised[i] = (compute(values[i]) - mean) * rstd;
+      store_affine(affine, at.residual, column, row * size.width + column, normalised, at.y);
     });
     if (lane == 0 && at.mean != nullptr) {
       at.mean[row] = mean;

@@ -44,6 +44,9 @@ template <class T>
 void mlp_forward(Cpu, MlpSize, const T* x, MlpWeights<T>, MlpHidden<T> keep, T* y);
 template <class T>
 void mlp_forward(Cuda, MlpSize, const T* x, MlpWeights<T>, MlpHidden<T> keep, T* y);
+/// What its second product reads, after (rows, hidden); `before` may be null.
+template <class T>
+void mlp_hidden(Cuda, MlpSize, const T* x, MlpWeights<T>, T* before, T* after);
 template <class T>
 void mlp_backward(Cpu, MlpSize, const T* x, MlpHidden<const T> kept, const T* dy, MlpWeights<T>, MlpGradients<T>);
 template <class T>

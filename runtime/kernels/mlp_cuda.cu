@@ -81,18 +81,22 @@ void activate_all_backward(Cuda device, MlpSize size, const T* before, T* after,
 }  // namespace
 
 template <class T>
-void mlp_forward(Cuda device, MlpSize size, const T* x, MlpWeights<T> weights, MlpHidden<T> keep, T* y) {
-  const std::int64_t count = size.rows * size.hidden;
-  const Block memory = workspace(device, keep.after != nullptr ? 0 : static_cast<std::size_t>(count) * sizeof(T));
-  T* after = keep.after != nullptr ? keep.after : static_cast<T*>(memory.data());
+void mlp_hidden(Cuda device, MlpSize size, const T* x, MlpWeights<T> weights, T* before, T* after) {
   const Product up{.m = size.rows, .n = size.hidden, .k = size.in, .lda = size.in, .ldb = size.in, .ldc = size.hidden, .transpose_b = true};
   if (keeps_after(dtype_of<T>, size.activation)) {
-    if constexpr (std::is_same_v<T, bf16>) product_gelu(device, up, x, weights.up, weights.up_bias, keep.before, after);
+    if constexpr (std::is_same_v<T, bf16>) product_gelu(device, up, x, weights.up, weights.up_bias, before, after);
   } else {
-    T* before = keep.before != nullptr ? keep.before : after;
-    product(device, up, x, weights.up, weights.up_bias, before);
-    activate_all(device, size.activation, count, before, after);
+    T* plain = before != nullptr ? before : after;
+    product(device, up, x, weights.up, weights.up_bias, plain);
+    activate_all(device, size.activation, size.rows * size.hidden, plain, after);
   }
+}
+
+template <class T>
+void mlp_forward(Cuda device, MlpSize size, const T* x, MlpWeights<T> weights, MlpHidden<T> keep, T* y) {
+  const Block memory = workspace(device, keep.after != nullptr ? 0 : static_cast<std::size_t>(size.rows * size.hidden) * sizeof(T));
+  T* after = keep.after != nullptr ? keep.after : static_cast<T*>(memory.data());
+  mlp_hidden(device, size, x, weights, keep.before, after);
   product(device,
           {.m = size.rows, .n = size.out, .k = size.hidden, .lda = size.hidden, .ldb = size.hidden, .ldc = size.out, .transpose_b = true},
           after, weights.down, weights.down_bias, y);
@@ -132,6 +136,7 @@ void mlp_backward(Cuda device, MlpSize size, const T* x, MlpHidden<const T> kept
 }
 
 #define TRIDENT_MLP(T)                                                                    \
+  template void mlp_hidden<T>(Cuda, MlpSize, const T*, MlpWeights<T>, T*, T*);            \
   template void mlp_forward<T>(Cuda, MlpSize, const T*, MlpWeights<T>, MlpHidden<T>, T*); \
   template void mlp_backward<T>(Cuda, MlpSize, const T*, MlpHidden<const T>, const T*, MlpWeights<T>, MlpGradients<T>);
 TRIDENT_MLP(float)

@@ -1,10 +1,14 @@
 #include "runtime/ops/layer_norm.h"
 
+#include <algorithm>
 #include <array>
+#include <initializer_list>
 
 #include "runtime/autograd/tape.h"
 #include "runtime/kernels/batch_norm.h"
 #include "runtime/kernels/layer_norm.h"
+#include "runtime/kernels/linear_norm.h"
+#include "runtime/kernels/mlp.h"
 #include "runtime/ops/elementwise.h"
 #include "runtime/ops/into.h"
 #include "runtime/ops/shape.h"
@@ -263,6 +267,78 @@ CarriedSum add_layer_norm(const CarriedSum& residual, const Tensor& x, const Nor
 
 Tensor add_scaled(const Tensor& residual, const Tensor& x, const Tensor& scale) {
   return normalised_rows(x, {.scale = scale, .shift = {}}, std::nullopt, {residual, {}}, {}, {});
+}
+
+namespace {
+
+CarriedSum ended(const Tensor& x, const NormEnding& ending) {
+  if (ending.sum.value.defined()) return add_layer_norm(ending.sum, x, ending.affine, ending.eps);
+  return {layer_norm(x, ending.affine, ending.eps), {}};
+}
+
+Shape with_last(Shape shape, std::int64_t last) {
+  shape[shape.rank() - 1] = last;
+  return shape;
+}
+
+LinearSize product_of(const Tensor& x, std::int64_t in, std::int64_t out) { return {numel(with_last(x.shape(), 1)), in, out}; }
+
+bool is_one_kernel(const Tensor& x, const LinearSize& size) {
+  if constexpr (build::kHasCuda) {
+    return x.is_cuda() && x.dtype() == DType::bf16 && !Recording::is_on() && fits_linear_norm(size);
+  }
+  return false;
+}
+
+bool are_aligned(std::initializer_list<const Tensor*> tensors) {
+  constexpr std::uintptr_t kBytes = 16;
+  return std::ranges::all_of(tensors,
+                             [](const Tensor* x) { return !x->defined() || reinterpret_cast<std::uintptr_t>(x->bytes()) % kBytes == 0; });
+}
+
+}  // namespace
+
+CarriedSum linear_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, const NormEnding& ending) {
+  check_linear("linear_norm", x, weight, bias);
+  const LinearSize size = product_of(x, weight.size(1), weight.size(0));
+  if (!is_one_kernel(x, size)) return ended(linear(x, weight, bias), ending);
+  const Tensor in = packed(x).detached(), w = packed(weight).detached(), b = packed_if_any(bias);
+  const Tensor base = packed_if_any(ending.sum.value), base_rest = packed_if_any(ending.sum.rest);
+  const NormAffine numbers = packed_numbers(ending.affine);
+  if (!are_aligned({&in, &w, &b, &base, &base_rest, &numbers.scale, &numbers.shift, &numbers.scale_slope, &numbers.shift_slope})) {
+    return ended(linear(x, weight, bias), ending);
+  }
+  const Tensor y = empty(with_last(x.shape(), size.out), x.dtype(), x.device()), rest = base.defined() ? empty_like(y) : Tensor{};
+  const NormRows rows = rows_of(y, ending.affine, base, {});
+  on_device_of("linear_norm", x, [&]([[maybe_unused]] auto device) {
+    if constexpr (std::is_same_v<decltype(device), Cuda>) {
+      linear_norm(device, size, rows, ending.eps,
+                  {in.data<bf16>(),
+                   w.data<bf16>(),
+                   data_or_null<bf16>(b),
+                   numbers_of<float>(numbers),
+                   {data_or_null<bf16>(base), data_or_null<bf16>(base_rest), data_or_null<bf16>(rest)},
+                   y.data<bf16>()});
+    }
+  });
+  return {y, rest};
+}
+
+CarriedSum mlp_norm(const Tensor& x, const Tensor& up, const Tensor& up_bias, const Tensor& down, const Tensor& down_bias,
+                    Activation activation, const NormEnding& ending) {
+  check_linear("mlp_norm", x, up, up_bias);
+  const LinearSize second = product_of(x, up.size(0), down.size(0));
+  if (!is_one_kernel(x, second)) return ended(mlp(x, up, up_bias, down, down_bias, activation), ending);
+  const Tensor in = packed(x), weight = packed(up), bias = packed_if_any(up_bias);
+  const Tensor hidden = empty(with_last(x.shape(), second.in), x.dtype(), x.device());
+  on_device_of("mlp_norm", x, [&]([[maybe_unused]] auto device) {
+    if constexpr (std::is_same_v<decltype(device), Cuda>) {
+      const MlpSize size{.rows = second.rows, .in = up.size(1), .hidden = second.in, .activation = activation};
+      const MlpWeights<bf16> weights{.up = weight.data<bf16>(), .up_bias = data_or_null<bf16>(bias)};
+      mlp_hidden<bf16>(device, size, in.data<bf16>(), weights, nullptr, hidden.data<bf16>());
+    }
+  });
+  return linear_norm(hidden, down, down_bias, ending);
 }
 
 Tensor batch_norm_train(const Tensor& x, const Tensor& weight, const Tensor& bias, double eps, BatchStatistics& statistics,

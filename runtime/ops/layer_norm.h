@@ -4,6 +4,7 @@
 #include <functional>
 #include <optional>
 
+#include "runtime/ops/matmul.h"
 #include "runtime/tensor/tensor.h"
 
 namespace trident {
@@ -42,6 +43,19 @@ CarriedSum add_layer_norm(const CarriedSum& residual, const Tensor& x, const Nor
 
 /// residual + scale * x: what the norm does but for normalising. scale: (d,), f32 where x is bf16.
 Tensor add_scaled(const Tensor& residual, const Tensor& x, const Tensor& scale);
+
+/// What becomes of the rows of a product: they are normalised, and added to a sum (if its value is defined).
+struct NormEnding {
+  CarriedSum sum;
+  NormAffine affine;
+  double eps = 0.0;
+};
+/// The norm of linear(x, weight, bias). On a GPU one kernel, whose product is not rounded, where nothing is recorded and rows of bf16 are
+/// few.
+CarriedSum linear_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, const NormEnding& ending);
+/// The norm of mlp(), as above.
+CarriedSum mlp_norm(const Tensor& x, const Tensor& up, const Tensor& up_bias, const Tensor& down, const Tensor& down_bias,
+                    Activation activation, const NormEnding& ending);
 
 /// Statistics of a batch, per channel; variance biased.
 struct BatchStatistics {

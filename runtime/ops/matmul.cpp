@@ -78,6 +78,8 @@ Tensor product(const Tensor& a, const Tensor& b, Transpose transpose_a, Transpos
   return c;
 }
 
+}  // namespace
+
 void check_linear(const char* op, const Tensor& x, const Tensor& weight, const Tensor& bias) {
   if (weight.rank() != 2) refuse(op, x, weight, "the weight needs 2 dimensions (out, in)");
   if (x.rank() < 1 || x.size(-1) != weight.size(1)) refuse(op, x, weight, "the input's last extent is not the weight's second");
@@ -88,6 +90,8 @@ void check_linear(const char* op, const Tensor& x, const Tensor& weight, const T
                             to_string(bias.shape()), " ", name_of(bias.dtype())));
   }
 }
+
+namespace {
 
 Shape with_last(const Shape& shape, std::int64_t last) {
   Shape result = shape;

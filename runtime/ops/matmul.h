@@ -15,6 +15,9 @@ Tensor matmul(const Tensor& a, const Tensor& b, Transpose transpose_a = Transpos
 /// The gradients of weight and bias are f32 where these are bf16; in mlp() too.
 Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias = {});
 
+/// Throws ShapeError, beginning with `op`, for what linear() does not take.
+void check_linear(const char* op, const Tensor& x, const Tensor& weight, const Tensor& bias);
+
 enum class Activation { gelu, relu };
 
 /// activation(x up^T + up_bias) down^T + down_bias, computed in blocks of rows: x (..., in), up (hidden, in), down (out, hidden).

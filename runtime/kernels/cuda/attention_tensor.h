@@ -35,49 +35,6 @@ __device__ __forceinline__ float exp2_approximate(float x) {
 #endif
 }
 
-/// Lane l's row of the 8x8 matrices that make up a fragment of 16 x 16 numbers, by how the four lie: first along rows, or first along
-/// columns.
-struct LaneRow {
-  int row, column;
-};
-__device__ __forceinline__ LaneRow rows_first() {
-  const int lane = static_cast<int>(threadIdx.x) % kWarp;
-  return {lane % 16, lane / 16 * 8};
-}
-__device__ __forceinline__ LaneRow columns_first() {
-  const int lane = static_cast<int>(threadIdx.x) % kWarp;
-  return {lane / 16 * 8 + lane % 8, lane / 8 % 2 * 8};
-}
-
-/// The left operand a (16, 16) = m[row + i][column + k].
-template <int Step>
-__device__ __forceinline__ void load_left(unsigned (&a)[4], const bf16* m, int row, int column) {
-  const LaneRow at = rows_first();
-  load_matrix<4>(a, m + (row + at.row) * Step + column + at.column);
-}
-/// The left operand a (16, 16) = m[row + k][column + i].
-template <int Step>
-__device__ __forceinline__ void load_left_transposed(unsigned (&a)[4], const bf16* m, int row, int column) {
-  const LaneRow at = columns_first();
-  load_matrix<4, true>(a, m + (row + at.row) * Step + column + at.column);
-}
-/// Two right operands b (16, 8): of columns n and n + 8, b = m[row + n][column + k].
-template <int Step>
-__device__ __forceinline__ void load_right_transposed(unsigned (&b)[2][2], const bf16* m, int row, int column) {
-  const LaneRow at = columns_first();
-  unsigned words[4];
-  load_matrix<4>(words, m + (row + at.row) * Step + column + at.column);
-  b[0][0] = words[0], b[0][1] = words[1], b[1][0] = words[2], b[1][1] = words[3];
-}
-/// Two right operands b (16, 8): of columns n and n + 8, b = m[row + k][column + n].
-template <int Step>
-__device__ __forceinline__ void load_right(unsigned (&b)[2][2], const bf16* m, int row, int column) {
-  const LaneRow at = rows_first();
-  unsigned words[4];
-  load_matrix<4, true>(words, m + (row + at.row) * Step + column + at.column);
-  b[0][0] = words[0], b[0][1] = words[1], b[1][0] = words[2], b[1][1] = words[3];
-}
-
 /// Starts copying the vectors of the window's tokens [first, first + count) to rows of shared memory; zeros where there is no token or
 /// channel. Without `vectors` the numbers come one by one. The caller commits.
 template <int D>
