@@ -26,7 +26,6 @@ using namespace cuda;
 constexpr int kRows = 16, kWarps = 8, kThreads = kWarps * kWarp;
 constexpr int kDepth = 16 * kWarps;  // of a slice along the sum
 constexpr int kStep = kDepth + 8;    // numbers between rows in shared memory: loads of matrices meet no bank twice
-constexpr int kStages = 4;           // slices in shared memory: one is multiplied, the others are on their way
 constexpr std::int64_t kWidest = 768, kMostBytes = 12 << 20;
 
 /// Columns of a block, as the width of the rows asks for them.
@@ -35,6 +34,8 @@ int columns_of(std::int64_t width) { return width <= 48 ? 48 : width <= 96 ? 96 
 /// What a block has in shared memory: slices, and when they are multiplied in their place the warps' sums, and then whole rows.
 template <int C>
 struct Shared {
+  // One slice is multiplied, the others are on their way. Of 96 columns 3 take 89 of the 99 KB that the smallest of multiprocessors give.
+  static constexpr int kStages = C > 48 ? 3 : 4;
   static constexpr int kSlice = (kRows + C) * kStep;  // numbers: rows of x, then of the weight
   static constexpr int kSumStep = C + 8;              // lanes of a warp that store meet no bank twice
   static constexpr int kSums = kWarps * kRows * kSumStep;
@@ -61,6 +62,7 @@ __device__ __forceinline__ void start_rows(const bf16* matrix, std::int64_t rows
 template <int C>
 __device__ __forceinline__ void multiply(const LinearSize& size, const LinearNorm& at, std::int64_t row, std::int64_t column,
                                          float (&sums)[C / 8][4]) {
+  constexpr int kStages = Shared<C>::kStages;
   bf16* slices = dynamic_shared<bf16>();
   const int along = static_cast<int>(threadIdx.x) / kWarp * 16;
   const auto count = static_cast<int>(divided_up<std::int64_t>(size.in, kDepth));

@@ -44,7 +44,6 @@ struct Thread {
   State state = State::done;
   Place place;
   std::source_location where;  // of the barrier or warp operation that it waits at
-  bool predicate = false;
   unsigned mask = 0;
   WarpOperation operation = nullptr;
   void* argument = nullptr;
@@ -83,7 +82,6 @@ class BlockRunner {
   }
 
   Thread& current() { return *current_; }
-  int predicates() const { return predicates_; }
   std::byte* shared() {
     const auto address = reinterpret_cast<std::uintptr_t>(shared_.data());
     return shared_.data() + (kSharedAlignment - address % kSharedAlignment) % kSharedAlignment;
@@ -166,14 +164,12 @@ class BlockRunner {
   /// No thread can go on by itself: lets all pass the barrier that they wait at. False when all have returned.
   bool release_barrier() {
     const Thread& first = *threads_.front();
-    predicates_ = 0;
     bool agree = true;
     for (std::size_t i = 0; i < count_; ++i) {
       const Thread& thread = *threads_[i];
       agree = agree && thread.state == first.state && thread.state != Thread::State::at_warp;
       if (thread.state == Thread::State::at_barrier && first.state == Thread::State::at_barrier) {
         agree = agree && thread.where.line() == first.where.line();
-        predicates_ += thread.predicate;
       }
     }
     if (!agree) {
@@ -207,7 +203,6 @@ class BlockRunner {
   const std::function<void()>* kernel_ = nullptr;
   std::vector<std::byte> shared_;
   std::exception_ptr error_;
-  int predicates_ = 0;
   bool stopping_ = false;
 };
 
@@ -280,12 +275,9 @@ void require_aligned(const void* place, std::size_t bytes) {
   throw DeviceError(concat("a vector of ", bytes, " bytes is read or written ", address % 16, " bytes behind a multiple of 16"));
 }
 
-int barrier(bool predicate, std::source_location where) {
-  Thread& thread = runner().current();
-  thread.predicate = predicate;
-  thread.where = where;
+void barrier(std::source_location where) {
+  runner().current().where = where;
   runner().wait(Thread::State::at_barrier);
-  return runner().predicates();
 }
 
 void warp_operation(unsigned mask, WarpOperation operation, void* argument, std::source_location where) {

@@ -28,35 +28,6 @@ struct dim3 {
   unsigned x, y, z;
   constexpr dim3(unsigned vx = 1, unsigned vy = 1, unsigned vz = 1) : x(vx), y(vy), z(vz) {}
 };
-struct alignas(8) float2 {
-  float x, y;
-};
-struct alignas(16) float4 {
-  float x, y, z, w;
-};
-struct alignas(16) double2 {
-  double x, y;
-};
-struct alignas(8) int2 {
-  int x, y;
-};
-struct alignas(16) int4 {
-  int x, y, z, w;
-};
-struct alignas(8) uint2 {
-  unsigned x, y;
-};
-struct alignas(16) uint4 {
-  unsigned x, y, z, w;
-};
-inline float2 make_float2(float x, float y) { return {x, y}; }
-inline float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
-inline double2 make_double2(double x, double y) { return {x, y}; }
-inline int2 make_int2(int x, int y) { return {x, y}; }
-inline int4 make_int4(int x, int y, int z, int w) { return {x, y, z, w}; }
-inline uint2 make_uint2(unsigned x, unsigned y) { return {x, y}; }
-inline uint4 make_uint4(unsigned x, unsigned y, unsigned z, unsigned w) { return {x, y, z, w}; }
-
 namespace trident::emulation {
 
 /// Where a thread of the device stands.
@@ -81,8 +52,8 @@ void require_no_host_address(const void* argument, std::size_t bytes, int positi
 /// Throws DeviceError where a vector of this many bytes may not lie.
 void require_aligned(const void* place, std::size_t bytes);
 
-/// Waits for all threads of the block; the number of them whose `predicate` holds.
-int barrier(bool predicate, std::source_location where);
+/// Waits for all threads of the block.
+void barrier(std::source_location where);
 /// Waits for the lanes in `mask`; then `operation` runs once on the arguments of all of them (null for others).
 using WarpOperation = void (*)(const std::array<void*, 32>& arguments);
 void warp_operation(unsigned mask, WarpOperation operation, void* argument, std::source_location where);
@@ -124,7 +95,7 @@ T shuffle(unsigned mask, T value, int source, std::source_location where) {
   return argument.value;
 }
 
-/// Joins the lanes' words: bits of predicates, or results of integer operations.
+/// The lanes whose word is not 0.
 struct Ballot {
   unsigned word;
   static void run(const std::array<void*, 32>& arguments) {
@@ -138,22 +109,6 @@ struct Ballot {
   }
 };
 
-/// The lanes whose word is the same.
-struct Match {
-  std::uint64_t word;
-  unsigned lanes;
-  static void run(const std::array<void*, 32>& arguments) {
-    for (void* argument : arguments) {
-      if (argument == nullptr) continue;
-      Match& mine = *static_cast<Match*>(argument);
-      mine.lanes = 0;
-      for (std::size_t lane = 0; lane < 32; ++lane) {
-        if (arguments[lane] != nullptr && static_cast<Match*>(arguments[lane])->word == mine.word) mine.lanes |= 1U << lane;
-      }
-    }
-  }
-};
-
 }  // namespace trident::emulation
 
 #define threadIdx (::trident::emulation::current_place->thread)
@@ -162,18 +117,8 @@ struct Match {
 #define gridDim (::trident::emulation::current_place->blocks)
 
 using EmulatedLocation = std::source_location;
-inline constexpr int warpSize = 32;
 
-inline void __syncthreads(EmulatedLocation where = EmulatedLocation::current()) { trident::emulation::barrier(false, where); }
-inline int __syncthreads_count(int predicate, EmulatedLocation where = EmulatedLocation::current()) {
-  return trident::emulation::barrier(predicate != 0, where);
-}
-inline int __syncthreads_or(int predicate, EmulatedLocation where = EmulatedLocation::current()) {
-  return trident::emulation::barrier(predicate != 0, where) > 0;
-}
-inline int __syncthreads_and(int predicate, EmulatedLocation where = EmulatedLocation::current()) {
-  return trident::emulation::barrier(predicate == 0, where) == 0;
-}
+inline void __syncthreads(EmulatedLocation where = EmulatedLocation::current()) { trident::emulation::barrier(where); }
 
 inline unsigned __ballot_sync(unsigned mask, int predicate, EmulatedLocation where = EmulatedLocation::current()) {
   trident::emulation::Ballot argument{predicate != 0 ? 1U : 0U};
@@ -182,15 +127,6 @@ inline unsigned __ballot_sync(unsigned mask, int predicate, EmulatedLocation whe
 }
 inline int __any_sync(unsigned mask, int predicate, EmulatedLocation where = EmulatedLocation::current()) {
   return __ballot_sync(mask, predicate, where) != 0;
-}
-inline int __all_sync(unsigned mask, int predicate, EmulatedLocation where = EmulatedLocation::current()) {
-  return __ballot_sync(mask, !predicate, where) == 0;
-}
-template <class T>
-unsigned __match_any_sync(unsigned mask, T value, EmulatedLocation where = EmulatedLocation::current()) {
-  trident::emulation::Match argument{static_cast<std::uint64_t>(value), 0};
-  trident::emulation::warp_operation(mask, trident::emulation::Match::run, &argument, where);
-  return argument.lanes;
 }
 inline void __syncwarp(unsigned mask = 0xFFFFFFFFU, EmulatedLocation where = EmulatedLocation::current()) { __ballot_sync(mask, 0, where); }
 
@@ -204,56 +140,16 @@ T __shfl_xor_sync(unsigned mask, T value, int bits, int width = 32, EmulatedLoca
   const int lane = trident::emulation::lane(), source = lane ^ bits;
   return trident::emulation::shuffle(mask, value, source >= (lane & ~(width - 1)) + width ? lane : source, where);
 }
-template <class T>
-T __shfl_down_sync(unsigned mask, T value, unsigned by, int width = 32, EmulatedLocation where = EmulatedLocation::current()) {
-  const int lane = trident::emulation::lane(), source = lane + static_cast<int>(by);
-  return trident::emulation::shuffle(mask, value, source >= (lane & ~(width - 1)) + width ? lane : source, where);
-}
-template <class T>
-T __shfl_up_sync(unsigned mask, T value, unsigned by, int width = 32, EmulatedLocation where = EmulatedLocation::current()) {
-  const int lane = trident::emulation::lane(), source = lane - static_cast<int>(by);
-  return trident::emulation::shuffle(mask, value, source < (lane & ~(width - 1)) ? lane : source, where);
-}
-
-// Integers only: sums of floating numbers would depend on the order.
-inline int atomicAdd(int* to, int value) { return __atomic_fetch_add(to, value, __ATOMIC_SEQ_CST); }
-inline unsigned atomicAdd(unsigned* to, unsigned value) { return __atomic_fetch_add(to, value, __ATOMIC_SEQ_CST); }
-inline unsigned long long atomicAdd(unsigned long long* to, unsigned long long value) {
-  return __atomic_fetch_add(to, value, __ATOMIC_SEQ_CST);
-}
 inline unsigned atomicInc(unsigned* to, unsigned most) {
   unsigned old = __atomic_load_n(to, __ATOMIC_SEQ_CST);
   while (!__atomic_compare_exchange_n(to, &old, old >= most ? 0U : old + 1, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {
   }
   return old;
 }
-inline int atomicOr(int* to, int value) { return __atomic_fetch_or(to, value, __ATOMIC_SEQ_CST); }
-inline unsigned atomicOr(unsigned* to, unsigned value) { return __atomic_fetch_or(to, value, __ATOMIC_SEQ_CST); }
-template <class T>
-T atomicMin(T* to, T value) {
-  T old = __atomic_load_n(to, __ATOMIC_SEQ_CST);
-  while (value < old && !__atomic_compare_exchange_n(to, &old, value, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {
-  }
-  return old;
-}
 inline void __threadfence() { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
-inline void __threadfence_block() {}
-
-template <class T>
-T __ldg(const T* from) {
-  return *from;
-}
 template <class T>
 T __ldcg(const T* from) {
   return *from;
-}
-template <class T>
-T __ldcs(const T* from) {
-  return *from;
-}
-template <class T>
-void __stcs(T* to, T value) {
-  *to = value;
 }
 template <class T>
 constexpr T min(T a, T b) {
@@ -263,19 +159,8 @@ template <class T>
 constexpr T max(T a, T b) {
   return a < b ? b : a;
 }
-inline float rsqrtf(float x) { return 1.0F / std::sqrt(x); }
-inline double rsqrt(double x) { return 1.0 / std::sqrt(x); }
-inline float normcdff(float x) { return 0.5F * std::erfc(-x * 0.70710678F); }
 inline double normcdf(double x) { return 0.5 * std::erfc(-x * 0.70710678118654752440); }
-inline float __expf(float x) { return std::exp(x); }
-inline float __logf(float x) { return std::log(x); }
-inline float __fdividef(float a, float b) { return a / b; }
-inline float __frcp_rn(float x) { return 1.0F / x; }
-inline float __int_as_float(int bits) { return std::bit_cast<float>(bits); }
-inline int __float_as_int(float x) { return std::bit_cast<int>(x); }
 inline unsigned __float_as_uint(float x) { return std::bit_cast<unsigned>(x); }
 inline float __uint_as_float(unsigned bits) { return std::bit_cast<float>(bits); }
 inline unsigned __umulhi(unsigned a, unsigned b) { return static_cast<unsigned>(static_cast<std::uint64_t>(a) * b >> 32); }
-inline int __popc(unsigned bits) { return std::popcount(bits); }
-inline int __clz(int bits) { return std::countl_zero(static_cast<unsigned>(bits)); }
 inline int __ffs(int bits) { return bits == 0 ? 0 : std::countr_zero(static_cast<unsigned>(bits)) + 1; }

@@ -71,36 +71,27 @@ struct LoadMatrix {
   }
 };
 
-inline float tf32(unsigned bits) { return __uint_as_float(bits & 0xFFFFE000U); }
-
-/// d (16, 8) += a (16, K) b (K, 8), K = 16 in bf16 and 8 in TF32, where each 32-bit register of a and b holds K / 8 neighbours along K.
-template <bool Brain>
+/// d (16, 8) += a (16, 16) b (16, 8), where each 32-bit register of a and b holds two neighbours along the sum.
 struct Mma {
   float d[4];
   unsigned a[4], b[2];
-  static float part(unsigned word, int half) {
-    if constexpr (Brain) return __uint_as_float(half == 0 ? word << 16 : word & 0xFFFF0000U);
-    return tf32(word);
-  }
+  static float part(unsigned word, int half) { return __uint_as_float(half == 0 ? word << 16 : word & 0xFFFF0000U); }
   static void run(const std::array<void*, 32>& arguments) {
-    constexpr int kPerWord = Brain ? 2 : 1, kDepth = 8 * kPerWord;
-    float a[16][kDepth], b[kDepth][8];
+    float a[16][16], b[16][8];
     for (int lane = 0; lane < 32; ++lane) {
       if (arguments[static_cast<std::size_t>(lane)] == nullptr) emulation::missing_lane(lane);
       const auto& mine = *static_cast<const Mma*>(arguments[static_cast<std::size_t>(lane)]);
-      const int group = lane / 4, place = lane % 4;
-      for (int half = 0; half < kPerWord; ++half) {
-        for (int word = 0; word < 4; ++word) {
-          a[group + word % 2 * 8][word / 2 * 4 * kPerWord + place * kPerWord + half] = part(mine.a[word], half);
-        }
-        for (int word = 0; word < 2; ++word) b[word * 4 * kPerWord + place * kPerWord + half][group] = part(mine.b[word], half);
+      const int group = lane / 4, place = lane % 4 * 2;
+      for (int half = 0; half < 2; ++half) {
+        for (int word = 0; word < 4; ++word) a[group + word % 2 * 8][word / 2 * 8 + place + half] = part(mine.a[word], half);
+        for (int word = 0; word < 2; ++word) b[word * 8 + place + half][group] = part(mine.b[word], half);
       }
     }
     for (int lane = 0; lane < 32; ++lane) {
       auto& mine = *static_cast<Mma*>(arguments[static_cast<std::size_t>(lane)]);
       for (int i = 0; i < 4; ++i) {
         const int row = lane / 4 + i / 2 * 8, column = lane % 4 * 2 + i % 2;
-        for (int k = 0; k < kDepth; ++k) mine.d[i] += a[row][k] * b[k][column];
+        for (int k = 0; k < 16; ++k) mine.d[i] += a[row][k] * b[k][column];
       }
     }
   }
@@ -196,33 +187,9 @@ __device__ __forceinline__ void mma_bf16(float (&d)[4], const unsigned (&a)[4], 
       : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 #else
-  emulated::Mma<true> argument{{d[0], d[1], d[2], d[3]}, {a[0], a[1], a[2], a[3]}, {b[0], b[1]}};
-  emulation::warp_operation(kAllLanes, emulated::Mma<true>::run, &argument, std::source_location::current());
+  emulated::Mma argument{{d[0], d[1], d[2], d[3]}, {a[0], a[1], a[2], a[3]}, {b[0], b[1]}};
+  emulation::warp_operation(kAllLanes, emulated::Mma::run, &argument, std::source_location::current());
   std::copy_n(argument.d, 4, d);
-#endif
-}
-/// d (16, 8) += a (16, 8) b (8, 8) in TF32: mma.m16n8k8. The registers hold f32 rounded by to_tf32().
-__device__ __forceinline__ void mma_tf32(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
-#ifdef __CUDACC__
-  asm("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
-      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
-#else
-  emulated::Mma<false> argument{{d[0], d[1], d[2], d[3]}, {a[0], a[1], a[2], a[3]}, {b[0], b[1]}};
-  emulation::warp_operation(kAllLanes, emulated::Mma<false>::run, &argument, std::source_location::current());
-  std::copy_n(argument.d, 4, d);
-#endif
-}
-
-/// f32 rounded to the 10 bits of TF32. x is to_tf32(x) + to_tf32(x - to_tf32(x)) up to 2^-22: three products of the parts keep f32's
-/// accuracy.
-__device__ __forceinline__ unsigned to_tf32(float x) {
-#ifdef __CUDACC__
-  unsigned bits;
-  asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(bits) : "f"(x));
-  return bits;
-#else
-  return (__float_as_uint(x) + 0x1000U) & 0xFFFFE000U;
 #endif
 }
 /// Two neighbours as one register of a fragment: `low` first.
