@@ -18,6 +18,18 @@ Row failed(const std::string& name, const std::string& why) {
 
 double f32_bound(double reference_distance) { return std::max(1e-6, 3.0 * reference_distance); }
 
+double f32_curve_bound(double reference_distance, const std::string& quantity, double p) {
+  const double bound = f32_bound(reference_distance);
+  if (p != 1.0 || quantity == "learning_rate") return bound;
+  return std::max(bound, quantity == "grad_norm" ? 1e-3 : quantity == "validation" ? 1e-4 : 1e-5);
+}
+
+double loss_exponent(const Folder& folder) {
+  const ConfigValue config = folder.json("config.json");
+  const ConfigValue* p = config.find("p");
+  return p == nullptr ? 1.0 : p->as_number();
+}
+
 Folder::Folder(std::filesystem::path path) : path_(std::move(path)) {
   if (has("tensors.safetensors")) tensors_.emplace(path_ / "tensors.safetensors");
 }

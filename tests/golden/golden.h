@@ -32,6 +32,9 @@ Row failed(const std::string& name, const std::string& why);
 inline constexpr double kF64Bound = 1e-9;
 /// Three times the distance between the reference's own f32 and f64, at least 1e-6.
 double f32_bound(double reference_distance);
+/// The same for a quantity of a training curve. Of absolute differences (p = 1) a loss has a kink wherever one of them is 0: where rounding
+/// decides on which side it lies, the gradient's norm jumps by up to 1e-3 of itself, and losses part by what a step makes of that.
+double f32_curve_bound(double reference_distance, const std::string& quantity, double p);
 /// Computed on GPUs alone: outputs, and the loss along a curve.
 inline constexpr double kBf16OutputBound = 2e-2, kBf16CurveBound = 1e-2;
 /// Where a case enlarges rounding so much that products of bf16 numbers cannot reach that (docs/cuda.md): half of what the reference's own
@@ -73,6 +76,9 @@ class Folder {
   std::optional<SafetensorsReader> tensors_;
   std::set<std::string> taken_;
 };
+
+/// The p of a model's loss.
+double loss_exponent(const Folder& folder);
 
 /// |actual - expected| / |expected| in the 2-norm over all elements (absolute where expected is 0); infinite if their counts differ.
 double relative_error(const Tensor& actual, const Tensor& expected);

@@ -104,12 +104,13 @@ double largest_difference(const Numbers& actual, const Numbers& expected) {
 }
 
 /// f64 against f64; f32 against f64 as far as the reference's own f32 is off, where it recorded one.
-void compare(Rows& rows, const std::string& name, const Numbers& actual, const ConfigValue& recorded, const std::string& precision) {
+void compare(Rows& rows, const std::string& name, const Numbers& actual, const ConfigValue& recorded, const std::string& precision,
+             double p = 2.0) {
   const Numbers expected = numbers_of(*recorded.find("f64"));
   double bound = kF64Bound;
   if (precision == "f32") {
     if (recorded.find("f32") == nullptr) return;
-    bound = f32_bound(largest_difference(numbers_of(*recorded.find("f32")), expected));
+    bound = f32_curve_bound(largest_difference(numbers_of(*recorded.find("f32")), expected), name, p);
   }
   rows.push_back({precision + " " + name, largest_difference(actual, expected), bound});
 }
@@ -127,7 +128,7 @@ ConfigValue columns(const std::vector<ConfigValue>& rows, const std::vector<std:
   return result;
 }
 
-void check_curve(Rows& rows, const std::vector<ConfigValue>& metrics, const ConfigValue& recorded, const std::string& precision) {
+void check_curve(Rows& rows, const std::vector<ConfigValue>& metrics, const ConfigValue& recorded, const std::string& precision, double p) {
   std::vector<ConfigValue> steps;
   for (const ConfigValue& row : metrics) {
     if (row.find("loss") != nullptr) steps.push_back(row);
@@ -135,11 +136,12 @@ void check_curve(Rows& rows, const std::vector<ConfigValue>& metrics, const Conf
   for (const char* quantity : {"loss", "grad_norm", "learning_rate"}) {
     ConfigValue expected = ConfigValue::map();
     for (const auto& [name, curve] : recorded.entries()) expected.set(name, columns(curve.elements(), {{quantity, quantity}}));
-    compare(rows, quantity, numbers_of(columns(steps, {{quantity, quantity}})), expected, precision);
+    compare(rows, quantity, numbers_of(columns(steps, {{quantity, quantity}})), expected, precision, p);
   }
 }
 
-void check_validation(Rows& rows, const std::vector<ConfigValue>& metrics, const ConfigValue& recorded, const std::string& precision) {
+void check_validation(Rows& rows, const std::vector<ConfigValue>& metrics, const ConfigValue& recorded, const std::string& precision,
+                      double p) {
   std::vector<ConfigValue> evaluations;
   std::vector<std::pair<std::string, std::string>> expected_names{{"after_step", "step"},
                                                                   {"loss_of_batches_weighted_by_size", "validation_loss"}};
@@ -153,7 +155,7 @@ void check_validation(Rows& rows, const std::vector<ConfigValue>& metrics, const
   for (const auto& [theirs, ours] : expected_names) our_names.emplace_back(ours, ours);
   ConfigValue expected = ConfigValue::map();
   for (const auto& [name, curve] : recorded.entries()) expected.set(name, columns(curve.elements(), expected_names));
-  compare(rows, "validation", numbers_of(columns(evaluations, our_names)), expected, precision);
+  compare(rows, "validation", numbers_of(columns(evaluations, our_names)), expected, precision, p);
 }
 
 /// The last weights; the reference recorded them in f64.
@@ -235,6 +237,7 @@ bool matches_training_run(const Folder& folder) { return folder.has("run.yaml") 
 Rows check_training_run(Folder& folder, const Options& options) {
   Rows rows;
   const ConfigValue recorded = folder.json("case.json");
+  const double p = loss_exponent(folder);
   for (const char* precision : {"f64", "f32"}) {
     const TemporaryFolder temporary(options);
     std::vector<std::string> arguments{"train",
@@ -248,8 +251,8 @@ Rows check_training_run(Folder& folder, const Options& options) {
     run_program(arguments, options);
     if (options.mesh.world().rank() != 0) continue;
     const std::vector<ConfigValue> metrics = read_metrics(temporary.path() / "metrics.jsonl");
-    check_curve(rows, metrics, *recorded.find("curve"), precision);
-    check_validation(rows, metrics, *recorded.find("validation"), precision);
+    check_curve(rows, metrics, *recorded.find("curve"), precision, p);
+    check_validation(rows, metrics, *recorded.find("validation"), precision, p);
     if (std::string(precision) == "f64") check_weights(rows, folder, temporary.path() / "model");
   }
   return rows;

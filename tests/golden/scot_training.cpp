@@ -211,7 +211,9 @@ class TrainingCheck {
         rows_.push_back(failed(name, "is not computed"));
         continue;
       }
-      const double bound = dtype == DType::f64 ? kF64Bound : f32_bound(largest_difference(own.at(quantity), expected));
+      const double bound = dtype == DType::f64
+                               ? kF64Bound
+                               : f32_curve_bound(largest_difference(own.at(quantity), expected), quantity, loss_exponent(folder_));
       rows_.push_back({name, largest_difference(found->second, expected), bound});
     }
   }

@@ -150,9 +150,9 @@ TEST_F(Serve, EndsAtOnceAtASecondSignal) {
   const std::string address = process.address();
   std::vector<std::thread> clients;
   for (int i = 0; i < 2; ++i) {
-    clients.emplace_back([&] { EXPECT_THROW(Client(address).predict("tiny", request(20'000)), CommunicationError); });
+    clients.emplace_back([&] { EXPECT_THROW(Client(address).predict("tiny", request(10'000)), CommunicationError); });
   }
-  // One waits, so the other is being computed, for minutes.
+  // One waits, so the other is being computed, for many seconds.
   while (scrape(process.metrics_address()).find("nv_inference_pending_request_count{model=\"tiny\",version=\"1\"} 1") ==
          std::string::npos) {
     std::this_thread::sleep_for(5ms);
