@@ -102,10 +102,11 @@ inline Vector<float> times_power_of_two(Vector<float> p, const Vector<float>& sh
   return p;
 }
 
-/// e^x for x <= 0, within 2 ulp; below -86 it stays at e^-86 = 4.5e-38.
-inline Vector<float> exp_nonpositive(Vector<float> x) {
+/// e^x for x <= 0, within 2 ulp; 0 below -44, where it is less than 1e-19. A probability so far below a row's largest is lost when the row
+/// is added up in f32, but its products with gradients would be subnormal, which some processors multiply fifty times slower.
+inline Vector<float> exp_nonpositive(Vector<float> exponent) {
   const Vector<float> round = broadcast(12582912.0F);  // 1.5 * 2^23: adding it leaves the nearest integer in the low bits
-  x = maximum<float>(x, broadcast(-86.0F));
+  const Vector<float> lowest = broadcast(-44.0F), x = maximum<float>(exponent, lowest);
   const Vector<float> shifted = x * 1.44269504F + round, n = shifted - round;
   const Vector<float> r = x - n * 0.693145752F + n * -1.42860682e-6F;  // x - n ln 2, with ln 2 in two parts
   Vector<float> p = r * 0x1.6a1a0cp-10F + 0x1.123fc6p-7F;              // (e^r - 1 - r) / r^2
@@ -113,7 +114,7 @@ inline Vector<float> exp_nonpositive(Vector<float> x) {
   p = r * p + 0x1.55548ap-3F;
   p = r * p + 0x1.fffffcp-2F;
   p = r * r * p + (r + 1.0F);
-  return times_power_of_two(p, shifted);
+  return exponent < lowest ? Vector<float>{} : times_power_of_two(p, shifted);
 }
 inline Vector<double> exp_nonpositive(Vector<double> x) {
   for (int i = 0; i < kLanes<double>; ++i) x[i] = std::exp(x[i]);

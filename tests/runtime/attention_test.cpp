@@ -152,6 +152,15 @@ TEST(WindowAttention, AgreesWithItsDefinitionInBothNumberTypes) {
   }
 }
 
+TEST(WindowAttention, TakesNothingAtAllFromAnotherRegion) {
+  // Every token is a region of its own. In f32 a probability of 1e-38 would still pass on what is as large as 1e38.
+  const WindowGrid grid{.window = 2, .mask_shift = 1, .global_rows = 2, .global_columns = 2};
+  const Tensor qkv = as_f32(random_tensor({1, 2, 2, 3, 1, 4}, 1));
+  qkv.data<float>()[2 * 4] = 1e38F;  // of the first token's v
+  const Tensor y = window_attention(qkv, as_f32(random_tensor({1}, 2)), as_f32(random_tensor({1, 9}, 3)), grid);
+  EXPECT_TENSOR_NEAR(y, view::reshape(packed(view::slice(qkv, 3, 2, 3)), {1, 2, 2, 4}), 0);
+}
+
 TEST(WindowAttention, HasTheGradientsOfAllItsOperands) {
   const std::vector<Case> small{{.batch = 2, .ny = 2, .nx = 4, .heads = 2, .head_size = 3, .grid = {.window = 2}},
                                 {.batch = 1,
