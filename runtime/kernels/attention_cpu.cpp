@@ -1,13 +1,11 @@
 #include "runtime/kernels/attention.h"
 
-#include <omp.h>
-
 #include <algorithm>
 #include <cmath>
 #include <vector>
 
-#include "runtime/device/allocator.h"
 #include "runtime/kernels/attention_window.h"
+#include "runtime/kernels/on_threads.h"
 
 namespace trident {
 namespace {
@@ -151,12 +149,6 @@ double backward_task(const WindowAttentionSize& size, const WindowAttentionInput
   return dscale;
 }
 
-/// Number `part` of as many parts of `count` things: [begin, end).
-struct Share {
-  std::int64_t begin, end;
-  Share(std::int64_t count, std::int64_t part, std::int64_t parts) : begin(count * part / parts), end(count * (part + 1) / parts) {}
-};
-
 /// Parts of a head's tasks, whose gradients of position bias are added up one by one: enough for all threads, whatever their number, so
 /// that sums do not depend on it.
 std::int64_t parts_per_head(const WindowAttentionSize& size) {
@@ -185,15 +177,11 @@ void add_parts(const WindowAttentionSize& size, std::int64_t parts, const T* par
 template <class T>
 void window_attention_forward(Cpu, const WindowAttentionSize& size, WindowAttentionInputs<T> in, T* y, Wide<T>*) {
   const std::int64_t tasks = size.heads * size.tasks_per_head();
-  if (tasks == 0) return;
-  const std::int64_t numbers = WindowWorkspace<T>::numbers_of(size, false);
-  const Block memory(static_cast<std::size_t>(omp_get_max_threads() * numbers) * sizeof(T), {});
-#pragma omp parallel
-  {
-    const Share share(tasks, omp_get_thread_num(), omp_get_num_threads());
-    WindowWorkspace<T> work(size, false, static_cast<T*>(memory.data()) + omp_get_thread_num() * numbers);
-    for (std::int64_t index = share.begin; index < share.end; ++index) forward_task(size, in, WindowTask(size, index), work, y);
-  }
+  share_out_prepared(tasks, std::min<std::int64_t>(omp_get_max_threads(), tasks), [&] {
+    return [&, work = WindowWorkspace<T>(size, false)](std::int64_t first, std::int64_t last) mutable {
+      for (std::int64_t index = first; index < last; ++index) forward_task(size, in, WindowTask(size, index), work, y);
+    };
+  });
 }
 
 template <class T>
@@ -203,23 +191,18 @@ void window_attention_backward(Cpu, const WindowAttentionSize& size, WindowAtten
   const bool wants_bias = to.position_bias.to != nullptr;
   const Block sums(wants_bias ? static_cast<std::size_t>(all_parts * size.offsets()) * sizeof(T) : 0, {});
   T* partial = static_cast<T*>(sums.data());
-  const std::int64_t numbers = WindowWorkspace<T>::numbers_of(size, true);
-  const Block memory(static_cast<std::size_t>(omp_get_max_threads() * numbers) * sizeof(T), {});
   std::vector<double> dscale(static_cast<std::size_t>(size.heads * per_head));
-#pragma omp parallel if (all_parts > 0)
-  {
-    const Share share(all_parts, omp_get_thread_num(), omp_get_num_threads());
-    WindowWorkspace<T> work(size, true, static_cast<T*>(memory.data()) + omp_get_thread_num() * numbers);
-    for (std::int64_t part = share.begin; part < share.end; ++part) {
-      T* dbias = wants_bias ? partial + part * size.offsets() : nullptr;
-      if (wants_bias) std::fill_n(dbias, size.offsets(), T(0));
-      const std::int64_t first = part / parts * per_head;
-      const Share tasks(per_head, part % parts, parts);
-      for (std::int64_t index = first + tasks.begin; index < first + tasks.end; ++index) {
-        dscale[static_cast<std::size_t>(index)] = backward_task(size, in, WindowTask(size, index), dy, work, dbias, to.qkv);
+  share_out_prepared(all_parts, std::min<std::int64_t>(omp_get_max_threads(), all_parts), [&] {
+    return [&, work = WindowWorkspace<T>(size, true)](std::int64_t first_part, std::int64_t last_part) mutable {
+      for (std::int64_t part = first_part; part < last_part; ++part) {
+        T* dbias = wants_bias ? partial + part * size.offsets() : nullptr;
+        if (wants_bias) std::fill_n(dbias, size.offsets(), T(0));
+        const std::int64_t head = part / parts, begin = per_head * (part % parts) / parts, end = per_head * (part % parts + 1) / parts;
+        for (std::int64_t index = head * per_head + begin; index < head * per_head + end; ++index)
+          dscale[static_cast<std::size_t>(index)] = backward_task(size, in, WindowTask(size, index), dy, work, dbias, to.qkv);
       }
-    }
-  }
+    };
+  });
   if (wants_bias) add_parts(size, parts, partial, to.position_bias);
   for (std::int64_t head = 0; head < size.heads && to.logit_scale.to != nullptr; ++head) {
     double sum = 0.0;

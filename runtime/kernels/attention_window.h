@@ -6,6 +6,7 @@
 #include <cmath>
 #include <vector>
 
+#include "runtime/device/allocator.h"
 #include "runtime/kernels/attention.h"
 #include "runtime/kernels/vector.h"
 
@@ -52,11 +53,20 @@ T scale_of(T logit_scale) {
 template <class T>
 class WindowWorkspace {
  public:
-  /// `memory`: numbers_of() of them, 64-byte aligned.
-  WindowWorkspace(const WindowAttentionSize& size, bool backward, T* memory) : WindowWorkspace(size) {
-    free_ = memory;
-    std::fill_n(free_, numbers(backward), T(0));
+  WindowWorkspace(const WindowAttentionSize& size, bool backward)
+      : size_(size),
+        tokens_(size.tokens()),
+        keys_(round_up(tokens_, std::max<std::int64_t>(kLanes<T>, kBlockRows))),
+        width_(round_up(size.head_size, kLanes<T>)),
+        step_(keys_ < kRowStep ? kRowStep : keys_ + kLanes<T>),
+        token_(static_cast<std::size_t>(tokens_)),
+        region_(static_cast<std::size_t>(keys_)) {
     const std::int64_t panel = keys_ * width_, transposed = width_ * step_, block = kBlockRows * step_;
+    const std::int64_t forward = panel + 2 * transposed + 2 * block + kBlockRows * (width_ + 1) + 2 * keys_ + keys_ * keys_;
+    const std::int64_t numbers = forward + (backward ? 5 * panel + transposed + block : 0);
+    memory_ = Block(static_cast<std::size_t>(numbers) * sizeof(T), {});
+    free_ = static_cast<T*>(memory_.data());
+    std::fill_n(free_, numbers, T(0));
     q_transposed = take(transposed), k_transposed = take(transposed), v = take(panel);
     scores = take(block), block_out = take(kBlockRows * width_), inverse_sum = take(kBlockRows);
     kept = take(size.dropout.probability > 0.0 ? block : 0);
@@ -67,9 +77,6 @@ class WindowWorkspace {
     q = take(panel), k = take(panel), dy = take(panel), dk = take(panel), dv = take(panel);
     v_transposed = take(transposed), dscores = take(block);
   }
-
-  /// Numbers of memory that one takes, a multiple of 64 bytes.
-  static std::int64_t numbers_of(const WindowAttentionSize& size, bool backward) { return WindowWorkspace(size).numbers(backward); }
 
   /// Finds the tokens of the task's window, their regions, and the scale and position bias of its head.
   void enter(const WindowTask& task, const WindowAttentionInputs<T>& in) {
@@ -124,20 +131,6 @@ class WindowWorkspace {
   T *q_norm = nullptr, *k_norm = nullptr;                                       // (keys,) norms; negative floor where it was taken
 
  private:
-  explicit WindowWorkspace(const WindowAttentionSize& size)
-      : size_(size),
-        tokens_(size.tokens()),
-        keys_(round_up(tokens_, std::max<std::int64_t>(kLanes<T>, kBlockRows))),
-        width_(round_up(size.head_size, kLanes<T>)),
-        step_(keys_ < kRowStep ? kRowStep : keys_ + kLanes<T>),
-        token_(static_cast<std::size_t>(tokens_)),
-        region_(static_cast<std::size_t>(keys_)) {}
-
-  std::int64_t numbers(bool backward) const {
-    const std::int64_t panel = keys_ * width_, transposed = width_ * step_, block = kBlockRows * step_;
-    const std::int64_t forward = panel + 2 * transposed + 2 * block + kBlockRows * (width_ + 1) + 2 * keys_ + keys_ * keys_;
-    return round_up(forward + (backward ? 5 * panel + transposed + block : 0), 16);
-  }
   T* take(std::int64_t count) {
     T* taken = free_;
     free_ += round_up(count, 16);
@@ -194,7 +187,8 @@ class WindowWorkspace {
 
   const WindowAttentionSize& size_;
   std::int64_t tokens_, keys_, width_, step_;
-  T* free_ = nullptr;
+  Block memory_;
+  T* free_ = nullptr;                // of it
   std::vector<std::int64_t> token_;  // of the grid, per token of the window
   std::vector<T> region_;
   bool masked_ = false;

@@ -18,7 +18,7 @@ struct Pieces {
 /// What one thread does. In one copy, as a second one might round otherwise: compilers join products with sums as they see fit.
 template <class Prepare>
 [[gnu::noinline]] void take_pieces(Pieces& pieces, Prepare&& prepare) {
-  const auto work = prepare();
+  auto work = prepare();
   for (std::int64_t piece; (piece = pieces.next.fetch_add(1, std::memory_order_relaxed)) < pieces.count;)
     work(pieces.steps * piece / pieces.count, pieces.steps * (piece + 1) / pieces.count);
 }
