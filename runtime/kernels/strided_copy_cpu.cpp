@@ -48,7 +48,9 @@ int across_of(const StridedLoop<2>& loop) {
   return -1;
 }
 
-enum class Into { copy, sum };
+/// What becomes of the target; copied past the cache where it is large and vectors fill lines, as those need not be read before then.
+enum class Into { copy, large_copy, sum };
+constexpr std::int64_t kLargeBytes = 4 << 20;
 
 /// Exchanges rows and columns of a tile, squares of them in registers. Every line of both sides is touched once, or twice in a row: their
 /// strides are often powers of two, and such lines evict each other.
@@ -76,7 +78,11 @@ void transpose_tile(std::int64_t rows, std::int64_t columns, T* to, std::int64_t
               reinterpret_cast<cpu::Vector<Part>>(cpu::load_some(of_row, wide)) + reinterpret_cast<cpu::Vector<Part>>(square[i]);
           square[i] = reinterpret_cast<cpu::Vector<Word>>(sum);
         }
-        cpu::store_some(of_row, square[i], wide);
+        if (kInto == Into::large_copy && wide == L && reinterpret_cast<std::uintptr_t>(of_row) % cpu::kVectorBytes == 0) {
+          cpu::stream(of_row, square[i]);
+        } else {
+          cpu::store_some(of_row, square[i], wide);
+        }
       }
     }
   }
@@ -112,6 +118,7 @@ void transposed(const StridedLoop<2>& loop, int across, T* target, const T* sour
       }
       task += end - begin;
     }
+    if (kInto == Into::large_copy) cpu::finish_streaming();
   });
 }
 
@@ -134,7 +141,10 @@ template <class To, class From>
 void strided_copy(Cpu, const StridedPair& pair, To* target, const From* source) {
   const StridedLoop<2> loop = merged<2>({pair.shape, {pair.target_strides, pair.source_strides}});
   if constexpr (std::is_same_v<To, From> && kFillsLanes<To>) {
-    if (const int across = across_of(loop); across >= 0) return transposed<Into::copy>(loop, across, target, source);
+    if (const int across = across_of(loop); across >= 0) {
+      const bool large = numel(loop.shape) * static_cast<std::int64_t>(sizeof(To)) >= kLargeBytes;
+      return (large ? transposed<Into::large_copy, To> : transposed<Into::copy, To>)(loop, across, target, source);
+    }
   }
   for_each_run(loop, [=](auto offsets, std::int64_t length, auto steps) {
     To* to = target + offsets[0];

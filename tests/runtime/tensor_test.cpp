@@ -156,17 +156,17 @@ TEST(Copy, WritesEveryOrderOfDimensions) {
 
 /// Numbers of type T that are turned on the way, with tails in both dimensions, and that none but these are written.
 template <class T>
-void expect_turned() {
-  constexpr std::int64_t kRows = 37, kColumns = 45, kStep = 50;
+void expect_turned(std::int64_t rows = 37, std::int64_t columns = 45) {
+  const std::int64_t step = rows + 13;
   std::vector<T> values;
-  for (std::int64_t i = 0; i < kRows * kColumns; ++i) values.push_back(static_cast<T>(static_cast<float>(i % 1999)));
-  const Tensor source = view::permute(from_values<T>({kRows, kColumns}, values), {1, 0});
-  const Tensor all = from_values<T>({kColumns, kStep}, std::vector<T>(kColumns * kStep, T(3))), target = view::slice(all, 1, 0, kRows);
+  for (std::int64_t i = 0; i < rows * columns; ++i) values.push_back(static_cast<T>(static_cast<float>(i % 1999)));
+  const Tensor source = view::permute(from_values<T>({rows, columns}, values), {1, 0});
+  const Tensor all = from_values<T>({columns, step}, std::vector<T>(columns * step, T(3))), target = view::slice(all, 1, 0, rows);
   const auto expect_times = [&](T times) {
-    for (std::int64_t row = 0; row < kColumns; ++row) {
-      for (std::int64_t column = 0; column < kStep; ++column) {
-        const T found = all.data<T>()[row * kStep + column];
-        const T wanted = column < kRows ? times * values[static_cast<std::size_t>(column * kColumns + row)] : T(3);
+    for (std::int64_t row = 0; row < columns; ++row) {
+      for (std::int64_t column = 0; column < step; ++column) {
+        const T found = all.data<T>()[row * step + column];
+        const T wanted = column < rows ? times * values[static_cast<std::size_t>(column * columns + row)] : T(3);
         ASSERT_EQ(found, wanted) << row << " " << column;
       }
     }
@@ -186,6 +186,12 @@ TEST(Copy, TurnsNumbersOfEveryWidth) {
   expect_turned<c128>();
   expect_turned<std::int32_t>();
   expect_turned<std::int64_t>();
+}
+
+/// Too large for the caches, and rows that begin amid lines among others.
+TEST(Copy, TurnsLargeMatrices) {
+  expect_turned<float>(1029, 1030);
+  expect_turned<c64>(1029, 520);
 }
 
 TEST(Copy, LongContiguousRunsAreWhole) {
