@@ -74,8 +74,9 @@ template <class T>
 template <class T>
 [[gnu::always_inline]] inline Places<T> signs_of_pairs(bool even, bool odd) {
   constexpr auto kMinus = std::numeric_limits<typename PlacesOf<T>::Number>::min();
+  const auto of_even = even ? kMinus : 0, of_odd = odd ? kMinus : 0;  // outside of the loop, where GCC 12 loses what signs begins as
   Places<T> signs{};
-  for (int lane = 0; lane < kLanes<T>; ++lane) signs[lane] = ((lane & 1) == 0 ? even : odd) ? kMinus : 0;
+  for (int lane = 0; lane < kLanes<T>; ++lane) signs[lane] = (lane & 1) == 0 ? of_even : of_odd;
   return signs;
 }
 
