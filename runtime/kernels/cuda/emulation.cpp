@@ -32,6 +32,16 @@ std::string text_of(std::source_location where) {
 }
 std::string text_of(const uint3& index) { return concat("(", index.x, ", ", index.y, ", ", index.z, ")"); }
 
+/// Whether threads and blocks run in the other order: what one order hides (a missing barrier, a block that counts on those before it) the
+/// other one shows.
+bool is_reversed() {
+  static const bool reversed = [] {
+    const char* order = std::getenv("TRIDENT_EMULATED_ORDER");
+    return order != nullptr && std::string_view(order) == "reversed";
+  }();
+  return reversed;
+}
+
 struct PendingCopy {
   void* to;
   const void* from;
@@ -132,16 +142,11 @@ class BlockRunner {
   }
 
   void schedule() {
-    // What one order hides (a missing barrier) the other one shows.
-    static const bool reversed = [] {
-      const char* order = std::getenv("TRIDENT_EMULATED_ORDER");
-      return order != nullptr && std::string_view(order) == "reversed";
-    }();
     error_ = nullptr;
     while (true) {
       bool moved = false;
       for (std::size_t step = 0; step < count_; ++step) {
-        index_ = reversed ? count_ - 1 - step : step;
+        index_ = is_reversed() ? count_ - 1 - step : step;
         Thread& thread = *threads_[index_];
         if (error_ ? thread.state == Thread::State::done : thread.state != Thread::State::ready) continue;
         resume(thread);
@@ -242,7 +247,8 @@ void run_grid(dim3 blocks, dim3 threads, std::size_t shared_bytes, const std::fu
   static std::mutex mutex;
   const std::lock_guard lock(mutex);
   const OpenMemory open;
-  for (std::int64_t index = 0; index < count; ++index) {
+  for (std::int64_t step = 0; step < count; ++step) {
+    const std::int64_t index = is_reversed() ? count - 1 - step : step;
     Place place;
     place.threads = threads;
     place.blocks = blocks;
