@@ -10,6 +10,7 @@ namespace {
 
 using cpu::kLanes;
 using cpu::Start;
+using cpu::Storing;
 using cpu::Vector;
 using cpu::with_signs;
 
@@ -17,7 +18,7 @@ template <class T>
 constexpr int kModes = kLanes<T> / 2;                                    // complex numbers of a vector
 constexpr std::int64_t kMostModesOfTask = 2304, kLeastModesOfTask = 64;  // as long runs of memory as fit into the cache
 constexpr std::int64_t kTasks = 8;                                       // at least, so that threads share them evenly
-constexpr std::int64_t kDepthOfPass = 16;
+constexpr std::int64_t kManyBytes = 8 << 20;                             // of a matrix that does not stay in the caches
 
 template <class T>
 Vector<T> real_parts(Vector<T> x) {
@@ -31,11 +32,28 @@ Vector<T> imaginary_parts(Vector<T> x) {
   for (int lane = 0; lane < kLanes<T>; ++lane) order[lane] = lane | 1;
   return __builtin_shuffle(x, order);
 }
+/// Products that a pass adds up: few where large matrices are read, so that no more runs of memory are than a processor foresees.
+template <class T>
+std::int64_t depth_of_pass(const ModeProduct& size) {
+  const std::int64_t read = size.modes * size.k * std::max(size.m, size.n) * static_cast<std::int64_t>(2 * sizeof(T));
+  return read >= kManyBytes && size.k > std::min(size.m, size.n) ? 2 : 16;
+}
+
+/// Past the cache where much is written once, as lines need not be read before then.
+template <class T>
+Storing storing_of(const ModeProduct& size, const std::complex<T>* c) {
+  const std::int64_t written = size.modes * size.m * size.n * static_cast<std::int64_t>(2 * sizeof(T));
+  const bool in_line =
+      reinterpret_cast<std::uintptr_t>(c) % cpu::kVectorBytes == 0 && size.c_m % kModes<T> == 0 && size.c_n % kModes<T> == 0;
+  return written >= kManyBytes && in_line && !size.add && size.k <= depth_of_pass<T>(size) ? Storing::streamed : Storing::cached;
+}
+
 /// Where a tile of matrices begins.
 template <class T>
 struct Corner {
   const T *a, *b;
   T* c;
+  Storing storing;  // of whole vectors
 };
 
 /// The signs by which conjugates come in: conj(b) a = conj(b conj(a)), so that of a's imaginary parts and that of the result's suffice.
@@ -85,7 +103,11 @@ inline void tile(const ModeProduct& size, std::int64_t depth, Corner<T> at, std:
   for (int i = 0; i < M; ++i) {
     for (int j = 0; j < N; ++j) {
       const Vector<T> result = with_signs<T>(sum[i][j], signs.result);
-      kWhole ? cpu::store(place(i, j), result) : cpu::store_some(place(i, j), result, 2 * count);
+      if (kWhole && at.storing == Storing::streamed) {
+        cpu::stream(place(i, j), result);
+      } else {
+        cpu::store_some(place(i, j), result, kWhole ? kLanes<T> : 2 * count);
+      }
     }
   }
 }
@@ -94,10 +116,10 @@ template <int M, int N, Start kStart, class T>
 void tile_of_modes(const ModeProduct& size, std::int64_t depth, Corner<T> at, std::int64_t modes, const Signs<T>& signs) {
   std::int64_t mode = 0;
   for (; mode + kModes<T> <= modes; mode += kModes<T>) {
-    tile<M, N, true, kStart>(size, depth, Corner<T>{at.a + 2 * mode, at.b + 2 * mode, at.c + 2 * mode}, kModes<T>, signs);
+    tile<M, N, true, kStart>(size, depth, Corner<T>{at.a + 2 * mode, at.b + 2 * mode, at.c + 2 * mode, at.storing}, kModes<T>, signs);
   }
   if (mode < modes) {
-    tile<M, N, false, kStart>(size, depth, Corner<T>{at.a + 2 * mode, at.b + 2 * mode, at.c + 2 * mode}, modes - mode, signs);
+    tile<M, N, false, kStart>(size, depth, Corner<T>{at.a + 2 * mode, at.b + 2 * mode, at.c + 2 * mode, at.storing}, modes - mode, signs);
   }
 }
 
@@ -108,8 +130,8 @@ void all_depth(const ModeProduct& size, Corner<T> at, std::int64_t modes) {
   bool given = size.add;
   std::int64_t k = 0;
   do {
-    const std::int64_t depth = std::min(kDepthOfPass, size.k - k);
-    const Corner<T> from{at.a + 2 * k * size.a_k, at.b + 2 * k * size.b_k, at.c};
+    const std::int64_t depth = std::min(depth_of_pass<T>(size), size.k - k);
+    const Corner<T> from{at.a + 2 * k * size.a_k, at.b + 2 * k * size.b_k, at.c, at.storing};
     given ? tile_of_modes<M, N, Start::given>(size, depth, from, modes, signs)
           : tile_of_modes<M, N, Start::zero>(size, depth, from, modes, signs);
     given = true;
@@ -160,14 +182,16 @@ void mode_product(Cpu, const ModeProduct& size, const std::complex<T>* a, const 
   const bool tall = size.m >= size.n;
   const std::int64_t inner = tall ? column_tiles : row_tiles;
   const bool worth = size.modes * size.m * size.n * size.k > 1 << 14;
+  const Storing storing = storing_of(size, c);
   share_out(spans * tiles, worth ? omp_get_max_threads() : 1, [&](std::int64_t first, std::int64_t last) {
     for (std::int64_t task = first; task < last; ++task) {
       const std::int64_t mode = task / tiles * span, place = task % tiles;
       const std::int64_t row = kSide * (tall ? place / inner : place % inner), column = width * (tall ? place % inner : place / inner);
       const Corner<T> at{reinterpret_cast<const T*>(a + row * size.a_m + mode), reinterpret_cast<const T*>(b + column * size.b_n + mode),
-                         reinterpret_cast<T*>(c + row * size.c_m + column * size.c_n + mode)};
+                         reinterpret_cast<T*>(c + row * size.c_m + column * size.c_n + mode), storing};
       tile_of_rows(size, at, std::min(kSide, size.m - row), std::min(width, size.n - column), std::min(span, size.modes - mode));
     }
+    if (storing == Storing::streamed) cpu::finish_streaming();
   });
 }
 

@@ -8,6 +8,8 @@
 #include <complex>
 #include <vector>
 
+#include "runtime/device/allocator.h"
+
 namespace trident {
 namespace {
 
@@ -26,8 +28,10 @@ template <class T>
 double error_of(const ModeProduct& size) {
   const auto a = numbers<T>(size.m * size.k * size.modes, 0.7), b = numbers<T>(size.k * size.n * size.modes, 0.3),
              before = numbers<T>(size.m * size.n * size.modes, 0.2);
-  auto c = before;
-  mode_product(Cpu{}, size, a.data(), b.data(), c.data());
+  const Block memory(before.size() * sizeof(std::complex<T>), {});  // begins a line of the cache
+  auto* const c = static_cast<std::complex<T>*>(memory.data());
+  std::copy(before.begin(), before.end(), c);
+  mode_product(Cpu{}, size, a.data(), b.data(), c);
   double error = 0.0;
   for (std::int64_t row = 0; row < size.m; ++row) {
     for (std::int64_t column = 0; column < size.n; ++column) {
@@ -38,11 +42,28 @@ double error_of(const ModeProduct& size) {
           expected += conjugate_if(size.conjugate_a, a[static_cast<std::size_t>(row * size.a_m + k * size.a_k + mode)]) *
                       conjugate_if(size.conjugate_b, b[static_cast<std::size_t>(k * size.b_k + column * size.b_n + mode)]);
         }
-        error = std::max(error, std::abs(expected - std::complex<double>(c[at])));
+        error = std::max(error, std::abs(expected - std::complex<double>(c[row * size.c_m + column * size.c_n + mode])));
       }
     }
   }
   return error;
+}
+
+/// Of matrices without gaps.
+ModeProduct packed_product(std::int64_t m, std::int64_t n, std::int64_t k, std::int64_t modes, unsigned ways) {
+  return {.modes = modes,
+          .m = m,
+          .n = n,
+          .k = k,
+          .a_m = k * modes,
+          .a_k = modes,
+          .b_k = n * modes,
+          .b_n = modes,
+          .c_m = n * modes,
+          .c_n = modes,
+          .conjugate_a = (ways & 1U) != 0,
+          .conjugate_b = (ways & 2U) != 0,
+          .add = (ways & 4U) != 0};
 }
 
 TEST(ModeProduct, IsTheDefinitionForAnySizesAndConjugates) {
@@ -50,22 +71,20 @@ TEST(ModeProduct, IsTheDefinitionForAnySizesAndConjugates) {
   for (const auto [m, n, k, modes] :
        {Sizes{1, 1, 1, 1}, {2, 3, 4, 37}, {9, 10, 5, 70}, {4, 7, 33, 19}, {7, 4, 16, 8}, {5, 6, 0, 4}, {3, 0, 2, 5}}) {
     for (const unsigned ways : {0U, 1U, 2U, 3U, 4U, 5U, 6U, 7U}) {
-      const ModeProduct size{.modes = modes,
-                             .m = m,
-                             .n = n,
-                             .k = k,
-                             .a_m = k * modes,
-                             .a_k = modes,
-                             .b_k = n * modes,
-                             .b_n = modes,
-                             .c_m = n * modes,
-                             .c_n = modes,
-                             .conjugate_a = (ways & 1U) != 0,
-                             .conjugate_b = (ways & 2U) != 0,
-                             .add = (ways & 4U) != 0};
+      const ModeProduct size = packed_product(m, n, k, modes, ways);
       EXPECT_LT(error_of<double>(size), 1e-13) << m << " " << n << " " << k << " " << modes << " " << ways;
       EXPECT_LT(error_of<float>(size), 2e-5) << m << " " << n << " " << k << " " << modes << " " << ways;
     }
+  }
+}
+
+/// Results that are stored past the cache, or cannot be; and factors that are read a few rows at a time.
+TEST(ModeProduct, IsTheDefinitionOfMatricesTooLargeForTheCaches) {
+  for (const ModeProduct& size :
+       {packed_product(33, 32, 3, 1000, 2), packed_product(33, 32, 3, 1001, 2), packed_product(33, 32, 3, 1000, 4),
+        packed_product(2, 33, 33, 1001, 0), packed_product(33, 1, 33, 1001, 4)}) {
+    EXPECT_LT(error_of<double>(size), 1e-13) << size.m << " " << size.n << " " << size.modes;
+    EXPECT_LT(error_of<float>(size), 2e-5) << size.m << " " << size.n << " " << size.modes;
   }
 }
 
