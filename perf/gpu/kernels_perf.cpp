@@ -1,6 +1,7 @@
 /// Question: what fraction of a GPU's limits do the kernels of scOT reach: window attention of the rate of a large bf16 product (cuBLASLt's
 /// own), layer norm and AdamW of the bandwidth of a large copy within its memory? Shapes of Poseidon T, B and L at 128x128, one level at a
-/// time. Prints one JSON object a line: what was timed, microseconds a call (the median of several series), and its rate against the limit.
+/// time. And are products that end in a norm or in GELU faster than both by themselves? Prints one JSON object a line: what was timed,
+/// microseconds a call (the median of several series), and its rate against the limit.
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -10,10 +11,14 @@
 #include <vector>
 
 #include "runtime/device/cuda_device.h"
+#include "runtime/device/cuda_graph.h"
 #include "runtime/kernels/adamw.h"
 #include "runtime/kernels/attention.h"
+#include "runtime/kernels/elementwise.h"
 #include "runtime/kernels/layer_norm.h"
+#include "runtime/kernels/linear_norm.h"
 #include "runtime/kernels/matmul.h"
+#include "runtime/kernels/mlp.h"
 #include "runtime/tensor/copy.h"
 #include "runtime/tensor/create.h"
 #include "runtime/tensor/random.h"
@@ -55,6 +60,15 @@ double seconds_of(const std::function<void()>& call) {
   for (int i = 0; i < 5; ++i) times.push_back(series(calls));
   std::nth_element(times.begin(), times.begin() + 2, times.end());
   return times[2];
+}
+
+/// The same of what ends before the host has launched the next: many in a graph.
+double seconds_in_graph(const std::function<void()>& call) {
+  constexpr int kCalls = 50;
+  CudaGraph graph(kGpu, [&] {
+    for (int i = 0; i < kCalls; ++i) call();
+  });
+  return seconds_of([&] { graph.launch(); }) / kCalls;
 }
 
 /// Floating-point operations a second of a product of 8192 x 8192 numbers of bf16.
@@ -101,7 +115,8 @@ void time_attention(const Level& level, double limit) {
                dy = numbers({level.batch, level.side, level.side, width}, dtype_of<T>);
   const Tensor scale = numbers({level.heads}, dtype_of<W>), bias = numbers({level.heads, size.offsets()}, dtype_of<W>, 4.0);
   const Tensor y = empty_like(dy), log_sums = empty({level.heads * size.tasks_per_head() * size.tokens()}, dtype_of<W>, kGpu);
-  const Tensor dqkv = empty_like(qkv), dscale = empty_like(scale), dbias = empty_like(bias);
+  const Tensor dqkv = empty_like(qkv), dscale = empty_like(scale), dbias = empty_like(bias),
+               dqkv_bias = empty({3 * width}, dtype_of<W>, kGpu);
   const WindowAttentionInputs<T> in{qkv.data<T>(), scale.data<W>(), bias.data<W>()};
   const double products = 2.0 * static_cast<double>(level.heads * size.tasks_per_head() * size.tokens() * size.tokens() * level.head_size);
   const std::string name = concat("attention ", name_of(dtype_of<T>), " ", level.name, " batch ", level.batch);
@@ -109,7 +124,7 @@ void time_attention(const Level& level, double limit) {
          2 * products, limit, "flops");
   report(name + " backward", seconds_of([&] {
            window_attention_backward<T>(gpu(), size, in, {y.data<T>(), log_sums.data<W>()}, dy.data<T>(),
-                                        {dqkv.data<T>(), {dscale.data<W>()}, {dbias.data<W>()}});
+                                        {dqkv.data<T>(), {dscale.data<W>()}, {dbias.data<W>()}, {dqkv_bias.data<W>()}});
          }),
          5 * products, limit, "flops");
 }
@@ -141,6 +156,50 @@ void time_layer_norm(const Level& level, double limit) {
                                  dx.data<T>(),
                                  {{row(sums, 0)}, {row(sums, 1)}, {row(sums, 2)}, {row(sums, 3)}}};
   report(name + " backward", seconds_of([&] { layer_norm_gradient<T>(gpu(), size, gradient); }), 3 * array, limit, "bytes_per_second");
+}
+
+/// A prediction's product that ends in its norm, and after it product and norm by themselves: which is faster, and up to how many rows?
+void time_linear_norm(std::int64_t rows, std::int64_t in, std::int64_t out, double limit) {
+  const LinearSize size{.rows = rows, .in = in, .out = out};
+  const NormRows norm{.samples = 1, .rows = rows, .width = out};
+  const Tensor x = numbers({rows, in}, DType::bf16), weight = numbers({out, in}, DType::bf16), bias = numbers({out}, DType::bf16);
+  const Tensor sum = numbers({rows, out}, DType::bf16), rest = numbers({rows, out}, DType::bf16, 1e-3), between = empty_like(sum),
+               y = empty_like(sum), y_rest = empty_like(sum), affine = numbers({4, out}, DType::f32), time = numbers({1}, DType::f32),
+               mean = empty({rows}, DType::f32, kGpu), rstd = empty_like(mean);
+  const auto row = [&](int i) { return affine.data<float>() + i * out; };
+  const NormNumbers<float> by_time{row(0), row(1), row(2), row(3), time.data<float>()};
+  const NormResidual<bf16> onto{sum.data<bf16>(), rest.data<bf16>(), y_rest.data<bf16>()};
+  const double bytes = 2.0 * static_cast<double>(rows * in + in * out + 4 * rows * out);
+  const std::string name = concat(" of ", rows, " rows, ", in, " to ", out);
+  if (fits_linear_norm(size)) {
+    const LinearNorm at{x.data<bf16>(), weight.data<bf16>(), bias.data<bf16>(), by_time, onto, y.data<bf16>()};
+    report("linear_norm" + name, seconds_in_graph([&] { linear_norm(gpu(), size, norm, 1e-5, at); }), bytes, limit, "bytes_per_second");
+  }
+  report("product and norm" + name, seconds_in_graph([&] {
+           linear_forward<bf16>(gpu(), size, x.data<bf16>(), weight.data<bf16>(), bias.data<bf16>(), between.data<bf16>());
+           layer_norm<bf16>(gpu(), norm, 1e-5, between.data<bf16>(), by_time, onto, y.data<bf16>(), mean.data<float>(), rstd.data<float>());
+         }),
+         bytes, limit, "bytes_per_second");
+}
+
+/// An MLP's first product that ends in GELU, and after it product and GELU by themselves, which a training step could have as well.
+void time_hidden(std::int64_t rows, std::int64_t in, double limit) {
+  const MlpSize size{.rows = rows, .in = in, .hidden = 4 * in};
+  const Tensor x = numbers({rows, in}, DType::bf16), up = numbers({size.hidden, in}, DType::bf16),
+               bias = numbers({size.hidden}, DType::bf16);
+  const Tensor before = empty({rows, size.hidden}, DType::bf16, kGpu), after = empty_like(before);
+  const double flops = 2.0 * static_cast<double>(rows * in * size.hidden);
+  const std::string name = concat(" of ", rows, " rows, ", in, " to ", size.hidden);
+  report("product in GELU" + name, seconds_of([&] {
+           mlp_hidden<bf16>(gpu(), size, x.data<bf16>(), {.up = up.data<bf16>(), .up_bias = bias.data<bf16>()}, before.data<bf16>(),
+                            after.data<bf16>());
+         }),
+         flops, limit, "flops");
+  report("product and GELU" + name, seconds_of([&] {
+           linear_forward<bf16>(gpu(), {rows, in, size.hidden}, x.data<bf16>(), up.data<bf16>(), bias.data<bf16>(), before.data<bf16>());
+           unary<bf16>(gpu(), {Unary::gelu}, before.numel(), before.data<bf16>(), after.data<bf16>());
+         }),
+         flops, limit, "flops");
 }
 
 void time_adamw(std::int64_t size, double limit) {
@@ -188,6 +247,15 @@ int run() {
     time_layer_norm<bf16>(level, copy);
     time_layer_norm<float>(level, copy);
   }
+  for (const std::int64_t batch : {1, 8}) {
+    for (const std::int64_t level : {0, 1, 2, 3}) {
+      const std::int64_t rows = batch * (1024 >> 2 * level), width = 48 << level;  // of T
+      time_linear_norm(rows, width, width, copy);
+      time_linear_norm(rows, 4 * width, width, copy);
+    }
+  }
+  time_hidden(64 * 1024, 48, tensor);   // T
+  time_hidden(16 * 1024, 192, tensor);  // L
   time_adamw(std::int64_t{157} << 20, copy);
   return 0;
 }
