@@ -21,7 +21,7 @@ double f32_bound(double reference_distance) { return std::max(1e-6, 3.0 * refere
 double f32_curve_bound(double reference_distance, const std::string& quantity, double p) {
   const double bound = f32_bound(reference_distance);
   if (p != 1.0 || quantity == "learning_rate") return bound;
-  return std::max(bound, quantity == "grad_norm" ? 1e-3 : quantity == "validation" ? 1e-4 : 1e-5);
+  return std::max(bound, quantity == "grad_norm" ? 3e-3 : quantity == "validation" ? 1e-4 : 1e-5);
 }
 
 double loss_exponent(const Folder& folder) {
