@@ -12,7 +12,8 @@
 
 namespace trident::cpu {
 
-inline constexpr std::int64_t kFewRows = 2;  // as a tile of them has, if it is the only one
+inline constexpr std::int64_t kFewRows = 2;        // as a tile of them has, if it is the only one
+inline constexpr std::int64_t kColumnsAhead = 16;  // that memory is asked for then
 
 /// Where a run of numbers to be summed begins in both matrices, and how many numbers they are.
 struct DotRun {
@@ -47,7 +48,7 @@ inline void dots(const Dots<T>& x, std::span<const DotRun> runs, Ahead<T>& ahead
       }
 #pragma GCC unroll 4
       for (int n = 0; n < N; ++n) {
-        if (M <= kFewRows) fetch_line(columns + (n + N) * x.b.step);  // of the next columns, which no other rows have fetched
+        if (M <= kFewRows) fetch_line(columns + (n + kColumnsAhead) * x.b.step);  // no other rows have fetched those
         const Vector<T> column = in_register(load_some(columns + n * x.b.step, left));
 #pragma GCC unroll 4
         for (int m = 0; m < M; ++m) {

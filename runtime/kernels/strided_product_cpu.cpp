@@ -26,6 +26,7 @@ constexpr std::int64_t kMostRows = 128, kMostColumns = 1024, kMostDepth = 128;  
 constexpr std::int64_t kManyBytes = 8 << 20;                                    // of c, which is stored past the cache
 constexpr std::int64_t kShortSum = 4;                                           // after which gathering costs less than it saves
 constexpr std::int64_t kDotBytes = 320 << 10;  // of a's rows and b's columns that stay in the cache between dots, beside the next ones
+constexpr std::int64_t kStepBytes = 64 << 10;  // of b, which stay in the cache from one step to the next
 constexpr std::int64_t kFewSides = 32;         // rows or columns, for which dots cost less than to pack
 
 /// The loops that add up, or the others, as one counter.
@@ -113,6 +114,9 @@ void add_up(const StridedProduct& size, const Loops& adding, const Piece& piece,
             Panels<T>& panels) {
   constexpr std::int64_t kTall = kPairs<T>;
   const std::int64_t rows = piece.end - piece.first, tiles = (rows + kTall - 1) / kTall, height = (rows + tiles - 1) / tiles;
+  // A small b is fetched a whole step before: what is needed next would come too late.
+  const std::int64_t bytes = size.k * (piece.right - piece.left) * static_cast<std::int64_t>(2 * sizeof(T));
+  const bool by_step = adding.count() == 1 && size.k <= kMostDepth && bytes <= kStepBytes;
   Start start = Start::zero;
   for (std::int64_t index = 0; index < adding.count(); ++index) {
     const ProductLoop at = adding[index];
@@ -126,10 +130,10 @@ void add_up(const StridedProduct& size, const Loops& adding, const Piece& piece,
       for (std::int64_t column = piece.left; column < piece.right; column += 2 * kPairs<T>) {
         const std::int64_t columns = std::min<std::int64_t>(2 * kPairs<T>, piece.right - column);
         const T* from = b + 2 * at.b + place(k, column);
+        const T* following = column + columns < piece.right ? from + place(0, columns) : after;
         const auto tiles_of = columns > kPairs<T> ? all_tiles<2, T> : all_tiles<1, T>;
         tiles_of(rows, height, depth, columns, {from, 2 * size.b_k, 2 * size.b_n, size.conjugate_b},
-                 column + columns < piece.right ? from + place(0, columns) : after, start, panels,
-                 {c + 2 * (piece.first * size.c_m + column), 2 * size.c_m});
+                 by_step ? next + place(0, column) : following, start, panels, {c + 2 * (piece.first * size.c_m + column), 2 * size.c_m});
       }
     }
   }
