@@ -59,7 +59,10 @@ std::int64_t Loss::num_terms(const Fields& fields) const {
   const std::int64_t channels = fields.label.size(1);
   if (!stitches(fields)) {
     const bool cut = description_.patches && !fields.patches && !description_.patches->of_whole_fields;
-    return fields.label.size(0) * channels * (cut ? description_.patches->per_side * description_.patches->per_side : 1);
+    std::int64_t terms = fields.label.size(0) * channels * (cut ? description_.patches->per_side * description_.patches->per_side : 1);
+    // A norm over some of the space axes has a term for each point of the others.
+    for (int dim = 2; dim < fields.label.rank() - description_.norm->axes; ++dim) terms *= fields.label.size(dim);
+    return terms;
   }
   return mesh_.comm(kBatchAxes).rank() == 0 ? fields.patches->samples * channels : 0;  // every rank sees all samples
 }

@@ -94,6 +94,13 @@ TEST(Loss, OfNormsIsTheSumOverSamplesAndChannelsOfRelativeNorms) {
   }
 }
 
+TEST(Loss, OfNormsOverSomeSpaceAxesIsTheMeanOverAllTerms) {
+  const Tensor label = random_tensor({2, 3, 5, 4}, 1), output = random_tensor({2, 3, 5, 4}, 2);
+  const NormLoss norm{.axes = 1, .reduction = Reduction::mean};
+  const Loss loss({.norm = norm}, 3, LossScope::global, Mesh());
+  EXPECT_NEAR(to_number(loss.share(output, label, loss.totals({&label, 1}))), to_number(norm_loss(norm, output, label)), 1e-14);
+}
+
 TEST(Loss, OfNormsIsTheSumOverMicroBatches) {
   const Tensor label = random_tensor({5, 2, 4, 6}, 1), output = random_tensor({5, 2, 4, 6}, 2);
   for (const Reduction reduction : {Reduction::sum, Reduction::mean}) {
