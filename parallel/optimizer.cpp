@@ -146,7 +146,9 @@ AdamW::AdamW(const ParameterList& parameters, const AdamWOptions& options, std::
     }
     NamedPiece part = shares_.own_part(piece);
     const Range range{part.offset, part.offset + part.size};
-    if (part.size > 0) {
+    if (part.size == 0) {
+      part.offset = 0;  // its place may lie past this rank's moments
+    } else {
       const auto& [begin, place] = *std::prev(moments_of.upper_bound(part.offset));
       part.offset += place - begin;
     }
@@ -216,7 +218,7 @@ std::vector<NamedPiece> AdamW::state() const {
     for (const NamedPiece& piece : pieces) {
       NamedPiece& moment = state.emplace_back(piece);
       moment.name += suffix;
-      moment.value = piece.size > 0 ? piece.in(moments) : view::slice(moments, 0, 0, 0);
+      moment.value = piece.in(moments);
       moment.gradient = {};
     }
   };

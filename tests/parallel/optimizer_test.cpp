@@ -107,6 +107,17 @@ TEST(AdamWOfNeuralop, TreatsEachOfManyComplexNumbersAsOneAlone) {
   }
 }
 
+/// Of a rank without modes: its moments are gathered with those of the others.
+TEST(AdamWOfNeuralop, KeepsMomentsOfNoComplexNumbersComplex) {
+  Parameter none = whole_parameter({0}, Init::constant(0.0), Numbers::complex);
+  const ParameterList parameters =
+      materialize([&](const ParameterVisitor& visitor) { visitor.parameter("z", none); }, DType::f64, Use::training, RandomKey(1));
+  const std::vector<NamedPiece> state =
+      AdamW(parameters, {.rule = AdamWRule::neuralop}, {0.0}, [](const std::string&) { return 0; }).state();
+  EXPECT_EQ(state[0].value.dtype(), DType::c128);
+  EXPECT_EQ(state[1].value.dtype(), DType::f64);
+}
+
 /// One complex number beside a real one.
 TEST(AdamWOfNeuralop, SharesOneSecondMomentBetweenThePartsOfAComplexNumberAndDecaysLast) {
   Parameter complex = whole_parameter({1}, Init::constant(0.0), Numbers::complex), real = whole_parameter({1}, Init::constant(0.0));
