@@ -1,5 +1,6 @@
 #include "models/split_norm.h"
 
+#include <algorithm>
 #include <vector>
 
 #include "parallel/collectives.h"
@@ -38,6 +39,12 @@ class Rectangles {
   }
 
   std::int64_t points(int axis) const { return axis == 0 ? ny_ : nx_; }
+  /// Of the smallest rectangle, as every rank must refuse what one cannot do.
+  std::int64_t fewest_points(int axis) const {
+    std::int64_t fewest = points(axis);
+    for (const GridBox& box : boxes_) fewest = std::min(fewest, of(box, axis).size());
+    return fewest;
+  }
   const Range& own(int axis) const { return of(boxes_[static_cast<std::size_t>(rank_)], axis); }
   /// Own rows (or columns) -> the one before or after them, around the field's edges.
   ExchangePlan beside(int axis, bool before) const {
@@ -77,9 +84,9 @@ Neighbours beside(const NormLoss& norm, const Mesh& mesh, const Rectangles& rect
   const auto from = [&](bool before) { return as_face(exchange(mesh, rectangles.beside(grid_axis, before), sites), face); };
   const Neighbours others{from(true), from(false)};
   if (norm.is_periodic(axis)) return others;
-  if (x.size(dim) < 4) {
+  if (const std::int64_t fewest = rectangles.fewest_points(grid_axis); fewest < 4) {
     throw ConfigError(
-        concat("loss: a rank's rectangle has ", x.size(dim), " points along axis ", axis,
+        concat("loss: a rank's rectangle has ", fewest, " points along axis ", axis,
                ", but one-sided differences need 4; use fewer ranks along it, or set training.loss_options.periodic to true"));
   }
   const Neighbours edges = one_sided_neighbours(x, dim);

@@ -199,7 +199,12 @@ Tensor share_of_loss(const ConfigValue& description, LossDescription of_model, c
   of_model.norm = norm_loss_of(description);
   const Loss loss(of_model, static_cast<int>(output.size(1)), LossScope::global, mesh);
   const Fields fields = on_mesh.fields({}, {}, {}, label);
-  return loss.share(output, fields, loss.totals({&fields, 1}));
+  try {
+    return loss.share(output, fields, loss.totals({&fields, 1}));
+  } catch (const ConfigError& error) {  // one-sided differences that the ranks' rectangles are too small for: on all ranks
+    if (mesh.world().size() > 1) throw OnOneRank{error.what()};
+    throw;
+  }
 }
 
 }  // namespace trident::golden

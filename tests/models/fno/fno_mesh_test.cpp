@@ -7,6 +7,7 @@
 #include <map>
 
 #include "models/losses.h"
+#include "models/split_norm.h"
 #include "parallel/domain.h"
 #include "parallel/gradient_reducer.h"
 #include "parallel/optimizer.h"
@@ -219,6 +220,16 @@ void expect_refused(const std::string& keys, const MeshSizes& sizes, const std::
   } catch (const ConfigError& error) {
     EXPECT_THAT(error.what(), ::testing::HasSubstr(key));
   }
+}
+
+/// The last rank has fewer points than the others, which must not wait for it.
+TEST(FnoMesh, EveryRankRefusesOneSidedDifferencesThatOneHasTooFewPointsFor) {
+  const int ranks = world()->size();
+  if (ranks == 1) return;
+  const Mesh mesh(world(), {1, 1, ranks, 1});
+  const Range own = part_of(4 * ranks - 1, ranks, mesh.coordinate(Axis::domain_x));
+  const Tensor field = random_tensor({1, 1, 8, own.size()}, 1);
+  EXPECT_THROW(split_norm_terms({.kind = NormKind::h1, .periodic = {true, false}}, field, field, mesh), ConfigError);
 }
 
 TEST(FnoMesh, RefusesWhatItCannotShareOut) {
