@@ -39,13 +39,19 @@ bool is_complete(const fs::path& picture) {
          file.read(end.data(), static_cast<std::streamsize>(end.size())) && end == kEnd;
 }
 
-/// Runs gnuplot on the script, in its folder.
-void run_gnuplot(const fs::path& folder, const std::string& script) {
+/// What a script begins with: the picture has its own name if nobody gives another.
+std::string begin_script(const std::string& name, std::size_t width, std::size_t height) {
+  return concat("if (!exists(\"picture\")) picture = ", quoted(name + ".png"), "\nset terminal pngcairo size ", width, ",", height,
+                "\nset output picture\n");
+}
+
+/// Runs gnuplot on the script, in its folder, for a picture of another name.
+void run_gnuplot(const fs::path& folder, const std::string& script, const std::string& picture) {
   posix_spawn_file_actions_t actions;
   posix_spawn_file_actions_init(&actions);
   posix_spawn_file_actions_addchdir_np(&actions, folder.c_str());
-  std::string program = "gnuplot", argument = script;
-  char* const arguments[] = {program.data(), argument.data(), nullptr};
+  std::string program = "gnuplot", option = "-e", name = "picture=" + quoted(picture), argument = script;
+  char* const arguments[] = {program.data(), option.data(), name.data(), argument.data(), nullptr};
   pid_t child = 0;
   const int error = posix_spawnp(&child, "gnuplot", &actions, nullptr, arguments, environ);
   posix_spawn_file_actions_destroy(&actions);
@@ -61,11 +67,14 @@ fs::path draw(const fs::path& folder, const std::string& name, const std::string
   make_folder(folder);
   write_file_atomically(folder / (name + ".dat"), data);
   write_file_atomically(folder / (name + ".gp"), script);
-  const fs::path picture = folder / (name + ".png");
-  run_gnuplot(folder, name + ".gp");
-  if (is_complete(picture)) return picture;
-  fs::remove(picture);
-  throw DataError(concat(picture.string(), ": cannot be written by gnuplot; free space on the file system"));
+  const fs::path path = folder / (name + ".png");
+  AtomicFile picture(path);
+  run_gnuplot(folder, name + ".gp", picture.temporary().filename());
+  if (!is_complete(picture.temporary())) {
+    throw DataError(concat(path.string(), ": cannot be written by gnuplot; free space on the file system"));
+  }
+  picture.commit();
+  return path;
 }
 
 constexpr const char* kFieldPalette = "set palette defined (0 '#440154', 1 '#3b528b', 2 '#21918c', 3 '#5ec962', 4 '#fde725')\n";
@@ -82,8 +91,7 @@ std::string number(double value) {
 fs::path draw_panels(const fs::path& folder, const std::string& name, const std::vector<std::vector<Panel>>& rows) {
   const std::size_t columns = rows.front().size();
   std::string data;
-  std::string script = concat("set terminal pngcairo size ", 330 * columns, ",", 300 * rows.size(), "\nset output ", quoted(name + ".png"),
-                              "\nset multiplot layout ", rows.size(), ",", columns,
+  std::string script = concat(begin_script(name, 330 * columns, 300 * rows.size()), "set multiplot layout ", rows.size(), ",", columns,
                               "\nunset key\nunset tics\nset size ratio -1\nset autoscale fix\nset cbtics\n");
   int block = 0;
   for (const auto& row : rows) {
@@ -106,9 +114,8 @@ fs::path draw_lines(const fs::path& folder, const std::string& name, const std::
   const bool has_errors = std::ranges::any_of(rows.front(), &Panel::is_error);
   const std::size_t columns = has_errors ? 2 : 1;
   std::string data;
-  std::string script =
-      concat("set terminal pngcairo size ", 560 * columns, ",", 320 * rows.size(), "\nset output ", quoted(name + ".png"),
-             "\nset multiplot layout ", rows.size(), ",", columns, "\nset grid\nset xlabel \"point\"\nset autoscale xfix\n");
+  std::string script = concat(begin_script(name, 560 * columns, 320 * rows.size()), "set multiplot layout ", rows.size(), ",", columns,
+                              "\nset grid\nset xlabel \"point\"\nset autoscale xfix\n");
   int block = 0;
   for (const auto& row : rows) {
     for (const bool errors : {false, true}) {
@@ -128,8 +135,8 @@ fs::path draw_lines(const fs::path& folder, const std::string& name, const std::
 
 fs::path draw_curves(const fs::path& folder, const std::string& name, const std::vector<Diagram>& diagrams) {
   std::string data;
-  std::string script = concat("set terminal pngcairo size 900,", 320 * diagrams.size(), "\nset output ", quoted(name + ".png"),
-                              "\nset multiplot layout ", diagrams.size(), ",1\nset logscale y\nset grid\nset xlabel \"step\"\n");
+  std::string script = concat(begin_script(name, 900, 320 * diagrams.size()), "set multiplot layout ", diagrams.size(),
+                              ",1\nset logscale y\nset grid\nset xlabel \"step\"\n");
   int block = 0;
   for (const Diagram& diagram : diagrams) {
     script += concat("set ylabel ", quoted(diagram.label), " noenhanced\nplot ");

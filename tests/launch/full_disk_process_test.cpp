@@ -100,16 +100,18 @@ TEST_F(FullDisk, AShardedCheckpointThatDoesNotFitIsNone) {
   }
 }
 
-TEST_F(FullDisk, APictureWithoutItsEndIsRemoved) {
+TEST_F(FullDisk, APictureWithoutItsEndLeavesTheOneBefore) {
   ASSERT_EQ(run_shell(folder_.train("run", "training.steps=2")).status, 0);
-  std::filesystem::create_directory(folder_.path("bin"));
-  std::ofstream(folder_.path("bin") / "gnuplot") << "#!/bin/sh\nprintf half > curves.png\n";
+  for (const char* name : {"bin", "pictures"}) std::filesystem::create_directory(folder_.path(name));
+  std::ofstream(folder_.path("bin") / "gnuplot") << "#!/bin/sh\neval \"$2\"; printf half > \"$picture\"\n";
+  std::ofstream(folder_.path("pictures") / "curves.png") << "before";
   std::filesystem::permissions(folder_.path("bin") / "gnuplot", std::filesystem::perms::owner_all);
   const Finished run =
       run_shell("PATH=" + quoted("bin") + ":$PATH; " + program() + " plot " + quoted("run") + " --output " + quoted("pictures"));
   EXPECT_EQ(run.status, 1) << run.output;
   EXPECT_THAT(run.output, HasSubstr("curves.png: cannot be written by gnuplot"));
-  EXPECT_FALSE(std::filesystem::exists(folder_.path("pictures/curves.png")));
+  EXPECT_EQ(RunFolderFixture::bytes(folder_.path("pictures/curves.png")), "before");
+  EXPECT_EQ(run_shell("ls -A " + quoted("pictures") + " | grep -c tmp").output, "0\n");
 }
 
 TEST_F(FullDisk, TrainingEndsAndKeepsItsLastCheckpoint) {
