@@ -132,17 +132,17 @@ struct ModelSource {
 
 std::string name_in(const char* group, const std::string& name) { return concat(group, '/', name); }
 
-/// One line for each tensor that is missing, surplus or of another shape.
+/// That no tensor is missing, surplus or of another shape.
 void require_all(const CheckpointReader& saved, const Outline& outline, const fs::path& checkpoint) {
-  std::string lines;
+  std::vector<std::string> mistakes;
   std::set<std::string> known;
   const auto compare = [&](const char* group, const std::vector<Outline::Entry>& tensors) {
     for (const auto& [name, shape, type] : tensors) {
       const ManifestTensor* found = saved.find(*known.insert(name_in(group, name)).first);
       if (found == nullptr) {
-        lines += concat("\n  missing: ", name);
+        mistakes.push_back(concat("missing: ", name));
       } else if (found->shape != shape) {
-        lines += concat("\n  ", name, ": saved ", to_string(found->shape), ", wanted ", to_string(shape));
+        mistakes.push_back(concat(name, ": saved ", to_string(found->shape), ", wanted ", to_string(shape)));
       }
     }
   };
@@ -150,9 +150,9 @@ void require_all(const CheckpointReader& saved, const Outline& outline, const fs
   compare(kBuffersGroup, outline.buffers);
   for (const ManifestTensor& tensor : saved.manifest().tensors) {
     const bool of_model = tensor.name.starts_with(concat(kWeightsGroup, '/')) || tensor.name.starts_with(concat(kBuffersGroup, '/'));
-    if (of_model && !known.contains(tensor.name)) lines += "\n  surplus: " + tensor.name;
+    if (of_model && !known.contains(tensor.name)) mistakes.push_back("surplus: " + tensor.name);
   }
-  if (!lines.empty()) throw CheckpointError(concat(checkpoint.string(), ": its tensors are not those of its model:", lines));
+  if (!mistakes.empty()) throw CheckpointError(concat(checkpoint.string(), ": its tensors are not those of its model:", listed(mistakes)));
 }
 
 }  // namespace

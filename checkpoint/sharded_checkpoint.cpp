@@ -9,6 +9,7 @@
 #include "checkpoint/manifest.h"
 #include "checkpoint/safetensors_reader.h"
 #include "checkpoint/safetensors_writer.h"
+#include "checkpoint/tensor_match.h"
 #include "parallel/messages.h"
 #include "runtime/error.h"
 #include "runtime/ops/complex.h"
@@ -107,24 +108,24 @@ std::string way_on(const fs::path& checkpoint) {
 /// A converted model's checkpoint does not know which optimiser will read it: its second moments of complex numbers are complex.
 bool fits(DType saved, DType wanted) { return saved == wanted || (is_complex(saved) && real_of(saved) == wanted); }
 
-/// One line for each tensor that does not fit.
-std::string differences(const CheckpointReader& saved, const std::vector<StatePiece>& pieces) {
-  std::string lines;
+/// The tensors that do not fit.
+std::vector<std::string> differences(const CheckpointReader& saved, const std::vector<StatePiece>& pieces) {
+  std::vector<std::string> mistakes;
   std::map<std::string, const StatePiece*> wanted;
   for (const StatePiece& piece : pieces) {
     wanted[piece.name] = &piece;
     const ManifestTensor* found = saved.find(piece.name);
     if (found == nullptr) {
-      lines += concat("\n  missing: ", piece.name);
+      mistakes.push_back(concat("missing: ", piece.name));
     } else if (found->shape != piece.full_shape || !fits(found->dtype, piece.values.dtype())) {
-      lines += concat("\n  ", piece.name, ": saved ", name_of(found->dtype), to_string(found->shape), ", wanted ",
-                      name_of(piece.values.dtype()), to_string(piece.full_shape));
+      mistakes.push_back(concat(piece.name, ": saved ", name_of(found->dtype), to_string(found->shape), ", wanted ",
+                                name_of(piece.values.dtype()), to_string(piece.full_shape)));
     }
   }
   for (const ManifestTensor& tensor : saved.manifest().tensors) {
-    if (!wanted.contains(tensor.name)) lines += concat("\n  surplus: ", tensor.name);
+    if (!wanted.contains(tensor.name)) mistakes.push_back(concat("surplus: ", tensor.name));
   }
-  return lines;
+  return mistakes;
 }
 
 /// Errors of the file system become ours.
@@ -247,9 +248,9 @@ void CheckpointReader::read(const ManifestTensor& tensor, const Box& box, const 
 ConfigValue load_checkpoint(const fs::path& checkpoint, const std::vector<StatePiece>& pieces) {
   return on_files("read the checkpoint", [&] {
     CheckpointReader saved(checkpoint);
-    if (const std::string lines = differences(saved, pieces); !lines.empty()) {
+    if (const auto mistakes = differences(saved, pieces); !mistakes.empty()) {
       throw CheckpointError(
-          concat(checkpoint.string(), ": holds another training state:", lines, "\nresume with the run file that made it"));
+          concat(checkpoint.string(), ": holds another training state:", listed(mistakes), "\nresume with the run file that made it"));
     }
     for (const StatePiece& piece : pieces) {
       if (piece.values.numel() == 0) continue;

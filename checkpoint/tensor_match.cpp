@@ -1,5 +1,7 @@
 #include "checkpoint/tensor_match.h"
 
+#include <algorithm>
+
 #include "runtime/error.h"
 
 namespace trident {
@@ -10,6 +12,14 @@ bool is_passed_over(std::string_view name) {
 }
 
 }  // namespace
+
+std::string listed(const std::vector<std::string>& mistakes) {
+  constexpr std::size_t kListed = 8;
+  std::string lines;
+  for (std::size_t i = 0; i < std::min(mistakes.size(), kListed); ++i) lines += "\n  " + mistakes[i];
+  if (mistakes.size() > kListed) lines += concat("\n  and ", mistakes.size() - kListed, " more");
+  return lines;
+}
 
 TensorMatch::TensorMatch(const std::vector<StoredTensor>& stored) : stored_(stored) {
   for (const StoredTensor& tensor : stored) {
@@ -41,9 +51,7 @@ void TensorMatch::finish(const std::filesystem::path& folder) {
     }
   }
   if (mistakes_.empty()) return;
-  std::string lines;
-  for (const std::string& mistake : mistakes_) lines += "\n  " + mistake;
-  throw CheckpointError(concat(folder.string(), ": its tensors are not those that its configuration asks for:", lines,
+  throw CheckpointError(concat(folder.string(), ": its tensors are not those that its configuration asks for:", listed(mistakes_),
                                "\ngive the config.json that belongs to the weights"));
 }
 

@@ -12,7 +12,10 @@
 
 namespace trident {
 
-/// Compares the tensors of a file with those of a model one by one, and collects what does not fit, for one error that lists it all.
+/// The first eight, each on an indented line of its own, and how many more there are: of another model nothing fits.
+std::string listed(const std::vector<std::string>& mistakes);
+
+/// Compares the tensors of a file with those of a model one by one, and collects what does not fit, for one error.
 class TensorMatch {
  public:
   /// Keeps a reference.

@@ -170,6 +170,16 @@ TEST(ShardedCheckpoint, ListsAllTensorsThatDoNotFit) {
   }
 }
 
+TEST(ShardedCheckpoint, OfAnotherModelListsTheFirstTensorsAndHowManyMore) {
+  const TemporaryFolder folder;
+  const fs::path saved = save_checkpoint(folder.path(), 1, state_of(1), Mesh());
+  TrainingState other;
+  for (int layer = 0; layer < 100; ++layer) add_tensor(other, concat("weights/layer", layer), zeros({1}, DType::f32));
+  const std::string message = message_of<CheckpointError>([&] { load_checkpoint(saved, other.pieces); });
+  EXPECT_NE(message.find("\n  missing: weights/layer7\n  and "), std::string::npos) << message;
+  EXPECT_EQ(message.find("weights/layer8"), std::string::npos) << message;
+}
+
 TEST(ShardedCheckpoint, PruningKeepsTheLastOnesAndNeverTheOnlyGoodOneGoes) {
   const TemporaryFolder folder;
   for (const std::int64_t step : {1, 2, 10, 20}) save_checkpoint(folder.path(), step, state_of(step), Mesh());
