@@ -121,8 +121,7 @@ void evaluate(const EvaluateOptions& options, CommandContext& context) {
   follow_model(model_config, run.config.data);
 
   Datasets datasets;
-  for (const DataEntry& entry : run.config.data.validation) {
-    const Dataset dataset = open_dataset(run.config.data, {entry}, Split::validation, "data.validation");
+  for (const Dataset& dataset : open_each(run.config.data, run.config.data.validation, Split::validation, "data.validation")) {
     const bool fitted = run.config.data.normalization == Normalization::fitted;
     datasets.push_back(std::make_shared<const Dataset>(fitted ? as_trained(options, dataset) : dataset));
   }

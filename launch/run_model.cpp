@@ -133,17 +133,6 @@ void check_fields(const RunFile& run, const ConfigValue& config, const Problem& 
   }
 }
 
-/// Where the number of axes is not given but the model's, shapes must leave no doubt about it.
-void require_certain_axes(const RunFile& run, const Dataset& dataset) {
-  for (std::size_t index = 0; index < run.config.data.train.size(); ++index) {
-    const DataEntry& entry = run.config.data.train[index];
-    const std::string key = concat("data.train[", index, "]");
-    const ConfigValue* given = find_path(run.document, key + ".space_axes");
-    if (entry.problem || (given != nullptr && !given->is_null())) continue;
-    if (const auto doubt = doubt_about_axes(entry, dataset.members()[index].problem)) throw run.error(key, *doubt);
-  }
-}
-
 }  // namespace
 
 void follow_model(const ConfigValue& model, DataConfig& data) {
@@ -156,7 +145,8 @@ void follow_model(const ConfigValue& model, DataConfig& data) {
   for (auto* entries : {&data.train, &data.validation}) {
     for (DataEntry& entry : *entries) {
       if (entry.problem) continue;
-      if (!entry.space_axes) entry.space_axes = axes;
+      entry.has_axes_of_model = !entry.space_axes;
+      if (entry.has_axes_of_model) entry.space_axes = axes;
       if (!entry.complex && is_complex) entry.complex = true;
     }
   }
@@ -193,7 +183,6 @@ ModelChoice choose_model(const RunFile& run, const Dataset& dataset) {
   }
   check_time(run, choice, dataset);
   check_fields(run, choice.config, problem);
-  require_certain_axes(run, dataset);
   return choice;
 }
 

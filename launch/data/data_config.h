@@ -40,6 +40,7 @@ struct DataEntry {
   std::vector<std::string> input_channels;       // default: as the output's
   std::vector<double> input_mean, input_std, input_mean_imag;
   std::optional<double> time_scale;  // frames, default 1; of a steady set: given, every sample has the lead time 1
+  bool has_axes_of_model = false;    // no key: space_axes was not given, and is the model's
 
   static void visit(auto& self, auto& v) {
     v("problem", self.problem), v("path", self.path), v("chunk_order", self.chunk_order), v("trajectories", self.trajectories);

@@ -108,6 +108,9 @@ Dataset open_frames(Problem problem, const std::string& path, std::int64_t traje
 /// The sets of `entries`, which are those of `data.train` or `data.validation`. Everything is checked before a sample is read. `key` names
 /// the list in messages. Throws ConfigError, DataError.
 Dataset open_dataset(const DataConfig& config, const std::vector<DataEntry>& entries, Split default_split, const std::string& key);
+/// The same, each by itself.
+std::vector<Dataset> open_each(const DataConfig& config, const std::vector<DataEntry>& entries, Split default_split,
+                               const std::string& key);
 /// What the sets of data.train will be whose files are still to come, of fields with so many points: good for all but reading. Members
 /// whose entries do not say how many trajectories they have are empty. Throws ConfigError.
 Dataset announced_dataset(const DataConfig& config, const Shape& extents);

@@ -123,14 +123,34 @@ DatasetMember open_member(Problem problem, const DataEntry& entry, Split default
   return member;
 }
 
-Dataset open_dataset(const DataConfig& config, const std::vector<DataEntry>& entries, Split default_split, const std::string& key) {
+namespace {
+
+std::vector<DatasetMember> open_members(const DataConfig& config, const std::vector<DataEntry>& entries, Split default_split,
+                                        const std::string& key) {
   std::vector<DatasetMember> members;
   for (std::size_t index = 0; index < entries.size(); ++index) {
+    const DataEntry& entry = entries[index];
     members.push_back(for_entry(key, index, [&] {
-      check_entry(config, entries[index], default_split);
-      return open_member(problem_of(config, entries[index]), entries[index], default_split);
+      check_entry(config, entry, default_split);
+      Problem problem = problem_of(config, entry);
+      if (entry.has_axes_of_model) require_certain_axes(entry, problem);
+      return open_member(std::move(problem), entry, default_split);
     }));
   }
+  return members;
+}
+
+}  // namespace
+
+std::vector<Dataset> open_each(const DataConfig& config, const std::vector<DataEntry>& entries, Split default_split,
+                               const std::string& key) {
+  std::vector<Dataset> sets;
+  for (DatasetMember& member : open_members(config, entries, default_split, key)) sets.push_back(Dataset({std::move(member)}));
+  return sets;
+}
+
+Dataset open_dataset(const DataConfig& config, const std::vector<DataEntry>& entries, Split default_split, const std::string& key) {
+  std::vector<DatasetMember> members = open_members(config, entries, default_split, key);
   if (members.empty()) throw ConfigError(concat(key, ": is empty; name at least one data set"));
   return Dataset(std::move(members));
 }

@@ -133,7 +133,7 @@ void check_own_data(const DataEntry& entry) {
   group_sizes_of(entry);
 }
 
-std::optional<std::string> doubt_about_axes(const DataEntry& entry, const Problem& problem) {
+void require_certain_axes(const DataEntry& entry, const Problem& problem) {
   const auto named = static_cast<std::int64_t>(std::max(problem.input.size(), problem.output.size()));
   for (const Variable& variable : problem.variables) {
     const Shape shape = file_of(entry, variable.name).array(variable.name).shape();
@@ -144,12 +144,11 @@ std::optional<std::string> doubt_about_axes(const DataEntry& entry, const Proble
       is_cube = is_cube && extent(space_letter(problem.space_axes, axis)) == extent('c');
     }
     if (!is_cube) continue;
-    return concat("variable \"", variable.name, "\" has the shape ", to_string(shape), ": ", extent('c'), " channels, of which ", named,
-                  named == 1 ? " is" : " are", " named, or fields with ", problem.space_axes + 1, " axes of space for a model with ",
-                  problem.space_axes, "; give space_axes: ", problem.space_axes,
-                  " if they are channels, or take a model of as many axes as the fields have");
+    throw ConfigError(concat("variable \"", variable.name, "\" has the shape ", to_string(shape), ": ", extent('c'), " channels, of which ",
+                             named, named == 1 ? " is" : " are", " named, or fields with ", problem.space_axes + 1,
+                             " axes of space for a model with ", problem.space_axes, "; give space_axes: ", problem.space_axes,
+                             " if they are channels, or take a model of as many axes as the fields have"));
   }
-  return std::nullopt;
 }
 
 Problem announced_own_problem(const DataEntry& entry) {

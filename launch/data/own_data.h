@@ -13,9 +13,9 @@ namespace trident {
 void check_own_data(const DataEntry& entry);
 /// Reads the axes of the variables from the file. Throws ConfigError, DataError.
 Problem own_problem(const DataEntry& entry);
-/// Whether fields with one axis of space more than the problem has would have the shapes of its variables, and pass for channels of which
-/// the first are read: what there is to be said then.
-std::optional<std::string> doubt_about_axes(const DataEntry& entry, const Problem& problem);
+/// Throws ConfigError where fields with one axis of space more than the problem has would have the shapes of its variables, and pass for
+/// channels of which the first are read.
+void require_certain_axes(const DataEntry& entry, const Problem& problem);
 /// Without its variables, which only the file knows. Throws ConfigError.
 Problem announced_own_problem(const DataEntry& entry);
 

@@ -210,6 +210,11 @@ TEST_F(OwnFields, ThatDoNotFitTheModelAreRefusedWithTheKeyToChange) {
   EXPECT_THAT(refusal("type: fno, n_modes: [4, 4, 4]", "input: x"), HasSubstr("expected (trajectory, [channel], z, y, x)"));
   const char* const either = "8 channels, of which 1 is named, or fields with 2 axes of space for a model with 1; give space_axes: 1";
   EXPECT_THAT(refusal("type: fno, n_modes: [4]", "input: x"), HasSubstr(either));
+  const std::string file = path("x.safetensors");
+  EXPECT_THAT(refusal("type: fno, n_modes: [4]", "input: x, space_axes: 1",
+                      concat("'data.validation=[{path: ", file, ", channels: [u], input: x, space_axes: 1}, {path: ", file,
+                             ", channels: [u], input: x}]'")),
+              AllOf(HasSubstr("data.validation[1]"), HasSubstr(either)));
   EXPECT_THAT(refusal("type: fno, n_modes: [4, 4]", "input: z"),
               HasSubstr("model.complex_data: the model takes real fields, but those of \"x\" are complex"));
   EXPECT_THAT(refusal("type: fno, n_modes: [4, 4], complex_data: true", "input: x"),
