@@ -14,6 +14,7 @@
 
 #include "launch/trainer/metrics.h"
 #include "runtime/error.h"
+#include "tests/support/end_with_parent.h"
 
 namespace trident::testing {
 namespace {
@@ -36,8 +37,10 @@ std::string program() { return "'" TRIDENT_PROGRAM "'"; }
 std::string mpirun(int ranks) { return concat("'" TRIDENT_MPIRUN "' --oversubscribe -n ", ranks); }
 
 Background::Background(const std::string& command, const std::string& output) {
+  const pid_t test = ::getpid();
   process_ = ::fork();
   if (process_ != 0) return;
+  end_with(test);
   const std::string replaced = concat("exec ", command, " >'", output, "' 2>&1");
   ::execl("/bin/sh", "sh", "-c", replaced.c_str(), nullptr);
   ::_exit(127);

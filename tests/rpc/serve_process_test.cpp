@@ -16,6 +16,7 @@
 #include "runtime/error.h"
 #include "runtime/tensor/create.h"
 #include "tests/rpc/scrape.h"
+#include "tests/support/end_with_parent.h"
 #include "tests/support/temporary_folder.h"
 
 namespace trident {
@@ -37,8 +38,10 @@ class ServeProcess {
     int ends[2] = {-1, -1};
     if (::pipe2(ends, O_CLOEXEC) != 0) throw std::runtime_error("no pipe");
     error_ = ends[0];
+    const pid_t test = ::getpid();
     id_ = ::fork();
     if (id_ == 0) {
+      testing::end_with(test);
       ::dup2(ends[1], STDERR_FILENO);
       ::execv(words[0], words.data());
       ::_exit(127);
