@@ -35,7 +35,8 @@ Box intersection(const Box& a, const Box& b) {
 }
 
 Tensor part_of_box(const Tensor& values, const Box& outer, const Box& inner) {
-  Tensor part = view::reshape(values, extents_of(outer));
+  const Shape extents = extents_of(outer);
+  Tensor part = values.shape() == extents ? values : view::reshape(values, extents);  // the former may have any strides
   for (std::size_t dim = 0; dim < outer.size(); ++dim) {
     part = view::slice(part, static_cast<int>(dim), inner[dim].first - outer[dim].first, inner[dim].last - outer[dim].first);
   }
