@@ -103,9 +103,10 @@ void PickleWriter::values(const ConfigValue& value) {
     case ConfigValue::Kind::string:
       return text(value.as_string());
     case ConfigValue::Kind::list:
+      opcode(kEmptyList);  // no tuple: neuraloperator passes over a domain_padding that is one
       opcode(kMark);
       for (const ConfigValue& element : value.elements()) values(element);
-      return opcode(kTuple);
+      return opcode(kAppends);
     case ConfigValue::Kind::map:
       opcode(kEmptyDict);
       opcode(kMark);

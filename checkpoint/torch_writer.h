@@ -16,7 +16,7 @@ void write_state_dict(const std::filesystem::path& path, const std::vector<Named
 /// The same of tensors that are made one at a time, in their order.
 void write_state_dict(const std::filesystem::path& path, const std::vector<LateTensor>& tensors, const ConfigValue& arguments = {});
 
-/// torch.save of None, booleans, numbers, texts, tuples (lists) and dicts (maps).
+/// torch.save of None, booleans, numbers, texts, lists and dicts (maps).
 void write_pickled_values(const std::filesystem::path& path, const ConfigValue& values);
 
 }  // namespace trident

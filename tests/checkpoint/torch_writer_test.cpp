@@ -45,6 +45,13 @@ TEST(TorchWriter, WritesTensorsOfEveryTypeAndOrder) {
   }
 }
 
+/// neuraloperator takes a domain_padding for each dimension from a list alone: of a tuple it makes none, without a word.
+TEST(TorchWriter, WritesListsAsListsOfPython) {
+  const TemporaryFolder folder;
+  write_pickled_values(folder / "x.pkl", ConfigValue::list({true, false}));
+  EXPECT_NE(read_bytes(folder / "x.pkl").find("](\x88\x89\x65"), std::string::npos);  // [ mark True False appends
+}
+
 TEST(TorchWriter, KeepsTheArgumentsOfTheModelBesideItsTensors) {
   const TemporaryFolder folder;
   const ConfigValue arguments = ConfigValue::map({{"n_modes", ConfigValue::list({8, 8})},
