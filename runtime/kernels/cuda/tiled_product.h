@@ -72,6 +72,7 @@ __global__ void __launch_bounds__(kProductThreads) tiled_product_kernel(TiledPro
   using Number = Compute<A>;
   using Part = typename PartOf<Number>::type;
   constexpr int kRows = kProductSide * kTall, kColumns = kProductSide * kWide;
+  constexpr bool kBySlices = sizeof(Part) == 4;  // sums of f32 lose fewer digits as sums of short sums than number by number
   using FetchA = TileFetch<A, kRows, kDepth>;
   using FetchB = TileFetch<B, kColumns, kDepth>;
   alignas(16) __shared__ Number a_tile[kDepth * FetchA::kStep];
@@ -101,6 +102,8 @@ __global__ void __launch_bounds__(kProductThreads) tiled_product_kernel(TiledPro
       next_a.fetch(a, first_row, size.m, size.a_m, k + kDepth, end, size.a_k, a_deep, a_sign);
       next_b.fetch(b, first_column, size.n, size.b_n, k + kDepth, end, size.b_k, b_deep, b_sign);
     }
+    Number of_slice[kTall][kWide] = {};
+    Number(&to)[kTall][kWide] = kBySlices ? of_slice : sums;
 #pragma unroll
     for (int depth = 0; depth < kDepth; ++depth) {
       Number left[kTall], right[kWide];
@@ -111,7 +114,14 @@ __global__ void __launch_bounds__(kProductThreads) tiled_product_kernel(TiledPro
 #pragma unroll
       for (int i = 0; i < kTall; ++i) {
 #pragma unroll
-        for (int j = 0; j < kWide; ++j) multiply_add(left[i], right[j], sums[i][j]);
+        for (int j = 0; j < kWide; ++j) multiply_add(left[i], right[j], to[i][j]);
+      }
+    }
+    if constexpr (kBySlices) {
+#pragma unroll
+      for (int i = 0; i < kTall; ++i) {
+#pragma unroll
+        for (int j = 0; j < kWide; ++j) sums[i][j] = sums[i][j] + of_slice[i][j];
       }
     }
     __syncthreads();
