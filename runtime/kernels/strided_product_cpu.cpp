@@ -23,7 +23,7 @@ using cpu::Storing;
 
 constexpr std::int64_t kWorthThreads = 1 << 18;                                 // multiplications
 constexpr std::int64_t kMostRows = 128, kMostColumns = 1024, kMostDepth = 128;  // of a block
-constexpr std::int64_t kManyBytes = 8 << 20;                                    // of c, which is stored past the cache
+constexpr std::int64_t kManyBytes = 4 << 20;                                    // of c, which is stored past the cache
 constexpr std::int64_t kShortSum = 4;                                           // after which gathering costs less than it saves
 constexpr std::int64_t kDotBytes = 320 << 10;  // of a's rows and b's columns that stay in the cache between dots, beside the next ones
 constexpr std::int64_t kStepBytes = 64 << 10;  // of b, which stay in the cache from one step to the next
