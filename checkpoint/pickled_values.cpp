@@ -69,7 +69,10 @@ class Converter {
       const PickleValue& key = *value.elements[i];
       if (is_tensor(*value.elements[i + 1])) continue;
       const bool is_text = key.kind == PickleValue::Kind::text;
-      entries.emplace_back(is_text ? key.text : std::to_string(key.integer), (*this)(*value.elements[i + 1], depth + 1));
+      // neuraloperator pads by a number or a list: a model that it made with a tuple has no padding.
+      const bool has_effect = key.text != "domain_padding" || value.elements[i + 1]->kind != PickleValue::Kind::tuple;
+      entries.emplace_back(is_text ? key.text : std::to_string(key.integer),
+                           has_effect ? (*this)(*value.elements[i + 1], depth + 1) : ConfigValue());
     }
     return ConfigValue::map(std::move(entries));
   }

@@ -102,5 +102,15 @@ TEST(PickledValues, OfPlainPicklesAreReadWithoutRunningThem) {
   EXPECT_EQ(read_pickled_values(folder / "x.pkl").find("norm")->as_string(), "system(...)");
 }
 
+TEST(PickledValues, APaddingThatNeuraloperatorPassesOverIsNone) {
+  const TemporaryFolder folder;
+  const auto padding_of = [&](const std::string& value) {
+    testing::write_bytes(folder / "x.pkl", "\x80\x02}X" + std::string("\x0e\0\0\0", 4) + "domain_padding" + value + "s.");
+    return to_json(*read_pickled_values(folder / "x.pkl").find("domain_padding"), 0);
+  };
+  EXPECT_EQ(padding_of("K\x01K\x02\x86"), "null");
+  EXPECT_EQ(padding_of("](K\x01K\x02\x65"), "[1, 2]");
+}
+
 }  // namespace
 }  // namespace trident
