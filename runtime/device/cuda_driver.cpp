@@ -53,6 +53,12 @@ Properties properties(int device) {
   return result;
 }
 
+std::size_t shared_bytes_of_block(int device) {
+  int bytes = 0;
+  check_cuda("cudaDeviceGetAttribute", cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device));
+  return static_cast<std::size_t>(bytes);
+}
+
 void use_device(int device) {
   if (device == current_device) return;
   check_cuda("cudaSetDevice", cudaSetDevice(device));

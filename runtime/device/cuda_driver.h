@@ -20,6 +20,8 @@ struct Properties {
   std::size_t memory_bytes = 0, free_bytes = 0;
 };
 Properties properties(int device);
+/// Shared memory that a block of threads may have.
+std::size_t shared_bytes_of_block(int device);
 /// What this thread does from now on happens on `device`.
 void use_device(int device);
 

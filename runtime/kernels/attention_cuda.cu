@@ -2,6 +2,7 @@
 
 #include <limits>
 
+#include "runtime/device/cuda_driver.h"
 #include "runtime/kernels/cuda/attention_simt.h"
 #include "runtime/kernels/cuda/attention_tensor_backward.h"
 #include "runtime/kernels/cuda/attention_tensor_forward.h"
@@ -117,6 +118,14 @@ void tensor_backward(Cuda device, const WindowAttentionSize& size, WindowAttenti
   });
 }
 
+/// Whether a block has the memory for it: on an A100 one for heads of 64 numbers in windows of 256 tokens has not.
+bool fits_tensor_backward(Cuda device, const WindowAttentionSize& size) {
+  std::size_t needed = 0;
+  with_head<tensor::kLargestHead>(
+      size, [&](auto d) { needed = tensor::BackwardShared<d()>::bytes(tensor::padded_tokens(size.tokens()), size.offsets()); });
+  return needed <= cuda_driver::shared_bytes_of_block(device.index);
+}
+
 template <class T>
 void simt_backward(Cuda device, const WindowAttentionSize& size, WindowAttentionInputs<T> in, WindowAttentionKept<T> kept, const T* dy,
                    WindowAttentionGradients<T> to) {
@@ -185,7 +194,7 @@ void window_attention_backward(Cuda device, const WindowAttentionSize& size, Win
     return;
   }
   if constexpr (std::is_same_v<T, bf16>) {
-    if (uses_tensor_cores<T>(size)) return tensor_backward(device, size, in, kept, dy, to);
+    if (uses_tensor_cores<T>(size) && fits_tensor_backward(device, size)) return tensor_backward(device, size, in, kept, dy, to);
   }
   simt_backward(device, size, in, kept, dy, to);
   if (to.qkv_bias.to == nullptr) return;

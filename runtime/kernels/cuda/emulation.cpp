@@ -14,6 +14,7 @@
 #include <utility>
 #include <vector>
 
+#include "runtime/device/cuda_driver.h"
 #include "runtime/device/emulated_memory.h"
 #include "runtime/error.h"
 
@@ -24,7 +25,6 @@ constinit thread_local const Place* current_place = nullptr;
 namespace {
 
 constexpr std::size_t kStackBytes = 256 << 10;
-constexpr std::size_t kSharedBytes = 227 << 10;  // of a block of an H100
 
 std::string text_of(std::source_location where) {
   const std::string file = where.file_name();
@@ -237,7 +237,7 @@ void run_grid(dim3 blocks, dim3 threads, std::size_t shared_bytes, const std::fu
   };
   const std::size_t per_block = std::size_t{threads.x} * threads.y * threads.z;
   require(per_block >= 1 && per_block <= 1024 && threads.z <= 64, "a block of threads", per_block);
-  require(shared_bytes <= kSharedBytes, "bytes of shared memory", shared_bytes);
+  require(shared_bytes <= cuda_driver::shared_bytes_of_block(0), "bytes of shared memory", shared_bytes);
   require(blocks.x <= 0x7FFFFFFFU, "blocks in x", blocks.x);
   require(blocks.y <= 0xFFFFU, "blocks in y", blocks.y);
   require(blocks.z <= 0xFFFFU, "blocks in z", blocks.z);
