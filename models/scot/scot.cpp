@@ -234,6 +234,16 @@ std::vector<GridBox> Scot::planes_in_parts(std::int64_t planes, std::int64_t poi
   return boxes;
 }
 
+namespace {
+
+/// Of an odd number of points per side that a model is built for, the reference's resampling gives one fewer, unless it adds to an odd
+/// number again; patches take zeros for it.
+std::int64_t points_after_resampling(std::int64_t points, std::int64_t of_model) {
+  return of_model % 2 == 1 && (points % 2 == 0 || points > of_model) ? of_model - 1 : of_model;
+}
+
+}  // namespace
+
 Tensor Scot::resampled(const Tensor& fields, std::int64_t points, std::int64_t new_points) const {
   if (points == new_points) return fields;
   // Resampling needs whole fields: each rank takes those of some samples and channels.
@@ -243,7 +253,9 @@ Tensor Scot::resampled(const Tensor& fields, std::int64_t points, std::int64_t n
   const ExchangePlan together =
       domain.plan(planes_in_parts(planes, new_points), domain.planes(planes, new_points, new_points)).transposed();
   const Tensor whole = exchange(mesh_, apart, reshape(fields, {planes, fields.size(2), fields.size(3), 1}));
-  const Tensor changed = spectral_resample(reshape(whole, {whole.size(0), points, points}), new_points, new_points);
+  const std::int64_t kept = new_points == config_.image_size ? points_after_resampling(points, new_points) : new_points;
+  Tensor changed = spectral_resample(reshape(whole, {whole.size(0), points, points}), kept, kept);
+  for (const int dim : {1, 2}) changed = pad(changed, dim, 0, new_points - kept);
   const Tensor parts = exchange(mesh_, together, reshape(changed, {whole.size(0), new_points, new_points, 1}));
   return reshape(parts, {batch, channels, parts.size(1), parts.size(2)});
 }
