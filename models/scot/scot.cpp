@@ -78,6 +78,12 @@ ResidualBlock make_residual_block(const ScotConfig& c, int level, const Mesh& me
   return {ConvNextBlock(c.width(level), conditioning(c), c.layer_norm_eps, c.initializer_range, mesh)};
 }
 
+/// Of an odd number of points per side that a model is built for, the reference's resampling gives one fewer, unless it adds to an odd
+/// number again; patches take zeros for it.
+std::int64_t points_after_resampling(std::int64_t points, std::int64_t of_model) {
+  return of_model % 2 == 1 && (points % 2 == 0 || points > of_model) ? of_model - 1 : of_model;
+}
+
 }  // namespace
 
 CarriedSum ScotBlock::operator()(const CarriedSum& kept, const Tensor& whole, const TokenStream& stream, const ScotLevel& level,
@@ -233,16 +239,6 @@ std::vector<GridBox> Scot::planes_in_parts(std::int64_t planes, std::int64_t poi
   for (const GridBox& box : pyramid_.levels(1)->front().owned) boxes.push_back({{0, planes}, in_points(box.rows), in_points(box.columns)});
   return boxes;
 }
-
-namespace {
-
-/// Of an odd number of points per side that a model is built for, the reference's resampling gives one fewer, unless it adds to an odd
-/// number again; patches take zeros for it.
-std::int64_t points_after_resampling(std::int64_t points, std::int64_t of_model) {
-  return of_model % 2 == 1 && (points % 2 == 0 || points > of_model) ? of_model - 1 : of_model;
-}
-
-}  // namespace
 
 Tensor Scot::resampled(const Tensor& fields, std::int64_t points, std::int64_t new_points) const {
   if (points == new_points) return fields;

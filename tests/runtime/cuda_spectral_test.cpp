@@ -11,6 +11,7 @@
 #include "runtime/kernels/strided_product.h"
 #include "runtime/tensor/copy.h"
 #include "runtime/tensor/create.h"
+#include "tests/runtime/packed_mode_product.h"
 #include "tests/support/on_gpu.h"
 #include "tests/support/random_tensor.h"
 #include "tests/support/tensor_near.h"
@@ -81,19 +82,7 @@ TYPED_TEST(CudaSpectral, ProductsAtModesAreThoseOfTheCpu) {
   for (const auto [m, n, k, modes] :
        {Sizes{1, 1, 1, 1}, {2, 3, 4, 33}, {9, 34, 5, 70}, {16, 5, 7, 31}, {3, 0, 2, 5}, {5, 6, 0, 4}, {4, 33, 2, 40}}) {
     for (const unsigned signs : {0U, 1U, 2U, 3U, 7U}) {
-      const ModeProduct size{.modes = modes,
-                             .m = m,
-                             .n = n,
-                             .k = k,
-                             .a_m = k * modes,
-                             .a_k = modes,
-                             .b_k = n * modes,
-                             .b_n = modes,
-                             .c_m = n * modes,
-                             .c_n = modes,
-                             .conjugate_a = (signs & 1U) != 0,
-                             .conjugate_b = (signs & 2U) != 0,
-                             .add = (signs & 4U) != 0};
+      const ModeProduct size = testing::packed_mode_product(m, n, k, modes, signs);
       this->expect_same({this->random(2 * m * k * modes, 1), this->random(2 * n * k * modes, 2)}, {2 * m * n * modes},
                         [&](auto device, const auto& in, const auto& out) {
                           mode_product(device, size, complexes<T>(in[0]), complexes<T>(in[1]), complexes<T>(out[0]));

@@ -9,9 +9,12 @@
 #include <vector>
 
 #include "runtime/device/allocator.h"
+#include "tests/runtime/packed_mode_product.h"
 
 namespace trident {
 namespace {
+
+using testing::packed_mode_product;
 
 template <class T>
 std::vector<std::complex<T>> numbers(std::int64_t count, double step) {
@@ -49,29 +52,12 @@ double error_of(const ModeProduct& size) {
   return error;
 }
 
-/// Of matrices without gaps.
-ModeProduct packed_product(std::int64_t m, std::int64_t n, std::int64_t k, std::int64_t modes, unsigned ways) {
-  return {.modes = modes,
-          .m = m,
-          .n = n,
-          .k = k,
-          .a_m = k * modes,
-          .a_k = modes,
-          .b_k = n * modes,
-          .b_n = modes,
-          .c_m = n * modes,
-          .c_n = modes,
-          .conjugate_a = (ways & 1U) != 0,
-          .conjugate_b = (ways & 2U) != 0,
-          .add = (ways & 4U) != 0};
-}
-
 TEST(ModeProduct, IsTheDefinitionForAnySizesAndConjugates) {
   using Sizes = std::array<std::int64_t, 4>;
   for (const auto [m, n, k, modes] :
        {Sizes{1, 1, 1, 1}, {2, 3, 4, 37}, {9, 10, 5, 70}, {4, 7, 33, 19}, {7, 4, 16, 8}, {5, 6, 0, 4}, {3, 0, 2, 5}}) {
     for (const unsigned ways : {0U, 1U, 2U, 3U, 4U, 5U, 6U, 7U}) {
-      const ModeProduct size = packed_product(m, n, k, modes, ways);
+      const ModeProduct size = packed_mode_product(m, n, k, modes, ways);
       EXPECT_LT(error_of<double>(size), 1e-13) << m << " " << n << " " << k << " " << modes << " " << ways;
       EXPECT_LT(error_of<float>(size), 2e-5) << m << " " << n << " " << k << " " << modes << " " << ways;
     }
@@ -81,8 +67,8 @@ TEST(ModeProduct, IsTheDefinitionForAnySizesAndConjugates) {
 /// Results that are stored past the cache, or cannot be; and factors that are read a few rows at a time.
 TEST(ModeProduct, IsTheDefinitionOfMatricesTooLargeForTheCaches) {
   for (const ModeProduct& size :
-       {packed_product(33, 32, 3, 1000, 2), packed_product(33, 32, 3, 1001, 2), packed_product(33, 32, 3, 1000, 4),
-        packed_product(2, 33, 33, 1001, 0), packed_product(33, 1, 33, 1001, 4)}) {
+       {packed_mode_product(33, 32, 3, 1000, 2), packed_mode_product(33, 32, 3, 1001, 2), packed_mode_product(33, 32, 3, 1000, 4),
+        packed_mode_product(2, 33, 33, 1001, 0), packed_mode_product(33, 1, 33, 1001, 4)}) {
     EXPECT_LT(error_of<double>(size), 1e-13) << size.m << " " << size.n << " " << size.modes;
     EXPECT_LT(error_of<float>(size), 2e-5) << size.m << " " << size.n << " " << size.modes;
   }
