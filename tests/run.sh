@@ -18,7 +18,7 @@ while (( $# )); do
     --no-install) install=no ;;
     --jobs) jobs="${2:?--jobs takes a number}"; shift ;;
     --) shift; break ;;
-    *) sed -n '2,8p' "${BASH_SOURCE[0]}" >&2; exit 1 ;;
+    *) echo "tests: unknown option $1" >&2; sed -n '2,7p' "${BASH_SOURCE[0]}" >&2; exit 1 ;;
   esac
   shift
 done
