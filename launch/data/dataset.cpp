@@ -122,14 +122,22 @@ struct Dataset::Reading {
     for (const auto& [run, channel] : runs) source->read(run, trajectory, frame, window, target + channel * numbers);
     for (std::size_t index = 0; index < channels.size(); ++index) {
       const std::span<float> values(target + static_cast<std::int64_t>(index) * numbers, static_cast<std::size_t>(numbers));
-      if (channels[index].source == Source::constant) std::fill(values.begin(), values.end(), static_cast<float>(channels[index].value));
-      if (channels[index].source == Source::kolmogorov_forcing) fill_with_forcing(values, window, source->extents());
-      if (problem.complex) {
-        normalize_pairs(channels[index], values);
-      } else {
-        normalize_values(channels[index], values);
+      if (channels[index].source == Source::constant) {  // the same at all points
+        const std::span<float> point = values.first(static_cast<std::size_t>(std::min(numbers, numbers_a_point())));
+        std::ranges::fill(point, static_cast<float>(channels[index].value));
+        normalise(channels[index], point);
+        for (std::size_t part = 0; part < point.size(); ++part) {
+          for (std::size_t k = part; k < values.size(); k += point.size()) values[k] = point[part];
+        }
+        continue;
       }
+      if (channels[index].source == Source::kolmogorov_forcing) fill_with_forcing(values, window, source->extents());
+      normalise(channels[index], values);
     }
+  }
+
+  void normalise(const Channel& channel, std::span<float> values) const {
+    problem.complex ? normalize_pairs(channel, values) : normalize_values(channel, values);
   }
 
   void read(const std::vector<Channel>& channels, const std::vector<PlacedRun>& runs, std::int64_t trajectory, int frame,

@@ -36,6 +36,7 @@ Hdf5File Hdf5File::open(const std::string& path) {
   const Hdf5Id access(H5Pcreate(H5P_FILE_ACCESS), H5Pclose);
   // Shared file systems of clusters often have no locks; readers need none.
   H5Pset_file_locking(access.get(), false, true);
+  H5Pset_fapl_sec2(access.get());  // whatever HDF5_DRIVER says: Hdf5Dataset reads from its file descriptor
   Hdf5Id id(H5Fopen(path.c_str(), H5F_ACC_RDONLY, access.get()), H5Fclose);
   if (!id.valid()) {
     throw DataError(concat(path, ": not a complete HDF5 or netCDF-4 file of ", std::filesystem::file_size(path), " bytes (", hdf5_reason(),
@@ -115,6 +116,7 @@ Hdf5Dataset Hdf5File::dataset(const std::string& name) const {
   result.dtype_ = *dtype;
   result.name_ = name;
   result.object_ = std::make_shared<Hdf5Object>(std::move(id), path_, object_);
+  result.in_file_ = result.place_in_file();
   return result;
 }
 

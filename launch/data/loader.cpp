@@ -10,6 +10,7 @@
 
 #include "launch/data/epoch_order.h"
 #include "launch/data/field_source.h"
+#include "launch/data/reading_threads.h"
 #include "launch/data/sample_exchange.h"
 #include "launch/data/window_reader.h"
 #include "parallel/range.h"
@@ -39,19 +40,24 @@ Shape mask_shape(const Dataset& dataset, std::int64_t batch, const Box& part) {
   return shape;
 }
 
+int reading_threads(const LoaderOptions& options) {
+  constexpr int kMost = 8;
+  return options.threads.value_or(options.device.kind == Device::Kind::cuda ? std::min(num_threads(), kMost) : 1);
+}
+
 /// The fields of `share` of the samples, and the times of all of them.
 MicroBatch read_samples(const Dataset& dataset, std::vector<std::int64_t> samples, Range share, std::int64_t first_sample, const Box& part,
-                        DType dtype) {
+                        DType dtype, int threads) {
   const std::int64_t batch = share.size();
   const Tensor input = dataset.make_fields(batch, dataset.in_channels(), part);
   const Tensor label = dataset.make_fields(batch, dataset.out_channels(), part);
   const Tensor time = dataset.has_time() ? empty({static_cast<std::int64_t>(samples.size())}, DType::f32) : Tensor();
   const Tensor mask = dataset.mask() == Dataset::Mask::none ? Tensor() : empty(mask_shape(dataset, batch, part), DType::boolean);
   const std::int64_t mask_size = mask.defined() && batch > 0 ? mask.numel() / batch : 0;
-  for (std::int64_t k = 0; k < batch; ++k) {
+  read_on_threads(batch, threads, [&](std::int64_t k) {
     dataset.read(samples[static_cast<std::size_t>(share.first + k)], part,
                  {numbers_of(input, k), numbers_of(label, k), mask.defined() ? mask.data<bool>() + k * mask_size : nullptr});
-  }
+  });
   for (std::size_t k = 0; time.defined() && k < samples.size(); ++k) {
     time.data<float>()[k] = static_cast<float>(*dataset.index(samples[k]).time);
   }
@@ -113,13 +119,14 @@ class Loader::Prefetch {
   Prefetch(std::shared_ptr<const Dataset> dataset, const LoaderOptions& options, LoaderPosition position)
       : dataset_(std::move(dataset)),
         options_(options),
+        threads_(reading_threads(options)),
         order_(*dataset_, options.shuffle, options.seed),
         part_(options.part ? options.part(dataset_->extents()) : whole_box(dataset_->extents())),
         reading_(position),
         next_(position) {
-    if (options.global_batch_size < 1 || options.micro_batches < 1 || options.batches_ahead < 1) {
+    if (options.global_batch_size < 1 || options.micro_batches < 1 || options.batches_ahead < 1 || threads_ < 1) {
       throw ConfigError(concat("data: global batch size ", options.global_batch_size, ", micro-batches ", options.micro_batches,
-                               ", batches ahead ", options.batches_ahead, "; all must be 1 or more"));
+                               ", batches ahead ", options.batches_ahead, ", reading threads ", threads_, "; all must be 1 or more"));
     }
     if (options.mesh && !options.patches && dataset_->is_resampled() && options.mesh->size(Axis::domain_y | Axis::domain_x) > 1) {
       const std::size_t axes = part_.size();
@@ -205,7 +212,7 @@ class Loader::Prefetch {
     result.first_sample = inside.first;
     for (std::int64_t k = inside.first; k < inside.last; ++k) result.samples.push_back(order_.sample(reading_.epoch, first + k));
     const Range units = part_of(inside.size() * grid.patches(), options_.num_ranks, options_.rank);
-    result.fields = read_patches(*dataset_, grid, result.samples, units, options_.patch_windows);
+    result.fields = read_patches(*dataset_, grid, result.samples, units, options_.patch_windows, threads_);
     result.fields.input = converted(result.fields.input, options_.dtype);
     result.fields.label = converted(result.fields.label, options_.dtype);
     return result;
@@ -226,13 +233,15 @@ class Loader::Prefetch {
       for (std::int64_t k = mine.first + inside.first; k < mine.first + inside.last; ++k)
         samples.push_back(order_.sample(reading_.epoch, first + k));
       const Range share = exchange_ ? exchange_->share(inside.size()) : Range{0, inside.size()};
-      result.micro_batches.push_back(read_samples(*dataset_, std::move(samples), share, mine.first + inside.first, part_, options_.dtype));
+      result.micro_batches.push_back(
+          read_samples(*dataset_, std::move(samples), share, mine.first + inside.first, part_, options_.dtype, threads_));
     }
     return result;
   }
 
   std::shared_ptr<const Dataset> dataset_;
   LoaderOptions options_;
+  int threads_;
   EpochOrder order_;
   Box part_;  // that is read
   std::optional<SampleExchange> exchange_;

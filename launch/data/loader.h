@@ -1,4 +1,4 @@
-/// Batches of a data set: the same order, partition into global batches and numbers whatever the mesh, read ahead by one thread.
+/// Batches of a data set: the same order, partition into global batches and numbers whatever the mesh, read ahead.
 #pragma once
 
 #include <cstdint>
@@ -25,6 +25,7 @@ struct LoaderOptions {
   std::optional<std::int64_t> epochs{};  // null: without end
   DType dtype = DType::f32;              // of the batches; samples are f32 numbers
   int batches_ahead = 2;                 // read before they are asked for
+  std::optional<int> threads{};          // that read; null: as many as this process has for a GPU, at most 8, else one beside its others
   Device device{};                       // of the batches: uploaded while earlier ones are computed with
 };
 

@@ -4,6 +4,7 @@
 #include <span>
 
 #include "launch/data/field_source.h"
+#include "launch/data/reading_threads.h"
 #include "runtime/tensor/create.h"
 
 namespace trident {
@@ -75,34 +76,33 @@ void read_window(const Window& window, std::int64_t channels, Read read, float* 
 
 /// (units, levels * channels, rows, columns).
 template <class Read>
-Tensor read_windows(const WindowIndices& indices, std::int64_t channels, Read read) {
+Tensor read_windows(const WindowIndices& indices, std::int64_t channels, int threads, Read read) {
   const Tensor windows = empty({indices.units(), indices.levels * channels, indices.rows, indices.columns}, DType::f32);
   const auto part = [](const std::vector<std::int64_t>& all, std::int64_t place, std::int64_t count) {
     return Points(all).subspan(static_cast<std::size_t>(place * count), static_cast<std::size_t>(count));
   };
-  for (std::int64_t unit = 0; unit < indices.units(); ++unit) {
-    for (std::int64_t level = 0; level < indices.levels; ++level) {
-      const std::int64_t place = level * indices.units() + unit;
-      const Window window{part(indices.row_index, place, indices.rows), part(indices.column_index, place, indices.columns),
-                          std::int64_t{1} << level};
-      float* target = windows.data<float>() + (unit * indices.levels + level) * channels * indices.rows * indices.columns;
-      const std::int64_t sample = indices.sample[static_cast<std::size_t>(unit)];
-      read_window(
-          window, channels, [&](const FieldWindow& of_field, float* block) { read(sample, of_field, block); }, target);
-    }
-  }
+  read_on_threads(indices.units() * indices.levels, threads, [&](std::int64_t number) {
+    const std::int64_t unit = number / indices.levels, level = number % indices.levels, place = level * indices.units() + unit;
+    const Window window{part(indices.row_index, place, indices.rows), part(indices.column_index, place, indices.columns),
+                        std::int64_t{1} << level};
+    float* target = windows.data<float>() + number * channels * indices.rows * indices.columns;
+    const std::int64_t sample = indices.sample[static_cast<std::size_t>(unit)];
+    read_window(
+        window, channels, [&](const FieldWindow& of_field, float* block) { read(sample, of_field, block); }, target);
+  });
   return windows;
 }
 
 }  // namespace
 
-Fields read_patches(const Dataset& dataset, const PatchGrid& grid, const std::vector<std::int64_t>& samples, Range units, bool windows) {
+Fields read_patches(const Dataset& dataset, const PatchGrid& grid, const std::vector<std::int64_t>& samples, Range units, bool windows,
+                    int threads) {
   const auto number = [&](std::int64_t sample) { return samples[static_cast<std::size_t>(sample)]; };
   const Tensor input = read_windows(
-      windows ? *multigrid_windows(grid, units) : *patch_windows(grid, units), dataset.in_channels(),
+      windows ? *multigrid_windows(grid, units) : *patch_windows(grid, units), dataset.in_channels(), threads,
       [&](std::int64_t sample, const FieldWindow& window, float* target) { dataset.read_input(number(sample), window, target); });
   const Tensor label = read_windows(
-      *patch_windows(grid, units, 1), dataset.out_channels(),
+      *patch_windows(grid, units, 1), dataset.out_channels(), threads,
       [&](std::int64_t sample, const FieldWindow& window, float* target) { dataset.read_label(number(sample), window, target); });
   return {.input = input,
           .time = {},

@@ -10,8 +10,9 @@
 namespace trident {
 
 /// Inputs and labels (with a margin of one point) of `units`, counted over `samples` (numbers in the data set), in f32: of the input the
-/// windows of all levels, or the patches alone. Masks are not read: patches have none. Throws what Dataset::read throws.
+/// windows of all levels, or the patches alone. Masks are not read: patches have none. By so many threads. Throws what Dataset::read
+/// throws.
 Fields read_patches(const Dataset& dataset, const PatchGrid& grid, const std::vector<std::int64_t>& samples, Range units,
-                    bool windows = true);
+                    bool windows = true, int threads = 1);
 
 }  // namespace trident

@@ -9,6 +9,7 @@
 #include "runtime/tensor/copy.h"
 #include "runtime/tensor/create.h"
 #include "runtime/tensor/view.h"
+#include "tests/launch/data_files.h"
 #include "tests/support/temporary_folder.h"
 
 namespace trident {
@@ -56,6 +57,51 @@ TEST(DataFile, ReadsTheSameBlocksFromEveryFormat) {
   }
   const std::string missing = message_of<DataError>([&] { DataFile::open((folder / "x.pt").string()).array("y"); });
   EXPECT_NE(missing.find("no variable \"y\"; it has x"), std::string::npos);
+}
+
+TEST(DataFile, ReadsBlocksOfOnePieceAsThoseOfChunks) {
+  const TemporaryFolder folder;
+  const Shape shape{3, 5, 40, 64}, origin{0, 0, 0, 0};  // a frame has 10 KiB
+  std::vector<double> numbers(static_cast<std::size_t>(numel(shape)));
+  for (std::size_t i = 0; i < numbers.size(); ++i) numbers[i] = static_cast<double>(i);
+  for (const DType dtype : {DType::f32, DType::f64}) {
+    const std::string path = (folder / "x.h5").string();
+    Hdf5File file = Hdf5File::create(path);
+    file.create_dataset("piece", shape, dtype).write(origin, shape, numbers.data());
+    file.create_dataset("chunks", shape, dtype, {1, 1, 8, 64}).write(origin, shape, numbers.data());
+    file.close();
+    const DataFile opened = DataFile::open(path);
+    const DataArray piece = opened.array("piece"), chunks = opened.array("chunks");
+    const auto expect_same = [&](const Shape& start, const Shape& count, const Shape& stride) {
+      std::vector<float> of_piece(static_cast<std::size_t>(numel(count))), of_chunks = of_piece;
+      piece.read(start, count, of_piece.data(), stride);
+      chunks.read(start, count, of_chunks.data(), stride);
+      EXPECT_EQ(of_piece, of_chunks) << to_string(start) << to_string(count);
+      const std::int64_t first = ((start[0] * shape[1] + start[1]) * shape[2] + start[2]) * shape[3] + start[3];
+      EXPECT_EQ(of_piece.front(), static_cast<float>(first));
+    };
+    expect_same({1, 2, 0, 0}, {1, 1, 40, 64}, {});            // a frame
+    expect_same({0, 0, 0, 0}, shape, {});                     // everything
+    expect_same({1, 3, 0, 0}, {2, 2, 40, 64}, {});            // frames of two trajectories
+    expect_same({2, 0, 7, 0}, {1, 4, 30, 64}, {1, 1, 1, 1});  // rows of several frames
+    expect_same({0, 1, 3, 9}, {3, 2, 20, 50}, {});            // short runs
+    expect_same({0, 1, 0, 1}, {1, 2, 20, 32}, {1, 1, 2, 2});  // every other point
+    std::vector<float> beyond(40 * 64);
+    EXPECT_THROW(piece.read({2, 5, 0, 0}, {1, 1, 40, 64}, beyond.data()), DataError);
+  }
+}
+
+TEST(DataFile, SaysThatAFileEndsWhileItIsRead) {
+  const TemporaryFolder folder;
+  const std::string path = (folder / "x.h5").string();
+  testing::write_counting(path, "x", {4, 64, 64});
+  const DataArray array = DataFile::open(path).array("x");
+  std::filesystem::resize_file(path, std::filesystem::file_size(path) - 100);
+  std::vector<float> frame(64 * 64);
+  array.read({2, 0, 0}, {1, 64, 64}, frame.data());
+  EXPECT_EQ(frame.front(), 2.0F * 64 * 64);
+  const std::string message = message_of<DataError>([&] { array.read({3, 0, 0}, {1, 64, 64}, frame.data()); });
+  EXPECT_NE(message.find("x.h5: variable \"x\" cannot be read at (3, 0, 0) (the file ends at byte "), std::string::npos) << message;
 }
 
 TEST(DataFile, HonoursStridesOffsetsAndBooleans) {

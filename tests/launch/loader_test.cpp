@@ -145,13 +145,33 @@ TEST_F(LoaderTest, DrawsFromEachSetByItsWeight) {
   for (std::int64_t sample = 10; sample < 40; ++sample) EXPECT_LE(counts[sample], 1) << sample;
 }
 
-TEST_F(LoaderTest, HandsOnWhatTheReadingThreadMet) {
+TEST_F(LoaderTest, ReadsTheSameOnAnyNumberOfThreads) {
+  const auto data = dataset({23});
+  const auto numbers_of = [&](int threads) {
+    Loader loader(data, {.global_batch_size = 9, .seed = 8, .shuffle = true, .epochs = 1, .threads = threads});
+    std::vector<float> numbers;
+    while (const auto batch = loader.next()) {
+      const Tensor &input = batch->micro_batches[0].fields.input, &label = batch->micro_batches[0].fields.label;
+      numbers.insert(numbers.end(), input.data<float>(), input.data<float>() + input.numel());
+      numbers.insert(numbers.end(), label.data<float>(), label.data<float>() + label.numel());
+    }
+    return numbers;
+  };
+  const std::vector<float> expected = numbers_of(1);
+  EXPECT_EQ(expected.size(), 23U * 8U);
+  for (const int threads : {2, 5, 16}) EXPECT_EQ(numbers_of(threads), expected) << threads;
+  EXPECT_THAT(message_of<ConfigError>([&] { numbers_of(0); }), ::testing::HasSubstr("reading threads 0"));
+}
+
+TEST_F(LoaderTest, HandsOnWhatTheReadingThreadsMet) {
   const auto data = dataset({8}, {}, 4 * 5);
-  Loader loader(data, {.global_batch_size = 2});
-  EXPECT_TRUE(loader.next().has_value());
-  EXPECT_TRUE(loader.next().has_value());
-  EXPECT_THAT(message_of<DataError>([&] { loader.next(); }), ::testing::HasSubstr("trajectory 5"));
-  EXPECT_THROW(loader.next(), DataError);
+  for (const int threads : {1, 3}) {
+    Loader loader(data, {.global_batch_size = 2, .threads = threads});
+    EXPECT_TRUE(loader.next().has_value());
+    EXPECT_TRUE(loader.next().has_value());
+    EXPECT_THAT(message_of<DataError>([&] { loader.next(); }), ::testing::HasSubstr("trajectory 5"));
+    EXPECT_THROW(loader.next(), DataError);
+  }
 }
 
 TEST_F(LoaderTest, MayBeLeftWhileItReads) {
