@@ -54,7 +54,7 @@ MicroBatch read_samples(const Dataset& dataset, std::vector<std::int64_t> sample
   const Tensor time = dataset.has_time() ? empty({static_cast<std::int64_t>(samples.size())}, DType::f32) : Tensor();
   const Tensor mask = dataset.mask() == Dataset::Mask::none ? Tensor() : empty(mask_shape(dataset, batch, part), DType::boolean);
   const std::int64_t mask_size = mask.defined() && batch > 0 ? mask.numel() / batch : 0;
-  read_on_threads(batch, threads, [&](std::int64_t k) {
+  on_reading_threads(batch, threads, [&](std::int64_t k) {
     dataset.read(samples[static_cast<std::size_t>(share.first + k)], part,
                  {numbers_of(input, k), numbers_of(label, k), mask.defined() ? mask.data<bool>() + k * mask_size : nullptr});
   });
@@ -78,7 +78,7 @@ MicroBatch read_samples(const Dataset& dataset, std::vector<std::int64_t> sample
 /// Brings what was read to the device, beside what that computes; used by the reading thread, which waits for it.
 class Loader::Upload {
  public:
-  explicit Upload(Device device) : stream_(upload_stream(device)) {}
+  Upload(Device device, int threads) : stream_(upload_stream(device)), threads_(threads) {}
 
   void operator()(GlobalBatch& batch) {
     std::vector<Tensor*> tensors;
@@ -97,7 +97,7 @@ class Loader::Upload {
       const auto size = static_cast<std::size_t>(tensor->num_bytes());
       const Tensor there = empty(tensor->shape(), tensor->dtype(), stream_.device());
       if (size > 0) {
-        std::memcpy(place, tensor->bytes(), size);
+        copy(tensor->bytes(), size, place);
         cuda_driver::copy(there.bytes(), place, size, stream_.handle());
       }
       *tensor = there;
@@ -108,7 +108,17 @@ class Loader::Upload {
 
  private:
   static std::size_t aligned(std::int64_t bytes) { return (static_cast<std::size_t>(bytes) + 255) / 256 * 256; }
+  /// A core alone copies no faster than a GPU of small models asks for.
+  void copy(const std::byte* from, std::size_t size, std::byte* to) const {
+    constexpr std::size_t kPiece = std::size_t{1} << 20;
+    on_reading_threads(static_cast<std::int64_t>((size + kPiece - 1) / kPiece), threads_, [&](std::int64_t piece) {
+      const std::size_t first = static_cast<std::size_t>(piece) * kPiece;
+      std::memcpy(to + first, from + first, std::min(kPiece, size - first));
+    });
+  }
+
   CudaStream& stream_;
+  int threads_;
   std::shared_ptr<void> staging_;
   std::size_t capacity_ = 0;
 };
@@ -186,7 +196,7 @@ class Loader::Prefetch {
         GlobalBatch batch = read_batch();
         if constexpr (build::kHasCuda) {
           if (options_.device.kind == Device::Kind::cuda) {
-            if (!upload) upload.emplace(options_.device);
+            if (!upload) upload.emplace(options_.device, threads_);
             (*upload)(batch);
           }
         }

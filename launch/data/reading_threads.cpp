@@ -10,13 +10,13 @@
 
 namespace trident {
 
-void read_on_threads(std::int64_t count, int threads, const std::function<void(std::int64_t)>& read) {
+void on_reading_threads(std::int64_t count, int threads, const std::function<void(std::int64_t)>& work) {
   std::vector<std::exception_ptr> errors(static_cast<std::size_t>(count));
   std::atomic<std::int64_t> next = 0;
   const auto take = [&] {
     for (std::int64_t k = next++; k < count; k = next++) {
       try {
-        read(k);
+        work(k);
       } catch (...) {
         errors[static_cast<std::size_t>(k)] = std::current_exception();
       }

@@ -1,4 +1,4 @@
-/// Samples of a batch read by several threads.
+/// Several threads for the samples of a batch.
 #pragma once
 
 #include <cstdint>
@@ -6,8 +6,8 @@
 
 namespace trident {
 
-/// Calls read(k) for each k from 0 to count - 1, on so many threads, the calling one among them. Throws what the first k that failed threw,
+/// Calls work(k) for each k from 0 to count - 1, on so many threads, the calling one among them. Throws what the first k that failed threw,
 /// once all have ended. Kernels below have one thread each.
-void read_on_threads(std::int64_t count, int threads, const std::function<void(std::int64_t)>& read);
+void on_reading_threads(std::int64_t count, int threads, const std::function<void(std::int64_t)>& work);
 
 }  // namespace trident

@@ -81,7 +81,7 @@ Tensor read_windows(const WindowIndices& indices, std::int64_t channels, int thr
   const auto part = [](const std::vector<std::int64_t>& all, std::int64_t place, std::int64_t count) {
     return Points(all).subspan(static_cast<std::size_t>(place * count), static_cast<std::size_t>(count));
   };
-  read_on_threads(indices.units() * indices.levels, threads, [&](std::int64_t number) {
+  on_reading_threads(indices.units() * indices.levels, threads, [&](std::int64_t number) {
     const std::int64_t unit = number / indices.levels, level = number % indices.levels, place = level * indices.units() + unit;
     const Window window{part(indices.row_index, place, indices.rows), part(indices.column_index, place, indices.columns),
                         std::int64_t{1} << level};
