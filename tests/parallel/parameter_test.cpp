@@ -161,6 +161,23 @@ TEST(Parameter, APartHasTheNumbersOfTheWhole) {
   }
 }
 
+TEST(Parameter, APartThatThreadsShareHasTheNumbersOfTheirIndices) {
+  Parameter part{
+      .shape = {2, 3, 20000},
+      .pieces = {{.name = "", .full_shape = {3, 5, 20000}, .owned = {{1, 3}, {1, 4}, {0, 20000}}, .offset = 0, .init = Init::normal(0.5)}},
+      .replicated = AxisSet::all(),
+      .prepared = false,
+      .value = {}};
+  const ParameterList parameters =
+      materialize([&](const ParameterVisitor& visitor) { visitor.parameter("w", part); }, DType::f32, Use::inference, RandomKey(2));
+  const RandomKey key = RandomKey(2).fold("w");
+  const auto values = to_host<float>(part.value);
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    const std::size_t row = i / 60000 * 100000 + 100000 + 20000;
+    ASSERT_EQ(values[i], static_cast<float>(0.5 * normal(key, row + i % 60000))) << i;
+  }
+}
+
 TEST(Parameter, GradientsArriveInTheFlatBuffer) {
   Toy toy;
   const ParameterList parameters = materialize(toy.visit(), DType::f32, Use::training, RandomKey(1));

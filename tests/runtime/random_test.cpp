@@ -72,6 +72,21 @@ TEST(Random, NormalNumbersHaveTheMomentsOfTheNormalDistribution) {
   EXPECT_NEAR(moments[3] / count, 3, 4 * std::sqrt(96.0) / root);
 }
 
+TEST(Random, ManyNormalNumbersAreThoseOfOneAtATime) {
+  const RandomKey key(8);
+  for (const std::size_t count : {0, 1, 255, 256, 257, 300000}) {  // of the last, dozens lie too close to the middle of two f32 numbers
+    const std::uint64_t first = (std::uint64_t{1} << 32) - 1000;   // both words of the index change
+    std::vector<float> f32(count);
+    std::vector<double> f64(count);
+    normals(key, first, 0.02, f32);
+    normals(key, first, 0.02, f64);
+    for (std::size_t i = 0; i < count; ++i) {
+      ASSERT_EQ(f64[i], 0.02 * normal(key, first + i)) << i;
+      ASSERT_EQ(f32[i], static_cast<float>(f64[i])) << i;
+    }
+  }
+}
+
 TEST(Random, APermutationMeetsEveryElementOnce) {
   for (const std::uint64_t size : {1, 2, 3, 4, 5, 16, 17, 1000, 4096}) {
     const Permutation permutation(size, RandomKey(7));
