@@ -7,7 +7,6 @@
 #include <unistd.h>
 
 #include <array>
-#include <cstdio>
 #include <fstream>
 #include <sstream>
 #include <thread>
@@ -24,12 +23,29 @@ int code_of(int status) { return WIFEXITED(status) ? WEXITSTATUS(status) : 128 +
 }  // namespace
 
 Finished run_shell(const std::string& command) {
-  FILE* const pipe = ::popen(("( " + command + " ) 2>&1").c_str(), "r");
-  if (pipe == nullptr) throw Error("run_shell: popen failed");
+  int ends[2] = {-1, -1};
+  if (::pipe2(ends, O_CLOEXEC) != 0) throw Error("run_shell: no pipe");
+  const pid_t test = ::getpid(), shell = ::fork();
+  if (shell == 0) {
+    end_with(test);
+    ::setpgid(0, 0);
+    ::dup2(ends[1], STDOUT_FILENO);
+    ::dup2(ends[1], STDERR_FILENO);
+    // What the shell started does not end with it: it hands SIGTERM on to its group, and for that waits beside the command.
+    const std::string text = concat("trap \"trap '' TERM; kill 0\" TERM; ( ", command, " ) & wait $!");
+    ::execl("/bin/sh", "sh", "-c", text.c_str(), nullptr);
+    ::_exit(127);
+  }
+  ::close(ends[1]);
   Finished finished;
   std::array<char, 4096> buffer;
-  while (const std::size_t count = std::fread(buffer.data(), 1, buffer.size(), pipe)) finished.output.append(buffer.data(), count);
-  finished.status = code_of(::pclose(pipe));
+  for (ssize_t count; (count = ::read(ends[0], buffer.data(), buffer.size())) > 0;) {
+    finished.output.append(buffer.data(), static_cast<std::size_t>(count));
+  }
+  ::close(ends[0]);
+  int status = 0;
+  ::waitpid(shell, &status, 0);
+  finished.status = code_of(status);
   return finished;
 }
 

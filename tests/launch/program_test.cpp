@@ -18,19 +18,38 @@ bool appears(const std::filesystem::path& file) {
   return std::filesystem::exists(file);
 }
 
-TEST(Background, EndsWithTheTestThatIsKilled) {
+/// Whether a process that a test starts by start(command) is told to end when the test is killed.
+template <class StartCommand>
+bool ends_with_its_test(StartCommand&& start) {
   const RunFolderFixture folder;
   const std::string ready = folder.path("ready"), ended = folder.path("ended");
   const pid_t test = ::fork();
   if (test == 0) {
-    const Background beside(concat("sh -c \"trap 'touch ", ended, "; exit' TERM; touch ", ready, "; while :; do sleep 0.01; done\""));
-    ::pause();
+    start(concat("sh -c \"trap 'touch ", ended, "; exit' TERM; touch ", ready, "; while :; do sleep 0.01; done\""));
     ::_exit(0);
   }
   EXPECT_TRUE(appears(ready));
   ::kill(test, SIGKILL);
   ::waitpid(test, nullptr, 0);
-  EXPECT_TRUE(appears(ended));
+  return appears(ended);
+}
+
+TEST(Background, EndsWithTheTestThatIsKilled) {
+  EXPECT_TRUE(ends_with_its_test([](const std::string& command) {
+    const Background beside(command);
+    ::pause();
+  }));
+}
+
+TEST(RunShell, EndsWithTheTestThatIsKilled) {
+  // What it prints of being told has no reader any more.
+  EXPECT_TRUE(ends_with_its_test([](const std::string& command) { run_shell("true && " + command + " 2>/dev/null"); }));
+}
+
+TEST(RunShell, TellsOutputAndStatus) {
+  const Finished finished = run_shell("echo out; echo error >&2; exit 3");
+  EXPECT_EQ(finished.output, "out\nerror\n");
+  EXPECT_EQ(finished.status, 3);
 }
 
 }  // namespace
