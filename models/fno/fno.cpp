@@ -42,12 +42,12 @@ void note(std::vector<Tensor>* hidden, const Parts& x) {
 
 }  // namespace
 
-Fno::Fno(FnoConfig config, std::string type, const Mesh& mesh)
+Fno::Fno(FnoConfig config, std::string type, const Mesh& mesh, const Mesh& batch)
     : config_(std::move(config)),
       type_(std::move(type)),
       domain_(mesh),
       padding_(config_.padding(), config_.domain_padding_mode),
-      blocks_(config_, mesh),
+      blocks_(config_, mesh, batch),
       lifting_(make_lifting(config_, mesh)),
       projection_(make_projection(config_, mesh)) {
   const auto changes = [](const std::vector<double>& layer) {

@@ -13,7 +13,9 @@ namespace trident {
 class Fno final : public ModelInterface {
  public:
   /// `type`: fno or tfno, which differ in the defaults of the configuration alone.
-  Fno(FnoConfig config, std::string type, const Mesh& mesh);
+  Fno(FnoConfig config, std::string type, const Mesh& mesh) : Fno(std::move(config), std::move(type), mesh, mesh) {}
+  /// `batch`: batch_norm's statistics are those of the samples of all its ranks.
+  Fno(FnoConfig config, std::string type, const Mesh& mesh, const Mesh& batch);
 
   void visit(const ParameterVisitor& visitor) override;
   Prepared prepare() const override { return {}; }

@@ -50,7 +50,7 @@ Parts resampled(const Parts& x, const std::vector<std::int64_t>& extents) {
 
 }  // namespace
 
-FnoBlocks::FnoBlocks(const FnoConfig& c, const Mesh& mesh)
+FnoBlocks::FnoBlocks(const FnoConfig& c, const Mesh& mesh, const Mesh& batch)
     : complex_(c.complex_data),
       preactivation_(c.preactivation),
       stabilized_(c.stabilizer.has_value()),
@@ -69,7 +69,7 @@ FnoBlocks::FnoBlocks(const FnoConfig& c, const Mesh& mesh)
     if (fno_skip) add(fno_skips_, SkipConnection(*fno_skip, width, dims, c.conv_bias_kernel));
     if (c.use_channel_mlp) add(channel_mlps_, ChannelMlp(width, c.mlp_width(), width, NonLinearity::gelu, mesh, c.channel_mlp_dropout));
     if (c.use_channel_mlp && mlp_skip) add(channel_mlp_skips_, SkipConnection(*mlp_skip, width, dims));
-    for (std::size_t i = 0; i < norms_per_block_; ++i) add(norms_, BlockNorm(*c.norm, width, c.norm_groups, mesh));
+    for (std::size_t i = 0; i < norms_per_block_; ++i) add(norms_, BlockNorm(*c.norm, width, c.norm_groups, batch));
   }
 }
 

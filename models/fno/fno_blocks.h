@@ -16,7 +16,8 @@ namespace trident {
 
 class FnoBlocks {
  public:
-  FnoBlocks(const FnoConfig& config, const Mesh& mesh);
+  /// `batch`: the ranks of whose samples batch_norm takes statistics.
+  FnoBlocks(const FnoConfig& config, const Mesh& mesh, const Mesh& batch);
 
   /// x: (batch, hidden channel, space...), or this rank's part of it; time: (batch,), read by ada_in only.
   Parts operator()(std::size_t index, const Parts& x, const FieldPlace& place, const Tensor& time, const Pass& pass) const;

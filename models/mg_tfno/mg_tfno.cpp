@@ -82,8 +82,8 @@ MgTfno::MgTfno(const ConfigValue& document, const Mesh& mesh)
   const PatchGrid any(config_.patching(), 1 << 7, 1 << 7);  // refuses levels and paddings that fit no field
   check_position(operator_keys_, config_);
   num_channels_ = read_fno_config(with_tfno_defaults(operator_keys_)).in_channels;
-  // Ranks share patches, not the operator: it is whole on each of them.
-  fno_ = std::make_unique<Fno>(read_fno_config(operator_document(operator_keys_, config_, num_channels_)), "tfno", Mesh());
+  // Ranks share patches, not the operator: it is whole on each of them, and batch_norm sees all their patches.
+  fno_ = std::make_unique<Fno>(read_fno_config(operator_document(operator_keys_, config_, num_channels_)), "tfno", Mesh(), mesh_);
   fno_->visit({.parameter = [](const std::string&, Parameter& parameter) { parameter.replicated = AxisSet::all(); }});
   if (fno_->num_dims() != 2 || fno_->is_complex()) {
     throw config_error(operator_keys_, "n_modes",

@@ -61,9 +61,13 @@ class NeuralopCase {
   /// Every gradient (`prefix` before the names), and all together. Those of `zero` are left out.
   void compare_gradients(Rows& rows, DType dtype, const std::string& prefix, const NumbersByName& actual,
                          const std::vector<std::string>& zero);
+  /// The running statistics that were recorded after the pass.
+  void compare_state(Rows& rows, DType dtype, const ParameterList& parameters);
   Rows unused() const;
 
  private:
+  double error_of_state(const std::string& name, const std::vector<double>& actual);
+
   Folder& folder_;
   ConfigValue document_;
   NumberFile narrow_;

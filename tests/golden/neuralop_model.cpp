@@ -75,25 +75,9 @@ struct PassCheck {
     rows.push_back({"bf16 " + name, relative_error(all_numbers(output), all_numbers(numbers.expected(name))), kBf16OutputBound});
   }
 
-  /// Of a running statistic. A mean may nearly cancel: rounding is of the size of what it is the mean of, whose deviation stands beside it.
-  double error_of_state(const std::string& name, const std::vector<double>& actual) const {
-    const std::vector<double> wanted = all_numbers(numbers.expected("after/" + name));
-    const double error = relative_error(actual, wanted);
-    if (!name.ends_with("running_mean")) return error;
-    double variances = 0.0;
-    for (const double variance : all_numbers(numbers.expected("after/" + name.substr(0, name.size() - 4) + "var"))) variances += variance;
-    return error * norm(wanted) / std::sqrt(norm(wanted) * norm(wanted) + variances);
-  }
-
   /// The state after the pass, and the output in evaluation.
   void check_state(Rows& rows) const {
-    for (const auto& buffer : loaded.parameters.buffers()) {
-      const Tensor wanted = numbers.expected("after/" + buffer.name);
-      if (!wanted.defined()) continue;
-      const bool exact = dtype == DType::f64 && wanted.dtype() == DType::f64;
-      rows.push_back({concat(name_of(dtype), " after/", buffer.name), error_of_state(buffer.name, all_numbers(buffer.value)),
-                      exact ? kF64Bound : 1e-6});
-    }
+    numbers.compare_state(rows, dtype, loaded.parameters);
     if (!numbers.expected("evaluation_output").defined()) return;
     const Tensor input = given("input");
     const MeshCase on_mesh(loaded.model, loaded.mesh, input);

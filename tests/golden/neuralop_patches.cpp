@@ -94,13 +94,14 @@ class PatchedModelCheck {
     Pass pass;
     pass.mode = Mode::train;
     pass.precision = dtype;
-    check_windows(dtype, *operator_on_patches, input, on_mesh, grid, pass);
-    Tensor output = model(on_mesh.fields(on_mesh.part(input), {}, {}, {}), {}, pass), label = given("target", dtype);
+    Tensor label = given("target", dtype);
     const Shape shape = label.shape();
-    if (normalized) {
-      output = normalizer("target", shape, dtype, &on_mesh).decode(output);
-      label = normalizer("target", shape, dtype).encode(label);
-    }
+    const auto predicted = [&] {
+      const Tensor output = model(on_mesh.fields(on_mesh.part(input), {}, {}, {}), {}, pass);
+      return normalized ? normalizer("target", shape, dtype, &on_mesh).decode(output) : output;
+    };
+    const Tensor output = predicted();
+    if (normalized) label = normalizer("target", shape, dtype).encode(label);
     if (dtype == DType::f32) compare(dtype, "patched_target", as_lost(label, grid));  // recorded in f32 alone
     if (normalized) label = normalizer("target", shape, dtype).decode(label);
     const Tensor share = share_of_loss(*document_.find("loss"), model->loss(), output, on_mesh.label(label), on_mesh);
@@ -108,8 +109,14 @@ class PatchedModelCheck {
     compare(dtype, "loss", from_values<double>({1}, std::vector{summed(to_number(share), options_.mesh)}));
     const Tensor whole = on_mesh.whole_output(output);
     const NumbersByName gradients = pieces_of(parameters, &NamedPiece::gradient, options_.mesh);
+    if (on_mesh.is_first()) numbers_.compare_state(rows_, dtype, parameters);
+    pass.mode = Mode::eval;
+    const Tensor evaluated = on_mesh.whole_output(predicted());
+    pass.mode = Mode::train;
+    check_windows(dtype, *operator_on_patches, input, on_mesh, grid, pass);  // last, as it advances running statistics
     if (!on_mesh.is_first()) return;
     check_fields(dtype, to_device(whole, options_.device), label, grid);
+    check_evaluation(dtype, to_device(evaluated, options_.device), label);
     numbers_.compare_gradients(rows_, dtype, "grad/", gradients, zero_gradients(*document_.find("f32_vs_f64")));
   }
 
@@ -132,6 +139,9 @@ class PatchedModelCheck {
     compare(dtype, "output", as_lost(output, grid));
     compare(dtype, "target_after", as_lost(label, grid));
     check_losses(dtype, "loss/", as_lost(output, grid), as_lost(label, grid));
+  }
+
+  void check_evaluation(DType dtype, const Tensor& output, const Tensor& label) {
     compare(dtype, "evaluation_output", output);
     compare(dtype, "evaluation_target", label);
     check_losses(dtype, "evaluation_loss/", output, label);

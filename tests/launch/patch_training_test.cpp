@@ -23,6 +23,7 @@ struct Setting {
   LossChoice loss;
   bool stitching;
   int micro_batches;
+  ConfigValue norm{};
 };
 
 /// Five samples of 16 x 16 random numbers.
@@ -56,6 +57,7 @@ Outcome train(const Setting& setting, const std::shared_ptr<const Dataset>& data
                                                  {"out_channels", 2},
                                                  {"hidden_channels", 4},
                                                  {"n_layers", 2},
+                                                 {"norm", setting.norm},
                                                  {"rank", 0.5}});
   const Model model = describe_model(document, mesh);
   TrainingConfig config;
@@ -101,13 +103,15 @@ TEST_P(PatchTraining, DoesNotDependOnTheMesh) {
       EXPECT_NEAR(together.norms[step] / alone.norms[step], 1.0, 1e-11) << to_string(mesh) << " step " << step;
     }
     EXPECT_NEAR(together.validation_loss / alone.validation_loss, 1.0, 1e-11) << to_string(mesh);
-    EXPECT_TENSOR_NEAR(together.values, alone.values, 1e-10);
+    // The gradient of a bias in front of a norm is rounding, which AdamW divides by its size.
+    EXPECT_TENSOR_NEAR(together.values, alone.values, GetParam().norm.is_null() ? 1e-10 : 1e-8);
   }
 }
 
 INSTANTIATE_TEST_SUITE_P(Losses, PatchTraining,
                          ::testing::Values(Setting{LossChoice::h1, true, 1}, Setting{LossChoice::h1, false, 1},
-                                           Setting{LossChoice::lp, true, 2}, Setting{LossChoice::relative_l1, true, 1}));
+                                           Setting{LossChoice::lp, true, 2}, Setting{LossChoice::relative_l1, true, 1},
+                                           Setting{LossChoice::h1, true, 1, "batch_norm"}));
 
 TEST(PatchTrainingLoader, RanksReadTheirOwnPatchesAlone) {
   const TemporaryFolder folder;
