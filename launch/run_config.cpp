@@ -40,8 +40,8 @@ std::string resolved(const RunFile& run, const std::string& key, const std::stri
 void resolve_paths(RunFile& run, const fs::path& folder) {
   RunConfig& config = run.config;
   if (!config.output.empty()) config.output = resolved(run, "output", config.output, folder);
-  if (const ConfigValue* from = config.model.find("from"); from != nullptr && from->kind() == ConfigValue::Kind::string) {
-    config.model.set("from", resolved(run, "model.from", from->as_string(), folder));
+  if (const ConfigValue* from = config.model.find("from")) {
+    config.model.set("from", resolved(run, "model.from", read_config<std::string>(*from, "model.from"), folder));
   }
   for (const auto& [name, entries] : {std::pair{"train", &config.data.train}, std::pair{"validation", &config.data.validation}}) {
     for (std::size_t index = 0; index < entries->size(); ++index) {

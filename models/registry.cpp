@@ -52,16 +52,18 @@ std::string type_of(const ConfigValue& config) {
   if (is_hugging_face_config(config)) return "scot";
   const ConfigValue* type = config.kind() == ConfigValue::Kind::map ? config.find("type") : nullptr;
   if (type == nullptr) {
-    throw config_error(config, "type", concat("is missing; it says which model the other keys describe; ", allowed_types()));
+    throw config_error(ConfigValue::map({{"model", config}}), "model.type",
+                       concat("is missing; it says which model the other keys describe; ", allowed_types()));
   }
-  return read_config<std::string>(*type, "type");
+  return read_config<std::string>(*type, "model.type");
 }
 
 const ModelType& model_type(const ConfigValue& config) {
   const std::string name = type_of(config);
   const auto* const type = std::ranges::find_if(kModelTypes, [&](const ModelType& candidate) { return name == candidate.name; });
   if (type != kModelTypes.end()) return *type;
-  throw config_error(config, "type", concat("\"", name, "\" is not a model; ", suggestion(name, type_names()), allowed_types()));
+  throw config_error(ConfigValue::map({{"model", config}}), "model.type",
+                     concat("\"", name, "\" is not a model; ", suggestion(name, type_names()), allowed_types()));
 }
 
 ConfigValue without_type(const ConfigValue& config) {

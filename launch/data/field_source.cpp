@@ -50,7 +50,8 @@ void require_channels(const Problem& problem, std::size_t index, const StoredVar
   }
   if (variable.extent('c') >= needed) return;
   throw DataError(concat(variable.path(), ": variable \"", problem.variables[index].name, "\" has ", variable.extent('c'),
-                         " channels, expected at least ", needed, " for problem \"", problem.name, "\"; check the problem's name"));
+                         " channels, expected at least ", needed, " for problem \"", problem.name,
+                         "\"; check the problem's name, or the channels that are named"));
 }
 
 /// Variables at the root of a file, or of chunk files that continue each other.

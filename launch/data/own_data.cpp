@@ -195,7 +195,7 @@ Problem own_problem(const DataEntry& entry) {
                            "last axis of 2, or set complex to false (and model.complex_data)"));
   }
   if (!problem.complex && !(entry.mean_imag.empty() && entry.input_mean_imag.empty())) {
-    throw ConfigError("mean_imag: the fields are real; leave it out");
+    throw ConfigError(concat(entry.mean_imag.empty() ? "input_mean_imag" : "mean_imag", ": the fields are real; leave it out"));
   }
   problem.times = {.max_num_time_steps = std::max(1, std::min(7, frames - 1)), .time_step_size = 1};
   return problem;

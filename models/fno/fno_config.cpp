@@ -98,7 +98,8 @@ class Checker {
     }
     is_factor("channel_mlp_expansion", c_.channel_mlp_expansion);
     if (c_.use_channel_mlp && c_.mlp_width() < 1) {
-      fail("channel_mlp_expansion", c_.channel_mlp_expansion, " times hidden_channels ", c_.hidden_channels, " rounds to no channel");
+      fail("channel_mlp_expansion", c_.channel_mlp_expansion, " times hidden_channels ", c_.hidden_channels,
+           " rounds to no channel; choose a larger one, or set use_channel_mlp to false");
     }
     one_of("fno_skip", c_.fno_skip, {"linear", "identity", "soft-gating"});
     one_of("channel_mlp_skip", c_.channel_mlp_skip, {"linear", "identity", "soft-gating"});

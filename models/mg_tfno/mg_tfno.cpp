@@ -47,7 +47,7 @@ MgTfnoConfig own_config(const ConfigValue& document) {
   ConfigValue own = keys_of(document, true);
   const ConfigValue* embedding = document.find("positional_embedding");
   if (own.find("position") == nullptr && embedding != nullptr && embedding->is_null()) own.set("position", "none");
-  return read_config<MgTfnoConfig>(own);
+  return read_config<MgTfnoConfig>(own, "model");
 }
 
 /// Coordinates inside the operator are what position: patch means.
@@ -64,9 +64,9 @@ void check_position(const ConfigValue& keys, const MgTfnoConfig& config) {
 PatchingConfig MgTfnoConfig::patching() const {
   PatchingConfig patching{.levels = levels, .padding_fraction = {}, .padding_mode = padding_mode};
   if (padding_fraction.kind() == ConfigValue::Kind::list) {
-    patching.padding_fraction = read_config<std::array<double, 2>>(padding_fraction, "padding_fraction");
+    patching.padding_fraction = read_config<std::array<double, 2>>(padding_fraction, "model.padding_fraction");
   } else {
-    patching.padding_fraction.fill(padding_fraction.as_number());
+    patching.padding_fraction.fill(read_config<double>(padding_fraction, "model.padding_fraction"));
   }
   return patching;
 }

@@ -129,7 +129,8 @@ class Checker {
         fail(concat("num_heads[", level, "]"), heads, " heads do not divide the level's width of ", c_.width(level), " (embed_dim ",
              c_.embed_dim, " times 2^", level, "); choose a divisor");
       }
-      if (c_.mlp_width(level) < 1) fail("mlp_ratio", c_.mlp_ratio, " times a width of ", c_.width(level), " is less than 1");
+      if (c_.mlp_width(level) < 1)
+        fail("mlp_ratio", c_.mlp_ratio, " times a width of ", c_.width(level), " is less than 1; choose a larger one");
       if (c_.depths[static_cast<std::size_t>(level)] > 0 && c_.grid() >> level < 2) {
         fail("depths", "level ", level, " has ", c_.grid() >> level, " tokens per side, and windows need at least 2: image_size ",
              c_.image_size, " / patch_size ", c_.patch_size, " halves ", level, " times; use fewer levels or more points");

@@ -113,6 +113,7 @@ TEST_F(OwnData, AreRefusedWhereTheDescriptionIsWrong) {
   refuse([](DataEntry& entry) { entry.space_axes = 4; }, "space_axes: 4 axes of space; give 1 (x), 2 (y, x) or 3 (z, y, x)");
   refuse([](DataEntry& entry) { entry.space_axes = 1; }, "expected (trajectory, [channel], x) and a time axis; space_axes, now 1");
   refuse([](DataEntry& entry) { entry.mean_imag = {1.0, 1.0}; }, "mean_imag: the fields are real");
+  refuse([](DataEntry& entry) { entry.input_mean_imag = {1.0, 1.0}; }, ": input_mean_imag: the fields are real");
   refuse([](DataEntry& entry) { entry.mean_imag = {1.0}; }, "mean_imag: has 1 numbers for 2 channels");
   refuse([](DataEntry& entry) { entry.space_axes = 3, entry.complex = false, entry.time_axis = 4; }, "time_axis: 4");
   refuse([](DataEntry& entry) { entry.channels = {"a", "b", "c"}; }, "2 channels, expected at least 3");

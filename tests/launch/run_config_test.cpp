@@ -151,6 +151,7 @@ INSTANTIATE_TEST_SUITE_P(
         Refusal{"training.max_wall_time=3x", "training.max_wall_time: expected a duration such as 11h30m, 90m or 45s, found \"3x\""},
         Refusal{"device=gpu", "device: expected one of the allowed values, found \"gpu\"; did you mean \"cpu\"? allowed: cpu, cuda"},
         Refusal{"model={image_size: 32}", "model: needs `type` (scot, fno, tfno or mg_tfno) with its sizes, or `from`"},
+        Refusal{"model.from=3", "command line:1: model.from: expected text, found 3"},
         Refusal{"model=scot", "command line:1: model: expected a map of keys"}, Refusal{"output=null", "output: expected text, found null"},
         Refusal{"data.train=[]", "data.train: is missing; list at least one data set"},
         Refusal{"data.train[0].path=''", "data.train[0].path: a path is missing; give the data file or the folder of chunk files"},

@@ -97,6 +97,9 @@ TEST(MgTfno, RefusesWhatCannotBe) {
   };
   EXPECT_NE(message({{"levels", 4}}).find("model.levels"), std::string::npos);
   EXPECT_NE(message({{"levles", 1}}).find("levles"), std::string::npos);
+  EXPECT_NE(message({{"padding_fraction", "x"}}).find("model.padding_fraction: expected a number, found \"x\""), std::string::npos);
+  EXPECT_NE(message({{"padding_fraction", ConfigValue::list({0.1})}}).find("model.padding_fraction: expected a list of 2"),
+            std::string::npos);
   EXPECT_NE(message({{"n_modes", ConfigValue::list({4})}}).find("two dimensions"), std::string::npos);
   EXPECT_NE(message({{"positional_embedding", ConfigValue()}, {"position", "patch"}}).find("position"), std::string::npos);
   const std::string misspelt = testing::message_of<ConfigError>([] { check_mg_tfno_keys(ConfigValue::map({{"levles", 1}})); });

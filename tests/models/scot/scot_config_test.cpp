@@ -40,7 +40,7 @@ TEST(ScotConfig, NamesKeyValueLineAndWhatIsAllowed) {
   expect_parts(error_of("drop_path_rate: 1.0"), {"model.drop_path_rate", "0 <= drop_path_rate < 1"});
   expect_parts(error_of("channel_slice_list_normalized_loss: [0, 3]"), {"channel_slice_list_normalized_loss[1]", "num_out_channels 2"});
   expect_parts(error_of("embed_dims: 4"), {"model.embed_dims", "unknown key", "embed_dim"});
-  expect_parts(error_of("type: scott"), {"scott", "scot"});
+  expect_parts(error_of("type: scott"), {"model.type", "scott", "scot"});
   expect_parts(error_of("image_size: 3\npatch_size: 4"), {"patch_size 4; choose 4"});
 }
 
