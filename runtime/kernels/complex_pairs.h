@@ -39,6 +39,45 @@ template <int kPart, class T>
   return __builtin_shuffle(x, y, order);
 }
 
+/// The part re of every pair in both of its places, or with kPart = 1 the part im, of `count` numbers in memory (a whole vector of them:
+/// kWhole). Whole vectors of floats are repeated where they are read, which leaves the units that multiply to the products.
+template <int kPart, bool kWhole, class T>
+[[gnu::always_inline]] inline Vector<T> part_of_pairs(const T* from, std::int64_t count) {
+#ifdef __AVX512F__
+  if constexpr (kWhole && sizeof(T) == 4) {
+    const auto& pairs = *reinterpret_cast<const T(*)[kLanes<T>]>(from);
+    Vector<T> x;
+    if constexpr (kPart == 0) {
+      asm("vmovsldup %1, %0" : "=v"(x) : "m"(pairs));
+    } else {
+      asm("vmovshdup %1, %0" : "=v"(x) : "m"(pairs));
+    }
+    return x;
+  }
+#endif
+  Places<T> order;
+  for (int lane = 0; lane < kLanes<T>; ++lane) order[lane] = (lane & ~1) + kPart;
+  return __builtin_shuffle(load_some(from, kWhole ? kLanes<T> : count), order);
+}
+
+/// x y - z in even lanes and x y + z in odd ones, or with kSubtracts = false the other way round.
+template <bool kSubtracts, class T>
+[[gnu::always_inline]] inline Vector<T> alternating_product(Vector<T> x, Vector<T> y, Vector<T> z) {
+#ifdef __AVX512F__
+  if constexpr (sizeof(T) == 4) {
+    return kSubtracts ? _mm512_fmaddsub_ps(x, y, z) : _mm512_fmsubadd_ps(x, y, z);
+  } else {
+    return kSubtracts ? _mm512_fmaddsub_pd(x, y, z) : _mm512_fmsubadd_pd(x, y, z);
+  }
+#else
+  if constexpr (sizeof(T) == 4) {
+    return kSubtracts ? _mm256_fmaddsub_ps(x, y, z) : _mm256_fmsubadd_ps(x, y, z);
+  } else {
+    return kSubtracts ? _mm256_fmaddsub_pd(x, y, z) : _mm256_fmsubadd_pd(x, y, z);
+  }
+#endif
+}
+
 /// The first half of x, or with kHalf = 1 the second one, each number twice.
 template <int kHalf, class T>
 [[gnu::always_inline]] inline Vector<T> each_twice(Vector<T> x) {

@@ -19,22 +19,21 @@ constexpr int kModes = kLanes<T> / 2;                                    // comp
 constexpr std::int64_t kMostModesOfTask = 2304, kLeastModesOfTask = 64;  // as long runs of memory as fit into the cache
 constexpr std::int64_t kTasks = 8;                                       // at least, so that threads share them evenly
 constexpr std::int64_t kManyBytes = 8 << 20;                             // of a matrix that does not stay in the caches
+constexpr std::int64_t kFewBytes = 2 << 20;                              // of a product that stays in the second level of the cache
+
+/// Where matrices are read from. Memory is asked for what comes next; to ask the cache would take a third of the time again.
+enum class Source { cache, memory };
 
 template <class T>
-Vector<T> real_parts(Vector<T> x) {
-  cpu::Places<T> order;
-  for (int lane = 0; lane < kLanes<T>; ++lane) order[lane] = lane & ~1;
-  return __builtin_shuffle(x, order);
+Source source_of(const ModeProduct& size) {
+  const std::int64_t numbers = size.m * size.k + size.k * size.n + size.m * size.n;
+  return size.modes * numbers * static_cast<std::int64_t>(2 * sizeof(T)) <= kFewBytes ? Source::cache : Source::memory;
 }
-template <class T>
-Vector<T> imaginary_parts(Vector<T> x) {
-  cpu::Places<T> order;
-  for (int lane = 0; lane < kLanes<T>; ++lane) order[lane] = lane | 1;
-  return __builtin_shuffle(x, order);
-}
+
 /// Products that a pass adds up: few where large matrices are read, so that no more runs of memory are than a processor foresees.
 template <class T>
 std::int64_t depth_of_pass(const ModeProduct& size) {
+  if (source_of<T>(size) == Source::cache) return size.k;
   const std::int64_t read = size.modes * size.k * std::max(size.m, size.n) * static_cast<std::int64_t>(2 * sizeof(T));
   return read >= kManyBytes && size.k > std::min(size.m, size.n) ? 2 : 16;
 }
@@ -56,54 +55,59 @@ struct Corner {
   Storing storing;  // of whole vectors
 };
 
-/// The signs by which conjugates come in: conj(b) a = conj(b conj(a)), so that of a's imaginary parts and that of the result's suffice.
-template <class T>
-struct Signs {
-  cpu::Places<T> imaginary, result;
-  explicit Signs(const ModeProduct& size)
-      : imaginary(cpu::signs_of_pairs<T>(size.conjugate_a == size.conjugate_b, size.conjugate_a != size.conjugate_b)),
-        result(cpu::signs_of_pairs<T>(false, size.conjugate_b)) {}
-};
+/// Whether a and b come in alike, as they are or both conjugated, or one of them does: conj(b) a = conj(b conj(a)).
+enum class Conjugation { alike, different };
 
-/// M by N numbers of c at `count` modes, a vector or what is left of one: `depth` products, added to what c has or not.
-template <int M, int N, bool kWhole, Start kStart, class T>
-inline void tile(const ModeProduct& size, std::int64_t depth, Corner<T> at, std::int64_t count, const Signs<T>& signs) {
+/// M by N numbers of c at `count` modes, a vector or what is left of one: `depth` products, added to what c has or not. `signs`: by which
+/// the result is conjugated. Inlined, as what depends on the steps is then computed once for all modes: a fifth of the time.
+template <int M, int N, bool kWhole, Start kStart, Conjugation kConjugation, Source kSource, class T>
+[[gnu::always_inline]] inline void tile(const ModeProduct& size, std::int64_t depth, Corner<T> at, std::int64_t count,
+                                        cpu::Places<T> signs) {
   // Neighbours in memory are the next modes. They go to the second level alone: rows that lie whole pages apart share few lines of the
   // first.
   constexpr std::int64_t kAhead = 512 / sizeof(T);
   constexpr int kSecondLevel = 2;
-  const auto read = [&](const T* from) { return kWhole ? cpu::load(from) : cpu::load_some(from, 2 * count); };
-  const auto streamed = [&](const T* from) {
-    if (kWhole) __builtin_prefetch(from + kAhead, 0, kSecondLevel);
-    return read(from);
-  };
+  constexpr bool kAsks = kWhole && kSource == Source::memory;
   const auto place = [&](int i, int j) { return at.c + 2 * (i * size.c_m + j * size.c_n); };
-  Vector<T> sum[M][N] = {};
-  if (kStart == Start::given) {
-    for (int i = 0; i < M; ++i) {
-      for (int j = 0; j < N; ++j) {
-        if (kWhole) __builtin_prefetch(place(i, j) + kAhead, 1, kSecondLevel);
-        sum[i][j] = with_signs<T>(read(place(i, j)), signs.result);
-      }
+  Vector<T> sum[M][N];
+#pragma GCC unroll 4
+  for (int i = 0; i < M; ++i) {
+#pragma GCC unroll 4
+    for (int j = 0; j < N; ++j) {
+      sum[i][j] = Vector<T>{};
+      if (kStart == Start::zero) continue;
+      if (kAsks) __builtin_prefetch(place(i, j) + kAhead, 1, kSecondLevel);
+      sum[i][j] = with_signs<T>(cpu::load_some(place(i, j), kWhole ? kLanes<T> : 2 * count), signs);
     }
   }
-  for (std::int64_t k = 0; k < depth; ++k) {
+  for (std::int64_t k = 0; k < depth; ++k, at.a += 2 * size.a_k, at.b += 2 * size.b_k) {
     Vector<T> b[N], turned[N];
+#pragma GCC unroll 4
     for (int j = 0; j < N; ++j) {
-      b[j] = streamed(at.b + 2 * (k * size.b_k + j * size.b_n));
+      const T* from = at.b + 2 * j * size.b_n;
+      if (kAsks) __builtin_prefetch(from + kAhead, 0, kSecondLevel);
+      b[j] = cpu::load_some(from, kWhole ? kLanes<T> : 2 * count);
       turned[j] = cpu::exchanged_pairs<T>(b[j]);
     }
+#pragma GCC unroll 4
     for (int i = 0; i < M; ++i) {
-      const Vector<T> a = streamed(at.a + 2 * (i * size.a_m + k * size.a_k));
-      const Vector<T> re = real_parts<T>(a), im = with_signs<T>(imaginary_parts<T>(a), signs.imaginary);
-      for (int j = 0; j < N; ++j) sum[i][j] += re * b[j];
-      for (int j = 0; j < N; ++j) sum[i][j] += im * turned[j];
+      const T* from = at.a + 2 * i * size.a_m;
+      if (kAsks) __builtin_prefetch(from + kAhead, 0, kSecondLevel);
+      const Vector<T> re = cpu::part_of_pairs<0, kWhole>(from, 2 * count), im = cpu::part_of_pairs<1, kWhole>(from, 2 * count);
+      // Two of these undo each other's signs, so that no sign takes an operation of its own.
+      constexpr bool kAlike = kConjugation == Conjugation::alike;
+#pragma GCC unroll 4
+      for (int j = 0; j < N; ++j) sum[i][j] = cpu::alternating_product<kAlike, T>(im, turned[j], sum[i][j]);
+#pragma GCC unroll 4
+      for (int j = 0; j < N; ++j) sum[i][j] = cpu::alternating_product<kAlike, T>(re, b[j], sum[i][j]);
     }
   }
+#pragma GCC unroll 4
   for (int i = 0; i < M; ++i) {
+#pragma GCC unroll 4
     for (int j = 0; j < N; ++j) {
-      const Vector<T> result = with_signs<T>(sum[i][j], signs.result);
-      if (kWhole && at.storing == Storing::streamed) {
+      const Vector<T> result = with_signs<T>(sum[i][j], signs);
+      if (kAsks && at.storing == Storing::streamed) {
         cpu::stream(place(i, j), result);
       } else {
         cpu::store_some(place(i, j), result, kWhole ? kLanes<T> : 2 * count);
@@ -112,31 +116,39 @@ inline void tile(const ModeProduct& size, std::int64_t depth, Corner<T> at, std:
   }
 }
 
-template <int M, int N, Start kStart, class T>
-void tile_of_modes(const ModeProduct& size, std::int64_t depth, Corner<T> at, std::int64_t modes, const Signs<T>& signs) {
+template <int M, int N, Start kStart, Conjugation kConjugation, Source kSource, class T>
+void tile_of_modes(const ModeProduct& size, std::int64_t depth, Corner<T> at, std::int64_t modes) {
+  const cpu::Places<T> signs = cpu::signs_of_pairs<T>(false, size.conjugate_b);
+  const auto from = [&](std::int64_t mode) { return Corner<T>{at.a + 2 * mode, at.b + 2 * mode, at.c + 2 * mode, at.storing}; };
   std::int64_t mode = 0;
-  for (; mode + kModes<T> <= modes; mode += kModes<T>) {
-    tile<M, N, true, kStart>(size, depth, Corner<T>{at.a + 2 * mode, at.b + 2 * mode, at.c + 2 * mode, at.storing}, kModes<T>, signs);
-  }
-  if (mode < modes) {
-    tile<M, N, false, kStart>(size, depth, Corner<T>{at.a + 2 * mode, at.b + 2 * mode, at.c + 2 * mode, at.storing}, modes - mode, signs);
-  }
+  for (; mode + kModes<T> <= modes; mode += kModes<T>)
+    tile<M, N, true, kStart, kConjugation, kSource>(size, depth, from(mode), kModes<T>, signs);
+  if (mode < modes) tile<M, N, false, kStart, kConjugation, kSource>(size, depth, from(mode), modes - mode, signs);
 }
 
 /// A few products at a time over all modes of the task: what is large is then read where it lies, front to back.
-template <int M, int N, class T>
-void all_depth(const ModeProduct& size, Corner<T> at, std::int64_t modes) {
-  const Signs<T> signs(size);
+template <int M, int N, Conjugation kConjugation, Source kSource, class T>
+void all_depth_of(const ModeProduct& size, Corner<T> at, std::int64_t modes) {
   bool given = size.add;
   std::int64_t k = 0;
   do {
     const std::int64_t depth = std::min(depth_of_pass<T>(size), size.k - k);
     const Corner<T> from{at.a + 2 * k * size.a_k, at.b + 2 * k * size.b_k, at.c, at.storing};
-    given ? tile_of_modes<M, N, Start::given>(size, depth, from, modes, signs)
-          : tile_of_modes<M, N, Start::zero>(size, depth, from, modes, signs);
+    given ? tile_of_modes<M, N, Start::given, kConjugation, kSource>(size, depth, from, modes)
+          : tile_of_modes<M, N, Start::zero, kConjugation, kSource>(size, depth, from, modes);
     given = true;
     k += depth;
   } while (k < size.k);
+}
+template <int M, int N, class T>
+void all_depth(const ModeProduct& size, Corner<T> at, std::int64_t modes) {
+  const bool cache = source_of<T>(size) == Source::cache;
+  if (size.conjugate_a == size.conjugate_b) {
+    return cache ? all_depth_of<M, N, Conjugation::alike, Source::cache>(size, at, modes)
+                 : all_depth_of<M, N, Conjugation::alike, Source::memory>(size, at, modes);
+  }
+  cache ? all_depth_of<M, N, Conjugation::different, Source::cache>(size, at, modes)
+        : all_depth_of<M, N, Conjugation::different, Source::memory>(size, at, modes);
 }
 
 template <int M, class T>
