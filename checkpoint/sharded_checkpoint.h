@@ -17,7 +17,7 @@
 namespace trident {
 
 /// Saves the state into `folder` and returns the path of the new checkpoint once it would survive a loss of power. Every tensor is saved by
-/// the first of the ranks that hold it. A committed checkpoint of this step is kept as it is. Collective over the mesh.
+/// one of the ranks that hold it, up to eight of which share them out. A committed checkpoint of this step is kept as it is. Collective over the mesh.
 std::filesystem::path save_checkpoint(const std::filesystem::path& folder, std::int64_t step, const TrainingState& state, const Mesh& mesh);
 
 /// The same of whole tensors that are made one at a time. Of one rank.

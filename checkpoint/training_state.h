@@ -14,7 +14,7 @@ struct StatePiece {
   std::string name;  // "weights/embeddings.norm.bias"
   Shape full_shape;
   std::vector<Range> owned;             // per dimension of full_shape
-  AxisSet replicated = AxisSet::all();  // axes along which ranks hold the same box: the first of them saves it
+  AxisSet replicated = AxisSet::all();  // axes along which ranks hold the same box: one of them saves it
   Tensor values;                        // contiguous, as many elements as the box
 };
 

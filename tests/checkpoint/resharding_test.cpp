@@ -1,7 +1,9 @@
 // A checkpoint saved by ranks that hold parts of tensors is read by ranks that hold other parts.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <filesystem>
+#include <set>
 
 #include "checkpoint/atomic_file.h"
 #include "checkpoint/box.h"
@@ -72,6 +74,27 @@ TEST_F(Resharding, WhatRanksHoldAlikeIsSavedOnce) {
   int parts = 0;
   for (const auto& entry : std::filesystem::directory_iterator(saved)) parts += entry.path().extension() == ".safetensors";
   EXPECT_EQ(parts, 1);
+}
+
+TEST_F(Resharding, TensorsThatRanksHoldAlikeAreSharedOutOverThem) {
+  const int ranks = world()->size();
+  for (const MeshSizes& sizes : {MeshSizes{ranks, 1, 1, 1}, MeshSizes{1, ranks, 1, 1}, MeshSizes{1, 1, 1, ranks}}) {
+    const Mesh mesh(world(), sizes);
+    TrainingState state;
+    for (int i = 0; i < 50; ++i) {
+      state.pieces.push_back(piece_of({{0, kRows}, {0, kColumns}}, AxisSet::all()));
+      state.pieces.back().name = concat("weights/", i);
+    }
+    const auto saved = save_checkpoint(path_ / concat(sizes[0], sizes[1]), 1, state, mesh);
+    CheckpointReader reader(saved);
+    std::set<std::string> files;
+    for (const ManifestTensor& tensor : reader.manifest().tensors) {
+      EXPECT_EQ(tensor.parts.size(), 1U) << tensor.name;
+      files.insert(tensor.parts.front().file);
+    }
+    EXPECT_EQ(static_cast<int>(files.size()), std::min(ranks, 8));
+    load_checkpoint(saved, state.pieces);
+  }
 }
 
 TEST_F(Resharding, AGapBetweenThePartsIsNoticed) {
