@@ -17,7 +17,7 @@
 namespace trident {
 namespace {
 
-constexpr std::int64_t kTrajectories = 400, kFrames = 21, kPoints = 128, kBatch = 64;
+constexpr std::int64_t kTrajectories = 200, kFrames = 21, kPoints = 128, kBatch = 64;
 
 struct Case {
   const char* name;

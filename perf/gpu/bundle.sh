@@ -29,7 +29,7 @@ copy_libraries() {
     done
 }
 
-for program in bin/trident bin/golden_check perf/scot_step perf/fno_step tests/runtime_test tests/cuda_test tests/cuda_trainer_test; do
+for program in bin/trident bin/golden_check perf/scot_step perf/fno_step perf/loader_perf tests/runtime_test tests/cuda_test tests/cuda_trainer_test; do
   [ -x "$build/$program" ] || { echo "bundle: $build/$program is missing; build that target first" >&2; exit 1; }
   copy_program "$build/$program" bin
 done

@@ -221,6 +221,7 @@ if wanted steps; then
     benchmark "${model}_f32" 30 benchmarks.jsonl "${ours[@]}" fno_step $model 2 --cuda
     benchmark "${model}_bf16" 30 benchmarks.jsonl "${ours[@]}" fno_step $model 2 --cuda --bf16
   done
+  benchmark loader 40 benchmarks.jsonl "${ours[@]}" loader_perf 2 "$OMP_NUM_THREADS"  # what training of small models must not wait for
 fi
 if wanted peer; then
   packages=""
