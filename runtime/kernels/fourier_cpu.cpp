@@ -24,7 +24,9 @@ using cpu::Direction;
 using cpu::kLanes;
 using cpu::Points;
 
-constexpr std::int64_t kChunkBytes = 1 << 14;  // of points that are laid side by side at a time
+// Of points that are laid side by side at a time: a group before and after a step lies in the first level of the cache beside them.
+constexpr std::int64_t kChunkBytes = 1 << 12;
+constexpr std::int64_t kRowsTogether = 2;  // at least, as products take two
 
 /// The transform of groups of fields over one axis, or over two.
 template <class T>
@@ -37,8 +39,8 @@ class Groups {
     field_in_ = first_.in * (to_modes() ? numbers * points : 2 * kept);
     field_out_ = first_.out * (to_modes() ? 2 * kept : numbers * points);
     row_points_ = points * L;
-    chunk_rows_ = std::clamp<std::int64_t>(kChunkBytes / static_cast<std::int64_t>(sizeof(T)) / std::max<std::int64_t>(1, row_points_), 1,
-                                           std::max<std::int64_t>(1, rows_of_points()));
+    const std::int64_t fitting = kChunkBytes / static_cast<std::int64_t>(sizeof(T)) / std::max<std::int64_t>(1, row_points_);
+    chunk_rows_ = std::min(std::max(fitting, kRowsTogether), std::max<std::int64_t>(1, rows_of_points()));
     chunk_ = real_ ? chunk_rows_ * row_points_ : 0;
     buffer_ = std::max(first_.in, first_.out) * (real_ ? kept : std::max(kept, points)) * 2 * L;
   }
