@@ -78,6 +78,7 @@ Tensor BatchNorm::operator()(const Tensor& x, Mode mode) const {
   if (mesh.size(kBatchAxes) > 1) sum = [mesh = mesh](const Tensor& sums) { sum_in_place(mesh, kBatchAxes, sums); };
   BatchStatistics statistics;
   const Tensor y = batch_norm_train(x, weight.value, bias.value, kBatchNormEps, statistics, sum);
+  if (runs_again()) return y;
   fold_in(running_mean.value, statistics.mean, 1.0);
   fold_in(running_var.value, statistics.variance, statistics.count / (statistics.count - 1.0));  // PyTorch keeps the unbiased one
   count_one_more(num_batches_tracked.value);

@@ -17,6 +17,13 @@ namespace {
 
 std::atomic<std::uint64_t> next_number = 1;  // of the process, so that a tape may run backward on another thread than recorded it
 thread_local bool recording = true;
+thread_local bool again = false;
+
+/// While it lives, a block runs again.
+struct RunningAgain {
+  RunningAgain() { again = true; }
+  ~RunningAgain() { again = false; }
+};
 
 /// A copy of x, in another number type too.
 Tensor copy_of(const Tensor& x, DType dtype) {
@@ -108,6 +115,7 @@ class BackwardRun {
     const std::uint64_t first = next_number;
     const Tensor y = [&] {
       const Recording on(true);
+      const RunningAgain running;
       return node->block();
     }();
     if (y.node()) {
@@ -342,5 +350,7 @@ Tensor recompute(const std::function<Tensor()>& block) {
   if (recorded.node()) recorded.node()->block = block;
   return recorded;
 }
+
+bool runs_again() { return again; }
 
 }  // namespace trident

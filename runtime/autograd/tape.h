@@ -128,5 +128,8 @@ class TapeMark {
 /// Computes block() without keeping its intermediate values; the backward runs it again (activation checkpointing). Gradients are those
 /// without it, bit for bit. `block` captures its random keys by value, so random numbers repeat.
 Tensor recompute(const std::function<Tensor()>& block);
+/// Whether the block of a recompute() runs again on this thread: what it changed besides its result (running statistics) is changed
+/// already.
+bool runs_again();
 
 }  // namespace trident

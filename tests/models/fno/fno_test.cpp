@@ -69,10 +69,12 @@ TEST(Fno, ParametersHaveTheReferencesNamesAndOrder) {
                                       "projection.fcs.1.bias"}));
 }
 
-TEST(Fno, RecomputedBlocksHaveTheSameGradients) {
+TEST(Fno, RecomputedBlocksHaveTheSameGradientsAndRunningStatistics) {
   for (const char* keys : {"n_modes: [4, 4], in_channels: 2, out_channels: 1, norm: group_norm, domain_padding: 0.1",
+                           "n_modes: [4, 4], in_channels: 2, out_channels: 1, norm: batch_norm",
                            "n_modes: [4], in_channels: 2, out_channels: 1, complex_data: true"}) {
     std::vector<Tensor> gradients;
+    std::vector<std::vector<double>> buffers(2);
     for (const Recompute recompute : {Recompute::none, Recompute::blocks}) {
       const testing::SmallModel small = make(keys);
       Pass pass = pass_of(DType::f64, Mode::train);
@@ -82,8 +84,13 @@ TEST(Fno, RecomputedBlocksHaveTheSameGradients) {
       const Tensor y = output_of(small, field, pass);
       backward(sum(one ? real(y) * imag(y) : y * y));
       gradients.push_back(small.parameters.gradients());
+      for (const auto& buffer : small.parameters.buffers()) {
+        if (buffer.value.dtype() != DType::f64) continue;
+        for (const double number : to_host<double>(buffer.value)) buffers[gradients.size() - 1].push_back(number);
+      }
     }
     EXPECT_TENSOR_NEAR(gradients[0], gradients[1], 1e-13);
+    EXPECT_EQ(buffers[0], buffers[1]);
   }
 }
 
