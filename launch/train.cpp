@@ -136,7 +136,8 @@ void require_whole_batches(const Setup& setup, const Trainer& trainer) {
   if (micro_batches == 1 || trainer.parameters().buffers().empty()) return;
   throw setup.run.error("training.gradient_accumulation_steps",
                         concat("got ", micro_batches, ", but \"", trainer.parameters().buffers().front().name,
-                               "\" is a statistic of the whole batch; set it to 1, or model.residual_model to convnext"));
+                               "\" is a statistic of the whole batch; set it to 1, or take a model without batch norms (another "
+                               "model.norm; model.residual_model: convnext)"));
 }
 
 std::int64_t count_parameters(const ParameterList& parameters) {
