@@ -198,6 +198,15 @@ LossDescription loss_of_run(const Model& model, const TrainingConfig& config) {
   return loss;
 }
 
+void require_whole_batches(const RunFile& run, const ParameterList& parameters) {
+  const std::int64_t micro_batches = run.config.training.gradient_accumulation_steps;
+  if (micro_batches == 1 || parameters.buffers().empty()) return;
+  throw run.error("training.gradient_accumulation_steps",
+                  concat("got ", micro_batches, ", but \"", parameters.buffers().front().name,
+                         "\" is a statistic of the whole batch; set it to 1, or take a model without batch norms (another model.norm; ",
+                         "model.residual_model: convnext)"));
+}
+
 ModelDescription description_of(const Dataset& dataset) {
   ModelDescription description;
   for (const DatasetMember& member : dataset.members()) {

@@ -29,6 +29,9 @@ ModelChoice choose_model(const RunFile& run, const Dataset& dataset);
 /// The model's own loss, or what `training.loss` puts in its place.
 LossDescription loss_of_run(const Model& model, const TrainingConfig& config);
 
+/// Running statistics mean that layers normalise by the micro-batch: accumulation would change the result, and is a ConfigError.
+void require_whole_batches(const RunFile& run, const ParameterList& parameters);
+
 /// trident.json of a model trained on these data.
 ModelDescription description_of(const Dataset& dataset);
 

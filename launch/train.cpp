@@ -130,16 +130,6 @@ void require_something_to_train(const Setup& setup, const Trainer& trainer) {
   throw setup.run.error("training.freeze", "freezes every parameter of the model; leave some of them to be trained");
 }
 
-/// Running statistics mean that layers normalise by the micro-batch, so accumulation would change the result.
-void require_whole_batches(const Setup& setup, const Trainer& trainer) {
-  const std::int64_t micro_batches = setup.run.config.training.gradient_accumulation_steps;
-  if (micro_batches == 1 || trainer.parameters().buffers().empty()) return;
-  throw setup.run.error("training.gradient_accumulation_steps",
-                        concat("got ", micro_batches, ", but \"", trainer.parameters().buffers().front().name,
-                               "\" is a statistic of the whole batch; set it to 1, or take a model without batch norms (another "
-                               "model.norm; model.residual_model: convnext)"));
-}
-
 std::int64_t count_parameters(const ParameterList& parameters) {
   std::int64_t count = 0;
   for (const NamedPiece& piece : parameters.pieces()) count += reals_in(piece.piece.full_shape, piece.piece.numbers);
@@ -212,7 +202,7 @@ void train(const TrainOptions& options, CommandContext& context) {
   std::vector<std::string> notes;
   Trainer trainer = make_trainer(setup, notes);
   require_something_to_train(setup, trainer);
-  require_whole_batches(setup, trainer);
+  require_whole_batches(setup.run, trainer.parameters());
   const auto restored = checkpoint ? std::nullopt : restored_training(setup, trainer);
   if (options.dry_run) {
     Log log = first ? Log::to_terminal() : Log();

@@ -87,6 +87,7 @@ RankNeeds rehearse(const PlannedRun& planned, const RunConfig& config, const Mes
 
   const Model model = describe_model(planned.choice.config, mesh);
   ParameterList list = materialize(model, precision, Use::training, std::nullopt, config.training.freeze, device);
+  require_whole_batches(planned.run, list);
   for (const auto& entry : list.entries()) needs.parameters += entry.size;
   needs.memory.parameters = bytes_of(list.values()) + bytes_of(list.rounded());
   needs.memory.gradients = bytes_of(list.gradients());

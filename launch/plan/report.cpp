@@ -226,13 +226,16 @@ std::string way_to_fit(const PlannedRun& planned, const PlannedMesh& mesh, const
   PlannedRun accumulating = planned;
   TrainingConfig& training = accumulating.run.config.training;
   const std::int64_t most = training.global_batch_size / size_on(mesh.sizes, Axis::data);
-  while (2 * training.gradient_accumulation_steps <= most) {
-    training.gradient_accumulation_steps *= 2;
-    const RankNeeds needs = rehearse(accumulating, config_of(accumulating, mesh), mesh.sizes, {});
-    if (static_cast<double>(needs.memory.peak) <= kUsableMemory * static_cast<double>(machine.memory)) {
-      return concat("with training.gradient_accumulation_steps=", training.gradient_accumulation_steps, " it needs ",
-                    bytes(needs.memory.peak), " and fits");
+  try {
+    while (2 * training.gradient_accumulation_steps <= most) {
+      training.gradient_accumulation_steps *= 2;
+      const RankNeeds needs = rehearse(accumulating, config_of(accumulating, mesh), mesh.sizes, {});
+      if (static_cast<double>(needs.memory.peak) <= kUsableMemory * static_cast<double>(machine.memory)) {
+        return concat("with training.gradient_accumulation_steps=", training.gradient_accumulation_steps, " it needs ",
+                      bytes(needs.memory.peak), " and fits");
+      }
     }
+  } catch (const ConfigError&) {  // the model takes whole batches
   }
   return "take more devices, or a smaller training.global_batch_size";
 }

@@ -60,6 +60,11 @@ TEST(PlanProcess, WhatDoesNotFitIsAnErrorWithAWayOut) {
   };
   EXPECT_THAT(refused("--devices 1 --memory 4MiB training.activation_checkpointing=false"),
               HasSubstr("with training.gradient_accumulation_steps="));
+  const std::string whole_batches = " training.activation_checkpointing=false model.residual_model=resnet";
+  EXPECT_THAT(refused("--devices 1 --memory 4MiB" + whole_batches),
+              HasSubstr("take more devices, or a smaller training.global_batch_size"));
+  EXPECT_THAT(refused("--devices 1 training.gradient_accumulation_steps=2" + whole_batches),
+              HasSubstr("is a statistic of the whole batch"));
   EXPECT_THAT(refused("--devices 1 --memory 100kB"), HasSubstr("is no amount of memory"));
   EXPECT_THAT(refused("--devices 2 --memory 100KB"), HasSubstr("take more devices, or a smaller training.global_batch_size"));
   EXPECT_THAT(refused("--devices 7 parallel.domain_y=2"), HasSubstr("no mesh of 7 devices works"));
