@@ -13,10 +13,14 @@ constexpr std::int64_t kBlockRows = 64;  // rows whose contributions to the sums
 
 std::int64_t blocks_of(const NormRows& extents) { return (extents.rows + kBlockRows - 1) / kBlockRows; }
 
+struct Statistics {
+  double mean, rstd;
+};
+
 /// The mean of a row, and 1 / sqrt(var + eps), in f64: what is rounded here is rounded the same way in the whole row, and would be the
 /// largest error of a model in f32. Distances are from the row's first number, so that a large mean costs no digits.
 template <class T>
-void statistics(std::int64_t width, double eps, const T* x, T& mean, T& rstd) {
+Statistics statistics(std::int64_t width, double eps, const T* x) {
   const double origin = width > 0 ? static_cast<double>(x[0]) : 0.0;
   double distances = 0, squares = 0;
 #pragma omp simd reduction(+ : distances, squares)
@@ -26,39 +30,37 @@ void statistics(std::int64_t width, double eps, const T* x, T& mean, T& rstd) {
     squares += distance * distance;
   }
   const double offset = distances / static_cast<double>(width), variance = squares / static_cast<double>(width) - offset * offset;
-  mean = static_cast<T>(origin + offset);
-  rstd = static_cast<T>(1.0 / std::sqrt(std::max(variance, 0.0) + eps));
+  return {origin + offset, 1.0 / std::sqrt(std::max(variance, 0.0) + eps)};
 }
 
-/// Scale and shift of one sample after the other, worked out where they depend on it.
-template <class T>
+/// Scale and shift of one sample after the other, as numbers of type N.
+template <class T, class N>
 class SampleAffine {
  public:
-  SampleAffine(const NormNumbers<T>& affine, std::int64_t width) : affine_(affine), width_(width) {
-    if (affine.time != nullptr || affine.factor != nullptr || affine.shift == nullptr) numbers_.resize(static_cast<std::size_t>(2 * width));
-  }
+  SampleAffine(const NormNumbers<T>& affine, std::int64_t width)
+      : affine_(affine), width_(width), numbers_(static_cast<std::size_t>(2 * width)) {}
   void go_to(std::int64_t sample) {
-    if (numbers_.empty() || sample == sample_) return;
+    if (sample == sample_) return;
     sample_ = sample;
     work_out(affine_.scale, affine_.scale_slope, numbers_.data());
     work_out(affine_.shift, affine_.shift_slope, numbers_.data() + width_);
   }
-  const T* scale() const { return numbers_.empty() ? affine_.scale : numbers_.data(); }
-  const T* shift() const { return numbers_.empty() ? affine_.shift : numbers_.data() + width_; }
+  const N* scale() const { return numbers_.data(); }
+  const N* shift() const { return numbers_.data() + width_; }
 
  private:
-  void work_out(const T* values, const T* slopes, T* to) const {
-    const T time = affine_.time == nullptr ? T(0) : affine_.time[sample_],
-            factor = affine_.factor == nullptr ? T(1) : affine_.factor[sample_];
+  void work_out(const T* values, const T* slopes, N* to) const {
+    const N time = affine_.time == nullptr ? N(0) : N(affine_.time[sample_]),
+            factor = affine_.factor == nullptr ? N(1) : N(affine_.factor[sample_]);
     for (std::int64_t i = 0; i < width_; ++i) {
-      const T value = values == nullptr ? T(0) : values[i];
-      to[i] = (slopes == nullptr ? value : time * slopes[i] + value) * factor;
+      const N value = values == nullptr ? N(0) : N(values[i]);
+      to[i] = (slopes == nullptr ? value : time * N(slopes[i]) + value) * factor;
     }
   }
 
   NormNumbers<T> affine_;
   std::int64_t width_, sample_ = -1;
-  std::vector<T> numbers_;
+  std::vector<N> numbers_;
 };
 
 /// Sums over rows: for scale, for shift and for a bias in x.
@@ -132,21 +134,24 @@ void layer_norm(Cpu, const NormRows& extents, double eps, const T* x, const Norm
   const std::int64_t width = extents.width, rows = extents.count;
 #pragma omp parallel if (rows * width > kGrain)
   {
-    SampleAffine<T> own(affine, width);
+    SampleAffine<T, double> own(affine, width);
 #pragma omp for schedule(static)
     for (std::int64_t row = 0; row < rows; ++row) {
       own.go_to(extents.sample_of(row));
-      const T *in = x + row * width, *gain = own.scale(), *bias = own.shift();
+      const T* in = x + row * width;
+      const double *gain = own.scale(), *bias = own.shift();
       T* out = y + row * width;
-      if (mean != nullptr) statistics(width, eps, in, mean[row], rstd[row]);
-      const T center = mean == nullptr ? T(0) : mean[row], factor = mean == nullptr ? T(1) : rstd[row];
+      const Statistics of_row = mean == nullptr ? Statistics{0.0, 1.0} : statistics(width, eps, in);
+      if (mean != nullptr) mean[row] = static_cast<T>(of_row.mean), rstd[row] = static_cast<T>(of_row.rstd);
+      const double center = of_row.mean, factor = of_row.rstd;
+      const auto normalised = [=](std::int64_t i) { return (static_cast<double>(in[i]) - center) * factor * gain[i] + bias[i]; };
       if (residual.value == nullptr) {
 #pragma omp simd
-        for (std::int64_t i = 0; i < width; ++i) out[i] = (in[i] - center) * factor * gain[i] + bias[i];
+        for (std::int64_t i = 0; i < width; ++i) out[i] = static_cast<T>(normalised(i));
       } else {
         const T* base = residual.value + row * width;
 #pragma omp simd
-        for (std::int64_t i = 0; i < width; ++i) out[i] = base[i] + ((in[i] - center) * factor * gain[i] + bias[i]);
+        for (std::int64_t i = 0; i < width; ++i) out[i] = static_cast<T>(static_cast<double>(base[i]) + normalised(i));
       }
     }
   }
@@ -160,7 +165,7 @@ void layer_norm_gradient(Cpu, const NormRows& extents, const NormGradient<T>& gr
   T* sums = static_cast<T*>(memory.data());
 #pragma omp parallel if (extents.count * width > kGrain)
   {
-    SampleAffine<T> own(gradient.affine, width);
+    SampleAffine<T, T> own(gradient.affine, width);
 #pragma omp for schedule(static)
     for (std::int64_t task = 0; task < extents.samples * blocks; ++task) {
       const std::int64_t sample = task / blocks, begin = extents.begin_of(sample), end = extents.begin_of(sample + 1);

@@ -91,6 +91,14 @@ TEST(LayerNorm, RoundsTheStatisticsOfAFloatRowOnce) {
   for (const double error : along) EXPECT_LT(std::fabs(error), 0.65 * 0x1p-23);
 }
 
+TEST(LayerNorm, RoundsWhatComesOutOnce) {
+  const Tensor x = cast(random_tensor({512, 96}, 1), DType::f32), base = cast(random_tensor({512, 96}, 2), DType::f32);
+  const Tensor scale = cast(random_tensor({96}, 3), DType::f32), shift = cast(random_tensor({96}, 4), DType::f32);
+  const auto wide = [](const Tensor& y) { return cast(y, DType::f64); };
+  const Tensor exact = layer_norm(wide(x), {wide(scale), wide(shift)}, 1e-5, wide(base));
+  EXPECT_TENSOR_NEAR(wide(layer_norm(x, {scale, shift}, 1e-5, base)), exact, 3e-8);  // 2.5e-8 in the 2-norm; step by step twice that
+}
+
 TEST(LayerNorm, Gradients) {
   const Tensor x = random_tensor({2, 3, 5}, 1), residual = random_tensor({2, 3, 5}, 2);
   const std::vector<Tensor> plain{x, random_tensor({5}, 3), random_tensor({5}, 4)};
