@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <type_traits>
 #include <vector>
 
 #include "runtime/kernels/attention_window.h"
+#include "runtime/kernels/few_in_f64.h"
 #include "runtime/kernels/on_threads.h"
 
 namespace trident {
@@ -172,10 +174,24 @@ void add_parts(const WindowAttentionSize& size, std::int64_t parts, const T* par
   }
 }
 
+void forward_in_f64(const WindowAttentionSize& size, const WindowAttentionInputs<float>& in, float* y) {
+  const std::int64_t numbers = size.batch * size.ny * size.nx * size.heads * size.head_size;
+  const std::vector<double> qkv = cpu::in_f64(in.qkv, 3 * numbers), scale = cpu::in_f64(in.logit_scale, size.heads);
+  const std::vector<double> bias = cpu::in_f64(in.position_bias, size.heads * size.offsets());
+  std::vector<double> wide(static_cast<std::size_t>(numbers));
+  window_attention_forward<double>(Cpu{}, size, {qkv.data(), scale.data(), bias.data()}, wide.data(), nullptr);
+  cpu::round_to(y, wide);
+}
+
 }  // namespace
 
 template <class T>
 void window_attention_forward(Cpu, const WindowAttentionSize& size, WindowAttentionInputs<T> in, T* y, Wide<T>*) {
+  if constexpr (std::is_same_v<T, float>) {
+    constexpr std::int64_t kSlower = 8;  // than a product: mostly exponentials
+    const std::int64_t scores = size.heads * size.tasks_per_head() * size.tokens() * size.tokens();
+    if (cpu::are_few(kSlower * 2 * scores * size.head_size)) return forward_in_f64(size, in, y);
+  }
   const std::int64_t tasks = size.heads * size.tasks_per_head();
   share_out_prepared(tasks, std::min<std::int64_t>(omp_get_max_threads(), tasks), [&] {
     return [&, work = WindowWorkspace<T>(size, false)](std::int64_t first, std::int64_t last) mutable {

@@ -3,7 +3,10 @@
 #include <omp.h>
 
 #include <algorithm>
+#include <type_traits>
+#include <vector>
 
+#include "runtime/kernels/few_in_f64.h"
 #include "runtime/kernels/gemm.h"
 #include "runtime/kernels/row_blocks.h"
 
@@ -34,6 +37,14 @@ void add_bias(std::int64_t rows, std::int64_t width, const T* bias, T* y) {
   }
 }
 
+void linear_forward_in_f64(LinearSize size, const float* x, const float* weight, const float* bias, float* y) {
+  const std::vector<double> from = cpu::in_f64(x, size.rows * size.in), by = cpu::in_f64(weight, size.out * size.in);
+  const std::vector<double> addend = cpu::in_f64(bias, size.out);
+  std::vector<double> wide(static_cast<std::size_t>(size.rows * size.out));
+  linear_forward(Cpu{}, size, from.data(), by.data(), cpu::data_or_null(addend), wide.data());
+  cpu::round_to(y, wide);
+}
+
 }  // namespace
 
 template <class T>
@@ -55,6 +66,9 @@ void multiply(Cpu, const Products& size, const T* a, const T* b, Into<T> c) {
 
 template <class T>
 void linear_forward(Cpu, LinearSize size, const T* x, const T* weight, const T* bias, T* y) {
+  if constexpr (std::is_same_v<T, float>) {
+    if (cpu::are_few(size.rows * size.in * size.out)) return linear_forward_in_f64(size, x, weight, bias, y);
+  }
   cpu::for_each_row_block(blocks_of<T>(size), [&](std::int64_t first, std::int64_t rows, int) {
     T* target = y + first * size.out;
     cpu::gemm({.m = rows, .n = size.out, .k = size.in, .lda = size.in, .ldb = size.in, .ldc = size.out, .transpose_b = true},

@@ -3,7 +3,9 @@
 #include <algorithm>
 
 #include "runtime/kernels/activation.h"
+#include "runtime/kernels/few_in_f64.h"
 #include "runtime/kernels/gemm.h"
+#include "runtime/kernels/matmul.h"
 #include "runtime/kernels/row_blocks.h"
 
 namespace trident {
@@ -154,6 +156,14 @@ cpu::RowBlocks blocks_of(MlpSize size, std::int64_t hidden_copies) {
 template <class T>
 void mlp_forward(Cpu, MlpSize size, const T* x, MlpWeights<T> weights, MlpHidden<T> keep, T* y) {
   T* before = keep.before;
+  if (cpu::are_few(size.rows * size.hidden * std::max(size.in, size.out))) {
+    const Block scratch(static_cast<std::size_t>(size.rows * size.hidden) * sizeof(T), {});
+    T* after = static_cast<T*>(scratch.data());
+    T* hidden = before == nullptr ? after : before;
+    linear_forward<T>(Cpu{}, {size.rows, size.in, size.hidden}, x, weights.up, weights.up_bias, hidden);
+    activate<T>(size.activation, size.rows, size.hidden, nullptr, hidden, after);
+    return linear_forward<T>(Cpu{}, {size.rows, size.hidden, size.out}, after, weights.down, weights.down_bias, y);
+  }
   const cpu::RowBlocks blocks = blocks_of<T>(size, before == nullptr ? 1 : 2);
   const std::int64_t scratch_rows = blocks.fill_threads() ? blocks.rows_per_block() * omp_get_max_threads() : size.rows;
   const Block scratch(static_cast<std::size_t>(scratch_rows * size.hidden) * sizeof(T), {});

@@ -152,6 +152,16 @@ TEST(WindowAttention, AgreesWithItsDefinitionInBothNumberTypes) {
   }
 }
 
+TEST(WindowAttention, RoundsFewProductsOnceAndManyWithinTheirSums) {
+  // One rounding is 2.5e-8 in the 2-norm.
+  for (const auto& [batch, tolerance] : {std::pair{std::int64_t{1}, 3e-8}, {std::int64_t{8}, 1e-6}}) {
+    const Case c{batch, 8, 8, 2, 12, {.window = 4, .roll = 2, .mask_shift = 2, .global_rows = 8, .global_columns = 8}};
+    const Tensor qkv = as_f32(c.qkv(1)), scale = as_f32(c.logit_scale(2)), bias = as_f32(c.position_bias(3));
+    EXPECT_TENSOR_NEAR(as_f64(window_attention(qkv, scale, bias, c.grid)),
+                       window_attention(as_f64(qkv), as_f64(scale), as_f64(bias), c.grid), tolerance);
+  }
+}
+
 TEST(WindowAttention, TakesNothingAtAllFromAnotherRegion) {
   // Every token is a region of its own. In f32 a probability of 1e-38 would still pass on what is as large as 1e38.
   const WindowGrid grid{.window = 2, .mask_shift = 1, .global_rows = 2, .global_columns = 2};
