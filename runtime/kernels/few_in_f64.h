@@ -1,5 +1,5 @@
 /// Small work of a model's forward is done in f64 whatever the type of its numbers: what products and attention lose in f32 is the largest
-/// part of a small model's error there, and so few of them take no time beside what is around them.
+/// part of a small model's error there, which then hangs on luck. Models of Poseidon's sizes are above the limits (perf/README.md).
 #pragma once
 
 #include <cstdint>
