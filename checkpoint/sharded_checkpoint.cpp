@@ -10,6 +10,7 @@
 #include "checkpoint/safetensors_reader.h"
 #include "checkpoint/safetensors_writer.h"
 #include "checkpoint/tensor_match.h"
+#include "parallel/agreement.h"
 #include "parallel/messages.h"
 #include "runtime/error.h"
 #include "runtime/ops/complex.h"
@@ -40,23 +41,6 @@ void remove_checkpoint(const fs::path& checkpoint) {
   fs::remove_all(checkpoint);
 }
 
-/// Whether this one of the ranks that hold the same box saves it. A few of them share tensors out by their names; they are evenly spaced,
-/// so that they stand on different hosts.
-bool saves(const StatePiece& piece, const Mesh& mesh) {
-  constexpr int kMostWriters = 8;
-  if (piece.values.numel() == 0) return false;
-  int place = 0, ranks = 1;
-  for (int index = 0; index < kNumAxes; ++index) {
-    const auto axis = static_cast<Axis>(index);
-    if (!piece.replicated.contains(axis)) continue;
-    place = place * mesh.size(axis) + mesh.coordinate(axis);
-    ranks *= mesh.size(axis);
-  }
-  const int writers = std::min(ranks, kMostWriters);
-  const auto writer = static_cast<int>(checksum_of(piece.name.data(), piece.name.size()) % static_cast<std::uint64_t>(writers));
-  return place == writer * ranks / writers;
-}
-
 /// A tensor to be written, as the box of a larger one.
 struct Part {
   LateTensor tensor;
@@ -64,10 +48,9 @@ struct Part {
   Box box;
 };
 
-std::vector<Part> parts_of(const TrainingState& state, const Mesh& mesh) {
+std::vector<Part> parts_of(const TrainingState& state) {
   std::vector<Part> parts;
   for (const StatePiece& piece : state.pieces) {
-    if (!saves(piece, mesh)) continue;
     const Tensor values = view::reshape(piece.values.detached(), extents_of(piece.owned));
     parts.push_back({{piece.name, values.dtype(), values.shape(), [values] { return values; }}, piece.full_shape, piece.owned});
   }
@@ -168,33 +151,41 @@ void remove_unfinished(const fs::path& folder) {
   for (const fs::path& path : unfinished) fs::remove_all(path);
 }
 
-/// `write`: writes a rank's file into the temporary folder.
+/// `write`: writes a rank's file into the temporary folder. What one rank meets ends saving on all.
 template <class Write>
-fs::path save_with(const fs::path& folder, std::int64_t step, Communicator& world, const Write& write) {
-  return on_files("save a checkpoint there", [&] {
-    const std::string name = concat(kPrefix, padded(step, 8));
-    const fs::path target = folder / name, temporary = folder / ("." + name + ".tmp");
-    const bool leads = world.rank() == 0;
-    if (any_of(world, leads && is_committed(target))) return target;
-    if (leads) {
-      fs::remove_all(target);  // without its marker
-      remove_unfinished(folder);
-      fs::create_directories(temporary);
-    }
-    barrier(world);
-    const auto manifests = gather_texts(world, to_json(write(temporary)));
+fs::path save_with(const fs::path& folder, std::int64_t step, Communicator& ranks, const Write& write) {
+  const std::string name = concat(kPrefix, padded(step, 8));
+  const fs::path target = folder / name, temporary = folder / ("." + name + ".tmp");
+  const bool leads = ranks.rank() == 0;
+  const auto agreed = [&](const auto& stage) {
+    return run_agreed([&](const std::exception_ptr& met) { agree_on_failure(ranks, met); },
+                      [&] { return on_files("save a checkpoint there", stage); });
+  };
+  const bool is_there = agreed([&] {
+    if (!leads) return false;
+    if (is_committed(target)) return true;
+    fs::remove_all(target);  // without its marker
+    remove_unfinished(folder);
+    fs::create_directories(temporary);
+    return false;
+  });
+  if (any_of(ranks, is_there)) return target;
+  const auto manifests = gather_texts(ranks, agreed([&] { return to_json(write(temporary)); }));
+  return agreed([&] {
     if (leads) commit(temporary, target, manifests);
-    barrier(world);
     return target;
   });
 }
 
 }  // namespace
 
+fs::path save_checkpoint(const fs::path& folder, std::int64_t step, const TrainingState& part, Communicator& ranks) {
+  return save_with(folder, step, ranks,
+                   [&](const fs::path& temporary) { return write_parts(temporary, ranks.rank(), parts_of(part), part.values); });
+}
+
 fs::path save_checkpoint(const fs::path& folder, std::int64_t step, const TrainingState& state, const Mesh& mesh) {
-  return save_with(folder, step, mesh.world(), [&](const fs::path& temporary) {
-    return write_parts(temporary, mesh.world().rank(), parts_of(state, mesh), state.values);
-  });
+  return save_checkpoint(folder, step, part_to_save(state, mesh), mesh.world());
 }
 
 fs::path save_checkpoint(const fs::path& folder, std::int64_t step, const std::vector<LateTensor>& tensors, const ConfigValue& values) {

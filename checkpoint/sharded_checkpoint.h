@@ -16,9 +16,12 @@
 
 namespace trident {
 
-/// Saves the state into `folder` and returns the path of the new checkpoint once it would survive a loss of power. Every tensor is saved by
-/// one of the ranks that hold it, up to eight of which share them out. A committed checkpoint of this step is kept as it is. Collective over the mesh.
+/// Saves the state into `folder` and returns the path of the new checkpoint once it would survive a loss of power. A committed checkpoint
+/// of this step is kept as it is. Collective over the mesh; what one rank meets is thrown on all.
 std::filesystem::path save_checkpoint(const std::filesystem::path& folder, std::int64_t step, const TrainingState& state, const Mesh& mesh);
+/// The same of what part_to_save() gives each of the ranks.
+std::filesystem::path save_checkpoint(const std::filesystem::path& folder, std::int64_t step, const TrainingState& part,
+                                      Communicator& ranks);
 
 /// The same of whole tensors that are made one at a time. Of one rank.
 std::filesystem::path save_checkpoint(const std::filesystem::path& folder, std::int64_t step, const std::vector<LateTensor>& tensors,

@@ -31,4 +31,10 @@ void add_buffers(TrainingState& state, const std::string& group, const Parameter
 /// Appends a tensor that is the same on every rank.
 void add_tensor(TrainingState& state, const std::string& name, const Tensor& values);
 
+/// Of a state that the ranks of a mesh hold together, the pieces that this rank saves: each tensor's box is saved by one of the ranks that
+/// hold it, up to eight of which share them out.
+TrainingState part_to_save(const TrainingState& state, const Mesh& mesh);
+/// The same numbers in memory of the host, to be read while training changes the state's own.
+TrainingState host_copy(const TrainingState& state);
+
 }  // namespace trident

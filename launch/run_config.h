@@ -131,8 +131,9 @@ struct EvaluationConfig {
 struct CheckpointConfig {
   std::optional<std::int64_t> every;  // steps; null: at the end, and when the run is told to stop
   int keep = 3;
+  std::optional<bool> background;  // null: on GPUs
 
-  static void visit(auto& self, auto& v) { v("every", self.every), v("keep", self.keep); }
+  static void visit(auto& self, auto& v) { v("every", self.every), v("keep", self.keep), v("background", self.background); }
 };
 
 inline auto config_names(Axis) {

@@ -48,6 +48,9 @@ class Communicator {
   virtual std::unique_ptr<Communicator> duplicate() = 0;
   /// Whether another thread may call a duplicate while this one is in a call, in an order that differs between ranks.
   virtual bool has_concurrent_lanes() const { return false; }
+  /// A duplicate for tensors of the host alone, for a thread that communicates whatever this one does. Null where only one thread at a time
+  /// may communicate.
+  virtual std::unique_ptr<Communicator> host_lane() { return has_concurrent_lanes() ? duplicate() : nullptr; }
 
   /// Whether calls with a device's tensors only launch, so that a graph can capture them (runtime/device/cuda_graph.h).
   virtual bool only_launches() const { return false; }

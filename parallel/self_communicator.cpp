@@ -42,6 +42,7 @@ class SelfCommunicator final : public Communicator {
 
   std::unique_ptr<Communicator> split(int, int) override { return make_self_communicator(); }
   std::unique_ptr<Communicator> duplicate() override { return make_self_communicator(); }
+  bool has_concurrent_lanes() const override { return true; }
 };
 
 }  // namespace

@@ -18,6 +18,7 @@ class WrappedCommunicator : public Communicator {
   void set_timeout(double seconds) override { host_->set_timeout(seconds); }
   void set_patience(Patience patience) override { host_->set_patience(patience); }
   void set_watchdog(std::shared_ptr<Watchdog> watchdog) override { host_->set_watchdog(std::move(watchdog)); }
+  std::unique_ptr<Communicator> host_lane() override { return host_->host_lane(); }
   std::int64_t bytes_sent() const override { return host_->bytes_sent(); }
 
  protected:

@@ -64,7 +64,8 @@ TrainingRun::TrainingRun(Parts parts, Trainer& trainer, Log& log)
       evaluator_(trainer.model(), loss_of_run(trainer.model(), parts_.run.config.training),
                  {dtype_of_precision(parts_.run.config.training.precision), trainer.device()}, batch_size_of(parts_.run.config),
                  parts_.mesh, parts_.run.config.evaluation.units),
-      progress_(log, progress_options(parts_, trainer)) {
+      progress_(log, progress_options(parts_, trainer)),
+      saver_(parts_.folder, parts_.run.config.checkpoint.keep, parts_.mesh) {
   state_.seed = parts_.run.config.seed;
   state_.model = trainer.model()->config();
   state_.description = parts_.description;
@@ -151,6 +152,7 @@ void TrainingRun::run() {
     if (!launched_) last_recorded_ = Clock::now();
     std::optional<GlobalBatch> batch = trainer_.timer().measure("wait for data", [&] { return loader.next(); });
     take_step(std::move(*batch));
+    saver_.check();
     state_.position = loader.position();
     const std::string& refusal = trainer_.captured().refusal;
     if (!refusal.empty() && state_.steps_done == first + 1) log_(concat("steps are not captured as a graph: ", refusal));
@@ -161,7 +163,7 @@ void TrainingRun::run() {
     const bool last = stop != Stop::no || state_.steps_done == parts_.total_steps;
     if (last && launched_) record_launched();
     if (last) profile(state_.steps_done - first, true);
-    if (last || due(parts_.run.config.checkpoint.every, state_.steps_done)) trainer_.timer().measure("checkpoint", [&] { save(); });
+    if (last || due(parts_.run.config.checkpoint.every, state_.steps_done)) trainer_.timer().measure("checkpoint", [&] { save(last); });
   }
   finish(stop, signal);
 }
@@ -224,7 +226,7 @@ TrainingRun::Stop TrainingRun::evaluate() {
   state_.evaluations_without_better = better ? 0 : state_.evaluations_without_better + 1;
   if (better) {
     state_.best_loss = loss;
-    save_models(parts_.folder.best());
+    save_model(parts_.folder.best(), trainer_.model(), trainer_.parameters(), parts_.mesh, parts_.description);
   }
   longest_evaluation_ = std::max(longest_evaluation_, seconds_since(start));
   return patience_is_over() ? Stop::early : Stop::no;
@@ -239,7 +241,8 @@ TrainingRun::Stop TrainingRun::asked_to_stop(int& signal) const {
   const auto& limit = parts_.run.config.training.max_wall_time;
   // What is still to come must fit: another step, its evaluation, and saving, with as much time again in reserve.
   const bool evaluates = parts_.validation && due(parts_.run.config.evaluation.every, state_.steps_done + 1);
-  const double needed = 2.0 * (longest_step_ + longest_save_ + (evaluates ? longest_evaluation_ : 0.0));
+  const double saving = (saver_.is_saving() ? 2.0 : 1.0) * saver_.longest();
+  const double needed = 2.0 * (longest_step_ + saving + (evaluates ? longest_evaluation_ : 0.0));
   const bool late = limit && seconds_since(parts_.started) + needed > *seconds_of(*limit);
   const Tensor wishes = from_values<std::int64_t>({2}, std::vector<std::int64_t>{StopSignal::received(), late ? 1 : 0});
   parts_.mesh.world().all_reduce(wishes, ReduceOp::max);
@@ -248,16 +251,13 @@ TrainingRun::Stop TrainingRun::asked_to_stop(int& signal) const {
   return signal != 0 ? Stop::signal : agreed[1] != 0 ? Stop::wall_time : Stop::no;
 }
 
-void TrainingRun::save_models(const std::filesystem::path& folder) const {
-  save_model(folder, trainer_.model(), trainer_.parameters(), parts_.mesh, parts_.description);
-}
-
-void TrainingRun::save() {
-  const Clock::time_point start = Clock::now();
-  save_checkpoint(parts_.folder.checkpoints(), state_.steps_done, saved_state(), parts_.mesh);
-  if (parts_.mesh.world().rank() == 0) prune_checkpoints(parts_.folder.checkpoints(), parts_.run.config.checkpoint.keep);
-  save_models(parts_.folder.model());
-  longest_save_ = std::max(longest_save_, seconds_since(start));
+void TrainingRun::save(bool last) {
+  const bool in_background = parts_.run.config.checkpoint.background.value_or(trainer_.device().kind == Device::Kind::cuda);
+  if (in_background && !last) {
+    saver_.start(state_.steps_done, saved_state());
+  } else {
+    saver_.save(state_.steps_done, saved_state());
+  }
 }
 
 void TrainingRun::finish(Stop stop, int signal) {

@@ -11,6 +11,7 @@
 #include "checkpoint/training_state.h"
 #include "launch/data/dataset.h"
 #include "launch/evaluation.h"
+#include "launch/trainer/checkpoint_saver.h"
 #include "launch/trainer/log.h"
 #include "launch/trainer/metrics.h"
 #include "launch/trainer/profile.h"
@@ -67,8 +68,8 @@ class TrainingRun {
   enum class Stop { no, signal, wall_time, early };
 
   TrainingState saved_state() const;
-  void save();
-  void save_models(const std::filesystem::path& folder) const;
+  /// `last`: nothing follows it.
+  void save(bool last);
   void finish(Stop stop, int signal);
   /// Launches the next step, and reads the numbers of the one before, or of this one where nothing may run ahead.
   void take_step(GlobalBatch batch);
@@ -94,7 +95,8 @@ class TrainingRun {
   RunState state_;
   std::chrono::steady_clock::time_point last_recorded_;  // or since when the next step has been under way
   std::optional<LaunchedStep> launched_;
-  double longest_step_ = 0.0, longest_save_ = 1.0, longest_evaluation_ = 0.0;  // seconds
+  double longest_step_ = 0.0, longest_evaluation_ = 0.0;  // seconds
+  CheckpointSaver saver_;
 };
 
 /// FLOP/s of a large matrix product, on this rank's threads or GPU: the machine's limit.
