@@ -125,6 +125,14 @@ void check_loss(const RunFile& run) {
   for (const double extent : options.measure.value_or(std::vector<double>{})) {
     require(run, extent > 0.0, "training.loss_options.measure", extent, "extents above 0");
   }
+  const ConfigValue given = write_config(options), defaults = write_config(NormLossConfig{});
+  for (const auto& [key, value] : given.entries()) {
+    const bool is_used = training.loss == LossChoice::h1 ? key != "p" : training.loss == LossChoice::lp && key != "periodic";
+    if (is_used || to_json(value) == to_json(*defaults.find(key))) continue;
+    throw run.error(
+        "training.loss_options." + key,
+        "changes nothing with this training.loss (p is of lp, periodic of h1, the others of both); leave it out, or change the loss");
+  }
   const bool norm = training.loss == LossChoice::lp || training.loss == LossChoice::h1;
   if (norm && training.loss_scope == LossScope::per_rank) {
     throw run.error("training.loss_scope", "norms belong to samples, not to a rank's batch; leave it global with training.loss h1 and lp");
