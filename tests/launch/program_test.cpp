@@ -1,6 +1,7 @@
 /// Processes beside a test.
 #include "tests/launch/program.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <sys/wait.h>
@@ -12,6 +13,9 @@
 
 namespace trident::testing {
 namespace {
+
+using ::testing::HasSubstr;
+using ::testing::Not;
 
 bool appears(const std::filesystem::path& file) {
   for (int tries = 0; tries < 2000 && !std::filesystem::exists(file); ++tries) std::this_thread::sleep_for(std::chrono::milliseconds(10));
@@ -44,6 +48,14 @@ TEST(Background, EndsWithTheTestThatIsKilled) {
 TEST(RunShell, EndsWithTheTestThatIsKilled) {
   // What it prints of being told has no reader any more.
   EXPECT_TRUE(ends_with_its_test([](const std::string& command) { run_shell("true && " + command + " 2>/dev/null"); }));
+}
+
+TEST(Program, LetsIdleThreadsSleepSoonerUnlessTheUserChose) {
+  const std::string shown = "OMP_DISPLAY_ENV=verbose " + program() + " --version";
+  EXPECT_THAT(run_shell("unset OMP_WAIT_POLICY GOMP_SPINCOUNT; " + shown).output, HasSubstr("GOMP_SPINCOUNT = '10000'"));
+  for (const char* choice : {"OMP_WAIT_POLICY=active", "GOMP_SPINCOUNT=77"}) {
+    EXPECT_THAT(run_shell(concat("unset OMP_WAIT_POLICY; ", choice, " ", shown)).output, Not(HasSubstr("'10000'"))) << choice;
+  }
 }
 
 TEST(RunShell, TellsOutputAndStatus) {
