@@ -9,6 +9,7 @@
 /// make the points n and N - n added, N/2 - n and N/2 + n subtracted.
 #pragma once
 
+#include <optional>
 #include <vector>
 
 #include "runtime/kernels/fourier.h"
@@ -51,6 +52,15 @@ struct AxisKey {
   double scale;
 };
 
+/// For an axis that goes by radix 2 (fourier_radix2.h): places of modes k and -k for k from 0 to half the points, -1 where they are not
+/// kept. What goes in is multiplied by `scale`, and modes 0 and N/2, which stand for themselves alone, by `alone` too; complex columns have
+/// neither.
+template <class T>
+struct Radix2 {
+  std::vector<ModePair> places;
+  T scale, alone;
+};
+
 /// `factors`: for every tile and entry that goes in the cosines of the tile's entries, and then their sines, negative on the way to modes.
 template <class T>
 struct AxisMatrices {
@@ -59,6 +69,7 @@ struct AxisMatrices {
   std::int64_t even_modes = 0;
   std::vector<Tile> tiles;  // of modes on the way to them, of points on the way back
   const T* factors = nullptr;
+  std::optional<Radix2<T>> radix2;  // in place of all others
 };
 
 /// They live as long as the process. Points are mirrored where they are all of the grid, modes where both are kept.

@@ -66,6 +66,26 @@ void add_tiles(std::int64_t first, std::int64_t last, std::int64_t most, Parity 
   for (std::int64_t i = 0; i < count; ++i) tiles.push_back({first + i * size / count, first + (i + 1) * size / count, parity});
 }
 
+/// Nothing where the points are not 16, 32 or 64, all of the grid, or modes not from -N/2 to N/2 (of a real field, from 0 on).
+template <class T>
+std::optional<Radix2<T>> radix2_of(const AxisKey& key) {
+  const FourierAxis& axis = key.axis;
+  const std::int64_t half = axis.period / 2, lowest = key.real ? 0 : -half;
+  const bool whole = axis.first_point == 0 && axis.points == axis.period, fits = half == 8 || half == 16 || half == 32;
+  if (!whole || !fits || axis.period % 2 != 0 || axis.first_mode < lowest || axis.first_mode + axis.modes > half + 1) return {};
+  if (!key.real && key.scale != 1.0) return {};
+  const double counted = weight(key, 1);
+  Radix2<T> radix2{.places = std::vector<ModePair>(static_cast<std::size_t>(half + 1), {-1, -1}),
+                   .scale = static_cast<T>(key.scale * counted),
+                   .alone = static_cast<T>(1.0 / counted)};
+  for (std::int64_t i = 0; i < axis.modes; ++i) {
+    const std::int64_t frequency = axis.first_mode + i;
+    ModePair& pair = radix2.places[static_cast<std::size_t>(std::abs(frequency))];
+    (frequency < 0 ? pair.minus : pair.plus) = i;
+  }
+  return radix2;
+}
+
 bool operator<(const AxisKey& a, const AxisKey& b) {
   const auto tie = [](const AxisKey& key) {
     const FourierAxis& axis = key.axis;
@@ -85,6 +105,8 @@ struct Stored {
     const FourierAxis& axis = key.axis;
     const bool to_modes = key.direction == Direction::to_modes;
     AxisMatrices<T>& m = matrices;
+    m.radix2 = radix2_of<T>(key);
+    if (m.radix2) return;
     m.points = points_of(axis);
     add_modes(axis, !key.real, Parity::even, m.modes);
     m.even_modes = static_cast<std::int64_t>(m.modes.size());

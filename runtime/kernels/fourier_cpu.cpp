@@ -1,5 +1,6 @@
 // Kept modes are few, so an axis is transformed as a product with matrices of cosines and sines (fourier_axis.h): it computes what is kept
 // and nothing else, places every frequency where it belongs on any grid, takes parts of grids, and runs at the speed of a matrix product.
+// A whole axis of few points is faster by radix 2 (fourier_radix2.h).
 //
 // As many fields as a vector has lanes go together, side by side: however few points and modes there are, no lane idles, and adding and
 // subtracting mirrored entries needs no exchange of lanes. Complex numbers are two vectors, of real and of imaginary parts.
@@ -13,6 +14,7 @@
 #include "runtime/kernels/fourier_axis.h"
 #include "runtime/kernels/fourier_lanes.h"
 #include "runtime/kernels/fourier_product.h"
+#include "runtime/kernels/fourier_radix2.h"
 #include "runtime/kernels/on_threads.h"
 
 namespace trident {
@@ -84,7 +86,7 @@ class Groups {
   std::int64_t modes_step() const { return to_modes() ? field_out_ : field_in_; }
   std::int64_t rows_of_points() const { return to_modes() ? first_.in : first_.out; }
 
-  /// The scale goes into the first axis that is transformed.
+  /// The scale goes into the last axis that is transformed.
   void plan_axes(const FourierTransform& transform) {
     double scale = transform.scale;
     const auto planned = [&](const FourierAxis& axis, bool last) {
@@ -92,13 +94,16 @@ class Groups {
       const auto& matrices = cpu::axis_matrices<T>({axis, direction_, last && real_, transform.conjugates, std::exchange(scale, 1.0)});
       return to_modes() ? Step{axis.points, axis.modes, &matrices} : Step{axis.modes, axis.points, &matrices, -axis.first_mode};
     };
-    if (transform.axes.size() == 2) first_ = planned(transform.axes.front(), false);
     last_ = planned(transform.axes.back(), true);
+    if (transform.axes.size() == 2) first_ = planned(transform.axes.front(), false);
   }
 
   void fields_to_modes(const cpu::Fields<const T>& x, const cpu::Fields<T>& modes, Scratch& work) const {
-    if (real_) {
-      const std::int64_t row_in = last_.in, row_out = last_.out * 2 * L;
+    const std::int64_t row_in = last_.in, row_out = last_.out * 2 * L;
+    if (real_ && last_.matrices->radix2) {
+      const auto& axis = *last_.matrices->radix2;
+      cpu::with_points(axis, [&](auto points) { cpu::rows_to_modes<points>(axis, first_.in, x, work.here, row_out); });
+    } else if (real_) {
       for (std::int64_t row = 0; row < first_.in; row += chunk_rows_) {
         const std::int64_t rows = std::min(chunk_rows_, first_.in - row);
         cpu::to_lanes<T>(rows * row_in, {x.data + row * row_in, x.step, x.count}, work.chunk);
@@ -127,6 +132,10 @@ class Groups {
       return cpu::from_lanes<T>(field_out_, work.here, x, sum_);
     }
     const std::int64_t row_in = last_.in * 2 * L, row_out = last_.out;
+    if (last_.matrices->radix2) {
+      const auto& axis = *last_.matrices->radix2;
+      return cpu::with_points(axis, [&](auto points) { cpu::rows_to_points<points>(axis, first_.out, work.here, row_in, x, sum_); });
+    }
     for (std::int64_t row = 0; row < first_.out; row += chunk_rows_) {
       const std::int64_t rows = std::min(chunk_rows_, first_.out - row);
       cpu::through_axis<Direction::to_field, Points::real, T>(*last_.matrices, rows, {work.here + row * row_in, row_in, 2 * L},
@@ -138,7 +147,8 @@ class Groups {
   /// The first axis of `here`, if it is transformed: columns lie side by side. The result is `here` again.
   void through_first(Scratch& work) const {
     const std::int64_t inner = to_modes() ? last_.out : last_.in;
-    through(first_, inner, {work.here, 2 * L, inner * 2 * L}, {work.there, 2 * L, inner * 2 * L}, work);
+    const bool in_place = first_.matrices != nullptr && first_.matrices->radix2;  // and so in the first level of the cache
+    through(first_, inner, {work.here, 2 * L, inner * 2 * L}, {in_place ? work.here : work.there, 2 * L, inner * 2 * L}, work);
   }
   /// The last one of complex numbers: columns are rows.
   void through_last(Scratch& work) const {
@@ -146,12 +156,17 @@ class Groups {
   }
   void through(const Step& step, std::int64_t count, const Columns<const T>& from, const Columns<T>& to, Scratch& work) const {
     if (step.matrices == nullptr) return;
-    if (to_modes()) {
+    if (step.matrices->radix2) {
+      const auto& axis = *step.matrices->radix2;
+      cpu::with_points(axis, [&](auto points) {
+        to_modes() ? cpu::columns_to_modes<points>(axis, count, from, to) : cpu::columns_to_points<points>(axis, count, from, to);
+      });
+    } else if (to_modes()) {
       cpu::through_axis<Direction::to_modes, Points::complex, T>(*step.matrices, count, from, to);
     } else {
       cpu::through_axis<Direction::to_field, Points::complex, T>(*step.matrices, count, from, to);
     }
-    std::swap(work.here, work.there);
+    if (to.data != work.here) std::swap(work.here, work.there);
   }
 
   Direction direction_;

@@ -8,7 +8,8 @@
 
 namespace trident::cpu {
 
-/// Up to a vector's lanes of fields, each of numbers side by side.
+/// Up to a vector's lanes of fields, each of numbers side by side. Handed over by reference: three words by value go through memory, where
+/// they are read in other pieces than they were written in, and wait for all stores before.
 template <class T>
 struct Fields {
   T* data;
@@ -16,22 +17,53 @@ struct Fields {
   std::int64_t count;
 };
 
+/// `count` numbers of every field from the first one on, at most a vector's lanes of them, to one vector each.
+template <class T>
+[[gnu::always_inline]] inline void read_square(const Fields<const T>& fields, std::int64_t first, std::int64_t count,
+                                               Vector<T> (&square)[kLanes<T>]) {
+  constexpr int L = kLanes<T>;
+  const T* from = fields.data + first;
+  if (count == L && fields.count == L) {
+#pragma GCC unroll 16
+    for (int field = 0; field < L; ++field) square[field] = load(from + field * fields.step);
+  } else {
+    for (int field = 0; field < L; ++field)
+      square[field] = field < fields.count ? load_some(from + field * fields.step, count) : Vector<T>{};
+  }
+  transpose<T>(square);
+}
+
+/// And back, where they replace what the fields hold or are added to it.
+template <class T>
+[[gnu::always_inline]] inline void write_square(const Fields<T>& fields, std::int64_t first, std::int64_t count, Sum sum,
+                                                Vector<T> (&square)[kLanes<T>]) {
+  constexpr int L = kLanes<T>;
+  transpose<T>(square);
+  T* to = fields.data + first;
+  if (count == L && fields.count == L) {
+    if (sum == Sum::adds) {
+#pragma GCC unroll 16
+      for (int field = 0; field < L; ++field) square[field] += load(to + field * fields.step);
+    }
+#pragma GCC unroll 16
+    for (int field = 0; field < L; ++field) store(to + field * fields.step, square[field]);
+  } else {
+    for (int field = 0; field < L; ++field) {
+      if (field >= fields.count) continue;
+      T* const place = to + field * fields.step;
+      store_some<T>(place, sum == Sum::adds ? square[field] + load_some(place, count) : square[field], count);
+    }
+  }
+}
+
 /// `numbers` of every field to one vector each, a lane for every field; lanes without a field are 0.
 template <class T>
-inline void to_lanes(std::int64_t numbers, Fields<const T> fields, T* vectors) {
+inline void to_lanes(std::int64_t numbers, const Fields<const T>& fields, T* vectors) {
   constexpr int L = kLanes<T>;
   for (std::int64_t first = 0; first < numbers; first += L) {
     const std::int64_t count = std::min<std::int64_t>(L, numbers - first);
-    const T* from = fields.data + first;
     Vector<T> square[L];
-    if (count == L && fields.count == L) {
-#pragma GCC unroll 16
-      for (int field = 0; field < L; ++field) square[field] = load(from + field * fields.step);
-    } else {
-      for (int field = 0; field < L; ++field)
-        square[field] = field < fields.count ? load_some(from + field * fields.step, count) : Vector<T>{};
-    }
-    transpose<T>(square);
+    read_square<T>(fields, first, count, square);
     T* to = vectors + first * L;
 #pragma GCC unroll 16
     for (int i = 0; i < L; ++i) {
@@ -40,9 +72,9 @@ inline void to_lanes(std::int64_t numbers, Fields<const T> fields, T* vectors) {
   }
 }
 
-/// And back, where they replace what the fields hold or are added to it.
+/// And back.
 template <class T>
-inline void from_lanes(std::int64_t numbers, const T* vectors, Fields<T> fields, Sum sum = Sum::replaces) {
+inline void from_lanes(std::int64_t numbers, const T* vectors, const Fields<T>& fields, Sum sum = Sum::replaces) {
   constexpr int L = kLanes<T>;
   for (std::int64_t first = 0; first < numbers; first += L) {
     const std::int64_t count = std::min<std::int64_t>(L, numbers - first);
@@ -50,22 +82,7 @@ inline void from_lanes(std::int64_t numbers, const T* vectors, Fields<T> fields,
     Vector<T> square[L];
 #pragma GCC unroll 16
     for (int i = 0; i < L; ++i) square[i] = i < count ? load(from + i * L) : Vector<T>{};
-    transpose<T>(square);
-    T* to = fields.data + first;
-    if (count == L && fields.count == L) {
-      if (sum == Sum::adds) {
-#pragma GCC unroll 16
-        for (int field = 0; field < L; ++field) square[field] += load(to + field * fields.step);
-      }
-#pragma GCC unroll 16
-      for (int field = 0; field < L; ++field) store(to + field * fields.step, square[field]);
-    } else {
-      for (int field = 0; field < L; ++field) {
-        if (field >= fields.count) continue;
-        T* const place = to + field * fields.step;
-        store_some<T>(place, sum == Sum::adds ? square[field] + load_some(place, count) : square[field], count);
-      }
-    }
+    write_square<T>(fields, first, count, sum, square);
   }
 }
 
@@ -91,7 +108,7 @@ inline Vector<T> interleaved(Vector<T> re, Vector<T> im, int half) {
 
 /// `modes` rows of complex numbers, one for each field, to a vector of real parts and one of imaginary parts each.
 template <class T>
-inline void modes_to_lanes(std::int64_t modes, Fields<const T> rows, T* vectors) {
+inline void modes_to_lanes(std::int64_t modes, const Fields<const T>& rows, T* vectors) {
   constexpr std::int64_t L = kLanes<T>;
   for (std::int64_t mode = 0; mode < modes; ++mode, vectors += 2 * L) {
     const T* from = rows.data + mode * rows.step;
@@ -103,7 +120,7 @@ inline void modes_to_lanes(std::int64_t modes, Fields<const T> rows, T* vectors)
 
 /// And back.
 template <class T>
-inline void modes_from_lanes(std::int64_t modes, const T* vectors, Fields<T> rows) {
+inline void modes_from_lanes(std::int64_t modes, const T* vectors, const Fields<T>& rows) {
   constexpr std::int64_t L = kLanes<T>;
   for (std::int64_t mode = 0; mode < modes; ++mode, vectors += 2 * L) {
     T* to = rows.data + mode * rows.step;

@@ -178,7 +178,7 @@ enum class Storing { cached, streamed };
 
 /// x[i] lane j <-> x[j] lane i, by exchanging ever smaller blocks.
 template <class T, int kHalf = kLanes<T> / 2>
-inline void transpose(Vector<T> (&x)[kLanes<T>]) {
+[[gnu::always_inline]] inline void transpose(Vector<T> (&x)[kLanes<T>]) {
   if constexpr (kHalf > 0) {
     constexpr int L = kLanes<T>;
     Places<T> first, second;

@@ -67,6 +67,11 @@ const std::vector<Case> kCases{
     {{whole(2, -1, 2), whole(1, 0, 1)}},
     {{whole(14, -7, 14), whole(18, 0, 10)}},  // N/4 between points, and an odd frequency at half the period
     {{{12, 3, 4, -3, 6}, {10, 7, 3, 1, 4}}},  // a part of the grid, and modes from 1 on
+    {{whole(16, -8, 16), whole(16, 0, 9)}},   // 16, 32 and 64 points go by radix 2, with all modes or few
+    {{whole(16, -8, 17), whole(32, 1, 4)}},   // half the period twice, and modes from 1 on
+    {{whole(64, -3, 5), whole(16, 0, 9)}},
+    {{whole(32, 2, 3), whole(64, 0, 33)}},
+    {{whole(16, -7, 18), whole(16, -2, 5)}},  // modes that are beyond half the period, or those of a real field below 0
 };
 
 TEST(Fourier, ModesAreTheDefinitionsForRealAndComplexFields) {
@@ -80,7 +85,8 @@ TEST(Fourier, ModesAreTheDefinitionsForRealAndComplexFields) {
 }
 
 TEST(Fourier, AllModesGiveTheFieldBack) {
-  for (const std::vector<std::int64_t>& extents : {std::vector<std::int64_t>{8}, {7}, {6, 9}, {5, 8}, {4, 3, 6}, {20, 18}}) {
+  for (const std::vector<std::int64_t>& extents :
+       {std::vector<std::int64_t>{8}, {7}, {6, 9}, {5, 8}, {4, 3, 6}, {20, 18}, {16, 64}, {32}}) {
     std::vector<FourierAxis> real_axes, complex_axes;
     Shape shape{2, 3};
     double points = 1.0;
@@ -134,6 +140,7 @@ TEST(Fourier, GradientsOfAFieldThatIsReadTwiceMeet) {
   };
   for (const auto& [axes, dtype] : {Case{{whole(12, -3, 7), whole(34, 0, 9)}, DType::f64},
                                     {{whole(12, -3, 7), whole(10, -2, 6)}, DType::c128},
+                                    {{whole(16, -3, 7), whole(32, 0, 9)}, DType::f64},
                                     {{whole(9, 0, 3)}, DType::f64},
                                     {{whole(6, 0, 0), whole(8, 0, 3)}, DType::f64},
                                     {{whole(4, -2, 3), whole(6, -1, 3), whole(8, 0, 3)}, DType::f64}}) {
@@ -152,6 +159,7 @@ TEST(Fourier, GradientsOfAFieldThatIsReadTwiceMeet) {
 TEST(Fourier, ABiasIsAddedToAllPointsOfAChannel) {
   for (const std::vector<FourierAxis>& axes : {std::vector{whole(12, -3, 7), whole(10, 0, 6)},
                                                {whole(12, -3, 7), {10, 4, 3, 0, 6}},
+                                               {whole(16, -3, 7), whole(16, 0, 6)},
                                                {whole(9, 0, 3)},
                                                {whole(12, 1, 4), whole(10, 0, 6)},
                                                {whole(4, -2, 3), whole(6, -1, 3), whole(8, 0, 3)}}) {
@@ -173,8 +181,9 @@ TEST(Fourier, ABiasIsAddedToAllPointsOfAChannel) {
 }
 
 TEST(Fourier, ModesMayLieInEitherOrder) {
-  for (const std::vector<FourierAxis>& axes :
-       {std::vector{whole(12, -3, 7), whole(10, 0, 6)}, {whole(4, -2, 3), whole(6, -1, 3), whole(8, 0, 3)}}) {
+  for (const std::vector<FourierAxis>& axes : {std::vector{whole(12, -3, 7), whole(10, 0, 6)},
+                                               {whole(16, -8, 16), whole(16, 0, 9)},
+                                               {whole(4, -2, 3), whole(6, -1, 3), whole(8, 0, 3)}}) {
     Shape shape{3, 7};  // more fields than one vector has, and a rest
     for (const FourierAxis& axis : axes) shape.push_back(axis.points);
     const Tensor x = random_tensor(shape, 1), last = fourier_modes(x, axes, 0.5), first = fourier_modes(x, axes, 0.5, ModeOrder::first);
@@ -191,25 +200,32 @@ TEST(Fourier, ModesMayLieInEitherOrder) {
 }
 
 TEST(Fourier, SinglePrecisionAgrees) {
-  const std::vector<FourierAxis> axes{whole(48, -10, 21), whole(50, 0, 26)};
-  const Tensor x = random_tensor({3, 48, 50}, 7), exact = fourier_modes(x, axes);
-  const Tensor rounded = fourier_modes(testing::as_f32(x), axes), wide = empty_like(exact);
-  copy_into(wide, rounded);
-  EXPECT_TENSOR_NEAR(wide, exact, 1e-6);
+  for (const std::vector<FourierAxis>& axes :
+       {std::vector{whole(48, -10, 21), whole(50, 0, 26)}, {whole(32, -16, 32), whole(64, 0, 33)}, {whole(16, -8, 16), whole(16, 0, 9)}}) {
+    const Tensor x = random_tensor({3, axes[0].points, axes[1].points}, 7), exact = fourier_modes(x, axes, 0.01);
+    const Tensor rounded = fourier_modes(testing::as_f32(x), axes, 0.01), wide = empty_like(exact), back = empty_like(x);
+    copy_into(wide, rounded);
+    EXPECT_TENSOR_NEAR(wide, exact, 1e-6);
+    copy_into(back, fourier_field(rounded, axes, FieldNumbers::real));
+    EXPECT_TENSOR_NEAR(back, fourier_field(exact, axes, FieldNumbers::real), 1e-6);
+  }
 }
 
 TEST(Fourier, Gradients) {
-  const std::vector<FourierAxis> axes{{6, 1, 4, -2, 3}, whole(8, 0, 5)};
   const auto energy = [](const Tensor& z) { return real(z) * imag(z) + real(z) * real(z); };
-  EXPECT_TRUE(
-      gradcheck_on_every_device([&](const auto& in) { return energy(fourier_modes(in[0], axes, 0.3)); }, {random_tensor({2, 4, 8}, 8)}));
-  EXPECT_TRUE(gradcheck_on_every_device([&](const auto& in) { return energy(fourier_modes(complex(in[0], in[1]), axes)); },
-                                        {random_tensor({4, 8}, 8), random_tensor({4, 8}, 9)}));
-  EXPECT_TRUE(gradcheck_on_every_device([&](const auto& in) { return fourier_field(complex(in[0], in[1]), axes, FieldNumbers::real); },
-                                        {random_tensor({3, 5}, 8), random_tensor({3, 5}, 9)}));
-  EXPECT_TRUE(
-      gradcheck_on_every_device([&](const auto& in) { return energy(fourier_field(complex(in[0], in[1]), axes, FieldNumbers::complex)); },
-                                {random_tensor({3, 5}, 8), random_tensor({3, 5}, 9)}));
+  for (const std::vector<FourierAxis>& axes :
+       {std::vector<FourierAxis>{{6, 1, 4, -2, 3}, whole(8, 0, 5)}, {whole(16, -3, 5), whole(16, 0, 9)}}) {
+    const Shape points{axes[0].points, axes[1].points}, modes{axes[0].modes, axes[1].modes};
+    EXPECT_TRUE(gradcheck_on_every_device([&](const auto& in) { return energy(fourier_modes(in[0], axes, 0.3)); },
+                                          {random_tensor({2, points[0], points[1]}, 8)}));
+    EXPECT_TRUE(gradcheck_on_every_device([&](const auto& in) { return energy(fourier_modes(complex(in[0], in[1]), axes)); },
+                                          {random_tensor(points, 8), random_tensor(points, 9)}));
+    EXPECT_TRUE(gradcheck_on_every_device([&](const auto& in) { return fourier_field(complex(in[0], in[1]), axes, FieldNumbers::real); },
+                                          {random_tensor(modes, 8), random_tensor(modes, 9)}));
+    EXPECT_TRUE(
+        gradcheck_on_every_device([&](const auto& in) { return energy(fourier_field(complex(in[0], in[1]), axes, FieldNumbers::complex)); },
+                                  {random_tensor(modes, 8), random_tensor(modes, 9)}));
+  }
 }
 
 TEST(Fourier, NoPointsMakeNoModesAndNoModesNoField) {
