@@ -1,17 +1,14 @@
 // Variables of HDF5 files: blocks of numbers, read and written.
 #include <hdf5.h>
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <array>
-#include <cerrno>
 #include <complex>
-#include <cstring>
 #include <type_traits>
 
 #include "launch/data/hdf5_file.h"
 #include "launch/data/hdf5_object.h"
+#include "launch/data/hdf5_pieces.h"
 #include "runtime/error.h"
 
 namespace trident {
@@ -67,85 +64,15 @@ Shape Hdf5Dataset::chunks() const {
   return result;
 }
 
-std::optional<Hdf5Dataset::InFile> Hdf5Dataset::place_in_file() const {
-  const hid_t id = object_->id.get();
-  const Hdf5Id creation(H5Dget_create_plist(id), H5Pclose), stored(H5Dget_type(id), H5Tclose);
-  const hid_t native = dtype_ == DType::f32 ? H5T_NATIVE_FLOAT : H5T_NATIVE_DOUBLE;
-  if (is_complex(dtype_) || H5Tequal(stored.get(), native) <= 0) return std::nullopt;
-  unsigned intent = H5F_ACC_RDWR;  // what is written may still be in the library's buffers
-  H5Fget_intent(object_->owner->id.get(), &intent);
-  if (intent != H5F_ACC_RDONLY) return std::nullopt;
-  if (H5Pget_layout(creation.get()) != H5D_CONTIGUOUS || H5Pget_external_count(creation.get()) != 0) return std::nullopt;
-  const haddr_t offset = H5Dget_offset(id);
-  void* descriptor = nullptr;
-  if (offset == HADDR_UNDEF || H5Fget_vfd_handle(object_->owner->id.get(), H5P_DEFAULT, &descriptor) < 0) return std::nullopt;
-  return InFile{*static_cast<const int*>(descriptor), static_cast<std::int64_t>(offset)};
-}
-
-namespace {
-
-/// Bytes of one block of numbers that lie side by side in the file and in memory.
-struct Run {
-  std::int64_t bytes;
-  int outer;  // axes that step from run to run
-};
-
-/// The longest runs of a block: its last axes, as far as they are whole, and the axis before them.
-Run run_of(const Shape& shape, const Shape& count, std::size_t bytes_of_number) {
-  Run run{static_cast<std::int64_t>(bytes_of_number), count.rank()};
-  while (run.outer > 0) {
-    const int axis = --run.outer;
-    run.bytes *= count[axis];
-    if (count[axis] != shape[axis]) break;
-  }
-  return run;
-}
-
-/// A file may be written over, or its disk fail, while it is read.
-void read_fully(int descriptor, std::byte* target, std::int64_t bytes, std::int64_t offset) {
-  while (bytes > 0) {
-    const ssize_t got = pread(descriptor, target, static_cast<std::size_t>(bytes), offset);
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0) throw DataError(std::strerror(errno));
-    if (got == 0) throw DataError(concat("the file ends at byte ", offset));
-    target += got, bytes -= got, offset += got;
-  }
-}
-
-}  // namespace
-
-void Hdf5Dataset::read_in_file(const Shape& start, const Shape& count, std::byte* target) const {
-  const auto bytes_of_number = static_cast<std::int64_t>(size_of(dtype_));
-  const Run run = run_of(shape_, count, size_of(dtype_));
-  const std::int64_t runs = numel(count) * bytes_of_number / run.bytes;
-  try {
-    for (std::int64_t index = 0; index < runs; ++index) {
-      std::int64_t rest = index, number = 0, step = 1;
-      for (int axis = count.rank() - 1; axis >= 0; --axis) {
-        const bool steps = axis < run.outer;
-        number += (start[axis] + (steps ? rest % count[axis] : 0)) * step;
-        if (steps) rest /= count[axis];
-        step *= shape_[axis];
-      }
-      read_fully(in_file_->descriptor, target + index * run.bytes, run.bytes, in_file_->offset + number * bytes_of_number);
-    }
-  } catch (const DataError& error) {
-    throw DataError(concat(object_->path, ": variable \"", name_, "\" cannot be read at ", to_string(start), " (", error.what(), ")"));
-  }
-}
-
-bool Hdf5Dataset::is_worth_a_call(const Shape& start, const Shape& count, const Shape& stride) const {
-  constexpr std::int64_t kShortest = 4096;  // bytes of a run; the library gathers shorter ones in a buffer
-  bool is_block = std::ranges::all_of(stride, [](std::int64_t step) { return step == 1; });
-  for (int axis = 0; axis < count.rank(); ++axis)
-    is_block = is_block && start[axis] >= 0 && count[axis] > 0 && start[axis] + count[axis] <= shape_[axis];
-  return is_block && run_of(shape_, count, size_of(dtype_)).bytes >= kShortest;
-}
-
 template <class T>
 void Hdf5Dataset::read(const Shape& start, const Shape& count, T* target, const Shape& stride) const {
-  if (in_file_ && DTypeOf<T>::value == dtype_ && is_worth_a_call(start, count, stride))
-    return read_in_file(start, count, reinterpret_cast<std::byte*>(target));
+  const bool is_block = std::ranges::all_of(stride, [](std::int64_t step) { return step == 1; });
+  try {
+    if (pieces_ && is_block && DTypeOf<T>::value == dtype_ && pieces_->read(start, count, reinterpret_cast<std::byte*>(target))) return;
+  } catch (const DataError& error) {
+    throw DataError(concat(object_->path, ": variable \"", name_, "\" cannot be read at ", to_string(start), " (", error.what(),
+                           "); check that the file is complete and readable"));
+  }
   const Hdf5Lock lock;
   const Hdf5Id block = block_of(object_->id, start, count, object_->path, stride), memory = memory_of(count);
   const Hdf5Id stored(H5Dget_type(object_->id.get()), H5Tclose);

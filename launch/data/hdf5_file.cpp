@@ -10,7 +10,9 @@
 #include <optional>
 #include <utility>
 
+#include "launch/data/hdf5_driver.h"
 #include "launch/data/hdf5_object.h"
+#include "launch/data/hdf5_pieces.h"
 #include "runtime/error.h"
 
 namespace trident {
@@ -33,10 +35,7 @@ Hdf5File Hdf5File::open(const std::string& path) {
   if (!std::filesystem::exists(path)) throw DataError(concat(path, ": no such file; check the path"));
   if (!std::filesystem::is_regular_file(path)) throw DataError(concat(path, ": is no file of data; check the path"));
   const Hdf5Lock lock;
-  const Hdf5Id access(H5Pcreate(H5P_FILE_ACCESS), H5Pclose);
-  // Shared file systems of clusters often have no locks; readers need none.
-  H5Pset_file_locking(access.get(), false, true);
-  H5Pset_fapl_sec2(access.get());  // whatever HDF5_DRIVER says: Hdf5Dataset reads from its file descriptor
+  const Hdf5Id access = hdf5_file_access();
   Hdf5Id id(H5Fopen(path.c_str(), H5F_ACC_RDONLY, access.get()), H5Fclose);
   if (!id.valid()) {
     throw DataError(concat(path, ": not a complete HDF5 or netCDF-4 file of ", std::filesystem::file_size(path), " bytes (", hdf5_reason(),
@@ -50,9 +49,7 @@ Hdf5File Hdf5File::open(const std::string& path) {
 
 Hdf5File Hdf5File::create(const std::string& path) {
   const Hdf5Lock lock;
-  const Hdf5Id access(H5Pcreate(H5P_FILE_ACCESS), H5Pclose);
-  H5Pset_file_locking(access.get(), false, true);
-  const Hdf5Id creation(H5Pcreate(H5P_FILE_CREATE), H5Pclose);
+  const Hdf5Id access = hdf5_file_access(), creation(H5Pcreate(H5P_FILE_CREATE), H5Pclose);
   // netCDF-4 finds its dimensions and variables by the order of their creation.
   H5Pset_link_creation_order(creation.get(), H5P_CRT_ORDER_TRACKED | H5P_CRT_ORDER_INDEXED);
   Hdf5Id id(H5Fcreate(path.c_str(), H5F_ACC_TRUNC, creation.get(), access.get()), H5Fclose);
@@ -116,7 +113,7 @@ Hdf5Dataset Hdf5File::dataset(const std::string& name) const {
   result.dtype_ = *dtype;
   result.name_ = name;
   result.object_ = std::make_shared<Hdf5Object>(std::move(id), path_, object_);
-  result.in_file_ = result.place_in_file();
+  result.pieces_ = Hdf5Pieces::of(result.object_, result.shape_, result.dtype_);
   return result;
 }
 

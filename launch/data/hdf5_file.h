@@ -1,12 +1,11 @@
 /// HDF5 files (netCDF-4 files are such): opened once, read and written by hyperslabs. Safe to use from several threads: one lock guards the
-/// library, which Debian builds without its own. Floating numbers that lie in one piece are read past it, by any number of threads at once.
+/// library, which Debian builds without its own. Floating numbers are read past it where that can be, by any number of threads at once.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <map>
 #include <memory>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -16,6 +15,7 @@
 namespace trident {
 
 struct Hdf5Object;
+class Hdf5Pieces;
 
 /// One variable of an open file.
 class Hdf5Dataset {
@@ -37,20 +37,11 @@ class Hdf5Dataset {
  private:
   friend class Hdf5File;
 
-  /// Where a variable's numbers lie in its file, row-major and as this machine holds them.
-  struct InFile {
-    int descriptor;
-    std::int64_t offset;  // bytes
-  };
-  std::optional<InFile> place_in_file() const;  // under the lock
-  bool is_worth_a_call(const Shape& start, const Shape& count, const Shape& stride) const;
-  void read_in_file(const Shape& start, const Shape& count, std::byte* target) const;
-
   std::shared_ptr<Hdf5Object> object_;
   std::string name_;
   Shape shape_;
   DType dtype_ = DType::f32;
-  std::optional<InFile> in_file_;  // none: only the library can read it
+  std::shared_ptr<const Hdf5Pieces> pieces_;  // null: only the library can read it
 };
 
 class Hdf5File {
