@@ -51,9 +51,22 @@ inline V in_register(V x) {
   return x;
 }
 
+/// a > b ? a : b, which the compiler would compute by a comparison and a choice.
 template <class T>
 inline Vector<T> maximum(Vector<T> a, Vector<T> b) {
-  return a > b ? a : b;
+#ifdef __AVX512F__
+  if constexpr (sizeof(T) == 4) {
+    return _mm512_maskz_max_ps(0xFFFF, a, b);  // _mm512_max_ps is warned of by GCC 12
+  } else {
+    return _mm512_maskz_max_pd(0xFF, a, b);
+  }
+#else
+  if constexpr (sizeof(T) == 4) {
+    return _mm256_max_ps(a, b);
+  } else {
+    return _mm256_max_pd(a, b);
+  }
+#endif
 }
 
 template <class T>
@@ -104,17 +117,17 @@ inline Vector<float> times_power_of_two(Vector<float> p, const Vector<float>& sh
 
 /// e^x for x <= 0, within 2 ulp; 0 below -44, where it is less than 1e-19. A probability so far below a row's largest is lost when the row
 /// is added up in f32, but its products with gradients would be subnormal, which some processors multiply fifty times slower.
-inline Vector<float> exp_nonpositive(Vector<float> exponent) {
+inline Vector<float> exp_nonpositive(Vector<float> x) {
   const Vector<float> round = broadcast(12582912.0F);  // 1.5 * 2^23: adding it leaves the nearest integer in the low bits
-  const Vector<float> lowest = broadcast(-44.0F), x = maximum<float>(exponent, lowest);
   const Vector<float> shifted = x * 1.44269504F + round, n = shifted - round;
   const Vector<float> r = x - n * 0.693145752F + n * -1.42860682e-6F;  // x - n ln 2, with ln 2 in two parts
   Vector<float> p = r * 0x1.6a1a0cp-10F + 0x1.123fc6p-7F;              // (e^r - 1 - r) / r^2
   p = r * p + 0x1.555916p-5F;
   p = r * p + 0x1.55548ap-3F;
   p = r * p + 0x1.fffffcp-2F;
-  p = r * r * p + (r + 1.0F);
-  return exponent < lowest ? Vector<float>{} : times_power_of_two(p, shifted);
+  p = r * p + 1.0F;
+  p = r * p + 1.0F;
+  return x < -44.0F ? Vector<float>{} : times_power_of_two(p, shifted);
 }
 inline Vector<double> exp_nonpositive(Vector<double> x) {
   for (int i = 0; i < kLanes<double>; ++i) x[i] = std::exp(x[i]);
@@ -220,55 +233,68 @@ inline constexpr std::int64_t kRowStep = 272;
 /// What a product is added to.
 enum class Start { zero, given };
 
-/// c (kTileRows, V vectors) = start + a b; `depth` is the extent that is summed over. kStep: a's step, or 0 if it is not known when
-/// compiled.
-template <int V, Start kStart, std::int64_t kStep, class T, Layout kLayout>
+/// c (kRows, V vectors) = start + a b; `depth` is the extent that is summed over. kStep: a's step, or 0 if it is not known when compiled.
+/// Loops are unrolled by hand: GCC 12 else keeps sums in memory before and after them.
+template <int kRows, int V, Start kStart, std::int64_t kStep, class T, Layout kLayout>
 inline void product_tile(std::int64_t depth, Scalars<T, kLayout> a, Rows<const T> b, Rows<const T> start, Rows<T> c) {
   constexpr int L = kLanes<T>;
   const std::int64_t step = kStep > 0 ? kStep : a.step;
-  Vector<T> sum[kTileRows][V];
-  for (int row = 0; row < kTileRows; ++row) {
+  Vector<T> sum[kRows][V];
+#pragma GCC unroll 16
+  for (int row = 0; row < kRows; ++row) {
+#pragma GCC unroll 2
     for (int v = 0; v < V; ++v) sum[row][v] = kStart == Start::given ? load(start.data + row * start.step + v * L) : Vector<T>{};
   }
   for (std::int64_t i = 0; i < depth; ++i) {
     Vector<T> right[V];
+#pragma GCC unroll 2
     for (int v = 0; v < V; ++v) right[v] = load(b.data + i * b.step + v * L);
-    for (int row = 0; row < kTileRows; ++row) {
+#pragma GCC unroll 16
+    for (int row = 0; row < kRows; ++row) {
       const T left = kLayout == Layout::rows ? a.data[row * step + i] : a.data[i * step + row];
+#pragma GCC unroll 2
       for (int v = 0; v < V; ++v) sum[row][v] += left * right[v];
     }
   }
-  for (int row = 0; row < kTileRows; ++row) {
+#pragma GCC unroll 16
+  for (int row = 0; row < kRows; ++row) {
+#pragma GCC unroll 2
     for (int v = 0; v < V; ++v) store(c.data + row * c.step + v * L, sum[row][v]);
   }
+}
+
+/// Columns of V vectors of c, in as tall tiles as registers hold.
+template <int V, Start kStart, std::int64_t kStep, class T, Layout kLayout>
+inline void product_column(std::int64_t rows, std::int64_t depth, Scalars<T, kLayout> a, Rows<const T> b, Rows<const T> start, Rows<T> c) {
+  constexpr int kTall = V == 1 ? 2 * kTileRows : kTileRows;
+  std::int64_t row = 0;
+  const auto at = [&](auto matrix) {
+    matrix.data += row * matrix.step;
+    return matrix;
+  };
+  for (; row + kTall <= rows; row += kTall) product_tile<kTall, V, kStart, kStep>(depth, a.from(row), b, at(start), at(c));
+  for (; row < rows; row += kTileRows) product_tile<kTileRows, V, kStart, kStep>(depth, a.from(row), b, at(start), at(c));
 }
 
 template <Start kStart, std::int64_t kStep, class T, Layout kLayout>
 inline void product_of_tiles(std::int64_t rows, std::int64_t width, std::int64_t depth, Scalars<T, kLayout> a, Rows<const T> b,
                              Rows<const T> start, Rows<T> c) {
   constexpr int L = kLanes<T>;
-  const auto at = [](auto matrix, std::int64_t row, std::int64_t column) {
-    matrix.data += row * matrix.step + column;
+  std::int64_t column = 0;
+  const auto at = [&](auto matrix) {
+    matrix.data += column;
     return matrix;
   };
-  std::int64_t column = 0;
-  for (; column + 2 * L <= width; column += 2 * L) {
-    for (std::int64_t row = 0; row < rows; row += kTileRows) {
-      product_tile<2, kStart, kStep>(depth, a.from(row), at(b, 0, column), at(start, row, column), at(c, row, column));
-    }
-  }
-  for (; column < width; column += L) {
-    for (std::int64_t row = 0; row < rows; row += kTileRows) {
-      product_tile<1, kStart, kStep>(depth, a.from(row), at(b, 0, column), at(start, row, column), at(c, row, column));
-    }
-  }
+  for (; column + 2 * L <= width; column += 2 * L) product_column<2, kStart, kStep>(rows, depth, a, at(b), at(start), at(c));
+  for (; column < width; column += L) product_column<1, kStart, kStep>(rows, depth, a, at(b), at(start), at(c));
 }
 
 template <Start kStart, class T, Layout kLayout>
 inline void product_by_step(std::int64_t rows, std::int64_t width, std::int64_t depth, Scalars<T, kLayout> a, Rows<const T> b,
                             Rows<const T> start, Rows<T> c) {
   if (a.step == kRowStep) return product_of_tiles<kStart, kRowStep>(rows, width, depth, a, b, start, c);
-  if (a.step == kLanes<T>) return product_of_tiles<kStart, kLanes<T>>(rows, width, depth, a, b, start, c);
+  if (a.step == 16) return product_of_tiles<kStart, 16>(rows, width, depth, a, b, start, c);
+  if (a.step == 32) return product_of_tiles<kStart, 32>(rows, width, depth, a, b, start, c);
   product_of_tiles<kStart, 0>(rows, width, depth, a, b, start, c);
 }
 
