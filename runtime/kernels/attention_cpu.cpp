@@ -7,13 +7,14 @@
 
 #include "runtime/kernels/attention_window.h"
 #include "runtime/kernels/few_in_f64.h"
+#include "runtime/kernels/lane_sums.h"
 #include "runtime/kernels/on_threads.h"
 
 namespace trident {
 namespace {
 
-using cpu::gather, cpu::gather_part, cpu::kBlockRows, cpu::Layout, cpu::load, cpu::small_product, cpu::small_product_from, cpu::store,
-    cpu::Vector, cpu::WindowTask, cpu::WindowWorkspace;
+using cpu::gather, cpu::gather_part, cpu::kBlockRows, cpu::Layout, cpu::load, cpu::Rows, cpu::small_product, cpu::small_product_from,
+    cpu::store, cpu::Vector, cpu::WindowTask, cpu::WindowWorkspace;
 
 /// Factors of dropout, 0 or 1 / (1 - p), for queries [first, first + rows) of a task.
 template <class T>
@@ -53,80 +54,87 @@ void forward_task(const WindowAttentionSize& size, const WindowAttentionInputs<T
     }
     small_product<T, Layout::rows>(kBlockRows, width, keys, {work.scores, step}, {work.v, width}, {work.block_out, width});
     for (std::int64_t row = 0; row < std::min(kBlockRows, work.tokens() - first); ++row) {
-      const T *source = work.block_out + row * width, factor = work.inverse_sum[row];
       T* target = y + (work.token(first + row) * size.heads + task.head) * size.head_size;
-#pragma omp simd
-      for (std::int64_t c = 0; c < size.head_size; ++c) target[c] = source[c] * factor;
+      for (std::int64_t c = 0; c < size.head_size; c += cpu::kLanes<T>)
+        cpu::store_some(target + c, load(work.block_out + row * width + c) * work.inverse_sum[row], size.head_size - c);
     }
   }
 }
 
-/// dx = the gradient of x given `factor` times that of unit = x / max(norm, floor).
-template <class T>
-void normalise_backward(std::int64_t count, const T* unit, T norm, const T* dunit, T factor, T* dx) {
-  T along = 0;
-  if (norm > T(0)) {
-#pragma omp simd reduction(+ : along)
-    for (std::int64_t c = 0; c < count; ++c) along += dunit[c] * unit[c];
-  }
-  factor /= std::abs(norm);
-#pragma omp simd
-  for (std::int64_t c = 0; c < count; ++c) dx[c] = (dunit[c] - unit[c] * along) * factor;
-}
-
-/// dscores = p (dp - <p, dp>), row by row, with p = e inverse_sum and dp scaled by dropout first; e becomes what v was multiplied with.
-template <class T>
-void softmax_backward(std::int64_t keys, std::int64_t step, const T* inverse_sum, const T* kept, T* e, T* dp) {
+/// Gradients of tokens [first, first + kLanes) given `factor` times those of unit = x / max(norm, floor), norms as WindowWorkspace says;
+/// write(i, gradient of kLanes channels of token i, first of them). Returns <dunit, unit> of each token.
+template <class T, class Write>
+Vector<T> normalise_backward(std::int64_t width, const T* unit, const T* norms, const T* dunit, T factor, Write&& write) {
   constexpr int L = cpu::kLanes<T>;
-  for (std::int64_t row = 0; row < kBlockRows; ++row) {
-    T *e_row = e + row * step, *dp_row = dp + row * step;
-    if (kept != nullptr) multiply_into(keys, kept + row * step, dp_row);
-    Vector<T> products{};
-    for (std::int64_t j = 0; j < keys; j += L) products += load(e_row + j) * load(dp_row + j);
-    const T along = cpu::sum_of_lanes<T>(products) * inverse_sum[row];
-    for (std::int64_t j = 0; j < keys; j += L) {
-      const Vector<T> p = load(e_row + j) * inverse_sum[row];
-      store(dp_row + j, p * (load(dp_row + j) - along));
-      store(e_row + j, p);
-    }
-    if (kept != nullptr) multiply_into(keys, kept + row * step, e_row);
+  Vector<T> dots[L];
+#pragma GCC unroll 16
+  for (int i = 0; i < L; ++i) {
+    dots[i] = Vector<T>{};
+    for (std::int64_t c = i * width; c < (i + 1) * width; c += L) dots[i] += load(dunit + c) * load(unit + c);
   }
+  const Vector<T> along = cpu::sums_of_lanes<L, T>(dots), norm = load(norms);
+  T unit_factors[L], factors[L];
+  store(factors, factor / (norm > T(0) ? norm : -norm));
+  store(unit_factors, norm > T(0) ? along : Vector<T>{});
+  for (int i = 0; i < L; ++i) {
+    for (std::int64_t c = 0; c < width; c += L)
+      write(i, (load(dunit + i * width + c) - load(unit + i * width + c) * unit_factors[i]) * factors[i], c);
+  }
+  return along;
 }
 
-/// Queries [first, first + kBlockRows) backward: adds to dk and dv, writes dq, adds to dbias; returns the gradient of the scale times the
-/// scale.
+/// dscores = p (dp - <p, dp>) for queries from `first` on, with p = e inverse_sum, where dscores hold dp inverse_sum, not yet scaled by
+/// dropout, and scores hold e, which becomes what v was multiplied with. Adds to what the workspace holds of dbias, if that is wanted.
 template <class T>
-double backward_block(const WindowAttentionSize& size, const WindowTask& task, std::int64_t first, WindowWorkspace<T>& work, T* dbias,
-                      T* dqkv) {
-  const std::int64_t tokens = work.tokens(), keys = work.keys(), width = work.width(), step = work.step();
-  const std::int64_t rows = std::min(kBlockRows, tokens - first);
+void softmax_backward(std::int64_t first, bool drops, bool wants_bias, WindowWorkspace<T>& work) {
+  constexpr int L = cpu::kLanes<T>;
+  const std::int64_t rows = std::min(kBlockRows, work.tokens() - first), keys = work.keys(), step = work.step();
+  if (drops) multiply_into(kBlockRows * step, work.kept, work.dscores);
+  T along[kBlockRows];  // of all rows first, as maxima in exponentials()
+  for (std::int64_t row = 0; row < rows; ++row) {
+    const T *e = work.scores + row * step, *dp = work.dscores + row * step;
+    Vector<T> products{};
+    for (std::int64_t j = 0; j < keys; j += L) products += load(e + j) * load(dp + j);
+    along[row] = cpu::sum_of_lanes<T>(products) * work.inverse_sum[row];
+  }
+  for (std::int64_t row = 0; row < rows; ++row) {
+    const T* e = work.scores + row * step;
+    T *dscores = work.dscores + row * step, *dbias = wants_bias ? work.dbias_of(first + row) : nullptr;
+    for (std::int64_t j = 0; j < keys; j += L) {
+      const Vector<T> dscore = load(e + j) * (load(dscores + j) - along[row]);
+      store(dscores + j, dscore);
+      if (wants_bias) store(dbias + j, load(dbias + j) + dscore);
+    }
+  }
+  if (drops) multiply_into(kBlockRows * step, work.kept, work.scores);
+}
+
+/// Queries [first, first + kBlockRows) backward: adds to dk, dv and dbias, writes dq; returns the gradient of the scale times the scale.
+template <class T>
+double backward_block(const WindowAttentionSize& size, const WindowTask& task, std::int64_t first, WindowWorkspace<T>& work,
+                      bool wants_bias, T* dqkv) {
+  constexpr int L = cpu::kLanes<T>;
+  const std::int64_t keys = work.keys(), width = work.width(), step = work.step();
+  const Rows<const T> dy{work.dy + first * width, width}, q{work.q + first * width, width};
   work.exponentials(first);
   const bool drops = size.dropout.probability > 0.0;
   if (drops) dropout_factors(size, task, first, work, work.kept);
-  small_product<T, Layout::rows>(kBlockRows, keys, size.head_size, {work.dy + first * width, width}, {work.v_transposed, step},
-                                 {work.dscores, step});
-  softmax_backward(keys, step, work.inverse_sum, drops ? work.kept : nullptr, work.scores, work.dscores);
-  for (std::int64_t row = 0; row < rows && dbias != nullptr; ++row) {
-    cpu::for_window_rows(size, first + row, [&](std::int64_t key, std::int64_t offset) {
-      T* target = dbias + offset;
-      const T* source = work.dscores + row * step + key;
-#pragma omp simd
-      for (std::int64_t j = 0; j < size.grid.window; ++j) target[j] += source[j];
-    });
+  // Exponentials stay as they are: what they are multiplied with is divided by their sums, which are fewer numbers.
+  for (std::int64_t row = 0; row < kBlockRows; ++row) {
+    T* dy_row = work.dy + (first + row) * width;
+    for (std::int64_t c = 0; c < width; c += L) store(dy_row + c, load(dy_row + c) * work.inverse_sum[row]);
   }
-  small_product_from<T, Layout::columns>({work.dv, width}, keys, width, kBlockRows, {work.scores, step}, {work.dy + first * width, width},
-                                         {work.dv, width});
-  small_product_from<T, Layout::columns>({work.dk, width}, keys, width, kBlockRows, {work.dscores, step}, {work.q + first * width, width},
-                                         {work.dk, width});
+  small_product<T, Layout::rows>(kBlockRows, keys, size.head_size, {dy.data, width}, {work.v_transposed, step}, {work.dscores, step});
+  softmax_backward(first, drops, wants_bias, work);
+  small_product_from<T, Layout::columns>({work.dv, width}, keys, width, kBlockRows, {work.scores, step}, dy, {work.dv, width});
+  small_product_from<T, Layout::columns>({work.dk, width}, keys, width, kBlockRows, {work.dscores, step}, q, {work.dk, width});
   small_product<T, Layout::rows>(kBlockRows, width, keys, {work.dscores, step}, {work.k, width}, {work.block_out, width});
   double dscale = 0;  // terms of both signs cancel
-  for (std::int64_t row = 0; row < rows; ++row) {
-    const T *dq = work.block_out + row * width, *q = work.q + (first + row) * width;
-    T along = 0;
-#pragma omp simd reduction(+ : along)
-    for (std::int64_t c = 0; c < size.head_size; ++c) along += dq[c] * q[c];
-    dscale += static_cast<double>(along);
-    normalise_backward(size.head_size, q, work.q_norm[first + row], dq, work.scale(), dqkv + work.offset(first + row, 0, task.head));
+  for (std::int64_t row = 0; row < kBlockRows; row += L) {
+    const auto write = [&](int i, Vector<T> dq, std::int64_t channel) { work.write_part(first + row + i, 0, channel, dq, dqkv); };
+    const Vector<T> along =
+        normalise_backward(width, q.data + row * width, work.q_norm + first + row, work.block_out + row * width, work.scale(), write);
+    for (int i = 0; i < L; ++i) dscale += static_cast<double>(along[i]);
   }
   return dscale * static_cast<double>(work.scale());
 }
@@ -134,7 +142,7 @@ double backward_block(const WindowAttentionSize& size, const WindowTask& task, s
 /// Returns the gradient of the logarithm of the scale.
 template <class T>
 double backward_task(const WindowAttentionSize& size, const WindowAttentionInputs<T>& in, const WindowTask& task, const T* dy,
-                     WindowWorkspace<T>& work, T* dbias, T* dqkv) {
+                     WindowWorkspace<T>& work, bool wants_bias, T* dqkv) {
   gather(size, in, task, work);
   const std::int64_t tokens = work.tokens(), width = work.width();
   gather_part<T>(size.head_size, work, work.dy, nullptr,
@@ -142,11 +150,14 @@ double backward_task(const WindowAttentionSize& size, const WindowAttentionInput
   std::fill_n(work.dk, work.keys() * width, T(0));
   std::fill_n(work.dv, work.keys() * width, T(0));
   double dscale = 0;
-  for (std::int64_t first = 0; first < tokens; first += kBlockRows) dscale += backward_block(size, task, first, work, dbias, dqkv);
-  for (std::int64_t i = 0; i < tokens; ++i) {
-    normalise_backward(size.head_size, work.k + i * width, work.k_norm[i], work.dk + i * width, work.scale(),
-                       dqkv + work.offset(i, 1, task.head));
-    std::copy_n(work.dv + i * width, size.head_size, dqkv + work.offset(i, 2, task.head));
+  for (std::int64_t first = 0; first < tokens; first += kBlockRows) dscale += backward_block(size, task, first, work, wants_bias, dqkv);
+  constexpr int L = cpu::kLanes<T>;
+  for (std::int64_t first = 0; first < work.keys(); first += L) {
+    const auto write = [&](int i, Vector<T> dk, std::int64_t channel) {
+      work.write_part(first + i, 1, channel, dk, dqkv);
+      work.write_part(first + i, 2, channel, load(work.dv + (first + i) * width + channel), dqkv);
+    };
+    normalise_backward(width, work.k + first * width, work.k_norm + first, work.dk + first * width, work.scale(), write);
   }
   return dscale;
 }
@@ -157,6 +168,16 @@ std::int64_t parts_per_head(const WindowAttentionSize& size) {
   constexpr std::int64_t kParts = 256;
   const std::int64_t wanted = (kParts + size.heads - 1) / std::max<std::int64_t>(size.heads, 1);
   return std::min(wanted, size.tasks_per_head());
+}
+
+/// dbias (offsets) = the sums of what a workspace holds of it.
+template <class T>
+void fold_bias(const WindowAttentionSize& size, const T* held, T* dbias) {
+  std::fill_n(dbias, size.offsets(), T(0));
+  cpu::for_bias_runs(size, [&](std::int64_t place, std::int64_t offset) {
+#pragma omp simd
+    for (std::int64_t j = 0; j < size.grid.window; ++j) dbias[offset + j] += held[place + j];
+  });
 }
 
 /// The sums over the parts (heads, parts, offsets) into dbias (heads, offsets).
@@ -211,11 +232,11 @@ void window_attention_backward(Cpu, const WindowAttentionSize& size, WindowAtten
   share_out_prepared(all_parts, std::min<std::int64_t>(omp_get_max_threads(), all_parts), [&] {
     return [&, work = WindowWorkspace<T>(size, true)](std::int64_t first_part, std::int64_t last_part) mutable {
       for (std::int64_t part = first_part; part < last_part; ++part) {
-        T* dbias = wants_bias ? partial + part * size.offsets() : nullptr;
-        if (wants_bias) std::fill_n(dbias, size.offsets(), T(0));
+        if (wants_bias) std::fill_n(work.dbias, cpu::bias_numbers(size), T(0));
         const std::int64_t head = part / parts, begin = per_head * (part % parts) / parts, end = per_head * (part % parts + 1) / parts;
         for (std::int64_t index = head * per_head + begin; index < head * per_head + end; ++index)
-          dscale[static_cast<std::size_t>(index)] = backward_task(size, in, WindowTask(size, index), dy, work, dbias, to.qkv);
+          dscale[static_cast<std::size_t>(index)] = backward_task(size, in, WindowTask(size, index), dy, work, wants_bias, to.qkv);
+        if (wants_bias) fold_bias(size, work.dbias, partial + part * size.offsets());
       }
     };
   });

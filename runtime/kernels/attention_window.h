@@ -36,11 +36,21 @@ inline int region(std::int64_t position, std::int64_t extent, const WindowGrid& 
   return position < extent - grid.window ? 0 : position < extent - grid.mask_shift ? 1 : 2;
 }
 
-/// Calls visit(first key, its offset) for each row of keys in a window: offsets grow by 1 from key to key.
+/// Position biases of a head are held as (column of the query, rows by which the key stands behind it, column of the key): those of a
+/// query's keys are one run of numbers, which that of the next query does not overlap, and all are few (32 kB for windows of 16x16).
+inline std::int64_t bias_numbers(const WindowAttentionSize& size) {
+  return size.grid.window * size.grid.window * (2 * size.grid.window - 1);
+}
+/// Where the biases of a query's first key lie.
+inline std::int64_t bias_place(const WindowAttentionSize& size, std::int64_t query) {
+  const std::int64_t window = size.grid.window;
+  return (query % window * (2 * window - 1) + window - 1 - query / window) * window;
+}
+/// Calls visit(place, offset) for each run of `window` numbers of both.
 template <class Visit>
-void for_window_rows(const WindowAttentionSize& size, std::int64_t query, Visit&& visit) {
-  const std::int64_t of_query = size.token_offset(size.tokens() - 1 - query);
-  for (std::int64_t key = 0; key < size.tokens(); key += size.grid.window) visit(key, size.token_offset(key) + of_query);
+void for_bias_runs(const WindowAttentionSize& size, Visit&& visit) {
+  const std::int64_t window = size.grid.window, rows = 2 * window - 1;
+  for (std::int64_t run = 0; run < window * rows; ++run) visit(run * window, run % rows * rows + window - 1 - run / rows);
 }
 
 template <class T>
@@ -62,8 +72,9 @@ class WindowWorkspace {
         token_(static_cast<std::size_t>(tokens_)),
         region_(static_cast<std::size_t>(keys_)) {
     const std::int64_t panel = keys_ * width_, transposed = width_ * step_, block = kBlockRows * step_;
-    const std::int64_t forward = panel + 2 * transposed + 2 * block + kBlockRows * (width_ + 1) + 2 * keys_ + keys_ * keys_;
-    const std::int64_t numbers = forward + (backward ? 5 * panel + transposed + block : 0);
+    const std::int64_t biases = round_up(bias_numbers(size), 16) + keys_;  // read by whole vectors
+    const std::int64_t forward = panel + 2 * transposed + 2 * block + kBlockRows * (width_ + 1) + 2 * keys_ + biases;
+    const std::int64_t numbers = forward + (backward ? 5 * panel + transposed + block + biases : 0);
     memory_ = Block(static_cast<std::size_t>(numbers) * sizeof(T), {});
     free_ = static_cast<T*>(memory_.data());
     std::fill_n(free_, numbers, T(0));
@@ -71,26 +82,18 @@ class WindowWorkspace {
     scores = take(block), block_out = take(kBlockRows * width_), inverse_sum = take(kBlockRows);
     kept = take(size.dropout.probability > 0.0 ? block : 0);
     q_norm = take(keys_), k_norm = take(keys_);
-    bias_ = take(keys_ * keys_);
-    std::fill_n(bias_, keys_ * keys_, static_cast<T>(kPaddedScore));
+    bias_ = take(biases);
+    std::fill(region_.begin() + tokens_, region_.end(), T(-1));
     if (!backward) return;
     q = take(panel), k = take(panel), dy = take(panel), dk = take(panel), dv = take(panel);
-    v_transposed = take(transposed), dscores = take(block);
+    v_transposed = take(transposed), dscores = take(block), dbias = take(biases);
   }
 
   /// Finds the tokens of the task's window, their regions, and the scale and position bias of its head.
   void enter(const WindowTask& task, const WindowAttentionInputs<T>& in) {
-    const WindowGrid& grid = size_.grid;
-    masked_ = false;
-    for (std::int64_t i = 0; i < tokens_; ++i) {
-      const std::int64_t row = task.window_y * grid.window + i / grid.window, column = task.window_x * grid.window + i % grid.window;
-      token_[static_cast<std::size_t>(i)] =
-          (task.sample * size_.ny + (row + grid.roll) % size_.ny) * size_.nx + (column + grid.roll) % size_.nx;
-      if (grid.mask_shift == 0) continue;
-      region_[static_cast<std::size_t>(i)] = static_cast<T>(3 * region(grid.first_row + row, grid.global_rows, grid) +
-                                                            region(grid.first_column + column, grid.global_columns, grid));
-      masked_ = masked_ || region_[static_cast<std::size_t>(i)] != region_[0];
-    }
+    find_tokens(task);
+    masked_ = keys_ > tokens_;
+    if (size_.grid.mask_shift > 0) find_regions(task);
     if (task.head != head_) enter_head(task.head, scale_of(in.logit_scale[task.head]), in.position_bias + task.head * size_.offsets());
   }
 
@@ -106,6 +109,13 @@ class WindowWorkspace {
     return ((token(i) * 3 + part) * size_.heads + head) * size_.head_size;
   }
 
+  /// Writes kLanes channels of part `part` of a token, those that there are.
+  void write_part(std::int64_t i, std::int64_t part, std::int64_t channel, Vector<T> x, T* qkv) const {
+    if (i < tokens_) store_some(qkv + offset(i, part, head_) + channel, x, size_.head_size - channel);
+  }
+  /// Where the gradients of the biases of a query's keys are held.
+  T* dbias_of(std::int64_t query) const { return dbias + bias_place(size_, query); }
+
   /// The exponentials of the scores scale q.k + bias + mask of queries [first, first + kBlockRows), and what they are to be multiplied
   /// with. The cosines q.k are summed on their own: started from a bias of up to 16, each of their terms would be rounded to the bias's
   /// last bit.
@@ -113,12 +123,15 @@ class WindowWorkspace {
     small_product<T, Layout::columns>(kBlockRows, keys_, size_.head_size, {q_transposed + first, step_}, {k_transposed, step_},
                                       {scores, step_});
     const std::int64_t rows = std::min(kBlockRows, tokens_ - first);
+    // All maxima first: a row's exponentials wait for its own, and there are too many of them for the next row's to begin meanwhile.
+    T maxima[kBlockRows];
     for (std::int64_t row = 0; row < rows; ++row) {
       T* row_scores = scores + row * step_;
-      Vector<T> largest = scale_and_bias(bias_ + (first + row) * keys_, row_scores);
+      Vector<T> largest = scale_and_bias(bias_ + bias_place(size_, first + row), row_scores);
       if (masked_) largest = mask(first + row, row_scores);
-      inverse_sum[row] = T(1) / exponentiate(largest_lane<T>(largest), row_scores);
+      maxima[row] = largest_lane<T>(largest);
     }
+    for (std::int64_t row = 0; row < rows; ++row) inverse_sum[row] = T(1) / exponentiate(maxima[row], scores + row * step_);
     std::fill_n(inverse_sum + rows, kBlockRows - rows, T(0));
   }
 
@@ -128,6 +141,7 @@ class WindowWorkspace {
   T* kept = nullptr;                                                            // (kBlockRows, step) factors of dropout
   T *block_out = nullptr, *inverse_sum = nullptr;                               // (kBlockRows, width), (kBlockRows,)
   T *dy = nullptr, *dk = nullptr, *dv = nullptr;                                // (keys, width)
+  T* dbias = nullptr;                                                           // of position biases, held like them
   T *q_norm = nullptr, *k_norm = nullptr;                                       // (keys,) norms; negative floor where it was taken
 
  private:
@@ -137,22 +151,45 @@ class WindowWorkspace {
     return taken;
   }
 
+  void find_tokens(const WindowTask& task) {
+    const WindowGrid& grid = size_.grid;
+    for (std::int64_t row = 0, i = 0; row < grid.window; ++row) {
+      const std::int64_t y = (task.window_y * grid.window + row + grid.roll) % size_.ny;
+      std::int64_t x = (task.window_x * grid.window + grid.roll) % size_.nx;
+      for (std::int64_t column = 0; column < grid.window; ++column, ++i) {
+        token_[static_cast<std::size_t>(i)] = (task.sample * size_.ny + y) * size_.nx + x;
+        x = x + 1 < size_.nx ? x + 1 : 0;
+      }
+    }
+  }
+
+  void find_regions(const WindowTask& task) {
+    const WindowGrid& grid = size_.grid;
+    const std::int64_t first_row = grid.first_row + task.window_y * grid.window;
+    const std::int64_t first_column = grid.first_column + task.window_x * grid.window;
+    for (std::int64_t row = 0, i = 0; row < grid.window; ++row) {
+      for (std::int64_t column = 0; column < grid.window; ++column, ++i) {
+        region_[static_cast<std::size_t>(i)] =
+            static_cast<T>(3 * region(first_row + row, grid.global_rows, grid) + region(first_column + column, grid.global_columns, grid));
+        masked_ = masked_ || region_[static_cast<std::size_t>(i)] != region_[0];
+      }
+    }
+  }
+
   void enter_head(std::int64_t head, T scale, const T* bias) {
     head_ = head;
     scale_ = scale;
-    for (std::int64_t query = 0; query < tokens_; ++query) {
-      for_window_rows(size_, query, [&](std::int64_t key, std::int64_t offset) {
-        std::copy_n(bias + offset, size_.grid.window, bias_ + query * keys_ + key);
-      });
-    }
+    for_bias_runs(size_, [&](std::int64_t place, std::int64_t offset) { std::copy_n(bias + offset, size_.grid.window, bias_ + place); });
   }
 
   /// row = scale row + bias; returns the maximum by lanes.
   Vector<T> scale_and_bias(const T* bias, T* row) const {
     constexpr int L = kLanes<T>;
     const Vector<T> scale = broadcast(scale_);
+    const std::int64_t keys = keys_;
     Vector<T> largest = scale * load(row) + load(bias);
-    for (std::int64_t key = 0; key < keys_; key += L) {
+#pragma GCC unroll 4
+    for (std::int64_t key = 0; key < keys; key += L) {
       const Vector<T> score = scale * load(row + key) + load(bias + key);
       store(row + key, score);
       largest = maximum<T>(largest, score);
@@ -165,7 +202,10 @@ class WindowWorkspace {
     const T own = region_[static_cast<std::size_t>(query)];
     const T* regions = region_.data();
 #pragma omp simd
-    for (std::int64_t key = 0; key < tokens_; ++key) row[key] += regions[key] != own ? static_cast<T>(kMaskValue) : T(0);
+    for (std::int64_t key = 0; key < keys_; ++key) {
+      const T outside = regions[key] < T(0) ? static_cast<T>(kPaddedScore) : static_cast<T>(kMaskValue);
+      row[key] += regions[key] != own ? outside : T(0);
+    }
     constexpr int L = kLanes<T>;
     Vector<T> largest = load(row);
     for (std::int64_t key = L; key < keys_; key += L) largest = maximum<T>(largest, load(row + key));
@@ -176,8 +216,10 @@ class WindowWorkspace {
   T exponentiate(T maximum, T* row) const {
     constexpr int L = kLanes<T>;
     const Vector<T> shift = broadcast(maximum);
+    const std::int64_t keys = keys_;
     Vector<T> sum{};
-    for (std::int64_t key = 0; key < keys_; key += L) {
+#pragma GCC unroll 4
+    for (std::int64_t key = 0; key < keys; key += L) {
       const Vector<T> value = exp_nonpositive(load(row + key) - shift);
       store(row + key, value);
       sum += value;
@@ -190,11 +232,11 @@ class WindowWorkspace {
   Block memory_;
   T* free_ = nullptr;                // of it
   std::vector<std::int64_t> token_;  // of the grid, per token of the window
-  std::vector<T> region_;
+  std::vector<T> region_;            // (keys,); -1 of keys that only fill up a vector
   bool masked_ = false;
   std::int64_t head_ = -1;
   T scale_ = 0;        // of head_
-  T* bias_ = nullptr;  // (keys, keys) of head_
+  T* bias_ = nullptr;  // of head_, as bias_place() says
 };
 
 /// Copies the vectors of a window's tokens, the first of which lies at source(0), to `rows` (keys, width) and to `transposed` (width,
@@ -205,12 +247,14 @@ void gather_part(std::int64_t count, const WindowWorkspace<T>& work, T* rows, T*
   for (std::int64_t token = 0; token < work.keys(); token += L) {
     for (std::int64_t channel = 0; channel < count; channel += L) {
       Vector<T> block[L];
+#pragma GCC unroll 16
       for (int i = 0; i < L; ++i) {
         block[i] = token + i < work.tokens() ? load_some(source(token + i) + channel, count - channel) : Vector<T>{};
         if (rows != nullptr) store(rows + (token + i) * work.width() + channel, block[i]);
       }
       if (transposed == nullptr) continue;
       transpose<T>(block);
+#pragma GCC unroll 16
       for (int i = 0; i < L; ++i) store(transposed + (channel + i) * work.step() + token, block[i]);
     }
   }
@@ -223,13 +267,11 @@ void normalise(std::int64_t count, const WindowWorkspace<T>& work, T* rows, T* t
   for (std::int64_t key = 0; key < work.keys(); key += L) {
     Vector<T> squares{};
     for (std::int64_t c = 0; c < count; ++c) squares += load(transposed + c * work.step() + key) * load(transposed + c * work.step() + key);
+    const Vector<T> norm = square_root<T>(squares), floor = broadcast(static_cast<T>(kNormFloor));
+    store(norms + key, norm < floor ? -floor : norm);
+    const Vector<T> by_lane = T(1) / maximum<T>(norm, floor);
     T factors[L];
-    for (int lane = 0; lane < L; ++lane) {
-      const T norm = std::sqrt(squares[lane]), floor = static_cast<T>(kNormFloor);
-      norms[key + lane] = norm < floor ? -floor : norm;
-      factors[lane] = T(1) / std::max(norm, floor);
-    }
-    const Vector<T> by_lane = load(factors);
+    store(factors, by_lane);
     for (std::int64_t c = 0; c < count; ++c) store(transposed + c * work.step() + key, load(transposed + c * work.step() + key) * by_lane);
     for (int lane = 0; lane < L && rows != nullptr; ++lane) {
       T* row = rows + (key + lane) * work.width();
