@@ -61,7 +61,8 @@ std::optional<Hdf5Place> place_of_chunk(std::int64_t variable, const Shape& orig
     if (is_index_whole && offset == HADDR_UNDEF) return std::nullopt;
     throw DataError(concat("its chunk at ", to_string(origin), " is not found: ", reason));
   }
-  if (place) place->skipped = skipped;
+  if (!place) throw DataError(concat("its chunk at ", to_string(origin), " is empty"));  // and no chunk that was never written
+  place->skipped = skipped;
   return place;
 }
 
