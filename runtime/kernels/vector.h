@@ -105,9 +105,10 @@ inline T largest_lane(Vector<T> x) {
   return across_lanes<T>(x, maximum<T>);
 }
 
-/// p times 2^n, for n that was added to 1.5 * 2^23 to give `shifted`: its low bits go to p's exponent.
+/// p times 2^n, for n that was added to 1.5 * 2^23 to give `shifted`: its low bits go to p's exponent. Any number where that overflows.
 inline Vector<float> times_power_of_two(Vector<float> p, const Vector<float>& shifted) {
-  Places<float> exponent, bits;
+  using Bits [[gnu::vector_size(sizeof(Vector<float>))]] = std::uint32_t;
+  Bits exponent, bits;
   std::memcpy(&exponent, &shifted, sizeof exponent);
   std::memcpy(&bits, &p, sizeof bits);
   bits += exponent << 23;
